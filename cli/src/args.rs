@@ -1,0 +1,214 @@
+//! The command line's grammar.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Why did the model decide that? Attribution maps from a bare ONNX file, on the device that decides.
+#[derive(Debug, Parser)]
+#[command(name = "whyline", version, propagate_version = true)]
+#[command(after_help = "Exit codes: 0 done, 2 usage, 3 bad model, 4 bad input, 5 budget can't be met, 6 a check failed.")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Explain what a model decides on an image, a folder of images or a .npy tensor
+    Explain(ExplainArgs),
+    /// Write a model's gradient graph as an ONNX file
+    Compile(CompileArgs),
+    /// Show a model's ops, which of them can be differentiated, its cost and its layers
+    Inspect(InspectArgs),
+    /// Time a model's forward and gradient passes
+    Bench(BenchArgs),
+    /// List the attribution methods and their parameters
+    Methods(MethodsArgs),
+    /// Print a shell's completion script
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How the model is read; shared by every command that takes one.
+#[derive(Debug, Args)]
+pub struct ModelArgs {
+    /// An ONNX model, or a gradient graph made from one
+    pub model: PathBuf,
+    /// The model card; by default MODEL.toml beside the model, or the model's metadata
+    #[arg(long, value_name = "FILE", help_heading = "Model")]
+    pub card: Option<PathBuf>,
+    /// The input's extents, where the model leaves them open, as in 1,3,224,224
+    #[arg(long, value_delimiter = ',', value_name = "N,C,H,W", help_heading = "Model")]
+    pub shape: Option<Vec<usize>>,
+    /// The output that is explained; the first by default
+    #[arg(long, value_name = "NAME", help_heading = "Model")]
+    pub output: Option<String>,
+    /// Fill in the weights of an architecture file from a seed
+    #[arg(long, value_name = "SEED", num_args = 0..=1, default_missing_value = "0", help_heading = "Model")]
+    pub random_weights: Option<u64>,
+    /// In a foreign gradient graph: the input that is the cotangent of the scores
+    #[arg(long, value_name = "NAME", help_heading = "Model")]
+    pub cotangent: Option<String>,
+    /// In a foreign gradient graph: the output that is the gradient
+    #[arg(long, value_name = "NAME", help_heading = "Model")]
+    pub gradient: Option<String>,
+}
+
+/// How pixels become the input, in place of what the card says.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Preprocessing: value = (pixel * scale - mean) / std, pixels in 0..255")]
+pub struct PreprocessArgs {
+    /// Subtracted, per channel or one for all
+    #[arg(long, value_delimiter = ',', allow_hyphen_values = true)]
+    pub mean: Option<Vec<f32>>,
+    /// Divisor, per channel or one for all
+    #[arg(long, value_delimiter = ',')]
+    pub std: Option<Vec<f32>>,
+    /// Factor on pixels [1/255 without a card]
+    #[arg(long)]
+    pub scale: Option<f32>,
+    /// Where the channels are
+    #[arg(long)]
+    pub layout: Option<LayoutArg>,
+    /// How an image of another size is fitted
+    #[arg(long)]
+    pub resize: Option<ResizeArg>,
+    /// Order of the channels
+    #[arg(long)]
+    pub color: Option<ColorArg>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LayoutArg {
+    Nchw,
+    Nhwc,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ResizeArg {
+    Stretch,
+    Crop,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ColorArg {
+    Rgb,
+    Bgr,
+    Gray,
+}
+
+/// Which method, and what it is told.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Method")]
+pub struct MethodArgs {
+    /// The attribution method; `whyline methods` lists them
+    #[arg(short, long, default_value = "integrated-gradients")]
+    pub method: String,
+    /// Any parameter of the method, as in -p steps=100
+    #[arg(short = 'p', long = "param", value_name = "NAME=VALUE")]
+    pub params: Vec<String>,
+    /// Gradients along a path
+    #[arg(long, value_name = "N")]
+    pub steps: Option<String>,
+    /// Where a path starts
+    #[arg(long, value_name = "BASELINE", allow_hyphen_values = true)]
+    pub baseline: Option<String>,
+    /// Noisy copies
+    #[arg(long, value_name = "N")]
+    pub samples: Option<String>,
+    /// Deviation of noise
+    #[arg(long, value_name = "PART")]
+    pub sigma: Option<String>,
+    /// Seed of random draws
+    #[arg(long, value_name = "SEED")]
+    pub seed: Option<String>,
+    /// The layer of a CAM method
+    #[arg(long, value_name = "NAME")]
+    pub layer: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// An image (PNG, JPEG), a folder of images, or a .npy tensor taken as it is
+    pub input: PathBuf,
+    #[command(flatten)]
+    pub method: MethodArgs,
+    /// The class explained: top, an index, or a label of the model card
+    #[arg(long, default_value = "top")]
+    pub target: String,
+    /// More passes than this are refused (exit code 5)
+    #[arg(long, value_name = "N")]
+    pub max_passes: Option<u64>,
+    /// Write the overlay; a folder, where INPUT is one
+    #[arg(short = 'o', long = "png", value_name = "PNG", help_heading = "Output")]
+    pub png: Option<PathBuf>,
+    /// Write the map as float32
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub npy: Option<PathBuf>,
+    /// Write the record; - for standard output
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub json: Option<PathBuf>,
+    /// Show input, map and overlay beside each other
+    #[arg(long, help_heading = "Output")]
+    pub side_by_side: bool,
+    /// Magnify the picture by a whole number [pictures under 224 pixels are magnified to that]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Output")]
+    pub zoom: Option<u32>,
+    /// Print nothing but errors
+    #[arg(short, long, help_heading = "Output")]
+    pub quiet: bool,
+    #[command(flatten)]
+    pub preprocess: PreprocessArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct CompileArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The file to write
+    #[arg(short = 'o', long = "to", value_name = "ONNX")]
+    pub to: PathBuf,
+    /// The composite of rules: gradient, guided, guided-rectifiers
+    #[arg(long, default_value = "gradient")]
+    pub rule: String,
+    /// A value to hand out with its gradient; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub tap: Vec<String>,
+    /// Print nothing but errors
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Write the result as JSON; - for standard output
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Passes timed of each kind
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub runs: u32,
+    /// Write the result as JSON; - for standard output
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct MethodsArgs {
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}

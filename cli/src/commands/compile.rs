@@ -1,0 +1,37 @@
+//! `whyline compile`
+
+use whyline_runtime::gradient::{COMPOSITES, Composite, Spec, differentiate, names};
+use whyline_runtime::onnx::write_model;
+
+use super::load::load;
+use crate::args::CompileArgs;
+use crate::failure::{Failure, Outcome};
+
+/// Runs it.
+pub fn run(args: &CompileArgs) -> Outcome {
+    let composite = Composite::named(&args.rule).ok_or_else(|| {
+        let known: Vec<&str> = COMPOSITES.iter().map(|c| c.name).collect();
+        Failure::usage(format!("there is no composite '{}'; there are {}", args.rule, known.join(", ")))
+    })?;
+    let loaded = load(&args.model, None)?;
+    if loaded.ready_made.is_some() {
+        return Err(Failure::usage("the file is a gradient graph already; compile takes the forward model"));
+    }
+    let spec = Spec { composite, taps: args.tap.clone(), input_gradient: true, output: args.model.output.clone() };
+    let mut derived = differentiate(&loaded.typed, &spec)?;
+    derived.graph.metadata.insert(names::SOURCE.into(), loaded.model.sha256.clone());
+    derived.graph.metadata.insert(names::CARD.into(), loaded.card.to_toml()?);
+    write_model(&derived.graph, &derived.facts, &args.to)?;
+    for (node, op) in &derived.flat {
+        eprintln!("warning: the derivative of {node} ({op}) is zero; nothing passes through");
+    }
+    if !args.quiet {
+        let forward = loaded.typed.graph.nodes.len();
+        println!("inputs     {}, {}", derived.input, derived.seed);
+        println!("outputs    {}", derived.graph.outputs.join(", "));
+        println!("nodes      {} ({forward} of the forward model)", derived.graph.nodes.len());
+        println!("composite  {} ({} nodes under a rule)", derived.composite, derived.ruled);
+        println!("wrote      {}", args.to.display());
+    }
+    Ok(())
+}

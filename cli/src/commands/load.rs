@@ -1,0 +1,70 @@
+//! From model flags to a loaded model.
+
+use whyline_runtime::Error;
+use whyline_runtime::explain::{LoadOptions, Loaded};
+use whyline_runtime::gradient::ready_made::Parts;
+use whyline_runtime::onnx::Card;
+use whyline_runtime::onnx::card::{Color, LayoutName, Resize};
+
+use crate::args::{ColorArg, LayoutArg, ModelArgs, PreprocessArgs, ResizeArg};
+use crate::failure::{Failure, Outcome};
+
+/// Reads the model with its card, and applies the preprocessing flags to the card.
+pub fn load(args: &ModelArgs, preprocess: Option<&PreprocessArgs>) -> Outcome<Loaded> {
+    let card = match &args.card {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.clone(), source })?;
+            Some(Card::parse(&text, &path.display().to_string())?)
+        }
+        None => None,
+    };
+    let options = LoadOptions {
+        card,
+        shape: args.shape.clone(),
+        random_weights: args.random_weights,
+        output: args.output.clone(),
+        parts: Parts { cotangent: args.cotangent.clone(), gradient: args.gradient.clone() },
+    };
+    let mut loaded = Loaded::read(&args.model, &options)?;
+    if let Some(flags) = preprocess {
+        apply(flags, &mut loaded)?;
+    }
+    Ok(loaded)
+}
+
+fn apply(flags: &PreprocessArgs, loaded: &mut Loaded) -> Outcome {
+    let input = &mut loaded.card.input;
+    let before = input.clone();
+    if let Some(mean) = &flags.mean {
+        input.mean = mean.clone();
+    }
+    if let Some(std) = &flags.std {
+        input.std = std.clone();
+    }
+    input.scale = flags.scale.unwrap_or(input.scale);
+    if let Some(layout) = flags.layout {
+        input.layout = Some(match layout {
+            LayoutArg::Nchw => LayoutName::Nchw,
+            LayoutArg::Nhwc => LayoutName::Nhwc,
+        });
+    }
+    if let Some(resize) = flags.resize {
+        input.resize = match resize {
+            ResizeArg::Stretch => Resize::Stretch,
+            ResizeArg::Crop => Resize::Crop,
+            ResizeArg::None => Resize::None,
+        };
+    }
+    if let Some(color) = flags.color {
+        input.color = Some(match color {
+            ColorArg::Rgb => Color::Rgb,
+            ColorArg::Bgr => Color::Bgr,
+            ColorArg::Gray => Color::Gray,
+        });
+    }
+    input.check().map_err(Failure::usage)?;
+    if *input != before || flags.scale.is_some() {
+        loaded.card_source = whyline_runtime::explain::CardSource::Known;
+    }
+    Ok(())
+}

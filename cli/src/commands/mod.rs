@@ -1,0 +1,24 @@
+//! One file per subcommand.
+
+mod bench;
+mod compile;
+mod completions;
+mod explain;
+mod inspect;
+mod load;
+mod methods;
+
+use crate::args::Command;
+use crate::failure::Outcome;
+
+/// Runs a subcommand.
+pub fn run(command: Command) -> Outcome {
+    match command {
+        Command::Explain(args) => explain::run(&args),
+        Command::Compile(args) => compile::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Methods(args) => methods::run(&args),
+        Command::Completions { shell } => completions::run(shell),
+    }
+}

@@ -1,0 +1,45 @@
+//! Errors and exit codes.
+
+use whyline_runtime::{Error, Kind};
+
+/// The code of an error in whyline itself.
+pub const INTERNAL: u8 = 70;
+
+/// What to tell, and the process's exit code: 2 usage, 3 bad model, 4 bad input, 5 over budget, 6 a check failed.
+#[derive(Debug)]
+pub struct Failure {
+    pub message: String,
+    pub code: u8,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        let code = match error.kind() {
+            Kind::Usage => 2,
+            Kind::Model => 3,
+            Kind::Input => 4,
+            Kind::Budget => 5,
+        };
+        Failure { message: error.to_string(), code }
+    }
+}
+
+impl Failure {
+    /// Wrong arguments.
+    pub fn usage(message: impl Into<String>) -> Failure {
+        Failure { message: message.into(), code: 2 }
+    }
+}
+
+/// The result of a command.
+pub type Outcome<T = ()> = Result<T, Failure>;
+
+/// An error in reading the model is about the model; in reading the input, about the input.
+pub fn about_input(error: Error) -> Failure {
+    let read = matches!(error, Error::Read { .. });
+    let mut failure = Failure::from(error);
+    if read {
+        failure.code = 4;
+    }
+    failure
+}

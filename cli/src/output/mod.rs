@@ -1,0 +1,58 @@
+//! What people and programs read.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use whyline_runtime::image::colormap::Colormap;
+use whyline_runtime::onnx::write_atomically;
+use whyline_runtime::record::{ClassRecord, Record};
+
+use crate::failure::{Failure, INTERNAL, Outcome};
+
+/// As indented JSON.
+pub fn to_json(value: &impl Serialize) -> Outcome<String> {
+    serde_json::to_string_pretty(value).map_err(|e| Failure { message: e.to_string(), code: INTERNAL })
+}
+
+/// To a file, or to standard output for `-`.
+pub fn write_text(path: &Path, text: &str) -> Outcome {
+    if path == Path::new("-") {
+        println!("{text}");
+        return Ok(());
+    }
+    Ok(write_atomically(path, format!("{text}\n").as_bytes())?)
+}
+
+/// The colours for signed maps and for magnitudes.
+pub fn colormap(signed: bool) -> Colormap {
+    if signed { Colormap::Diverging } else { Colormap::Sequential }
+}
+
+fn class_name(class: &ClassRecord) -> String {
+    match &class.label {
+        Some(label) if *label != class.class.to_string() => format!("{label} (class {})", class.class),
+        _ => format!("class {}", class.class),
+    }
+}
+
+/// The report of one explanation.
+pub fn report(input: &Path, record: &Record, written: &[&Option<PathBuf>]) {
+    let (predicted, target) = (&record.predicted, &record.target.class);
+    println!("input      {}", input.display());
+    println!("predicted  {}, probability {:.4}", class_name(predicted), predicted.probability);
+    println!("target     {}, logit {:.4}", class_name(target), target.logit);
+    let told: Vec<String> = record.parameters.iter().map(|(k, v)| format!("{k} {v}")).collect();
+    let told = if told.is_empty() { String::new() } else { format!(" ({})", told.join(", ")) };
+    println!("method     {}{told}", record.method);
+    if let Some(layer) = &record.layer {
+        println!("layer      {layer}");
+    }
+    println!("passes     {} gradient, {} forward", record.passes.gradient, record.passes.forward);
+    if let Some(c) = &record.completeness {
+        println!("gap        {:+.3e}, {:.3} % of the {:.4} explained", c.gap, 100.0 * c.relative_gap, c.difference);
+    }
+    println!("time       {:.1} ms (and {:.0} ms to prepare the model)", record.timing.explain_ms, record.timing.prepare_ms);
+    for path in written.iter().filter_map(|p| p.as_ref()) {
+        println!("wrote      {}", path.display());
+    }
+}

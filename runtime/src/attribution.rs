@@ -1,0 +1,79 @@
+//! What a method gives: how much each part of the input counts.
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::gradient::layers::Layout;
+
+/// What the elements of an attribution stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Extent {
+    /// One value per element of the input, in the input's own shape.
+    Features,
+    /// One value per pixel, height by width.
+    Pixels,
+}
+
+/// An attribution: signed, unless its method gives magnitudes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attribution {
+    /// Row-major.
+    pub values: Vec<f32>,
+    /// The input's shape, or [height, width].
+    pub shape: Vec<usize>,
+    /// What the elements stand for.
+    pub extent: Extent,
+}
+
+impl Attribution {
+    /// One value per element of the input.
+    pub fn features(values: Vec<f32>, shape: &[usize]) -> Attribution {
+        Attribution { values, shape: shape.to_vec(), extent: Extent::Features }
+    }
+
+    /// One value per pixel: the channels' sum where signs mean something, else the largest magnitude.
+    pub fn per_pixel(&self, layout: Layout, signed: bool) -> Result<Vec<f32>> {
+        if self.extent == Extent::Pixels {
+            return Ok(self.values.clone());
+        }
+        let (channels, height, width) =
+            layout.split(&self.shape).ok_or_else(|| Error::usage("the map is not that of an image"))?;
+        let pixels = height * width;
+        let value = |channel: usize, pixel: usize| match layout {
+            Layout::ChannelsFirst => self.values[channel * pixels + pixel],
+            Layout::ChannelsLast => self.values[pixel * channels + channel],
+        };
+        let reduce = |pixel: usize| {
+            let over = (0..channels).map(|c| value(c, pixel));
+            if signed { over.sum() } else { over.fold(0.0, |most: f32, v| most.max(v.abs())) }
+        };
+        Ok((0..pixels).map(reduce).collect())
+    }
+
+    /// The sum of all values.
+    pub fn sum(&self) -> f64 {
+        self.values.iter().map(|&v| v as f64).sum()
+    }
+}
+
+/// How far an attribution is from adding up to what it explains.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Completeness {
+    /// The sum of the attribution.
+    pub sum: f64,
+    /// The target at the input, less the target at the baseline.
+    pub difference: f64,
+    /// `sum - difference`
+    pub gap: f64,
+    /// `|gap| / |difference|`
+    pub relative_gap: f64,
+}
+
+impl Completeness {
+    /// Compares a sum with the difference it should be.
+    pub fn new(sum: f64, difference: f64) -> Completeness {
+        let gap = sum - difference;
+        Completeness { sum, difference, gap, relative_gap: gap.abs() / difference.abs().max(f64::MIN_POSITIVE) }
+    }
+}

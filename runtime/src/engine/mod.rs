@@ -1,0 +1,11 @@
+//! Runs graphs with tract. tract's types stay in here.
+
+mod counting;
+mod operators;
+mod session;
+mod tract_session;
+
+pub use counting::Counting;
+pub use operators::TractOperators;
+pub use session::{Gradient, Passes, Session, Tap};
+pub use tract_session::TractSession;

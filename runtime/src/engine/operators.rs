@@ -1,0 +1,171 @@
+//! What tract knows about single nodes: types and values.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use tract_onnx::pb;
+use tract_onnx::prelude::{
+    DatumType, InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, TractError, TractResult, TypedFact, tvec,
+};
+use tract_onnx::tract_hir::infer::Factoid;
+use tract_onnx::tract_hir::internal::{DimLike, TDim, format_err};
+
+use crate::error::{Error, Result};
+use crate::onnx::{DType, Fact, Graph, Input, Known, Node, Operators, Tensor as Constant, write};
+
+/// Larger float constants are given to type inference by type alone: no op's shape depends on them.
+const SMALL: usize = 64;
+
+/// Asks tract, one node at a time.
+pub struct TractOperators {
+    onnx: tract_onnx::Onnx,
+}
+
+impl Default for TractOperators {
+    fn default() -> Self {
+        TractOperators { onnx: tract_onnx::onnx().with_ignore_value_info(true) }
+    }
+}
+
+impl Operators for TractOperators {
+    fn knows(&self, node: &Node) -> bool {
+        node.domain.is_empty() && self.onnx.op_register.0.contains_key(&node.op)
+    }
+
+    fn infer(&self, node: &Node, opset: i64, inputs: &[Known]) -> Result<Vec<Fact>> {
+        let by_value = |k: &Known| k.value.is_some_and(|v| !v.dtype.is_float() || v.len() <= SMALL);
+        let quick = guarded(node, || {
+            let mut model = self.single(node, opset, inputs, by_value)?;
+            model.analyse(false)?;
+            let facts = outputs(&model);
+            facts.iter().map(|f| inference_fact(f)).collect::<TractResult<Option<Vec<Fact>>>>()
+        })?;
+        if let Some(facts) = quick {
+            return Ok(facts);
+        }
+        // Some ops know their shape only once they are typed.
+        guarded(node, || {
+            let model = self.single(node, opset, inputs, |k| k.value.is_some())?.into_typed()?;
+            let facts = model.output_outlets()?.iter().map(|o| typed_fact(model.outlet_fact(*o)?)).collect();
+            facts
+        })
+    }
+
+    fn evaluate(&self, node: &Node, opset: i64, inputs: &[Known]) -> Result<Vec<Constant>> {
+        guarded(node, || {
+            let model = self.single(node, opset, inputs, |k| k.value.is_some())?.into_typed()?;
+            let values = model.into_runnable()?.run(tvec!())?;
+            values.into_iter().map(|v| to_constant(&v)).collect()
+        })
+    }
+}
+
+impl TractOperators {
+    /// A model of this node alone; inputs that `by_value` picks are constants in it.
+    fn single(
+        &self,
+        node: &Node,
+        opset: i64,
+        inputs: &[Known],
+        by_value: impl Fn(&Known) -> bool,
+    ) -> TractResult<InferenceModel> {
+        let mut graph = Graph { opset, nodes: vec![node.clone()], ..Graph::default() };
+        for known in inputs {
+            match known.value.filter(|_| by_value(known)) {
+                Some(value) => {
+                    graph.constants.insert(known.name.to_string(), value.clone());
+                }
+                None if graph.inputs.iter().any(|i| i.name == known.name) => {}
+                None => graph.inputs.push(Input {
+                    name: known.name.to_string(),
+                    dtype: known.fact.dtype,
+                    dims: Some(known.fact.shape.iter().map(|&d| crate::onnx::Dim::Fixed(d)).collect()),
+                }),
+            }
+        }
+        graph.outputs = crate::onnx::graph::outputs_of(node).map(str::to_string).collect();
+        let proto: pb::ModelProto = write::to_proto(&graph, &Default::default());
+        Ok(self.onnx.parse(&proto, None)?.model)
+    }
+}
+
+/// Runs tract on one node; its errors, and its panics on malformed nodes, name the node.
+fn guarded<T>(node: &Node, run: impl FnOnce() -> TractResult<T>) -> Result<T> {
+    quietly(run).map_err(|reason| node.error(format!("tract can't use it: {reason}")))
+}
+
+/// Runs `run` and turns an error or a panic inside tract into its reason.
+pub(super) fn quietly<T>(run: impl FnOnce() -> TractResult<T>) -> std::result::Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(chain(&error)),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            Err(text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked").to_string())
+        }
+    }
+}
+
+/// The innermost causes say what is wrong; the outer ones only where, which we know.
+fn chain(error: &TractError) -> String {
+    let causes: Vec<String> = error.chain().map(|c| c.to_string()).collect();
+    let keep = causes.len().saturating_sub(2);
+    causes[keep..].join(": ")
+}
+
+fn outputs(model: &InferenceModel) -> Vec<InferenceFact> {
+    let outlets = model.output_outlets().map(|o| o.to_vec()).unwrap_or_default();
+    outlets.iter().filter_map(|o| model.outlet_fact(*o).ok().cloned()).collect()
+}
+
+fn inference_fact(fact: &InferenceFact) -> TractResult<Option<Fact>> {
+    let (Some(datum), Some(shape)) = (fact.datum_type.concretize(), fact.shape.concretize()) else {
+        return Ok(None);
+    };
+    Ok(extents(&shape).and_then(|shape| Some(Fact { dtype: dtype(datum)?, shape })))
+}
+
+fn typed_fact(fact: &TypedFact) -> TractResult<Fact> {
+    let shape = extents(&fact.shape).ok_or_else(|| format_err!("its output's shape is not known"))?;
+    let dtype = dtype(fact.datum_type)
+        .ok_or_else(|| format_err!("its output's type {:?} is not supported", fact.datum_type))?;
+    Ok(Fact { dtype, shape })
+}
+
+fn extents(dims: &[TDim]) -> Option<Vec<usize>> {
+    dims.iter().map(|d| d.to_usize().ok()).collect()
+}
+
+/// tract computes with sizes in a type of its own; to ONNX they are int64.
+fn dtype(datum: DatumType) -> Option<DType> {
+    Some(match datum {
+        DatumType::F32 => DType::F32,
+        DatumType::F16 => DType::F16,
+        DatumType::F64 => DType::F64,
+        DatumType::I8 => DType::I8,
+        DatumType::I16 => DType::I16,
+        DatumType::I32 => DType::I32,
+        DatumType::I64 | DatumType::TDim => DType::I64,
+        DatumType::U8 => DType::U8,
+        DatumType::U16 => DType::U16,
+        DatumType::U32 => DType::U32,
+        DatumType::U64 => DType::U64,
+        DatumType::Bool => DType::Bool,
+        _ => return None,
+    })
+}
+
+fn to_constant(tensor: &tract_onnx::prelude::Tensor) -> TractResult<Constant> {
+    let tensor = match tensor.datum_type() {
+        DatumType::TDim => tensor.cast_to::<i64>()?.into_owned(),
+        _ => tensor.clone(),
+    };
+    let dtype = dtype(tensor.datum_type())
+        .ok_or_else(|| format_err!("its value's type {:?} is not supported", tensor.datum_type()))?;
+    let bytes = tensor.try_as_plain_ram()?.as_bytes().to_vec();
+    Constant::from_bytes(dtype, tensor.shape(), bytes).ok_or_else(|| format_err!("its value has no plain bytes"))
+}
+
+/// An error of the engine as a whole.
+pub(super) fn engine_error(action: &'static str, reason: String) -> Error {
+    Error::Engine { action, reason }
+}

@@ -1,0 +1,49 @@
+//! A prepared model: what methods call, and all they know of it.
+
+use crate::error::Result;
+
+/// A tapped value and its gradient.
+#[derive(Clone, Debug, Default)]
+pub struct Tap {
+    /// The value's extents.
+    pub shape: Vec<usize>,
+    /// The value.
+    pub value: Vec<f32>,
+    /// The derivative of the target with respect to it.
+    pub gradient: Vec<f32>,
+}
+
+/// What one gradient pass gives.
+#[derive(Clone, Debug, Default)]
+pub struct Gradient {
+    /// All components that could be explained.
+    pub logits: Vec<f32>,
+    /// The derivative with respect to the input; empty where the session was made without.
+    pub input: Vec<f32>,
+    /// In the order that the taps were asked for.
+    pub taps: Vec<Tap>,
+}
+
+/// How many passes of a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Passes {
+    /// Forward alone.
+    pub forward: u64,
+    /// Forward and backward.
+    pub gradient: u64,
+}
+
+/// A model ready to run, with its input's shape fixed.
+///
+/// Implementations wrap each other: a session that counts, delays or fails lets budgets be tested without
+/// clocks.
+pub trait Session {
+    /// Extents of the input.
+    fn input_shape(&self) -> &[usize];
+
+    /// The logits of `input`. One forward pass.
+    fn forward(&mut self, input: &[f32]) -> Result<Vec<f32>>;
+
+    /// The logits, and the gradients of `seed . logits`. One gradient pass.
+    fn gradient(&mut self, input: &[f32], seed: &[f32]) -> Result<Gradient>;
+}

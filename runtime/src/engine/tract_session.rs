@@ -1,0 +1,112 @@
+//! A session on tract's own executor.
+
+use std::sync::Arc;
+
+use tract_onnx::prelude::{
+    InferenceModelExt, IntoRunnable, IntoTValue, TValue, TVec, Tensor, TractResult, TypedRunnableModel, tvec,
+};
+
+use super::operators::{engine_error, quietly};
+use super::session::{Gradient, Session, Tap};
+use crate::error::{Error, Result};
+use crate::gradient::GradientGraph;
+use crate::onnx::{Facts, Graph, inline::inline_functions, write};
+
+type Runnable = Arc<TypedRunnableModel>;
+
+/// Forward and gradient graph, each lowered by tract.
+pub struct TractSession {
+    shape: Vec<usize>,
+    seed_shape: Vec<usize>,
+    forward: Runnable,
+    gradient: Runnable,
+    tap_shapes: Vec<Vec<usize>>,
+    input_gradient: bool,
+}
+
+impl TractSession {
+    /// Prepares a gradient graph and the forward graph inside it.
+    pub fn new(derived: &GradientGraph) -> Result<TractSession> {
+        let mut graph = derived.graph.clone();
+        inline_functions(&mut graph)?;
+        let shape_of = |name: &str| match derived.facts.get(name) {
+            Some(fact) => Ok(fact.shape.clone()),
+            None => Err(Error::graph(format!("'{name}' is not typed"))),
+        };
+        let logits = vec![derived.logits.clone()];
+        let mut wanted = logits.clone();
+        wanted.extend(derived.input_gradient.clone());
+        for tap in &derived.taps {
+            wanted.extend([tap.value.clone(), tap.gradient.clone()]);
+        }
+        Ok(TractSession {
+            shape: shape_of(&derived.input)?,
+            seed_shape: shape_of(&derived.seed)?,
+            forward: lower(&graph, &[&derived.input], &logits)?,
+            gradient: lower(&graph, &[&derived.input, &derived.seed], &wanted)?,
+            tap_shapes: derived.taps.iter().map(|t| shape_of(&t.gradient)).collect::<Result<_>>()?,
+            input_gradient: derived.input_gradient.is_some(),
+        })
+    }
+
+    fn tensor(shape: &[usize], values: &[f32], what: &str) -> Result<TValue> {
+        if values.len() != shape.iter().product::<usize>() {
+            let reason = format!("{what} has {} values, but the model wants {shape:?}", values.len());
+            return Err(Error::bad_input(reason));
+        }
+        let tensor = Tensor::from_shape(shape, values).map_err(|e| engine_error("take the input", e.to_string()))?;
+        Ok(tensor.into_tvalue())
+    }
+}
+
+impl Session for TractSession {
+    fn input_shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn forward(&mut self, input: &[f32]) -> Result<Vec<f32>> {
+        let input = Self::tensor(&self.shape, input, "it")?;
+        let outputs = run(&self.forward, tvec!(input))?;
+        floats(&outputs[0])
+    }
+
+    fn gradient(&mut self, input: &[f32], seed: &[f32]) -> Result<Gradient> {
+        let input = Self::tensor(&self.shape, input, "it")?;
+        let seed = Self::tensor(&self.seed_shape, seed, "the cotangent")?;
+        let outputs = run(&self.gradient, tvec!(input, seed))?;
+        let mut rest = outputs.iter();
+        let mut next = || rest.next().map(floats).unwrap_or_else(|| Ok(vec![]));
+        let logits = next()?;
+        let input = if self.input_gradient { next()? } else { vec![] };
+        let mut taps = vec![];
+        for shape in &self.tap_shapes {
+            taps.push(Tap { shape: shape.clone(), value: next()?, gradient: next()? });
+        }
+        Ok(Gradient { logits, input, taps })
+    }
+}
+
+fn run(plan: &Runnable, inputs: TVec<TValue>) -> Result<TVec<TValue>> {
+    quietly(|| plan.run(inputs)).map_err(|reason| engine_error("run the model", reason))
+}
+
+fn floats(value: &TValue) -> Result<Vec<f32>> {
+    let copy = || -> TractResult<Vec<f32>> { Ok(value.try_as_plain_ram()?.as_slice::<f32>()?.to_vec()) };
+    copy().map_err(|e| engine_error("hand out a result", e.to_string()))
+}
+
+/// The part of a graph from `inputs` to `outputs`, optimised and ready to run.
+fn lower(graph: &Graph, inputs: &[&str], outputs: &[String]) -> Result<Runnable> {
+    let mut graph = graph.clone();
+    graph.outputs = outputs.to_vec();
+    graph.prune();
+    graph.inputs.retain(|i| inputs.contains(&i.name.as_str()));
+    graph.inputs.sort_by_key(|i| inputs.iter().position(|name| *name == i.name));
+    quietly(|| {
+        let proto = write::to_proto(&graph, &Facts::new());
+        let parsed = tract_onnx::onnx().with_ignore_value_info(true).parse(&proto, None)?;
+        drop(proto);
+        parsed.model.into_optimized()?.into_runnable()
+    })
+    .map_err(|reason| engine_error("prepare the model", reason))
+}

@@ -1,0 +1,84 @@
+//! Which nodes lie between what is differentiated for and the target, and whether each can be passed.
+
+use std::collections::HashSet;
+
+use crate::error::Gap;
+use crate::onnx::graph::{inputs_of, outputs_of};
+use crate::onnx::{DType, Node, TypedGraph};
+
+use super::composite::Composite;
+
+/// Ops whose derivative is zero wherever it exists: passed silently nowhere, named in a warning.
+pub const FLAT: &[&str] = &[
+    "Floor", "Ceil", "Round", "Sign", "Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Not", "And", "Or",
+    "Xor", "IsNaN", "IsInf", "ArgMax", "ArgMin",
+];
+
+/// The part of a graph that derivatives flow through.
+#[derive(Debug, Default)]
+pub struct Path {
+    /// Float values that depend on what is differentiated for.
+    pub active: HashSet<String>,
+    /// Per node: whether it lies between that and the target.
+    pub between: Vec<bool>,
+    /// Nodes on the way whose derivative is zero: name and op.
+    pub flat: Vec<(String, String)>,
+}
+
+/// Finds the path from the values `sources` to the value `target`.
+pub fn find_path(typed: &TypedGraph, sources: &[&str], target: &str) -> Path {
+    let nodes = &typed.graph.nodes;
+    let float = |name: &str| typed.facts.get(name).is_some_and(|f| f.dtype.is_float());
+    let mut path = Path { between: vec![false; nodes.len()], ..Path::default() };
+    path.active.extend(sources.iter().map(|s| s.to_string()));
+    for node in nodes {
+        if !is_flat(node, typed) && inputs_of(node).any(|i| path.active.contains(i)) {
+            path.active.extend(outputs_of(node).filter(|o| float(o)).map(str::to_string));
+        }
+    }
+    let mut reaches: HashSet<&str> = HashSet::from([target]);
+    for (i, node) in nodes.iter().enumerate().rev() {
+        if !outputs_of(node).any(|o| reaches.contains(o)) {
+            continue;
+        }
+        reaches.extend(inputs_of(node));
+        if !inputs_of(node).any(|i| path.active.contains(i)) {
+            continue;
+        }
+        if is_flat(node, typed) {
+            path.flat.push((node.name.clone(), node.op.clone()));
+        } else {
+            path.between[i] = outputs_of(node).any(|o| path.active.contains(o));
+        }
+    }
+    path.flat.reverse();
+    path
+}
+
+fn is_flat(node: &Node, typed: &TypedGraph) -> bool {
+    let to_integer = || outputs_of(node).any(|o| typed.facts.get(o).is_some_and(|f| !f.dtype.is_float()));
+    FLAT.contains(&node.op.as_str()) || (node.op == "Cast" && to_integer())
+}
+
+/// Every node on the path that can't be passed backwards.
+pub fn find_gaps(typed: &TypedGraph, path: &Path, composite: &Composite) -> Vec<Gap> {
+    let on_path = typed.graph.nodes.iter().zip(&path.between).filter(|(_, between)| **between).map(|(n, _)| n);
+    on_path.filter_map(|node| node_gap(typed, path, composite, node)).collect()
+}
+
+fn node_gap(typed: &TypedGraph, path: &Path, composite: &Composite, node: &Node) -> Option<Gap> {
+    let not_f32 = |name: &&str| typed.facts.get(*name).is_some_and(|f| f.dtype != DType::F32);
+    let reason = if !node.domain.is_empty() || composite.adjoint(&node.op).is_none() {
+        "it has no adjoint".to_string()
+    } else {
+        let wide = inputs_of(node).find(|i| path.active.contains(*i) && not_f32(i))?;
+        format!("'{wide}' is computed in float64; export the model in float32")
+    };
+    Some(gap(node, path, reason))
+}
+
+/// The gap that a node is, with the first input through which the path is cut.
+pub fn gap(node: &Node, path: &Path, reason: String) -> Gap {
+    let cut_at = inputs_of(node).find(|i| path.active.contains(*i)).unwrap_or_default().to_string();
+    Gap { node: node.name.clone(), op: node.qualified_op(), cut_at, reason }
+}

@@ -1,0 +1,242 @@
+//! The walk backwards.
+
+use std::collections::HashMap;
+
+use crate::error::{Error, Result};
+use crate::onnx::graph::inputs_of;
+use crate::onnx::{DType, Dim, Fact, Facts, Graph, Input, TypedGraph};
+
+use super::composite::{self, Composite};
+use super::coverage::{self, Path};
+use super::emit::{Emit, Name};
+use super::names;
+use super::site::Site;
+use super::target::{Target, find_target};
+
+/// What to derive.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// The rules in force.
+    pub composite: &'static Composite,
+    /// Intermediate values to hand out with their gradients.
+    pub taps: Vec<String>,
+    /// Whether the gradient with respect to the input is wanted; without it the walk stops at the taps.
+    pub input_gradient: bool,
+    /// The output explained; the first by default.
+    pub output: Option<String>,
+}
+
+impl Default for Spec {
+    fn default() -> Self {
+        Spec { composite: &composite::GRADIENT, taps: vec![], input_gradient: true, output: None }
+    }
+}
+
+/// The names under which a tapped value and its gradient are handed out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TapOutputs {
+    /// The tapped value.
+    pub layer: String,
+    /// The output that is its value.
+    pub value: String,
+    /// The output that is its gradient.
+    pub gradient: String,
+}
+
+/// A graph that computes the forward outputs and the gradients.
+#[derive(Clone, Debug)]
+pub struct GradientGraph {
+    /// The graph; its functions are ours.
+    pub graph: Graph,
+    /// Types of its inputs and outputs.
+    pub facts: Facts,
+    /// The forward input that is explained.
+    pub input: String,
+    /// The input that is the cotangent of the logits.
+    pub seed: String,
+    /// The output that is explained.
+    pub logits: String,
+    /// The output that is the gradient with respect to the input.
+    pub input_gradient: Option<String>,
+    /// In the order asked for.
+    pub taps: Vec<TapOutputs>,
+    /// The rules it was made with.
+    pub composite: String,
+    /// Nodes on the path whose derivative is zero: name and op.
+    pub flat: Vec<(String, String)>,
+    /// How many nodes a rule of the composite was applied to.
+    pub ruled: usize,
+}
+
+/// The only input of a forward graph that is not constant.
+pub fn sole_input(graph: &Graph) -> Result<&Input> {
+    match graph.inputs.as_slice() {
+        [input] if input.dtype == DType::F32 => Ok(input),
+        [input] => Err(Error::NoTarget {
+            reason: format!("the model's input '{}' is {:?}; only float inputs have gradients", input.name, input.dtype),
+        }),
+        [] => Err(Error::NoTarget { reason: "the model has no input".into() }),
+        many => Err(Error::NoTarget {
+            reason: format!(
+                "the model has {} inputs ({}); models with one input can be explained",
+                many.len(),
+                many.iter().map(|i| i.name.as_str()).collect::<Vec<_>>().join(", ")
+            ),
+        }),
+    }
+}
+
+/// Derives the gradient graph of a typed forward graph.
+///
+/// Errors: nodes on the path that have no adjoint (all of them at once), a target that does not depend on
+/// the input, taps that don't exist.
+pub fn differentiate(typed: &TypedGraph, spec: &Spec) -> Result<GradientGraph> {
+    let input = sole_input(&typed.graph)?.name.clone();
+    let target = find_target(typed, spec.output.as_deref())?;
+    for tap in &spec.taps {
+        if !typed.facts.contains_key(tap) {
+            return Err(Error::usage(format!("the model has no value '{tap}' to tap; `whyline inspect` lists its layers")));
+        }
+    }
+    let mut sources: Vec<&str> = spec.taps.iter().map(String::as_str).collect();
+    if spec.input_gradient {
+        sources.push(&input);
+    }
+    let path = coverage::find_path(typed, &sources, &target.logits);
+    if let Some(lost) = sources.iter().find(|s| !reaches_target(typed, &path, s, &target.logits)) {
+        return Err(unreached(lost, &target, &path));
+    }
+    let gaps = coverage::find_gaps(typed, &path, spec.composite);
+    if !gaps.is_empty() {
+        return Err(Error::NoAdjoint { gaps });
+    }
+    let mut walk = Walk::new(typed, &path, spec.composite);
+    walk.seed(&target);
+    walk.run()?;
+    walk.finish(spec, input, target)
+}
+
+fn reaches_target(typed: &TypedGraph, path: &Path, source: &str, logits: &str) -> bool {
+    let read = |(node, between): (&crate::onnx::Node, &bool)| *between && inputs_of(node).any(|i| i == source);
+    source == logits || typed.graph.nodes.iter().zip(&path.between).any(read)
+}
+
+fn unreached(source: &str, target: &Target, path: &Path) -> Error {
+    let mut reason = format!("the target '{}' has no derivative with respect to '{source}'", target.logits);
+    if let Some((node, op)) = path.flat.first() {
+        reason += &format!(": node '{node}' ({op}) is flat");
+    }
+    Error::NoTarget { reason }
+}
+
+struct Walk<'a> {
+    typed: &'a TypedGraph,
+    path: &'a Path,
+    composite: &'a Composite,
+    emit: Emit,
+    cotangents: HashMap<String, Name>,
+    ruled: usize,
+}
+
+impl<'a> Walk<'a> {
+    fn new(typed: &'a TypedGraph, path: &'a Path, composite: &'a Composite) -> Walk<'a> {
+        let emit = Emit::new(typed.graph.clone());
+        Walk { typed, path, composite, emit, cotangents: HashMap::new(), ruled: 0 }
+    }
+
+    fn seed(&mut self, target: &Target) {
+        let dims = target.shape.iter().map(|&d| Dim::Fixed(d)).collect();
+        self.emit.graph.inputs.push(Input { name: names::SEED.into(), dtype: DType::F32, dims: Some(dims) });
+        self.cotangents.insert(target.logits.clone(), names::SEED.into());
+    }
+
+    fn run(&mut self) -> Result<()> {
+        let mut gaps = vec![];
+        for (index, node) in self.typed.graph.nodes.iter().enumerate().rev() {
+            let cotangents: Vec<Option<Name>> = node.outputs.iter().map(|o| self.cotangents.get(o).cloned()).collect();
+            if !self.path.between[index] || cotangents.iter().all(Option::is_none) {
+                continue;
+            }
+            let Some(adjoint) = self.composite.adjoint(&node.op) else { continue };
+            self.ruled += self.composite.rule(&node.op).is_some() as usize;
+            let active = node.inputs.iter().map(|i| self.path.active.contains(i)).collect();
+            let facts = &self.typed.facts;
+            let mut site = Site { node, emit: &mut self.emit, index, facts, cotangents, active, given: vec![] };
+            match adjoint(&mut site) {
+                Ok(()) => {
+                    for (slot, cotangent) in site.given {
+                        self.collect(&node.inputs[slot], cotangent);
+                    }
+                }
+                Err(reason) => gaps.push(coverage::gap(node, self.path, reason)),
+            }
+        }
+        gaps.reverse();
+        if gaps.is_empty() { Ok(()) } else { Err(Error::NoAdjoint { gaps }) }
+    }
+
+    /// Adds to the cotangent of a value; what nobody differentiates for is dropped.
+    fn collect(&mut self, value: &str, cotangent: Name) {
+        if !self.path.active.contains(value) {
+            return;
+        }
+        let sum = match self.cotangents.get(value) {
+            Some(earlier) => self.emit.add(&earlier.clone(), &cotangent),
+            None => cotangent,
+        };
+        self.cotangents.insert(value.to_string(), sum);
+    }
+
+    fn finish(mut self, spec: &Spec, input: String, target: Target) -> Result<GradientGraph> {
+        let mut facts = Facts::new();
+        let typed = self.typed;
+        for name in typed.graph.outputs.iter().chain(typed.graph.inputs.iter().map(|i| &i.name)) {
+            facts.extend(typed.facts.get(name).map(|f| (name.clone(), f.clone())));
+        }
+        facts.insert(names::SEED.into(), Fact::f32(&target.shape));
+        let mut publish = |emit: &mut Emit, from: &str, to: String, fact: Fact| {
+            emit.rename(from, &to);
+            emit.graph.outputs.push(to.clone());
+            facts.insert(to, fact);
+        };
+        let logits = match typed.graph.outputs.contains(&target.logits) {
+            true => target.logits.clone(),
+            false => {
+                publish(&mut self.emit, &target.logits, names::LOGITS.into(), Fact::f32(&target.shape));
+                names::LOGITS.into()
+            }
+        };
+        let mut wanted: Vec<&String> = spec.taps.iter().collect();
+        wanted.extend(spec.input_gradient.then_some(&input));
+        for value in wanted {
+            let Some(cotangent) = self.cotangents.get(value).cloned() else {
+                return Err(unreached(value, &target, self.path));
+            };
+            publish(&mut self.emit, &cotangent, format!("{}{value}", names::GRAD), typed.facts[value].clone());
+        }
+        let mut taps = vec![];
+        for layer in &spec.taps {
+            let (value, gradient) = (format!("{}{layer}", names::VALUE), format!("{}{layer}", names::GRAD));
+            publish(&mut self.emit, layer, value.clone(), typed.facts[layer].clone());
+            taps.push(TapOutputs { layer: layer.clone(), value, gradient });
+        }
+        let mut graph = self.emit.graph;
+        graph.metadata.insert(names::FORMAT.into(), "1".into());
+        graph.metadata.insert(names::COMPOSITE.into(), spec.composite.name.into());
+        graph.metadata.insert(names::TARGET.into(), target.logits.clone());
+        graph.sort()?;
+        graph.prune();
+        Ok(GradientGraph {
+            graph,
+            facts,
+            seed: names::SEED.into(),
+            logits,
+            input_gradient: spec.input_gradient.then(|| format!("{}{input}", names::GRAD)),
+            input,
+            taps,
+            composite: spec.composite.name.into(),
+            flat: self.path.flat.clone(),
+            ruled: self.ruled,
+        })
+    }
+}

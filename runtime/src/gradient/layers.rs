@@ -1,0 +1,122 @@
+//! The values of a model that are still images: what CAM methods can be taken at.
+
+use std::collections::HashMap;
+
+use crate::onnx::{Node, TypedGraph};
+
+use super::coverage::find_path;
+use super::differentiate::sole_input;
+use super::target::find_target;
+use crate::error::{Error, Result};
+
+/// Where the channels of a rank-4 value are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// [batch, channels, height, width]
+    ChannelsFirst,
+    /// [batch, height, width, channels]
+    ChannelsLast,
+}
+
+impl Layout {
+    /// (channels, height, width) of a rank-4 value.
+    pub fn split(self, shape: &[usize]) -> Option<(usize, usize, usize)> {
+        match (self, shape) {
+            (Layout::ChannelsFirst, [_, c, h, w]) | (Layout::ChannelsLast, [_, h, w, c]) => Some((*c, *h, *w)),
+            _ => None,
+        }
+    }
+
+    /// The layout that an image input of this shape most likely has.
+    pub fn of_input(shape: &[usize]) -> Option<Layout> {
+        match shape {
+            [_, 1 | 3 | 4, _, _] => Some(Layout::ChannelsFirst),
+            [_, _, _, 1 | 3 | 4] => Some(Layout::ChannelsLast),
+            [_, _, _, _] => Some(Layout::ChannelsFirst),
+            _ => None,
+        }
+    }
+}
+
+/// A value that CAM methods can use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// The value's name.
+    pub name: String,
+    /// The op that writes it.
+    pub op: String,
+    /// Its extents.
+    pub shape: Vec<usize>,
+    /// Where its channels are.
+    pub layout: Layout,
+}
+
+/// Ops whose results are no features of their own, so not the default layer: the map of what they pool or
+/// pass on is finer.
+const NOT_DEFAULT: &[&str] = &["MaxPool", "AveragePool", "Pad", "Transpose", "Reshape", "Cast", "Resize"];
+
+/// The image-like values between input and target, in the order they are computed.
+pub fn cam_layers(typed: &TypedGraph) -> Result<Vec<Layer>> {
+    let input = sole_input(&typed.graph)?.name.clone();
+    let target = find_target(typed, None)?;
+    let path = find_path(typed, &[&input], &target.logits);
+    let mut images: HashMap<&str, Layout> = HashMap::new();
+    if let Some(layout) = typed.facts.get(&input).and_then(|f| Layout::of_input(&f.shape)) {
+        images.insert(&input, layout);
+    }
+    let mut layers = vec![];
+    for (node, between) in typed.graph.nodes.iter().zip(&path.between) {
+        let Some(layout) = image_layout(node, typed, &images) else { continue };
+        for output in node.outputs.iter().filter(|o| path.active.contains(*o)) {
+            images.insert(output, layout);
+        }
+        let Some(name) = node.output(0).filter(|o| path.active.contains(*o)) else { continue };
+        let shape = typed.facts[name].shape.clone();
+        let has_extent = layout.split(&shape).is_some_and(|(_, h, w)| h * w > 1);
+        if *between && has_extent {
+            layers.push(Layer { name: name.to_string(), op: node.op.clone(), shape, layout });
+        }
+    }
+    Ok(layers)
+}
+
+/// The layer taken by default: the last image-like value that is not merely pooled or passed on.
+pub fn default_layer(layers: &[Layer]) -> Option<&Layer> {
+    layers.iter().rev().find(|l| !NOT_DEFAULT.contains(&l.op.as_str()))
+}
+
+/// The layer of this name, or the default one.
+pub fn choose_layer(layers: &[Layer], name: Option<&str>) -> Result<Layer> {
+    match name {
+        None => default_layer(layers).cloned().ok_or_else(|| {
+            Error::usage("the model has no layer with spatial extent, which CAM methods need; use another method")
+        }),
+        Some(name) => layers.iter().find(|l| l.name == name).cloned().ok_or_else(|| {
+            Error::usage(format!("'{name}' is no layer that a CAM method can use; `whyline inspect` lists them"))
+        }),
+    }
+}
+
+/// The layout of a node's output, where that is still an image because its input was one.
+fn image_layout(node: &Node, typed: &TypedGraph, images: &HashMap<&str, Layout>) -> Option<Layout> {
+    let layout = *node.inputs.iter().find_map(|i| images.get(i.as_str()))?;
+    let shape = &typed.facts.get(node.output(0)?)?.shape;
+    layout.split(shape)?;
+    let channels_last = layout == Layout::ChannelsLast;
+    match node.op.as_str() {
+        "Transpose" => match node.ints("perm") {
+            Some([0, 2, 3, 1]) if !channels_last => Some(Layout::ChannelsLast),
+            Some([0, 3, 1, 2]) if channels_last => Some(Layout::ChannelsFirst),
+            Some([0, 1, 2, 3]) => Some(layout),
+            _ => None,
+        },
+        "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Expand" | "Tile" | "Gather" | "Einsum" | "Gemm" => None,
+        // A matrix product over the last axis mixes channels only if they are last.
+        "MatMul" | "LayerNormalization" => channels_last.then_some(layout),
+        op if op.starts_with("Reduce") || op == "Softmax" => {
+            let input = &typed.facts.get(node.input(0)?)?.shape;
+            (layout.split(input)?.1 == layout.split(shape)?.1).then_some(layout)
+        }
+        _ => Some(layout),
+    }
+}

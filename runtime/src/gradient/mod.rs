@@ -1,0 +1,44 @@
+//! From a forward graph to its gradient graph.
+//!
+//! [`differentiate`] walks the forward nodes backwards and appends nodes; the result is an ordinary ONNX
+//! graph. What is appended for an op is its adjoint ([`adjoints`]), unless the [`Composite`] in force has a
+//! rule for that op ([`rules`]).
+
+pub mod adjoints;
+pub mod composite;
+pub mod coverage;
+mod differentiate;
+mod emit;
+pub mod functions;
+pub mod layers;
+pub mod rules;
+pub mod ready_made;
+mod site;
+pub mod target;
+
+pub use composite::{COMPOSITES, Composite};
+pub use differentiate::{GradientGraph, Spec, TapOutputs, differentiate, sole_input};
+pub use emit::Emit;
+pub use site::{AdjointFn, Refusal, Site};
+
+/// Names of the inputs and outputs that a gradient graph adds, and of its metadata.
+pub mod names {
+    /// Input: the cotangent of the logits.
+    pub const SEED: &str = "why.seed";
+    /// Output: the logits, where the file's own output is a Softmax of them.
+    pub const LOGITS: &str = "why.logits";
+    /// Output prefix: the gradient with respect to an input or tap.
+    pub const GRAD: &str = "why.grad.";
+    /// Output prefix: the value of a tap.
+    pub const VALUE: &str = "why.value.";
+    /// Metadata: version of this layout of a gradient graph.
+    pub const FORMAT: &str = "why.format";
+    /// Metadata: the composite that the graph was made with.
+    pub const COMPOSITE: &str = "why.composite";
+    /// Metadata: SHA-256 of the forward model's file.
+    pub const SOURCE: &str = "why.source_sha256";
+    /// Metadata: the value whose components are explained.
+    pub const TARGET: &str = "why.target";
+    /// Metadata: the model card.
+    pub const CARD: &str = "why.card";
+}

@@ -1,0 +1,11 @@
+//! Pictures: files to input tensors, and attributions to pictures.
+
+pub mod colormap;
+pub mod decode;
+pub mod overlay;
+pub mod preprocess;
+pub mod resize;
+
+pub use decode::{Picture, decode};
+pub use overlay::{Style, draw};
+pub use preprocess::{Prepared, prepare};

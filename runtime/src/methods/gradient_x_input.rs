@@ -1,0 +1,34 @@
+//! Gradient x input (Shrikumar et al. 2016): `A = x * df/dx`. Complete only for networks without biases.
+
+use super::{Entry, Method, Needs, Outcome, Passes, Properties, Task};
+use crate::attribution::Attribution;
+use crate::error::Result;
+use crate::gradient::composite::GRADIENT;
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "gradient-x-input",
+    aliases: &["input-x-gradient", "gxi"],
+    summary: "the gradient times the input",
+    paper: "Shrikumar et al. 2016",
+    properties: Properties { complete: false, linear_exact: true, stochastic: false, signed: true },
+    parameters: &[],
+    build: |_| Ok(Box::new(GradientXInput)),
+};
+
+struct GradientXInput;
+
+impl Method for GradientXInput {
+    fn needs(&self) -> Needs {
+        Needs { composite: &GRADIENT, layer: false }
+    }
+
+    fn passes(&self) -> Passes {
+        Passes { forward: 0, gradient: 1 }
+    }
+
+    fn explain(&self, task: &mut Task) -> Result<Outcome> {
+        let gradient = task.gradient_at(task.input)?.input;
+        let products = gradient.iter().zip(task.input).map(|(g, x)| g * x).collect();
+        Ok(Outcome::of(Attribution::features(products, task.session.input_shape())))
+    }
+}

@@ -1,0 +1,140 @@
+//! The attribution methods: one file each, one line in [`METHODS`].
+//!
+//! A method sees a [`Session`](crate::engine::Session) and nothing behind it. It says what the session must
+//! be made with ([`Needs`]) and how many passes it will take before it takes any.
+
+mod gradcam;
+mod gradient_x_input;
+mod guided_backprop;
+mod integrated_gradients;
+mod params;
+mod path;
+mod saliency;
+mod smoothgrad;
+mod vanilla;
+
+use crate::attribution::{Attribution, Completeness};
+use crate::engine::{Gradient, Session};
+pub use crate::engine::Passes;
+use crate::error::{Error, Result};
+use crate::gradient::Composite;
+use crate::gradient::layers::Layout;
+
+pub use params::{Given, Parameter, Params};
+
+/// Every method, in the order that lists show them.
+pub const METHODS: &[&Entry] = &[
+    &vanilla::ENTRY,
+    &saliency::ENTRY,
+    &gradient_x_input::ENTRY,
+    &integrated_gradients::ENTRY,
+    &smoothgrad::ENTRY,
+    &guided_backprop::ENTRY,
+    &gradcam::ENTRY,
+];
+
+/// A method's line in the table.
+#[derive(Debug)]
+pub struct Entry {
+    /// As the command line and records name it.
+    pub name: &'static str,
+    /// Other names it goes by.
+    pub aliases: &'static [&'static str],
+    /// One line for people.
+    pub summary: &'static str,
+    /// Where it comes from.
+    pub paper: &'static str,
+    /// What identities it keeps, and what its values mean.
+    pub properties: Properties,
+    /// What it can be told.
+    pub parameters: &'static [Parameter],
+    /// Makes it.
+    pub build: fn(&Params) -> Result<Box<dyn Method>>,
+}
+
+/// What holds of a method's maps; tests and colours go by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Properties {
+    /// Its values add up to the target's difference from the baseline.
+    pub complete: bool,
+    /// On a linear model it gives exactly `w * (x - baseline)`, or `w` if it is a gradient.
+    pub linear_exact: bool,
+    /// It draws random numbers.
+    pub stochastic: bool,
+    /// Its values have signs that mean something.
+    pub signed: bool,
+}
+
+/// What the session must be made with.
+#[derive(Clone, Copy, Debug)]
+pub struct Needs {
+    /// The rules that hold in the backward pass.
+    pub composite: &'static Composite,
+    /// Whether one layer's value and gradient are wanted, in place of the input's gradient.
+    pub layer: bool,
+}
+
+/// What is explained, and with what.
+pub struct Task<'a> {
+    /// The model.
+    pub session: &'a mut dyn Session,
+    /// Row-major, in the session's input shape.
+    pub input: &'a [f32],
+    /// Where the input's channels are, if it is an image.
+    pub layout: Option<Layout>,
+    /// The cotangent of the logits: the target is `seed . logits`.
+    pub seed: &'a [f32],
+    /// Where the tapped layer's channels are.
+    pub layer_layout: Option<Layout>,
+}
+
+impl Task<'_> {
+    /// One gradient pass at `input`.
+    pub fn gradient_at(&mut self, input: &[f32]) -> Result<Gradient> {
+        self.session.gradient(input, self.seed)
+    }
+
+    /// The target at `input`: one forward pass.
+    pub fn target_at(&mut self, input: &[f32]) -> Result<f64> {
+        let logits = self.session.forward(input)?;
+        Ok(logits.iter().zip(self.seed).map(|(l, s)| *l as f64 * *s as f64).sum())
+    }
+
+    /// The same task at another input.
+    pub fn at<'b>(&'b mut self, input: &'b [f32]) -> Task<'b> {
+        Task { session: &mut *self.session, input, layout: self.layout, seed: self.seed, layer_layout: self.layer_layout }
+    }
+}
+
+/// A method's result.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The map.
+    pub attribution: Attribution,
+    /// For methods that promise it.
+    pub completeness: Option<Completeness>,
+}
+
+impl Outcome {
+    fn of(attribution: Attribution) -> Outcome {
+        Outcome { attribution, completeness: None }
+    }
+}
+
+/// An attribution method with its parameters.
+pub trait Method {
+    /// What the session must be made with.
+    fn needs(&self) -> Needs;
+    /// How many passes [`Method::explain`] will take, exactly.
+    fn passes(&self) -> Passes;
+    /// The attribution of the task's target to its input.
+    fn explain(&self, task: &mut Task) -> Result<Outcome>;
+}
+
+/// The method of this name or alias.
+pub fn find(name: &str) -> Result<&'static Entry> {
+    METHODS.iter().find(|e| e.name == name || e.aliases.contains(&name)).copied().ok_or_else(|| {
+        let names: Vec<&str> = METHODS.iter().map(|e| e.name).collect();
+        Error::usage(format!("there is no method '{name}'; there are {}", names.join(", ")))
+    })
+}

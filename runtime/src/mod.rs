@@ -1,0 +1,19 @@
+//! ONNX files: read, check, bring to one form, type and write. Knows nothing of gradients or engines.
+
+pub mod card;
+pub mod graph;
+pub mod infer;
+pub mod inline;
+pub mod node;
+pub mod read;
+pub mod tensor;
+pub mod upgrade;
+pub mod weights;
+pub mod write;
+
+pub use graph::{Dim, Function, Graph, Input};
+pub use infer::{Fact, Facts, Known, Operators, TypedGraph, fix_shapes, type_graph};
+pub use node::{Attr, Node};
+pub use read::{Model, parse_model, read_model};
+pub use tensor::{DType, Tensor};
+pub use write::{write_atomically, write_model};

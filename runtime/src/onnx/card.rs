@@ -1,0 +1,152 @@
+//! The model card: what a model's pixels and classes mean.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// What a file does not say about its model. In `MODEL.toml` beside it, or in its metadata.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Card {
+    /// The model's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// For people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// What it was trained on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+    /// How well it does, and on what.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<String>,
+    /// Of the weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub license: Option<String>,
+    /// The classes' names, in the order of the logits.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    /// How pixels become the input.
+    pub input: InputCard,
+}
+
+/// How pixels become the input: `value = (pixel * scale - mean) / std`, with pixels in 0..255.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct InputCard {
+    /// Where the channels are; told from the input's shape by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layout: Option<LayoutName>,
+    /// Order of the channels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub color: Option<Color>,
+    /// How an image of another size is fitted.
+    pub resize: Resize,
+    /// With `resize = "crop"`: the part of the shorter side that is kept.
+    pub crop_ratio: f32,
+    /// [height, width], where the file leaves them open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<[usize; 2]>,
+    /// Factor on pixels.
+    pub scale: f32,
+    /// Per channel, or one for all.
+    pub mean: Vec<f32>,
+    /// Per channel, or one for all.
+    pub std: Vec<f32>,
+}
+
+impl Default for InputCard {
+    fn default() -> Self {
+        InputCard {
+            layout: None,
+            color: None,
+            resize: Resize::Stretch,
+            crop_ratio: 1.0,
+            size: None,
+            scale: 1.0 / 255.0,
+            mean: vec![0.0],
+            std: vec![1.0],
+        }
+    }
+}
+
+/// Where the channels of an input are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum LayoutName {
+    Nchw,
+    Nhwc,
+}
+
+/// Order of an input's channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Color {
+    Rgb,
+    Bgr,
+    Gray,
+}
+
+/// How an image is brought to the input's size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resize {
+    /// Both sides on their own.
+    Stretch,
+    /// The shorter side fits, the middle is cut out.
+    Crop,
+    /// Not at all: another size is an error.
+    None,
+}
+
+impl Card {
+    /// From TOML; `source_name` is for messages.
+    pub fn parse(text: &str, source_name: &str) -> Result<Card> {
+        let refuse = |reason: String| Error::Card { source_name: source_name.to_string(), reason };
+        let card: Card = toml::from_str(text).map_err(|e| refuse(e.to_string().trim_end().to_string()))?;
+        card.input.check().map_err(refuse)?;
+        Ok(card)
+    }
+
+    /// As TOML.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|e| Error::Card { source_name: "in memory".into(), reason: e.to_string() })
+    }
+
+    /// The card beside the model file, with its name and the ending `.toml`, if there is one.
+    pub fn beside(model: &Path) -> Result<Option<Card>> {
+        let path = model.with_extension("toml");
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Card::parse(&text, &path.display().to_string()).map(Some),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::Read { path, source }),
+        }
+    }
+}
+
+impl InputCard {
+    /// Whether the numbers make sense.
+    pub fn check(&self) -> std::result::Result<(), String> {
+        let finite = |v: &[f32]| v.iter().all(|x| x.is_finite());
+        if self.mean.is_empty() || !finite(&self.mean) {
+            return Err("mean must be finite numbers, one per channel or one for all".into());
+        }
+        if self.std.is_empty() || !finite(&self.std) || self.std.contains(&0.0) {
+            return Err("std must be finite numbers other than zero, one per channel or one for all".into());
+        }
+        if !self.scale.is_finite() || self.scale == 0.0 {
+            return Err("scale must be a finite number other than zero".into());
+        }
+        if !(self.crop_ratio > 0.0 && self.crop_ratio <= 1.0) {
+            return Err("crop_ratio must lie in (0, 1]".into());
+        }
+        if self.size.is_some_and(|[h, w]| h == 0 || w == 0) {
+            return Err("size must be positive".into());
+        }
+        Ok(())
+    }
+}

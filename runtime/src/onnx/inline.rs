@@ -1,0 +1,87 @@
+//! Replaces calls of functions by their bodies.
+//!
+//! tract-onnx looks an op up by its name alone and knows no functions, so everything it is to run is
+//! inlined first; functions of a foreign file are inlined when it is read.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::graph::{Function, Graph};
+use super::node::{Attr, Node};
+use crate::error::{Error, Result};
+
+/// Functions may call functions; deeper nesting than this is taken for recursion.
+const MAX_DEPTH: usize = 32;
+
+/// Inlines every call of one of the graph's functions and forgets the functions.
+pub fn inline_functions(graph: &mut Graph) -> Result<()> {
+    let functions = std::mem::take(&mut graph.functions);
+    if functions.is_empty() {
+        return Ok(());
+    }
+    let mut nodes = Vec::with_capacity(graph.nodes.len());
+    for (i, node) in std::mem::take(&mut graph.nodes).into_iter().enumerate() {
+        expand(node, &functions, &format!("{i}"), 0, &mut nodes)?;
+    }
+    graph.nodes = nodes;
+    Ok(())
+}
+
+fn expand(
+    node: Node,
+    functions: &BTreeMap<(String, String), Function>,
+    scope: &str,
+    depth: usize,
+    out: &mut Vec<Node>,
+) -> Result<()> {
+    let Some(function) = functions.get(&(node.domain.clone(), node.op.clone())) else {
+        out.push(node);
+        return Ok(());
+    };
+    if depth > MAX_DEPTH {
+        return Err(node.error("calls functions nested too deeply, or itself"));
+    }
+    // Formal names map to the caller's; everything else is local to this call.
+    let mut names: HashMap<&str, String> = HashMap::new();
+    for (i, formal) in function.inputs.iter().enumerate() {
+        names.insert(formal, node.input(i).unwrap_or_default().to_string());
+    }
+    for (i, formal) in function.outputs.iter().enumerate() {
+        if let Some(actual) = node.output(i) {
+            names.insert(formal, actual.to_string());
+        }
+    }
+    let actual = |name: &String| match names.get(name.as_str()) {
+        Some(n) => n.clone(),
+        None if name.is_empty() => String::new(),
+        None => format!("{}/{scope}/{name}", node.name),
+    };
+    for (i, inner) in function.nodes.iter().enumerate() {
+        let mut copy = inner.clone();
+        copy.name = format!("{}/{}_{i}", node.name, inner.op);
+        copy.inputs = inner.inputs.iter().map(actual).collect();
+        copy.outputs = inner.outputs.iter().map(actual).collect();
+        copy.attributes = inner
+            .attributes
+            .iter()
+            .filter_map(|(name, value)| match value {
+                Attr::FromCaller(caller) => node.attributes.get(caller).map(|v| (name.clone(), v.clone())),
+                own => Some((name.clone(), own.clone())),
+            })
+            .collect();
+        expand(copy, functions, &format!("{scope}.{i}"), depth + 1, out)?;
+    }
+    // A formal output that is a formal input needs a node to carry it.
+    for (i, formal) in function.outputs.iter().enumerate() {
+        if let (Some(source), Some(output)) = (function.inputs.iter().position(|f| f == formal), node.output(i)) {
+            let source = node.input(source).ok_or_else(|| Error::graph(format!("'{}' lacks an input", node.name)))?;
+            out.push(Node {
+                name: format!("{}/out_{i}", node.name),
+                op: "Identity".into(),
+                inputs: vec![source.to_string()],
+                outputs: vec![output.to_string()],
+                ..Node::default()
+            });
+        }
+    }
+    Ok(())
+}

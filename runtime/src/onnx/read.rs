@@ -1,0 +1,195 @@
+//! Reads an ONNX file into a [`Graph`] and checks it.
+
+use std::path::Path;
+
+use prost::Message;
+use tract_onnx::pb;
+use tract_onnx::pb::tensor_shape_proto::dimension::Value as DimValue;
+use tract_onnx::pb::type_proto::Value as TypeValue;
+
+use super::graph::{Dim, Function, Graph, Input};
+use super::inline::inline_functions;
+use super::node::{Attr, Node};
+use super::tensor::{DType, Tensor, element_count};
+use super::weights;
+use crate::error::{Error, Result};
+use crate::hash::sha256;
+
+/// The oldest op set whose ops mean what ours do (broadcasting as in NumPy).
+const OLDEST_OPSET: i64 = 7;
+
+/// A model as it was read.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Its graph: functions inlined, half precision widened, nodes in topological order.
+    pub graph: Graph,
+    /// SHA-256 of the file's bytes, in hexadecimal.
+    pub sha256: String,
+    /// The file's name, for messages and records.
+    pub name: String,
+}
+
+/// Reads the ONNX file at `path`, with external data from its folder.
+///
+/// `random_weights` fills weights that the file leaves out (`why.weightless`) from a seed; without it
+/// such a file is an error.
+pub fn read_model(path: &Path, random_weights: Option<u64>) -> Result<Model> {
+    let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
+    // The parent of a bare file name is the empty path, which is the current folder.
+    let folder = path.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
+    parse_model(&bytes, &path.display().to_string(), folder, random_weights)
+}
+
+/// Reads an ONNX model from memory; `name` is used in messages, `folder` holds external data.
+pub fn parse_model(bytes: &[u8], name: &str, folder: Option<&Path>, random_weights: Option<u64>) -> Result<Model> {
+    let refuse = |reason: String| Error::NotOnnx { model: name.to_string(), reason };
+    let proto = pb::ModelProto::decode(bytes).map_err(|e| refuse(format!("it does not decode: {e}")))?;
+    let graph_proto = proto.graph.as_ref().ok_or_else(|| refuse("it holds no graph".into()))?;
+    if graph_proto.node.is_empty() {
+        return Err(refuse("its graph has no nodes".into()));
+    }
+    let opset = standard_opset(&proto.opset_import).ok_or_else(|| refuse("it names no op set".into()))?;
+    if opset < OLDEST_OPSET {
+        return Err(refuse(format!("its op set is {opset}; {OLDEST_OPSET} is the oldest that is understood")));
+    }
+    let mut graph = Graph {
+        opset,
+        metadata: proto.metadata_props.iter().map(|e| (e.key.clone(), e.value.clone())).collect(),
+        ..Graph::default()
+    };
+    for function in &proto.functions {
+        let function = read_function(function, opset)?;
+        graph.functions.insert((function.domain.clone(), function.name.clone()), function);
+    }
+    let weightless = graph.metadata.get(weights::WEIGHTLESS).is_some_and(|v| v == "1");
+    let mut missing = Vec::new();
+    for tensor in &graph_proto.initializer {
+        if weightless && weights::is_missing(tensor) {
+            missing.push(weights::blank(tensor)?);
+        } else {
+            graph.constants.insert(tensor.name.clone(), Tensor::from_proto(tensor, folder)?);
+        }
+    }
+    if let Some(sparse) = graph_proto.sparse_initializer.first() {
+        let name = sparse.values.as_ref().map_or("", |v| v.name.as_str());
+        return Err(Error::tensor(name, "sparse initializers are not supported; store it densely"));
+    }
+    graph.nodes = graph_proto.node.iter().map(|n| Node::from_proto(n, folder)).collect::<Result<_>>()?;
+    graph.name_nodes();
+    inline_functions(&mut graph)?;
+    let names: std::collections::HashSet<&str> = missing.iter().map(|m| m.name.as_str()).collect();
+    for input in &graph_proto.input {
+        if !graph.constants.contains_key(&input.name) && !names.contains(input.name.as_str()) {
+            graph.inputs.push(read_input(input)?);
+        }
+    }
+    graph.outputs = graph_proto.output.iter().map(|o| o.name.clone()).collect();
+    if graph.outputs.is_empty() {
+        return Err(refuse("its graph has no outputs".into()));
+    }
+    weights::fill(&mut graph, missing, random_weights, name)?;
+    widen_halves(&mut graph);
+    check_finite(&graph)?;
+    graph.sort()?;
+    graph.prune();
+    Ok(Model { graph, sha256: sha256(bytes), name: name.to_string() })
+}
+
+fn standard_opset(imports: &[pb::OperatorSetIdProto]) -> Option<i64> {
+    imports.iter().find(|o| o.domain.is_empty() || o.domain == "ai.onnx").map(|o| o.version)
+}
+
+fn read_function(proto: &pb::FunctionProto, model_opset: i64) -> Result<Function> {
+    let function = Function {
+        name: proto.name.clone().unwrap_or_default(),
+        domain: proto.domain.clone().unwrap_or_default(),
+        inputs: proto.input.clone(),
+        outputs: proto.output.clone(),
+        nodes: proto.node.iter().map(|n| Node::from_proto(n, None)).collect::<Result<_>>()?,
+        opset: standard_opset(&proto.opset_import).unwrap_or(model_opset),
+    };
+    // Inlined nodes take the model's op set; between 18 and later ones nothing we read differs.
+    if function.opset != model_opset && function.opset.min(model_opset) < super::upgrade::OPSET {
+        return Err(Error::graph(format!(
+            "function '{}' uses op set {}, the model {model_opset}; export both with one",
+            function.name, function.opset
+        )));
+    }
+    Ok(function)
+}
+
+fn read_input(proto: &pb::ValueInfoProto) -> Result<Input> {
+    let lacking = |what: &str| Error::graph(format!("input '{}' {what}", proto.name));
+    let Some(TypeValue::TensorType(tensor)) = proto.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
+        return Err(lacking("is not a tensor"));
+    };
+    let dtype = DType::from_onnx(tensor.elem_type).ok_or_else(|| lacking("has an unsupported element type"))?;
+    let dims = tensor.shape.as_ref().map(|shape| {
+        let dim = |(axis, d): (usize, &pb::tensor_shape_proto::Dimension)| match &d.value {
+            Some(DimValue::DimValue(v)) if *v > 0 => Dim::Fixed(*v as usize),
+            Some(DimValue::DimParam(s)) => Dim::Symbol(s.clone()),
+            _ => Dim::Symbol(format!("axis {axis}")),
+        };
+        shape.dim.iter().enumerate().map(dim).collect()
+    });
+    Ok(Input { name: proto.name.clone(), dtype, dims })
+}
+
+/// Weights in half precision are stored so, and computed with in float32.
+fn widen_halves(graph: &mut Graph) {
+    let half = |d: DType| matches!(d, DType::F16 | DType::BF16);
+    let mut widened = false;
+    for input in graph.inputs.iter_mut().filter(|i| half(i.dtype)) {
+        input.dtype = DType::F32;
+        widened = true;
+    }
+    for tensor in graph.constants.values_mut().filter(|t| half(t.dtype)) {
+        *tensor = tensor.widened();
+        widened = true;
+    }
+    for node in &mut graph.nodes {
+        for (name, value) in &mut node.attributes {
+            match value {
+                Attr::Tensor(tensor) if half(tensor.dtype) => {
+                    *tensor = tensor.widened();
+                    widened = true;
+                }
+                Attr::Int(code)
+                    if matches!(name.as_str(), "to" | "dtype" | "output_dtype")
+                        && DType::from_onnx(*code as i32).is_some_and(half) =>
+                {
+                    *code = DType::F32.onnx() as i64;
+                    widened = true;
+                }
+                _ => {}
+            }
+        }
+    }
+    graph.widened = widened;
+}
+
+/// A NaN anywhere, or an infinity in a tensor of weights, makes every map meaningless.
+/// A lone infinity is a bound (Clip without a limit) and means something.
+fn check_finite(graph: &Graph) -> Result<()> {
+    for (name, tensor) in graph.constants.iter().filter(|(_, t)| t.dtype == DType::F32) {
+        let bad = |v: f32| v.is_nan() || (v.is_infinite() && tensor.len() > 1);
+        let (chunks, _) = tensor.bytes().as_chunks::<4>();
+        if let Some(i) = chunks.iter().position(|c| bad(f32::from_le_bytes(*c))) {
+            let value = f32::from_le_bytes(chunks[i]);
+            return Err(Error::tensor(name, format!("holds {value} at element {i}; the weights must be finite")));
+        }
+    }
+    Ok(())
+}
+
+/// Checks a shape read from a file before anything of its size is allocated.
+pub(crate) fn checked_shape(name: &str, dims: &[i64]) -> Result<Vec<usize>> {
+    let shape: Vec<usize> = dims
+        .iter()
+        .map(|&d| usize::try_from(d).map_err(|_| Error::tensor(name, format!("has a negative extent {d}"))))
+        .collect::<Result<_>>()?;
+    match element_count(&shape) {
+        Some(n) if n <= weights::MAX_ELEMENTS => Ok(shape),
+        _ => Err(Error::tensor(name, format!("has the impossible shape {shape:?}"))),
+    }
+}

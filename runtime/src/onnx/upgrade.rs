@@ -1,0 +1,212 @@
+//! Rewrites nodes of older op sets to the forms of op set 18, so that everything after knows one form; and
+//! the few ops that tract 0.23.9 computes otherwise than ONNX, or not at all, to ops that it computes.
+
+use super::infer::Fact;
+use super::node::{Attr, Node};
+use super::tensor::Tensor;
+use crate::error::Result;
+
+/// The op set that older models are brought to. Newer ones keep theirs.
+pub const OPSET: i64 = 18;
+
+/// Constants that a rewritten node needs, by name.
+pub type Extra = Vec<(String, Tensor)>;
+
+/// The node in its op-set-18 form (or its own, where the model's is newer), as one node or a few.
+///
+/// `opset` is the model's; `fact` knows the types of values read.
+pub fn upgrade(mut node: Node, opset: i64, fact: &dyn Fn(&str) -> Option<Fact>) -> Result<(Vec<Node>, Extra)> {
+    let mut extra = Extra::new();
+    if !node.domain.is_empty() {
+        return Ok((vec![node], extra));
+    }
+    match node.op.as_str() {
+        "Squeeze" | "Unsqueeze" | "ReduceSum" if opset < 13 => attr_to_input(&mut node, "axes", 1, &mut extra),
+        "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL1" | "ReduceL2" | "ReduceLogSum"
+        | "ReduceLogSumExp" | "ReduceSumSquare"
+            if opset < 18 =>
+        {
+            attr_to_input(&mut node, "axes", 1, &mut extra);
+        }
+        "Split" => split(&mut node, opset, fact, &mut extra)?,
+        "Slice" if opset < 10 => {
+            for (i, name) in ["starts", "ends", "axes"].into_iter().enumerate() {
+                attr_to_input(&mut node, name, i + 1, &mut extra);
+            }
+        }
+        "Clip" if opset < 11 => {
+            for (i, name) in ["min", "max"].into_iter().enumerate() {
+                if let Some(Attr::Float(bound)) = node.attributes.remove(name) {
+                    add_input(&mut node, i + 1, name, Tensor::scalar(bound), &mut extra);
+                }
+            }
+        }
+        "Pad" if opset < 11 => {
+            attr_to_input(&mut node, "pads", 1, &mut extra);
+            if let Some(Attr::Float(value)) = node.attributes.remove("value") {
+                add_input(&mut node, 2, "value", Tensor::scalar(value), &mut extra);
+            }
+        }
+        "Upsample" => upsample(&mut node, &mut extra),
+        "Resize" if opset < 11 => {
+            // Op set 10: (x, scales), mapped without the half-pixel shift.
+            node.inputs.insert(1, String::new());
+            asymmetric(&mut node);
+        }
+        "Scatter" => node.op = "ScatterElements".into(),
+        "Softmax" | "LogSoftmax" if opset < 13 => return softmax(node, fact),
+        "Celu" => return Ok(celu(node)),
+        "Mean" => return Ok(mean(node)),
+        "MatMul" if (0..2).all(|i| node.input(i).and_then(fact).is_some_and(|f| f.shape.len() == 1)) => {
+            return Ok(dot_product(node));
+        }
+        "BatchNormalization" => {
+            if node.int("training_mode", 0) != 0 {
+                return Err(node.error("is in training mode; export the model in evaluation mode"));
+            }
+            if node.int("spatial", 1) == 0 {
+                return Err(node.error("normalises every position separately (spatial = 0), which is not supported"));
+            }
+            node.attributes.remove("spatial");
+            node.outputs.truncate(1);
+        }
+        "CastLike" => {
+            let like = node.input(1).and_then(fact).ok_or_else(|| node.error("has an untyped second input"))?;
+            node.op = "Cast".into();
+            node.inputs.truncate(1);
+            node.attributes.insert("to".into(), Attr::Int(like.dtype.onnx() as i64));
+        }
+        _ => {}
+    }
+    Ok((vec![node], extra))
+}
+
+fn add_input(node: &mut Node, slot: usize, what: &str, value: Tensor, extra: &mut Extra) {
+    let name = format!("{}/{what}", node.name);
+    if node.inputs.len() <= slot {
+        node.inputs.resize(slot + 1, String::new());
+    }
+    node.inputs[slot] = name.clone();
+    extra.push((name, value));
+}
+
+fn attr_to_input(node: &mut Node, attribute: &str, slot: usize, extra: &mut Extra) {
+    if let Some(Attr::Ints(values)) = node.attributes.remove(attribute) {
+        add_input(node, slot, attribute, Tensor::ints(&values), extra);
+    }
+}
+
+/// Every Split gets its sizes as an input.
+fn split(node: &mut Node, opset: i64, fact: &dyn Fn(&str) -> Option<Fact>, extra: &mut Extra) -> Result<()> {
+    if opset < 13 {
+        attr_to_input(node, "split", 1, extra);
+    }
+    if node.input(1).is_none() {
+        let x = node.input(0).and_then(fact).ok_or_else(|| node.error("has an untyped input"))?;
+        let axis = x.axis(node.int("axis", 0)).ok_or_else(|| node.error("splits an axis that its input lacks"))?;
+        let parts = node.outputs.len();
+        // All of one size but the last, which may be smaller.
+        let size = x.shape[axis].div_ceil(parts);
+        let sizes: Vec<i64> =
+            (0..parts).map(|p| x.shape[axis].saturating_sub(p * size).min(size) as i64).collect();
+        add_input(node, 1, "split", Tensor::ints(&sizes), extra);
+    }
+    node.attributes.remove("num_outputs");
+    Ok(())
+}
+
+fn asymmetric(node: &mut Node) {
+    node.attributes.insert("coordinate_transformation_mode".into(), Attr::Text("asymmetric".into()));
+    node.attributes.insert("nearest_mode".into(), Attr::Text("floor".into()));
+}
+
+fn upsample(node: &mut Node, extra: &mut Extra) {
+    node.op = "Resize".into();
+    if let Some(Attr::Floats(scales)) = node.attributes.remove("scales") {
+        add_input(node, 1, "scales", Tensor::f32(&[scales.len()], &scales), extra);
+    }
+    node.inputs.insert(1, String::new());
+    asymmetric(node);
+}
+
+/// Before op set 13, Softmax ran over all axes from `axis` on, taken together.
+fn softmax(mut node: Node, fact: &dyn Fn(&str) -> Option<Fact>) -> Result<(Vec<Node>, Extra)> {
+    let mut extra = Extra::new();
+    let x = node.input(0).and_then(fact).ok_or_else(|| node.error("has an untyped input"))?;
+    let axis = x.axis(node.int("axis", 1)).ok_or_else(|| node.error("has an axis that its input lacks"))?;
+    if x.shape[axis + 1..].iter().all(|&d| d == 1) {
+        node.attributes.insert("axis".into(), Attr::Int(axis as i64));
+        return Ok((vec![node], extra));
+    }
+    let rows: usize = x.shape[..axis].iter().product();
+    let flat = Tensor::ints(&[rows as i64, -1]);
+    let back = Tensor::ints(&x.shape.iter().map(|&d| d as i64).collect::<Vec<_>>());
+    let name = |what: &str| format!("{}/{what}", node.name);
+    let reshape = |what: &str, input: String, output: String| Node {
+        name: name(what),
+        op: "Reshape".into(),
+        inputs: vec![input, name(&format!("{what}_shape"))],
+        outputs: vec![output],
+        ..Node::default()
+    };
+    let before = reshape("flat", node.inputs[0].clone(), name("flat"));
+    let after = reshape("back", name("flat_softmax"), node.outputs[0].clone());
+    extra.push((name("flat_shape"), flat));
+    extra.push((name("back_shape"), back));
+    node.inputs[0] = name("flat");
+    node.outputs[0] = name("flat_softmax");
+    node.attributes.insert("axis".into(), Attr::Int(-1));
+    Ok((vec![before, node, after], extra))
+}
+
+/// A chain of nodes that stands for `node`: each reads the one before, the last writes its output.
+fn chain(node: &Node, links: Vec<(&str, Vec<String>, Vec<(&str, Attr)>)>) -> Vec<Node> {
+    let last = links.len() - 1;
+    let link = |(i, (op, rest, attributes)): (usize, (&str, Vec<String>, Vec<(&str, Attr)>))| {
+        let value = |i: usize| if i == last { node.outputs[0].clone() } else { format!("{}/{i}", node.name) };
+        let first = if i == 0 { vec![] } else { vec![value(i - 1)] };
+        Node {
+            name: format!("{}/{op}_{i}", node.name),
+            op: op.to_string(),
+            inputs: first.into_iter().chain(rest).collect(),
+            outputs: vec![value(i)],
+            attributes: attributes.into_iter().map(|(k, v)| (k.to_string(), v)).collect(),
+            ..Node::default()
+        }
+    };
+    links.into_iter().enumerate().map(link).collect()
+}
+
+/// `alpha elu(x / alpha)`: tract forgets the outer factor.
+fn celu(node: Node) -> (Vec<Node>, Extra) {
+    let alpha = format!("{}/alpha", node.name);
+    let nodes = chain(
+        &node,
+        vec![
+            ("Div", vec![node.inputs[0].clone(), alpha.clone()], vec![]),
+            ("Elu", vec![], vec![("alpha", Attr::Float(1.0))]),
+            ("Mul", vec![alpha.clone()], vec![]),
+        ],
+    );
+    (nodes, vec![(alpha, Tensor::scalar(node.float("alpha", 1.0)))])
+}
+
+/// tract wants operands of one rank here.
+fn mean(node: Node) -> (Vec<Node>, Extra) {
+    let count = format!("{}/count", node.name);
+    let nodes = chain(&node, vec![("Sum", node.inputs.clone(), vec![]), ("Div", vec![count.clone()], vec![])]);
+    (nodes, vec![(count, Tensor::scalar(node.inputs.len() as f32))])
+}
+
+/// tract has no product of two vectors.
+fn dot_product(node: Node) -> (Vec<Node>, Extra) {
+    let axes = format!("{}/axes", node.name);
+    let nodes = chain(
+        &node,
+        vec![
+            ("Mul", node.inputs.clone(), vec![]),
+            ("ReduceSum", vec![axes.clone()], vec![("keepdims", Attr::Int(0))]),
+        ],
+    );
+    (nodes, vec![(axes, Tensor::ints(&[0]))])
+}

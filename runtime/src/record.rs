@@ -1,0 +1,142 @@
+//! How a map came about: the JSON beside it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::attribution::{Completeness, Extent};
+use crate::engine::Passes;
+use crate::error::{Error, Result};
+use crate::hash::sha256;
+
+/// Everything needed to make the same map again, and to judge it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Record {
+    /// Version of whyline.
+    pub whyline: &'static str,
+    /// Version of tract.
+    pub tract: &'static str,
+    /// The model's file.
+    pub model: FileRecord,
+    /// The input's file.
+    pub input: FileRecord,
+    /// The rules of the backward pass.
+    pub composite: String,
+    /// The method's name.
+    pub method: String,
+    /// All its parameters, given or default.
+    pub parameters: BTreeMap<String, String>,
+    /// The layer that a CAM method used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer: Option<String>,
+    /// What is explained.
+    pub target: TargetRecord,
+    /// What the model predicts.
+    pub predicted: ClassRecord,
+    /// What the map's values stand for, and their extents.
+    pub map: MapRecord,
+    /// Arithmetic.
+    pub precision: &'static str,
+    /// Threads that computed.
+    pub threads: usize,
+    /// Passes taken.
+    pub passes: Passes,
+    /// For methods that promise it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completeness: Option<Completeness>,
+    /// Wall-clock time.
+    pub timing: Timing,
+    /// CPU features that the kernels could use.
+    pub cpu: Vec<&'static str>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+    /// `complete`, or `degraded` where the budget ended the work early.
+    pub status: &'static str,
+}
+
+/// A file by name and content.
+#[derive(Clone, Debug, Serialize)]
+pub struct FileRecord {
+    /// As it was given.
+    pub file: String,
+    /// Of its bytes.
+    pub sha256: String,
+}
+
+impl FileRecord {
+    /// Reads and hashes a file.
+    pub fn of(path: &Path) -> Result<FileRecord> {
+        let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
+        Ok(FileRecord { file: path.display().to_string(), sha256: sha256(&bytes) })
+    }
+}
+
+/// A class.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClassRecord {
+    /// Its index among the logits.
+    pub class: usize,
+    /// Its name, where the card has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// Its logit.
+    pub logit: f64,
+    /// Softmax of the logits.
+    pub probability: f64,
+}
+
+/// What is explained.
+#[derive(Clone, Debug, Serialize)]
+pub struct TargetRecord {
+    /// `logit`
+    pub kind: &'static str,
+    /// Which.
+    #[serde(flatten)]
+    pub class: ClassRecord,
+}
+
+/// A map's form.
+#[derive(Clone, Debug, Serialize)]
+pub struct MapRecord {
+    /// What its values stand for.
+    pub extent: Extent,
+    /// Its extents.
+    pub shape: Vec<usize>,
+    /// Whether signs mean something.
+    pub signed: bool,
+}
+
+/// Milliseconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Timing {
+    /// Reading the model, deriving its gradient and preparing both.
+    pub prepare_ms: f64,
+    /// The method.
+    pub explain_ms: f64,
+}
+
+/// The CPU features that this build can use and this machine has.
+pub fn cpu_features() -> Vec<&'static str> {
+    let mut found = vec![];
+    #[cfg(target_arch = "x86_64")]
+    {
+        let known = [
+            ("avx2", std::arch::is_x86_feature_detected!("avx2")),
+            ("fma", std::arch::is_x86_feature_detected!("fma")),
+            ("f16c", std::arch::is_x86_feature_detected!("f16c")),
+            ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
+        ];
+        found.extend(known.into_iter().filter(|(_, has)| *has).map(|(name, _)| name));
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        let known = [
+            ("neon", std::arch::is_aarch64_feature_detected!("neon")),
+            ("fp16", std::arch::is_aarch64_feature_detected!("fp16")),
+            ("dotprod", std::arch::is_aarch64_feature_detected!("dotprod")),
+        ];
+        found.extend(known.into_iter().filter(|(_, has)| *has).map(|(name, _)| name));
+    }
+    found
+}

@@ -1,0 +1,8 @@
+//! Numbers that need neither std nor an allocator: quadrature nodes and running statistics.
+
+#![no_std]
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod moments;
+pub mod quadrature;

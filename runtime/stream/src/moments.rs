@@ -1,0 +1,77 @@
+//! Mean and spread of a stream, by Welford's recurrence.
+
+/// Count, mean and sum of squared deviations.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Moments {
+    count: u64,
+    mean: f64,
+    squares: f64,
+}
+
+impl Moments {
+    /// Takes in one value.
+    pub fn push(&mut self, value: f64) {
+        self.count += 1;
+        let before = value - self.mean;
+        self.mean += before / self.count as f64;
+        self.squares += before * (value - self.mean);
+    }
+
+    /// Takes in another stream's values (Chan et al.'s formula).
+    pub fn merge(&mut self, other: &Moments) {
+        if other.count == 0 {
+            return;
+        }
+        let (a, b) = (self.count as f64, other.count as f64);
+        let apart = other.mean - self.mean;
+        self.mean += apart * b / (a + b);
+        self.squares += other.squares + apart * apart * a * b / (a + b);
+        self.count += other.count;
+    }
+
+    /// How many values were taken in.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Their mean; zero of none.
+    pub fn mean(&self) -> f64 {
+        self.mean
+    }
+
+    /// Their variance, divided by the count; zero of none.
+    pub fn variance(&self) -> f64 {
+        if self.count == 0 { 0.0 } else { self.squares / self.count as f64 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(values: &[f64]) -> Moments {
+        let mut moments = Moments::default();
+        values.iter().for_each(|v| moments.push(*v));
+        moments
+    }
+
+    #[test]
+    fn agrees_with_the_definition() {
+        let m = of(&[1.0, 2.0, 4.0, 9.0]);
+        assert_eq!((m.count(), m.mean()), (4, 4.0));
+        assert!((m.variance() - 9.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn merging_any_split_gives_the_same() {
+        let values: [f64; 9] = core::array::from_fn(|i| libm::sin(i as f64 * 1.7) * 10.0);
+        let whole = of(&values);
+        for cut in 0..=values.len() {
+            let mut merged = of(&values[..cut]);
+            merged.merge(&of(&values[cut..]));
+            assert_eq!(merged.count(), whole.count());
+            assert!((merged.mean() - whole.mean()).abs() < 1e-12);
+            assert!((merged.variance() - whole.variance()).abs() < 1e-12);
+        }
+    }
+}

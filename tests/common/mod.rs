@@ -1,0 +1,94 @@
+//! Shared by the integration tests: small graphs, and derivatives by central differences.
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+
+use whyline_runtime::engine::{Session, TractOperators, TractSession};
+use whyline_runtime::gradient::{Spec, differentiate};
+use whyline_runtime::onnx::{Attr, DType, Dim, Graph, Input, Node, Tensor, TypedGraph, type_graph};
+use whyline_runtime::rng::Rng;
+use whyline_runtime::{Error, Result};
+
+/// A graph with one float input `x`.
+pub fn graph(x: &[usize], nodes: Vec<Node>, output: &str) -> Graph {
+    let dims = x.iter().map(|&d| Dim::Fixed(d)).collect();
+    Graph {
+        opset: 18,
+        inputs: vec![Input { name: "x".into(), dtype: DType::F32, dims: Some(dims) }],
+        outputs: vec![output.into()],
+        nodes,
+        ..Graph::default()
+    }
+}
+
+pub fn node(op: &str, inputs: &[&str], outputs: &[&str], attributes: Vec<(&str, Attr)>) -> Node {
+    Node {
+        name: format!("{op}_{}", outputs[0]),
+        op: op.into(),
+        inputs: inputs.iter().map(|s| s.to_string()).collect(),
+        outputs: outputs.iter().map(|s| s.to_string()).collect(),
+        attributes: attributes.into_iter().map(|(k, v)| (k.to_string(), v)).collect::<BTreeMap<_, _>>(),
+        ..Node::default()
+    }
+}
+
+pub fn ints(values: &[i64]) -> Attr {
+    Attr::Ints(values.to_vec())
+}
+
+pub fn text(value: &str) -> Attr {
+    Attr::Text(value.into())
+}
+
+/// Standard normal values.
+pub fn normal(len: usize, draw: u64) -> Vec<f32> {
+    let rng = Rng::new(42, draw);
+    (0..len as u64).map(|i| rng.normal(i)).collect()
+}
+
+/// A constant of standard normal values.
+pub fn weight(shape: &[usize], draw: u64) -> Tensor {
+    Tensor::f32(shape, &normal(shape.iter().product(), draw))
+}
+
+pub fn typed(graph: Graph) -> Result<TypedGraph> {
+    let mut graph = graph;
+    graph.sort()?;
+    type_graph(graph, &TractOperators::default())
+}
+
+pub fn session(graph: Graph, spec: &Spec) -> Result<TractSession> {
+    TractSession::new(&differentiate(&typed(graph)?, spec)?)
+}
+
+pub fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| *a as f64 * *b as f64).sum()
+}
+
+/// The largest difference, over random directions, between the gradient and central differences, relative
+/// to the size of what is compared. Of several step sizes the best counts: a small one loses digits, a large
+/// one crosses kinks.
+pub fn gradient_error(graph: Graph, x: &[f32]) -> Result<f64> {
+    let mut session = session(graph, &Spec::default())?;
+    let logits = session.forward(x)?;
+    let seed = normal(logits.len(), 1000);
+    let gradient = session.gradient(x, &seed)?.input;
+    if gradient.len() != x.len() {
+        return Err(Error::BadInput { reason: format!("has {} values, its gradient {}", x.len(), gradient.len()) });
+    }
+    let size = dot(&gradient, &gradient).sqrt();
+    let mut worst = 0.0f64;
+    for draw in 0..3 {
+        let direction = normal(x.len(), 2000 + draw);
+        let along = dot(&gradient, &direction);
+        let mut best = f64::INFINITY;
+        for step in [3e-2f32, 1e-2, 3e-3, 1e-3] {
+            let moved = |sign: f32| -> Vec<f32> { x.iter().zip(&direction).map(|(x, d)| x + sign * step * d).collect() };
+            let (ahead, behind) = (session.forward(&moved(1.0))?, session.forward(&moved(-1.0))?);
+            let difference = (dot(&ahead, &seed) - dot(&behind, &seed)) / (2.0 * step as f64);
+            best = best.min((difference - along).abs() / (size + along.abs() + 1e-3));
+        }
+        worst = worst.max(best);
+    }
+    Ok(worst)
+}
