@@ -21,7 +21,9 @@ struct Case {
 impl Case {
     fn error(&self) -> Result<f64, String> {
         let shape: Vec<usize> = match &self.graph.inputs[0].dims {
-            Some(dims) => dims.iter().map(|d| if let whyline_runtime::onnx::Dim::Fixed(n) = d { *n } else { 1 }).collect(),
+            Some(dims) => {
+                dims.iter().map(|d| if let whyline_runtime::onnx::Dim::Fixed(n) = d { *n } else { 1 }).collect()
+            }
             None => vec![],
         };
         let x: Vec<f32> = normal(shape.iter().product(), 7).iter().map(|v| v + self.shift).collect();
@@ -62,8 +64,29 @@ fn int(v: i64) -> Attr {
 fn elementwise() -> Vec<Case> {
     let x = [2, 3, 5];
     let mut cases: Vec<Case> = [
-        "Identity", "Neg", "Abs", "Exp", "Erf", "Sin", "Cos", "Atan", "Sinh", "Cosh", "Relu", "LeakyRelu", "Elu", "Selu",
-        "Celu", "ThresholdedRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Softplus", "Softsign", "Mish",
+        "Identity",
+        "Neg",
+        "Abs",
+        "Exp",
+        "Erf",
+        "Sin",
+        "Cos",
+        "Atan",
+        "Sinh",
+        "Cosh",
+        "Relu",
+        "LeakyRelu",
+        "Elu",
+        "Selu",
+        "Celu",
+        "ThresholdedRelu",
+        "Sigmoid",
+        "HardSigmoid",
+        "HardSwish",
+        "Tanh",
+        "Softplus",
+        "Softsign",
+        "Mish",
     ]
     .into_iter()
     .map(|op| case(op, &x, vec![], vec![]))
@@ -86,8 +109,15 @@ fn elementwise() -> Vec<Case> {
     let mut swish = case("Swish", &x, vec![], vec![]);
     swish.graph.opset = 24;
     cases.push(swish);
-    let bool_where = vec![node("Greater", &["x", "c"], &["b"], vec![]), node("Where", &["b", "x", "d"], &["y"], vec![])];
-    cases.push(custom("Where", "condition from x", &x, bool_where, vec![("c", weight(&[5], 3)), ("d", weight(&[3, 1], 4))]));
+    let bool_where =
+        vec![node("Greater", &["x", "c"], &["b"], vec![]), node("Where", &["b", "x", "d"], &["y"], vec![])];
+    cases.push(custom(
+        "Where",
+        "condition from x",
+        &x,
+        bool_where,
+        vec![("c", weight(&[5], 3)), ("d", weight(&[3, 1], 4))],
+    ));
     cases
 }
 
@@ -101,7 +131,13 @@ fn binary() -> Vec<Case> {
             node("Add", &["q", "one"], &["p"], vec![]),
             node(op, &["x", "p"], &["y"], vec![]),
         ];
-        cases.push(custom(op, "broadcast", &[2, 3, 4], nodes, vec![("axes", Tensor::ints(&[0])), ("one", Tensor::scalar(1.0))]));
+        cases.push(custom(
+            op,
+            "broadcast",
+            &[2, 3, 4],
+            nodes,
+            vec![("axes", Tensor::ints(&[0])), ("one", Tensor::scalar(1.0))],
+        ));
         let constant = vec![node(op, &["c", "x"], &["y"], vec![])];
         cases.push(custom(op, "x broadcast to a constant", &[3, 1], constant, vec![("c", weight(&[2, 3, 4], 5))]));
     }
@@ -126,8 +162,15 @@ fn linear() -> Vec<Case> {
         let nodes = vec![node("Gemm", &["w", "x"], &["y"], flags())];
         cases.push(custom("Gemm", "x on the right", &right, nodes, vec![("w", weight(&left, 3))]));
     }
-    let shapes: [(&[usize], &[usize]); 7] =
-        [(&[3, 4], &[4, 5]), (&[2, 3, 4], &[4, 5]), (&[2, 1, 3, 4], &[5, 4, 2]), (&[4], &[4, 5]), (&[3, 4], &[4]), (&[4], &[4]), (&[4], &[2, 4, 3])];
+    let shapes: [(&[usize], &[usize]); 7] = [
+        (&[3, 4], &[4, 5]),
+        (&[2, 3, 4], &[4, 5]),
+        (&[2, 1, 3, 4], &[5, 4, 2]),
+        (&[4], &[4, 5]),
+        (&[3, 4], &[4]),
+        (&[4], &[4]),
+        (&[4], &[2, 4, 3]),
+    ];
     for (x, w) in shapes {
         cases.push(case("MatMul", x, vec![weight(w, 1)], vec![]));
         let nodes = vec![node("MatMul", &["w", "x"], &["y"], vec![])];
@@ -152,17 +195,43 @@ fn linear() -> Vec<Case> {
 }
 
 fn norm() -> Vec<Case> {
-    let positive = |len: usize, draw| Tensor::f32(&[len], &normal(len, draw).iter().map(|v| v.abs() + 0.5).collect::<Vec<_>>());
+    let positive =
+        |len: usize, draw| Tensor::f32(&[len], &normal(len, draw).iter().map(|v| v.abs() + 0.5).collect::<Vec<_>>());
     let mut cases = vec![
-        case("BatchNormalization", &[2, 3, 4, 2], vec![weight(&[3], 1), weight(&[3], 2), weight(&[3], 3), positive(3, 4)], vec![]),
-        case("InstanceNormalization", &[2, 3, 4, 2], vec![weight(&[3], 1), weight(&[3], 2)], vec![("epsilon", float(1e-2))]),
+        case(
+            "BatchNormalization",
+            &[2, 3, 4, 2],
+            vec![weight(&[3], 1), weight(&[3], 2), weight(&[3], 3), positive(3, 4)],
+            vec![],
+        ),
+        case(
+            "InstanceNormalization",
+            &[2, 3, 4, 2],
+            vec![weight(&[3], 1), weight(&[3], 2)],
+            vec![("epsilon", float(1e-2))],
+        ),
         case("LayerNormalization", &[2, 3, 6], vec![weight(&[6], 1), weight(&[6], 2)], vec![]),
         case("LayerNormalization", &[2, 3, 6], vec![weight(&[3, 6], 1)], vec![("axis", int(1))]),
-        case("LRN", &[2, 7, 3, 2], vec![], vec![("size", int(5)), ("alpha", float(0.5)), ("beta", float(0.75)), ("bias", float(2.0))]),
-        case("LRN", &[1, 6, 2, 2], vec![], vec![("size", int(4)), ("alpha", float(0.8)), ("beta", float(0.6)), ("bias", float(1.0))]),
+        case(
+            "LRN",
+            &[2, 7, 3, 2],
+            vec![],
+            vec![("size", int(5)), ("alpha", float(0.5)), ("beta", float(0.75)), ("bias", float(2.0))],
+        ),
+        case(
+            "LRN",
+            &[1, 6, 2, 2],
+            vec![],
+            vec![("size", int(4)), ("alpha", float(0.8)), ("beta", float(0.6)), ("bias", float(1.0))],
+        ),
     ];
     let groups = |opset, scale| {
-        let mut c = case("GroupNormalization", &[2, 6, 3, 2], vec![weight(&[scale], 1), weight(&[scale], 2)], vec![("num_groups", int(2))]);
+        let mut c = case(
+            "GroupNormalization",
+            &[2, 6, 3, 2],
+            vec![weight(&[scale], 1), weight(&[scale], 2)],
+            vec![("num_groups", int(2))],
+        );
         c.graph.opset = opset;
         c
     };
@@ -175,7 +244,17 @@ fn norm() -> Vec<Case> {
 
 fn reduce() -> Vec<Case> {
     let mut cases = vec![];
-    for op in ["ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSumExp", "ReduceLogSum"] {
+    for op in [
+        "ReduceSum",
+        "ReduceMean",
+        "ReduceMax",
+        "ReduceMin",
+        "ReduceL1",
+        "ReduceL2",
+        "ReduceSumSquare",
+        "ReduceLogSumExp",
+        "ReduceLogSum",
+    ] {
         for keep in [0, 1] {
             for axes in [vec![1], vec![0, -1], vec![]] {
                 let constants = if axes.is_empty() { vec![] } else { vec![Tensor::ints(&axes)] };
@@ -212,7 +291,12 @@ fn shape() -> Vec<Case> {
         cases.push(case("DepthToSpace", &[1, 12, 2, 3], vec![], vec![("blocksize", int(2)), ("mode", text(mode))]));
     }
     let slice = |starts: &[i64], ends: &[i64], axes: &[i64], steps: &[i64]| {
-        case("Slice", &[5, 7], vec![Tensor::ints(starts), Tensor::ints(ends), Tensor::ints(axes), Tensor::ints(steps)], vec![])
+        case(
+            "Slice",
+            &[5, 7],
+            vec![Tensor::ints(starts), Tensor::ints(ends), Tensor::ints(axes), Tensor::ints(steps)],
+            vec![],
+        )
     };
     cases.extend([
         slice(&[1, 2], &[4, 6], &[0, 1], &[1, 1]),
@@ -229,7 +313,8 @@ fn shape() -> Vec<Case> {
     ];
     cases.push(custom("Concat", "with a constant", &[2, 3], concat, vec![("c", weight(&[2, 2], 1))]));
     for (opset, outputs) in [(18, vec!["a", "b", "d"]), (11, vec!["a", "b", "d"])] {
-        let nodes = vec![node("Split", &["x"], &outputs, vec![("axis", int(1))]), node("Mul", &["a", "d"], &["y"], vec![])];
+        let nodes =
+            vec![node("Split", &["x"], &outputs, vec![("axis", int(1))]), node("Mul", &["a", "d"], &["y"], vec![])];
         let mut c = custom("Split", &format!("op set {opset}, one part unread"), &[2, 6], nodes, vec![]);
         c.graph.opset = opset;
         cases.push(c);
@@ -253,9 +338,21 @@ fn index() -> Vec<Case> {
         cases.push(case("ScatterND", &[4, 3], vec![i64s(&[2, 1], &[2, 0]), weight(&[2, 3], 1)], flags()));
         cases.push(case("ScatterElements", &[3, 3], vec![i64s(&[1, 3], &[1, 2, 0]), weight(&[1, 3], 1)], flags()));
         let nd = vec![node("ScatterND", &["c", "i", "x"], &["y"], flags())];
-        cases.push(custom("ScatterND", "x as updates", &[2, 3], nd, vec![("c", weight(&[4, 3], 1)), ("i", i64s(&[2, 1], &[2, 0]))]));
+        cases.push(custom(
+            "ScatterND",
+            "x as updates",
+            &[2, 3],
+            nd,
+            vec![("c", weight(&[4, 3], 1)), ("i", i64s(&[2, 1], &[2, 0]))],
+        ));
         let el = vec![node("ScatterElements", &["c", "i", "x"], &["y"], flags())];
-        cases.push(custom("ScatterElements", "x as updates", &[1, 3], el, vec![("c", weight(&[3, 3], 1)), ("i", i64s(&[1, 3], &[1, 2, 0]))]));
+        cases.push(custom(
+            "ScatterElements",
+            "x as updates",
+            &[1, 3],
+            el,
+            vec![("c", weight(&[3, 3], 1)), ("i", i64s(&[1, 3], &[1, 2, 0]))],
+        ));
     }
     cases
 }
@@ -266,16 +363,30 @@ fn resize() -> Vec<Case> {
     for mode in ["nearest", "linear", "cubic"] {
         for place in ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"] {
             for size in [[1, 2, 7, 9], [1, 2, 3, 4], [1, 2, 10, 4]] {
-                let flags = vec![("mode", text(mode)), ("coordinate_transformation_mode", text(place)), ("nearest_mode", text("floor"))];
+                let flags = vec![
+                    ("mode", text(mode)),
+                    ("coordinate_transformation_mode", text(place)),
+                    ("nearest_mode", text("floor")),
+                ];
                 cases.push(case("Resize", &[1, 2, 5, 4], vec![none(), none(), Tensor::ints(&size)], flags));
             }
         }
     }
     for nearest in ["round_prefer_floor", "round_prefer_ceil", "ceil"] {
         let scales = Tensor::f32(&[4], &[1.0, 1.0, 2.0, 1.5]);
-        cases.push(case("Resize", &[1, 2, 4, 6], vec![none(), scales], vec![("mode", text("nearest")), ("nearest_mode", text(nearest))]));
+        cases.push(case(
+            "Resize",
+            &[1, 2, 4, 6],
+            vec![none(), scales],
+            vec![("mode", text("nearest")), ("nearest_mode", text(nearest))],
+        ));
     }
-    let mut upsample = case("Upsample", &[1, 2, 3, 4], vec![Tensor::f32(&[4], &[1.0, 1.0, 2.0, 2.0])], vec![("mode", text("nearest"))]);
+    let mut upsample = case(
+        "Upsample",
+        &[1, 2, 3, 4],
+        vec![Tensor::f32(&[4], &[1.0, 1.0, 2.0, 2.0])],
+        vec![("mode", text("nearest"))],
+    );
     upsample.graph.opset = 9;
     upsample.op = "Resize";
     cases.push(upsample);
@@ -283,7 +394,10 @@ fn resize() -> Vec<Case> {
 }
 
 fn pool() -> Vec<Case> {
-    let mut cases = vec![case("GlobalAveragePool", &[2, 3, 4, 5], vec![], vec![]), case("GlobalMaxPool", &[2, 3, 4, 5], vec![], vec![])];
+    let mut cases = vec![
+        case("GlobalAveragePool", &[2, 3, 4, 5], vec![], vec![]),
+        case("GlobalMaxPool", &[2, 3, 4, 5], vec![], vec![]),
+    ];
     let wide = || vec![("kernel_shape", ints(&[3, 2])), ("strides", ints(&[2, 1])), ("pads", ints(&[1, 0, 1, 1]))];
     for op in ["MaxPool", "AveragePool"] {
         cases.push(case(op, &[2, 3, 7, 6], vec![], wide()));
@@ -299,16 +413,46 @@ fn pool() -> Vec<Case> {
     let mut counted = wide();
     counted.push(("count_include_pad", int(1)));
     cases.push(case("AveragePool", &[2, 3, 7, 6], vec![], counted));
-    cases.push(case("MaxPool", &[1, 2, 9, 9], vec![], vec![("kernel_shape", ints(&[3, 3])), ("dilations", ints(&[2, 2]))]));
+    cases.push(case(
+        "MaxPool",
+        &[1, 2, 9, 9],
+        vec![],
+        vec![("kernel_shape", ints(&[3, 3])), ("dilations", ints(&[2, 2]))],
+    ));
     cases
 }
 
 fn conv() -> Vec<Case> {
     let mut cases = vec![
-        case("Conv", &[1, 4, 6, 7], vec![weight(&[6, 2, 3, 2], 1), weight(&[6], 2)], vec![("group", int(2)), ("strides", ints(&[2, 1])), ("pads", ints(&[1, 0, 2, 1]))]),
-        case("Conv", &[2, 3, 11], vec![weight(&[4, 3, 3], 1)], vec![("dilations", ints(&[2])), ("strides", ints(&[3]))]),
-        case("ConvTranspose", &[1, 4, 3, 4], vec![weight(&[4, 3, 3, 2], 1), weight(&[6], 2)], vec![("group", int(2)), ("strides", ints(&[2, 3])), ("pads", ints(&[1, 0, 0, 1])), ("output_padding", ints(&[1, 0]))]),
-        case("ConvTranspose", &[2, 3, 5], vec![weight(&[3, 2, 3], 1)], vec![("dilations", ints(&[2])), ("strides", ints(&[2]))]),
+        case(
+            "Conv",
+            &[1, 4, 6, 7],
+            vec![weight(&[6, 2, 3, 2], 1), weight(&[6], 2)],
+            vec![("group", int(2)), ("strides", ints(&[2, 1])), ("pads", ints(&[1, 0, 2, 1]))],
+        ),
+        case(
+            "Conv",
+            &[2, 3, 11],
+            vec![weight(&[4, 3, 3], 1)],
+            vec![("dilations", ints(&[2])), ("strides", ints(&[3]))],
+        ),
+        case(
+            "ConvTranspose",
+            &[1, 4, 3, 4],
+            vec![weight(&[4, 3, 3, 2], 1), weight(&[6], 2)],
+            vec![
+                ("group", int(2)),
+                ("strides", ints(&[2, 3])),
+                ("pads", ints(&[1, 0, 0, 1])),
+                ("output_padding", ints(&[1, 0])),
+            ],
+        ),
+        case(
+            "ConvTranspose",
+            &[2, 3, 5],
+            vec![weight(&[3, 2, 3], 1)],
+            vec![("dilations", ints(&[2])), ("strides", ints(&[2]))],
+        ),
     ];
     for auto in ["SAME_UPPER", "SAME_LOWER", "VALID"] {
         let flags = || vec![("auto_pad", text(auto)), ("strides", ints(&[2, 2]))];
@@ -318,7 +462,10 @@ fn conv() -> Vec<Case> {
 }
 
 fn all_cases() -> Vec<Case> {
-    [elementwise(), binary(), linear(), norm(), reduce(), shape(), index(), resize(), pool(), conv()].into_iter().flatten().collect()
+    [elementwise(), binary(), linear(), norm(), reduce(), shape(), index(), resize(), pool(), conv()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 #[test]
@@ -332,6 +479,42 @@ fn adjoints_agree_with_central_differences() {
         }
     }
     assert!(failures.is_empty(), "{} adjoints fail:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// Writes every case as a gradient graph with an input, a cotangent and our results, for
+/// `models/check_cases.py` to run through other engines: `WHYLINE_CASES=folder cargo test cases_can_be`.
+#[test]
+fn cases_can_be_written_for_other_engines() {
+    use whyline_runtime::engine::{Session, TractSession};
+    use whyline_runtime::gradient::{Spec, differentiate};
+    let folder = match std::env::var_os("WHYLINE_CASES") {
+        Some(folder) => std::path::PathBuf::from(folder),
+        None => tempfile::tempdir().unwrap().keep(),
+    };
+    let asked = std::env::var_os("WHYLINE_CASES").is_some();
+    let cases = all_cases();
+    for (i, case) in cases.iter().enumerate().filter(|(i, _)| asked || i % 40 == 0) {
+        let derived = differentiate(&common::typed(case.graph.clone()).unwrap(), &Spec::default()).unwrap();
+        let mut session = TractSession::new(&derived).unwrap();
+        let shape = session.input_shape().to_vec();
+        let x: Vec<f32> = normal(shape.iter().product(), 7).iter().map(|v| v + case.shift).collect();
+        let logits = session.forward(&x).unwrap();
+        let seed = normal(logits.len(), 1000);
+        let gradient = session.gradient(&x, &seed).unwrap().input;
+        let file = |what: &str| folder.join(format!("{i:03}-{}.{what}", case.op));
+        whyline_runtime::onnx::write_model(&derived.graph, &derived.facts, &file("onnx")).unwrap();
+        let scores = &derived.facts[&derived.logits].shape;
+        for (what, shape, values) in
+            [("x", &shape, &x), ("seed", scores, &seed), ("logits", scores, &logits), ("gradient", &shape, &gradient)]
+        {
+            whyline_runtime::npy::write(&file(&format!("{what}.npy")), shape, values).unwrap();
+        }
+        let reread = whyline_runtime::onnx::read_model(&file("onnx"), None).unwrap();
+        assert_eq!(reread.graph.outputs, derived.graph.outputs, "{}", case.name);
+    }
+    if !asked {
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 }
 
 #[test]
@@ -358,7 +541,10 @@ fn passes(case: Case) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-fn flags(h: (usize, usize, usize, usize, usize, usize), w: (usize, usize, usize, usize, usize, usize)) -> Vec<(&'static str, Attr)> {
+fn flags(
+    h: (usize, usize, usize, usize, usize, usize),
+    w: (usize, usize, usize, usize, usize, usize),
+) -> Vec<(&'static str, Attr)> {
     let pair = |a: usize, b: usize| ints(&[a as i64, b as i64]);
     let pads = [h.3, w.3, h.4, w.4].map(|p| p as i64);
     vec![("strides", pair(h.1, w.1)), ("dilations", pair(h.2, w.2)), ("pads", ints(&pads))]

@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Why did the model decide that? Attribution maps from a bare ONNX file, on the device that decides.
 #[derive(Debug, Parser)]
 #[command(name = "whyline", version, propagate_version = true)]
-#[command(after_help = "Exit codes: 0 done, 2 usage, 3 bad model, 4 bad input, 5 budget can't be met, 6 a check failed.")]
+#[command(
+    after_help = "Exit codes: 0 done, 2 usage, 3 bad model, 4 bad input, 5 budget can't be met, 6 a check failed."
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,

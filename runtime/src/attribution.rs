@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::gradient::layers::Layout;
+use crate::onnx::Layout;
 
 /// What the elements of an attribution stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

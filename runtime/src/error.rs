@@ -128,10 +128,8 @@ fn list_gaps(gaps: &[Gap]) -> String {
         if gaps.len() == 1 { "" } else { "s" }
     );
     for gap in gaps {
-        text += &format!(
-            "\n  {} ({}) cuts the path to the input at '{}': {}",
-            gap.node, gap.op, gap.cut_at, gap.reason
-        );
+        text +=
+            &format!("\n  {} ({}) cuts the path to the input at '{}': {}", gap.node, gap.op, gap.cut_at, gap.reason);
     }
     text + "\nexplain an earlier layer, or replace these nodes when exporting the model"
 }

@@ -7,12 +7,12 @@ use std::time::Instant;
 use crate::attribution::Attribution;
 use crate::engine::{Counting, TractOperators, TractSession};
 use crate::error::{Error, Result};
-use crate::gradient::layers::{Layer, Layout, cam_layers, choose_layer};
+use crate::gradient::layers::{Layer, cam_layers, choose_layer};
 use crate::gradient::ready_made::{Parts, as_gradient_graph};
 use crate::gradient::{Composite, GradientGraph, Spec, differentiate, names, sole_input};
 use crate::methods::{self, Given, Method, Needs, Params, Passes, Task};
 use crate::onnx::card::LayoutName;
-use crate::onnx::{Card, Model, TypedGraph, fix_shapes, read_model, type_graph};
+use crate::onnx::{Card, Layout, Model, TypedGraph, fix_shapes, read_model, type_graph};
 use crate::record::{ClassRecord, FileRecord, MapRecord, Record, TargetRecord, Timing, cpu_features};
 
 /// How to read a model.
@@ -62,7 +62,12 @@ impl Loaded {
             Some(card) => Some(card.clone()),
             None => match Card::beside(path)? {
                 Some(card) => Some(card),
-                None => model.graph.metadata.get(names::CARD).map(|t| Card::parse(t, "in the model's metadata")).transpose()?,
+                None => model
+                    .graph
+                    .metadata
+                    .get(names::CARD)
+                    .map(|t| Card::parse(t, "in the model's metadata"))
+                    .transpose()?,
             },
         };
         let card_source = if found.is_some() { CardSource::Known } else { CardSource::Assumed };
@@ -282,7 +287,11 @@ impl Explainer<'_> {
             layer: self.layer.as_ref().map(|l| l.name.clone()),
             target: TargetRecord { kind: "logit", class: self.class_record(&logits, class) },
             predicted: self.class_record(&logits, top),
-            map: MapRecord { extent: attribution.extent, shape: attribution.shape.clone(), signed: self.entry.properties.signed },
+            map: MapRecord {
+                extent: attribution.extent,
+                shape: attribution.shape.clone(),
+                signed: self.entry.properties.signed,
+            },
             precision: "f32",
             threads: 1,
             passes: self.session.passes(),
@@ -302,12 +311,17 @@ impl Explainer<'_> {
         let found = labels.iter().position(|l| l == name).or_else(|| name.parse().ok());
         match found {
             Some(class) if class < classes => Ok(class),
-            Some(class) => Err(Error::Target { reason: format!("there is no class {class}; the model has {classes}, from 0") }),
+            Some(class) => {
+                Err(Error::Target { reason: format!("there is no class {class}; the model has {classes}, from 0") })
+            }
             None => Err(Error::Target {
-                reason: format!("there is no class '{name}'; {}", match labels.is_empty() {
-                    true => format!("the model has {classes}, from 0, and its card names none"),
-                    false => format!("the card names {}", labels.join(", ")),
-                }),
+                reason: format!(
+                    "there is no class '{name}'; {}",
+                    match labels.is_empty() {
+                        true => format!("the model has {classes}, from 0, and its card names none"),
+                        false => format!("the card names {}", labels.join(", ")),
+                    }
+                ),
             }),
         }
     }

@@ -7,8 +7,8 @@ use serde::Serialize;
 use crate::engine::TractOperators;
 use crate::error::{Error, Result};
 use crate::explain::Loaded;
-use crate::gradient::coverage::{FLAT, find_gaps, find_path};
 use crate::gradient::composite::GRADIENT;
+use crate::gradient::coverage::{FLAT, find_gaps, find_path};
 use crate::gradient::layers::{cam_layers, default_layer};
 use crate::gradient::target::find_target;
 use crate::gradient::{COMPOSITES, Spec, adjoints, differentiate};
@@ -97,7 +97,10 @@ pub fn inspect(loaded: &Loaded) -> Result<Inspection> {
         forward_flops,
         backward_flops,
         ops: counts.into_iter().map(|(op, count)| OpLine { derivative: derivative(&op), op, count }).collect(),
-        gaps: gaps.iter().map(|g| format!("{} ({}) cuts the path at '{}': {}", g.node, g.op, g.cut_at, g.reason)).collect(),
+        gaps: gaps
+            .iter()
+            .map(|g| format!("{} ({}) cuts the path at '{}': {}", g.node, g.op, g.cut_at, g.reason))
+            .collect(),
         flat: path.flat.iter().map(|(node, op)| format!("{node} ({op})")).collect(),
         default_layer: default_layer(&layers).map(|l| l.name.clone()),
         layers: layers.into_iter().map(|l| LayerLine { name: l.name, op: l.op, shape: l.shape }).collect(),
@@ -141,9 +144,11 @@ fn node_flops(node: &Node, facts: &Facts) -> u64 {
         "MatMul" => 2 * count(y) * x.last().copied().unwrap_or(1) as u64,
         "Gemm" => 2 * count(y) * x.get(if node.int("transA", 0) != 0 { 0 } else { 1 }).copied().unwrap_or(1) as u64,
         "Einsum" => 2 * einsum_terms(node, facts),
-        "MaxPool" | "AveragePool" => count(y) * node.ints("kernel_shape").unwrap_or_default().iter().product::<i64>() as u64,
-        "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Transpose" | "Concat" | "Split" | "Slice" | "Pad" | "Expand"
-        | "Tile" | "Gather" | "Identity" | "Cast" | "DepthToSpace" | "SpaceToDepth" => 0,
+        "MaxPool" | "AveragePool" => {
+            count(y) * node.ints("kernel_shape").unwrap_or_default().iter().product::<i64>() as u64
+        }
+        "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Transpose" | "Concat" | "Split" | "Slice" | "Pad"
+        | "Expand" | "Tile" | "Gather" | "Identity" | "Cast" | "DepthToSpace" | "SpaceToDepth" => 0,
         op if op.starts_with("Reduce") || op.starts_with("Global") => count(x),
         _ => count(y),
     }

@@ -83,7 +83,8 @@ pub fn gradient_error(graph: Graph, x: &[f32]) -> Result<f64> {
         let along = dot(&gradient, &direction);
         let mut best = f64::INFINITY;
         for step in [3e-2f32, 1e-2, 3e-3, 1e-3] {
-            let moved = |sign: f32| -> Vec<f32> { x.iter().zip(&direction).map(|(x, d)| x + sign * step * d).collect() };
+            let moved =
+                |sign: f32| -> Vec<f32> { x.iter().zip(&direction).map(|(x, d)| x + sign * step * d).collect() };
             let (ahead, behind) = (session.forward(&moved(1.0))?, session.forward(&moved(-1.0))?);
             let difference = (dot(&ahead, &seed) - dot(&behind, &seed)) / (2.0 * step as f64);
             best = best.min((difference - along).abs() / (size + along.abs() + 1e-3));

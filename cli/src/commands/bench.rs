@@ -7,6 +7,7 @@ use super::load::load;
 use crate::args::BenchArgs;
 use crate::failure::Outcome;
 use crate::output;
+use crate::say;
 
 /// Runs it.
 pub fn run(args: &BenchArgs) -> Outcome {
@@ -27,12 +28,12 @@ pub fn run(args: &BenchArgs) -> Outcome {
             return Ok(());
         }
     }
-    println!("{:<10} {:>9} {:>9} {:>9} {:>9}   ms, {} runs, 1 thread, f32", "", "p50", "p90", "p99", "max", args.runs);
+    say!("{:<10} {:>9} {:>9} {:>9} {:>9}   ms, {} runs, 1 thread, f32", "", "p50", "p90", "p99", "max", args.runs);
     let row = |name: &str, p: &Percentiles| {
-        println!("{name:<10} {:>9.2} {:>9.2} {:>9.2} {:>9.2}", p.p50_ms, p.p90_ms, p.p99_ms, p.max_ms);
+        say!("{name:<10} {:>9.2} {:>9.2} {:>9.2} {:>9.2}", p.p50_ms, p.p90_ms, p.p99_ms, p.max_ms);
     };
     row("forward", &report.forward);
     row("gradient", &report.gradient);
-    println!("ready in {:.0} ms", report.prepare_ms);
+    say!("ready in {:.0} ms", report.prepare_ms);
     Ok(())
 }

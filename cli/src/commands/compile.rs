@@ -6,6 +6,7 @@ use whyline_runtime::onnx::write_model;
 use super::load::load;
 use crate::args::CompileArgs;
 use crate::failure::{Failure, Outcome};
+use crate::say;
 
 /// Runs it.
 pub fn run(args: &CompileArgs) -> Outcome {
@@ -27,11 +28,11 @@ pub fn run(args: &CompileArgs) -> Outcome {
     }
     if !args.quiet {
         let forward = loaded.typed.graph.nodes.len();
-        println!("inputs     {}, {}", derived.input, derived.seed);
-        println!("outputs    {}", derived.graph.outputs.join(", "));
-        println!("nodes      {} ({forward} of the forward model)", derived.graph.nodes.len());
-        println!("composite  {} ({} nodes under a rule)", derived.composite, derived.ruled);
-        println!("wrote      {}", args.to.display());
+        say!("inputs     {}, {}", derived.input, derived.seed);
+        say!("outputs    {}", derived.graph.outputs.join(", "));
+        say!("nodes      {} ({forward} of the forward model)", derived.graph.nodes.len());
+        say!("composite  {} ({} nodes under a rule)", derived.composite, derived.ruled);
+        say!("wrote      {}", args.to.display());
     }
     Ok(())
 }

@@ -36,8 +36,10 @@ pub fn run(args: &ExplainArgs) -> Outcome {
     }
     for input in inputs {
         let stem = input.file_stem().unwrap_or_default().to_os_string();
-        let inside = |folder: &Option<PathBuf>, ending: &str| folder.as_ref().map(|f| f.join(&stem).with_extension(ending));
-        let files = Files { png: inside(&args.png, "png"), npy: inside(&args.npy, "npy"), json: inside(&args.json, "json") };
+        let inside =
+            |folder: &Option<PathBuf>, ending: &str| folder.as_ref().map(|f| f.join(&stem).with_extension(ending));
+        let files =
+            Files { png: inside(&args.png, "png"), npy: inside(&args.npy, "npy"), json: inside(&args.json, "json") };
         explain_one(&loaded, &mut explainer, args, &input, &target, &files)?;
     }
     Ok(())
@@ -103,7 +105,10 @@ fn images_in(folder: &Path) -> Outcome<Vec<PathBuf>> {
     }
     images.sort();
     if images.is_empty() {
-        return Err(Failure { message: format!("{}: the folder holds no PNG or JPEG images", folder.display()), code: 4 });
+        return Err(Failure {
+            message: format!("{}: the folder holds no PNG or JPEG images", folder.display()),
+            code: 4,
+        });
     }
     Ok(images)
 }
@@ -184,9 +189,9 @@ fn overlay(
     explained: &Explanation,
     json: &str,
 ) -> Outcome<Vec<u8>> {
-    let layout = loaded.layout()?.ok_or_else(|| {
-        Failure::usage("the input is no image, so there is no picture to write; use --npy")
-    })?;
+    let layout = loaded
+        .layout()?
+        .ok_or_else(|| Failure::usage("the input is no image, so there is no picture to write; use --npy"))?;
     let shape = loaded.input_shape()?;
     let flat = explained.attribution.per_pixel(layout, explainer.entry().properties.signed)?;
     let (_, height, width) = layout.split(&shape).unwrap_or_default();

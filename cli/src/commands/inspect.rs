@@ -6,6 +6,7 @@ use super::load::load;
 use crate::args::InspectArgs;
 use crate::failure::Outcome;
 use crate::output;
+use crate::say;
 
 /// Runs it.
 pub fn run(args: &InspectArgs) -> Outcome {
@@ -22,32 +23,42 @@ pub fn run(args: &InspectArgs) -> Outcome {
 }
 
 fn print(i: &Inspection) {
-    println!("model       {} (op set {}, {} nodes after folding)", i.model, i.opset, i.nodes);
-    println!("input       {} {:?}", i.input, i.input_shape);
-    println!("target      {} {:?}{}", i.target, i.target_shape, match &i.stepped_over {
-        Some(node) => format!(", stepping over {node}"),
-        None => String::new(),
-    });
-    println!("parameters  {} ({:.1} MB{})", i.parameters, i.parameter_bytes as f64 / 1e6, if i.widened { ", widened from half precision" } else { "" });
-    println!("forward     {:.3} GFLOP", i.forward_flops as f64 / 1e9);
+    say!("model       {} (op set {}, {} nodes after folding)", i.model, i.opset, i.nodes);
+    say!("input       {} {:?}", i.input, i.input_shape);
+    say!(
+        "target      {} {:?}{}",
+        i.target,
+        i.target_shape,
+        match &i.stepped_over {
+            Some(node) => format!(", stepping over {node}"),
+            None => String::new(),
+        }
+    );
+    say!(
+        "parameters  {} ({:.1} MB{})",
+        i.parameters,
+        i.parameter_bytes as f64 / 1e6,
+        if i.widened { ", widened from half precision" } else { "" }
+    );
+    say!("forward     {:.3} GFLOP", i.forward_flops as f64 / 1e9);
     match i.backward_flops {
-        Some(flops) => println!("backward    {:.3} GFLOP", flops as f64 / 1e9),
-        None => println!("backward    not to be had: see the ops below"),
+        Some(flops) => say!("backward    {:.3} GFLOP", flops as f64 / 1e9),
+        None => say!("backward    not to be had: see the ops below"),
     }
-    println!("\nops");
+    say!("\nops");
     for op in &i.ops {
-        println!("  {:<26} {:>5}   {}", op.op, op.count, op.derivative);
+        say!("  {:<26} {:>5}   {}", op.op, op.count, op.derivative);
     }
     if !i.gaps.is_empty() {
-        println!("\nnodes without an adjoint");
-        i.gaps.iter().for_each(|gap| println!("  {gap}"));
+        say!("\nnodes without an adjoint");
+        i.gaps.iter().for_each(|gap| say!("  {gap}"));
     }
     if !i.flat.is_empty() {
-        println!("\nnodes whose derivative is zero: {}", i.flat.join(", "));
+        say!("\nnodes whose derivative is zero: {}", i.flat.join(", "));
     }
-    println!("\nlayers for CAM methods{}", if i.layers.is_empty() { ": none" } else { "" });
+    say!("\nlayers for CAM methods{}", if i.layers.is_empty() { ": none" } else { "" });
     for layer in &i.layers {
         let mark = if Some(&layer.name) == i.default_layer.as_ref() { "  (default)" } else { "" };
-        println!("  {:<50} {:<20} {:?}{mark}", layer.name, layer.op, layer.shape);
+        say!("  {:<50} {:<20} {:?}{mark}", layer.name, layer.op, layer.shape);
     }
 }

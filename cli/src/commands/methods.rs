@@ -6,6 +6,7 @@ use whyline_runtime::methods::METHODS;
 use crate::args::MethodsArgs;
 use crate::failure::Outcome;
 use crate::output;
+use crate::say;
 
 /// Runs it.
 pub fn run(args: &MethodsArgs) -> Outcome {
@@ -13,21 +14,25 @@ pub fn run(args: &MethodsArgs) -> Outcome {
         let list: Vec<_> = METHODS
             .iter()
             .map(|m| {
-                let parameters: Vec<_> =
-                    m.parameters.iter().map(|p| json!({"name": p.name, "default": p.default, "help": p.help})).collect();
+                let parameters: Vec<_> = m
+                    .parameters
+                    .iter()
+                    .map(|p| json!({"name": p.name, "default": p.default, "help": p.help}))
+                    .collect();
                 json!({"name": m.name, "aliases": m.aliases, "summary": m.summary, "paper": m.paper,
                        "complete": m.properties.complete, "stochastic": m.properties.stochastic,
                        "signed": m.properties.signed, "parameters": parameters})
             })
             .collect();
-        println!("{}", output::to_json(&list)?);
+        say!("{}", output::to_json(&list)?);
         return Ok(());
     }
     for method in METHODS {
-        let also = if method.aliases.is_empty() { String::new() } else { format!(" (also {})", method.aliases.join(", ")) };
-        println!("{}{also}\n    {}; {}", method.name, method.summary, method.paper);
+        let also =
+            if method.aliases.is_empty() { String::new() } else { format!(" (also {})", method.aliases.join(", ")) };
+        say!("{}{also}\n    {}; {}", method.name, method.summary, method.paper);
         for p in method.parameters {
-            println!("      {:<10} {} [{}]", p.name, p.help, p.default);
+            say!("      {:<10} {} [{}]", p.name, p.help, p.default);
         }
     }
     Ok(())

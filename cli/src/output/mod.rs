@@ -9,6 +9,21 @@ use whyline_runtime::record::{ClassRecord, Record};
 
 use crate::failure::{Failure, INTERNAL, Outcome};
 
+/// Writes a line to standard output. A reader that has gone away ends the program quietly, as it does others.
+pub fn say(line: std::fmt::Arguments) {
+    use std::io::Write;
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// `println!` without its panic on a closed pipe.
+#[macro_export]
+macro_rules! say {
+    () => { $crate::output::say(format_args!("")) };
+    ($($arg:tt)*) => { $crate::output::say(format_args!($($arg)*)) };
+}
+
 /// As indented JSON.
 pub fn to_json(value: &impl Serialize) -> Outcome<String> {
     serde_json::to_string_pretty(value).map_err(|e| Failure { message: e.to_string(), code: INTERNAL })
@@ -17,7 +32,7 @@ pub fn to_json(value: &impl Serialize) -> Outcome<String> {
 /// To a file, or to standard output for `-`.
 pub fn write_text(path: &Path, text: &str) -> Outcome {
     if path == Path::new("-") {
-        println!("{text}");
+        say!("{text}");
         return Ok(());
     }
     Ok(write_atomically(path, format!("{text}\n").as_bytes())?)
@@ -38,21 +53,21 @@ fn class_name(class: &ClassRecord) -> String {
 /// The report of one explanation.
 pub fn report(input: &Path, record: &Record, written: &[&Option<PathBuf>]) {
     let (predicted, target) = (&record.predicted, &record.target.class);
-    println!("input      {}", input.display());
-    println!("predicted  {}, probability {:.4}", class_name(predicted), predicted.probability);
-    println!("target     {}, logit {:.4}", class_name(target), target.logit);
+    say!("input      {}", input.display());
+    say!("predicted  {}, probability {:.4}", class_name(predicted), predicted.probability);
+    say!("target     {}, logit {:.4}", class_name(target), target.logit);
     let told: Vec<String> = record.parameters.iter().map(|(k, v)| format!("{k} {v}")).collect();
     let told = if told.is_empty() { String::new() } else { format!(" ({})", told.join(", ")) };
-    println!("method     {}{told}", record.method);
+    say!("method     {}{told}", record.method);
     if let Some(layer) = &record.layer {
-        println!("layer      {layer}");
+        say!("layer      {layer}");
     }
-    println!("passes     {} gradient, {} forward", record.passes.gradient, record.passes.forward);
+    say!("passes     {} gradient, {} forward", record.passes.gradient, record.passes.forward);
     if let Some(c) = &record.completeness {
-        println!("gap        {:+.3e}, {:.3} % of the {:.4} explained", c.gap, 100.0 * c.relative_gap, c.difference);
+        say!("gap        {:+.3e}, {:.3} % of the {:.4} explained", c.gap, 100.0 * c.relative_gap, c.difference);
     }
-    println!("time       {:.1} ms (and {:.0} ms to prepare the model)", record.timing.explain_ms, record.timing.prepare_ms);
+    say!("time       {:.1} ms (and {:.0} ms to prepare the model)", record.timing.explain_ms, record.timing.prepare_ms);
     for path in written.iter().filter_map(|p| p.as_ref()) {
-        println!("wrote      {}", path.display());
+        say!("wrote      {}", path.display());
     }
 }

@@ -1,8 +1,8 @@
 //! Which rule holds for which op of a model.
 
+use super::adjoints;
 use super::rules::{self, Rule};
 use super::site::AdjointFn;
-use super::adjoints;
 
 /// An assignment of rules to ops: the first rule that covers an op holds; ops that none covers pass their
 /// true gradient.
@@ -23,8 +23,11 @@ pub const COMPOSITES: &[&Composite] = &[&GRADIENT, &GUIDED, &GUIDED_RECTIFIERS];
 pub const GRADIENT: Composite = Composite { name: "gradient", summary: "the true gradient everywhere", rules: &[] };
 
 /// Guided backpropagation (Springenberg et al. 2014), on Relu alone.
-pub const GUIDED: Composite =
-    Composite { name: "guided", summary: "positive cotangents only, through every Relu", rules: &[&rules::guided::RELU] };
+pub const GUIDED: Composite = Composite {
+    name: "guided",
+    summary: "positive cotangents only, through every Relu",
+    rules: &[&rules::guided::RELU],
+};
 
 /// Guided backpropagation on Clip, LeakyRelu and PRelu too.
 pub const GUIDED_RECTIFIERS: Composite = Composite {

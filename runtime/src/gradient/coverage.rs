@@ -10,8 +10,23 @@ use super::composite::Composite;
 
 /// Ops whose derivative is zero wherever it exists: passed silently nowhere, named in a warning.
 pub const FLAT: &[&str] = &[
-    "Floor", "Ceil", "Round", "Sign", "Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Not", "And", "Or",
-    "Xor", "IsNaN", "IsInf", "ArgMax", "ArgMin",
+    "Floor",
+    "Ceil",
+    "Round",
+    "Sign",
+    "Equal",
+    "Greater",
+    "Less",
+    "GreaterOrEqual",
+    "LessOrEqual",
+    "Not",
+    "And",
+    "Or",
+    "Xor",
+    "IsNaN",
+    "IsInf",
+    "ArgMax",
+    "ArgMin",
 ];
 
 /// The part of a graph that derivatives flow through.

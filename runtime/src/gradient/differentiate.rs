@@ -73,7 +73,10 @@ pub fn sole_input(graph: &Graph) -> Result<&Input> {
     match graph.inputs.as_slice() {
         [input] if input.dtype == DType::F32 => Ok(input),
         [input] => Err(Error::NoTarget {
-            reason: format!("the model's input '{}' is {:?}; only float inputs have gradients", input.name, input.dtype),
+            reason: format!(
+                "the model's input '{}' is {:?}; only float inputs have gradients",
+                input.name, input.dtype
+            ),
         }),
         [] => Err(Error::NoTarget { reason: "the model has no input".into() }),
         many => Err(Error::NoTarget {
@@ -95,7 +98,9 @@ pub fn differentiate(typed: &TypedGraph, spec: &Spec) -> Result<GradientGraph> {
     let target = find_target(typed, spec.output.as_deref())?;
     for tap in &spec.taps {
         if !typed.facts.contains_key(tap) {
-            return Err(Error::usage(format!("the model has no value '{tap}' to tap; `whyline inspect` lists its layers")));
+            return Err(Error::usage(format!(
+                "the model has no value '{tap}' to tap; `whyline inspect` lists its layers"
+            )));
         }
     }
     let mut sources: Vec<&str> = spec.taps.iter().map(String::as_str).collect();

@@ -11,8 +11,8 @@ mod differentiate;
 mod emit;
 pub mod functions;
 pub mod layers;
-pub mod rules;
 pub mod ready_made;
+pub mod rules;
 mod site;
 pub mod target;
 

@@ -37,10 +37,9 @@ pub fn as_gradient_graph(typed: &TypedGraph, parts: &Parts) -> Result<Option<Gra
         }
         [] => return Ok(None),
         [one] => one,
-        many if is_ours => many
-            .iter()
-            .find(|p| p.logits == names::LOGITS || Some(&p.logits) == target)
-            .unwrap_or(&many[0]),
+        many if is_ours => {
+            many.iter().find(|p| p.logits == names::LOGITS || Some(&p.logits) == target).unwrap_or(&many[0])
+        }
         many => {
             let list: Vec<String> = many.iter().map(|p| format!("{} with {}", p.cotangent, p.gradient)).collect();
             return Err(Error::usage(format!(
@@ -73,7 +72,8 @@ struct Pairs {
 
 fn find_pairs(typed: &TypedGraph, cotangent: Option<&str>, gradient: Option<&str>) -> Vec<Pairs> {
     let graph = &typed.graph;
-    let same = |a: &str, b: &str| typed.facts.get(a).is_some_and(|f| f.dtype == DType::F32 && Some(f) == typed.facts.get(b));
+    let same =
+        |a: &str, b: &str| typed.facts.get(a).is_some_and(|f| f.dtype == DType::F32 && Some(f) == typed.facts.get(b));
     let chosen = |given: Option<&str>, name: &str| given.is_none_or(|g| g == name);
     let mut found = vec![];
     for seed in graph.inputs.iter().map(|i| &i.name).filter(|name| chosen(cotangent, name)) {

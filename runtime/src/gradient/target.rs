@@ -35,7 +35,8 @@ pub fn find_target(typed: &TypedGraph, output: Option<&str>) -> Result<Target> {
     };
     let fact = typed.facts.get(&logits).ok_or_else(|| Error::graph(format!("the output '{logits}' is not typed")))?;
     if fact.dtype != DType::F32 {
-        let reason = format!("the model's output '{output}' is {:?}, not a score; name another with --output", fact.dtype);
+        let reason =
+            format!("the model's output '{output}' is {:?}, not a score; name another with --output", fact.dtype);
         return Err(Error::NoTarget { reason });
     }
     let classes: usize = fact.shape.iter().product();

@@ -70,9 +70,11 @@ fn color_scale(map: &[f32]) -> f32 {
 
 /// The picture in grey where the attribution is weak, the colour where it is strong.
 fn blend(grey: f32, strength: f32, colormap: Colormap) -> [u8; 3] {
-    let color = colormap.color(strength);
+    let size = strength.abs().min(1.0);
+    // Opacity says how strong; the hue of weak evidence must not be the map's white or black.
+    let color = colormap.color(strength.signum() * (0.5 + 0.5 * size));
     // Faint evidence stays visible, but the picture shows through everywhere.
-    let opacity = 0.9 * strength.abs().min(1.0).powf(0.7);
+    let opacity = 0.9 * size.powf(0.7);
     let ground = 30.0 + 0.7 * grey;
     std::array::from_fn(|c| (ground * (1.0 - opacity) + color[c] as f32 * opacity).round() as u8)
 }

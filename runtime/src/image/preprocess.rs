@@ -4,7 +4,7 @@ use image::imageops::{self, FilterType};
 
 use super::decode::Picture;
 use crate::error::{Error, Result};
-use crate::gradient::layers::Layout;
+use crate::onnx::Layout;
 use crate::onnx::card::{Color, InputCard, Resize};
 
 /// A picture made ready: the input, and the part of the picture that it shows.
@@ -89,9 +89,9 @@ fn visible_part(picture: &Picture, (height, width): (usize, usize), card: &Input
     match card.resize {
         Resize::Stretch => Ok(picture.clone()),
         Resize::None if (w as usize, h as usize) == (width, height) => Ok(picture.clone()),
-        Resize::None => {
-            Err(Error::bad_input(format!("is {w} x {h}, but the model wants {width} x {height} and the card forbids resizing")))
-        }
+        Resize::None => Err(Error::bad_input(format!(
+            "is {w} x {h}, but the model wants {width} x {height} and the card forbids resizing"
+        ))),
         Resize::Crop => {
             // The largest window of the model's proportions, shrunk by the ratio, in the middle.
             let fit = (w as f32 / width as f32).min(h as f32 / height as f32) * card.crop_ratio;

@@ -5,8 +5,8 @@ use super::{Entry, Method, Needs, Outcome, Parameter, Passes, Properties, Task};
 use crate::attribution::{Attribution, Extent};
 use crate::error::{Error, Result};
 use crate::gradient::composite::GRADIENT;
-use crate::gradient::layers::Layout;
 use crate::image::resize::bilinear;
+use crate::onnx::Layout;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "grad-cam",

@@ -53,8 +53,12 @@ impl Method for IntegratedGradients {
         let mut integral = vec![0.0f64; task.input.len()];
         for i in 0..self.steps {
             let (t, weight) = self.rule.node(i, self.steps);
-            let point: Vec<f32> =
-                task.input.iter().zip(&baseline).map(|(&x, &b)| (b as f64 + t * (x as f64 - b as f64)) as f32).collect();
+            let point: Vec<f32> = task
+                .input
+                .iter()
+                .zip(&baseline)
+                .map(|(&x, &b)| (b as f64 + t * (x as f64 - b as f64)) as f32)
+                .collect();
             let gradient = task.gradient_at(&point)?.input;
             for (sum, g) in integral.iter_mut().zip(gradient) {
                 *sum += weight * g as f64;

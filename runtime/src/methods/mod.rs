@@ -14,11 +14,11 @@ mod smoothgrad;
 mod vanilla;
 
 use crate::attribution::{Attribution, Completeness};
-use crate::engine::{Gradient, Session};
 pub use crate::engine::Passes;
+use crate::engine::{Gradient, Session};
 use crate::error::{Error, Result};
 use crate::gradient::Composite;
-use crate::gradient::layers::Layout;
+use crate::onnx::Layout;
 
 pub use params::{Given, Parameter, Params};
 
@@ -102,7 +102,13 @@ impl Task<'_> {
 
     /// The same task at another input.
     pub fn at<'b>(&'b mut self, input: &'b [f32]) -> Task<'b> {
-        Task { session: &mut *self.session, input, layout: self.layout, seed: self.seed, layer_layout: self.layer_layout }
+        Task {
+            session: &mut *self.session,
+            input,
+            layout: self.layout,
+            seed: self.seed,
+            layer_layout: self.layer_layout,
+        }
     }
 }
 

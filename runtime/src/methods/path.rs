@@ -2,7 +2,7 @@
 
 use super::{Params, Task};
 use crate::error::{Error, Result};
-use crate::gradient::layers::Layout;
+use crate::onnx::Layout;
 
 /// Where paths start.
 #[derive(Clone, Debug, PartialEq)]

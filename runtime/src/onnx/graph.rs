@@ -122,7 +122,9 @@ impl Graph {
                 }
             }
         }
-        if let Some(lost) = self.outputs.iter().find(|o| !known.contains(o.as_str()) && !producer.contains_key(o.as_str())) {
+        if let Some(lost) =
+            self.outputs.iter().find(|o| !known.contains(o.as_str()) && !producer.contains_key(o.as_str()))
+        {
             return Err(Error::graph(format!("no node writes the output '{lost}'")));
         }
         let mut ready: BTreeSet<usize> = (0..waiting.len()).filter(|&i| waiting[i] == 0).collect();

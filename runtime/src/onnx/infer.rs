@@ -82,7 +82,8 @@ pub fn fix_shapes(graph: &mut Graph, shapes: &BTreeMap<String, Vec<usize>>) -> R
             (Some(shape), Some(dims)) => {
                 let fits = |(given, dim): (&usize, &Dim)| matches!(dim, Dim::Symbol(_)) || *dim == Dim::Fixed(*given);
                 if shape.len() != dims.len() || !shape.iter().zip(dims).all(fits) {
-                    let reason = format!("shape {shape:?} does not fit the model's input '{}' {}", input.name, show_dims(dims));
+                    let reason =
+                        format!("shape {shape:?} does not fit the model's input '{}' {}", input.name, show_dims(dims));
                     return Err(Error::bad_input(reason));
                 }
                 shape.clone()
@@ -123,7 +124,8 @@ fn show_dims(dims: &[Dim]) -> String {
 /// Errors: ops the engine can't execute (all of them at once), nodes whose inputs don't fit.
 pub fn type_graph(graph: Graph, operators: &dyn Operators) -> Result<TypedGraph> {
     refuse_unknown_ops(&graph, operators)?;
-    let mut walk = Walk { typed: start(&graph)?, aliases: HashMap::new(), operators, opset: graph.opset.max(upgrade::OPSET) };
+    let mut walk =
+        Walk { typed: start(&graph)?, aliases: HashMap::new(), operators, opset: graph.opset.max(upgrade::OPSET) };
     let read = graph.consumers().keys().map(|k| k.to_string()).collect::<HashSet<_>>();
     for mut node in graph.nodes {
         for output in &mut node.outputs {
@@ -302,7 +304,9 @@ fn passes_through(node: &Node, inputs: &[Known]) -> Result<bool> {
     Ok(match node.op.as_str() {
         "Identity" => true,
         "Dropout" => {
-            if node.input(2).is_some() && inputs.last().and_then(|k| k.value).is_none_or(|v| v.bytes().iter().any(|&b| b != 0)) {
+            if node.input(2).is_some()
+                && inputs.last().and_then(|k| k.value).is_none_or(|v| v.bytes().iter().any(|&b| b != 0))
+            {
                 return Err(node.error("drops at random (training_mode); export the model in evaluation mode"));
             }
             if node.output(1).is_some() {

@@ -101,11 +101,8 @@ impl Node {
     }
 
     pub(crate) fn from_proto(proto: &pb::NodeProto, folder: Option<&std::path::Path>) -> Result<Node> {
-        let attributes = proto
-            .attribute
-            .iter()
-            .map(|a| Ok((a.name.clone(), attr_from_proto(a, folder)?)))
-            .collect::<Result<_>>();
+        let attributes =
+            proto.attribute.iter().map(|a| Ok((a.name.clone(), attr_from_proto(a, folder)?))).collect::<Result<_>>();
         let mut node = Node {
             name: proto.name.clone(),
             op: proto.op_type.clone(),
@@ -144,9 +141,7 @@ fn attr_from_proto(proto: &pb::AttributeProto, folder: Option<&std::path::Path>)
         AttributeType::Floats => Attr::Floats(proto.floats.clone()),
         AttributeType::String => Attr::Text(text(&proto.s)),
         AttributeType::Strings => Attr::Texts(proto.strings.iter().map(|s| text(s)).collect()),
-        AttributeType::Tensor => {
-            Attr::Tensor(Tensor::from_proto(proto.t.as_ref().ok_or_else(missing)?, folder)?)
-        }
+        AttributeType::Tensor => Attr::Tensor(Tensor::from_proto(proto.t.as_ref().ok_or_else(missing)?, folder)?),
         AttributeType::Graph => Attr::Graph(Box::new(proto.g.clone().ok_or_else(missing)?)),
         other => {
             return Err(Error::graph(format!("attribute '{}' has unsupported type {other:?}", proto.name)));

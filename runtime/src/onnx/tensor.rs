@@ -168,9 +168,8 @@ impl Tensor {
     /// From a file's `TensorProto`. `folder` is where external data may lie.
     pub fn from_proto(proto: &pb::TensorProto, folder: Option<&Path>) -> Result<Tensor> {
         let name = &proto.name;
-        let dtype = DType::from_onnx(proto.data_type).ok_or_else(|| {
-            Error::tensor(name, format!("element type {} is not supported", proto.data_type))
-        })?;
+        let dtype = DType::from_onnx(proto.data_type)
+            .ok_or_else(|| Error::tensor(name, format!("element type {} is not supported", proto.data_type)))?;
         let shape = proto
             .dims
             .iter()
@@ -209,9 +208,8 @@ pub fn element_count(shape: &[usize]) -> Option<usize> {
 
 /// The typed fields of a `TensorProto`, as bytes.
 fn typed_bytes(proto: &pb::TensorProto, dtype: DType) -> Vec<u8> {
-    let from_i32 = |size: usize| -> Vec<u8> {
-        proto.int32_data.iter().flat_map(|v| v.to_le_bytes()[..size].to_vec()).collect()
-    };
+    let from_i32 =
+        |size: usize| -> Vec<u8> { proto.int32_data.iter().flat_map(|v| v.to_le_bytes()[..size].to_vec()).collect() };
     match dtype {
         DType::F32 => proto.float_data.iter().flat_map(|v| v.to_le_bytes()).collect(),
         DType::F64 => proto.double_data.iter().flat_map(|v| v.to_le_bytes()).collect(),

@@ -107,8 +107,7 @@ fn split(node: &mut Node, opset: i64, fact: &dyn Fn(&str) -> Option<Fact>, extra
         let parts = node.outputs.len();
         // All of one size but the last, which may be smaller.
         let size = x.shape[axis].div_ceil(parts);
-        let sizes: Vec<i64> =
-            (0..parts).map(|p| x.shape[axis].saturating_sub(p * size).min(size) as i64).collect();
+        let sizes: Vec<i64> = (0..parts).map(|p| x.shape[axis].saturating_sub(p * size).min(size) as i64).collect();
         add_input(node, 1, "split", Tensor::ints(&sizes), extra);
     }
     node.attributes.remove("num_outputs");
@@ -203,10 +202,7 @@ fn dot_product(node: Node) -> (Vec<Node>, Extra) {
     let axes = format!("{}/axes", node.name);
     let nodes = chain(
         &node,
-        vec![
-            ("Mul", node.inputs.clone(), vec![]),
-            ("ReduceSum", vec![axes.clone()], vec![("keepdims", Attr::Int(0))]),
-        ],
+        vec![("Mul", node.inputs.clone(), vec![]), ("ReduceSum", vec![axes.clone()], vec![("keepdims", Attr::Int(0))])],
     );
     (nodes, vec![(axes, Tensor::ints(&[0]))])
 }

@@ -47,7 +47,10 @@ pub(crate) fn fill(graph: &mut Graph, blanks: Vec<Blank>, seed: Option<u64>, mod
     let Some(seed) = seed else {
         return Err(Error::NotOnnx {
             model: model.to_string(),
-            reason: format!("it is an architecture without weights ({} are missing); pass --random-weights", blanks.len()),
+            reason: format!(
+                "it is an architecture without weights ({} are missing); pass --random-weights",
+                blanks.len()
+            ),
         });
     };
     let mut part: HashMap<&str, (&str, usize)> = HashMap::new();
@@ -82,7 +85,9 @@ fn distribution(op: &str, slot: usize, shape: &[usize]) -> (f32, f32) {
         ("ConvTranspose", 1, [first, _, rest @ ..]) => fan_in(first * rest.iter().product::<usize>()),
         ("Gemm", 1, [_, columns]) => fan_in(2 * columns),
         ("MatMul", 1, [.., rows, _]) => fan_in(2 * rows),
-        ("BatchNormalization" | "LayerNormalization" | "InstanceNormalization" | "GroupNormalization", 1, _) => (1.0, 0.1),
+        ("BatchNormalization" | "LayerNormalization" | "InstanceNormalization" | "GroupNormalization", 1, _) => {
+            (1.0, 0.1)
+        }
         _ => (0.0, 0.05),
     }
 }

@@ -67,7 +67,8 @@ fn div(s: &mut Site) -> Result<(), Refusal> {
 fn pow(s: &mut Site) -> Result<(), Refusal> {
     let (g, x, p, y) = (s.g(), s.x(0), s.x(1), s.y());
     if s.needs(0) {
-        let squared = s.constant(1).and_then(|t| t.to_f32().or_else(|| Some(t.to_i64()?.iter().map(|&v| v as f32).collect())));
+        let squared =
+            s.constant(1).and_then(|t| t.to_f32().or_else(|| Some(t.to_i64()?.iter().map(|&v| v as f32).collect())));
         let slope = match squared.as_deref() {
             Some([v]) if *v == 2.0 => s.emit.scale(&x, 2.0),
             Some([v]) => {

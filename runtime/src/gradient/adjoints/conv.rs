@@ -28,7 +28,8 @@ impl Window {
         if [input.len(), output.len(), strides.len(), dilations.len()].iter().any(|&n| n != axes) {
             return Err("its attributes don't fit its input's rank".into());
         }
-        let mut window = Window { kernel: kernel.to_vec(), strides, dilations, before: vec![0; axes], after: vec![0; axes] };
+        let mut window =
+            Window { kernel: kernel.to_vec(), strides, dilations, before: vec![0; axes], after: vec![0; axes] };
         match node.text("auto_pad", "NOTSET") {
             "NOTSET" => {
                 if let Some(pads) = node.ints("pads") {

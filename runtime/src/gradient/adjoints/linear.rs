@@ -100,7 +100,8 @@ fn equation_terms(equation: &str) -> Result<(Vec<String>, String), Refusal> {
         Some((left, right)) => (left.to_string(), right.to_string()),
         None => {
             // The implicit output: letters that occur once, in alphabetical order.
-            let mut once: Vec<char> = compact.chars().filter(|c| compact.matches(*c).count() == 1 && *c != ',').collect();
+            let mut once: Vec<char> =
+                compact.chars().filter(|c| compact.matches(*c).count() == 1 && *c != ',').collect();
             once.sort_unstable();
             (compact.clone(), once.into_iter().collect())
         }

@@ -31,7 +31,8 @@ fn max_pool(s: &mut Site) -> Result<(), Refusal> {
 /// Spreads each cotangent, divided by how many elements its window averaged.
 fn average_pool(s: &mut Site) -> Result<(), Refusal> {
     let (x, y) = (s.x_shape(0), s.y_shape());
-    let kernel: Vec<usize> = s.node.ints("kernel_shape").ok_or("it has no kernel_shape")?.iter().map(|&k| k as usize).collect();
+    let kernel: Vec<usize> =
+        s.node.ints("kernel_shape").ok_or("it has no kernel_shape")?.iter().map(|&k| k as usize).collect();
     let window = Window::of(s.node, &kernel, &x[2..], &y[2..])?;
     let with_pads = s.node.int("count_include_pad", 0) != 0;
     let shares: Vec<Vec<f32>> =

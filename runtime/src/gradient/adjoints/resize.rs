@@ -86,8 +86,7 @@ fn taps(node: &Node, at: f32, input: usize) -> Result<Vec<(i64, f32)>, Refusal> 
         "linear" => vec![(below as i64, 1.0 - part), (below as i64 + 1, part)],
         "cubic" => {
             let a = node.float("cubic_coeff_a", -0.75);
-            let mut taps: Vec<(i64, f32)> =
-                (-1..3).map(|k| (below as i64 + k, cubic(k as f32 - part, a))).collect();
+            let mut taps: Vec<(i64, f32)> = (-1..3).map(|k| (below as i64 + k, cubic(k as f32 - part, a))).collect();
             if node.int("exclude_outside", 0) != 0 {
                 taps.retain(|(from, _)| (0..input as i64).contains(from));
                 let total: f32 = taps.iter().map(|t| t.1).sum();

@@ -1,0 +1,225 @@
+//! The command as a user meets it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+fn models() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")
+}
+
+fn model(name: &str) -> String {
+    models().join(name).display().to_string()
+}
+
+fn sample(digit: usize) -> String {
+    model(&format!("samples/digit-{digit}.png"))
+}
+
+fn whyline(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_whyline")).args(args).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Runs, and asserts success.
+fn good(args: &[&str]) -> String {
+    let output = whyline(args);
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    stdout(&output)
+}
+
+/// Runs, and asserts the exit code; returns what was said.
+fn bad(code: i32, args: &[&str]) -> String {
+    let output = whyline(args);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+    assert!(!said.contains("internal error") && !said.contains("panicked"), "{said}");
+    said
+}
+
+fn in_folder(folder: &TempDir, name: &str) -> String {
+    folder.path().join(name).display().to_string()
+}
+
+#[test]
+fn explain_writes_an_overlay_a_map_and_a_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let (png, npy, json) =
+        (in_folder(&folder, "why.png"), in_folder(&folder, "map.npy"), in_folder(&folder, "why.json"));
+    let said = good(&["explain", &model("digits-cnn.onnx"), &sample(7), "-o", &png, "--npy", &npy, "--json", &json]);
+    for word in
+        ["predicted  class 7, probability", "target     class 7", "integrated-gradients", "50 gradient", "gap", "time"]
+    {
+        assert!(said.contains(word), "'{word}' is missing in\n{said}");
+    }
+    let record: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    assert_eq!(record["predicted"]["class"], 7);
+    assert_eq!(record["map"]["shape"], serde_json::json!([1, 1, 48, 48]));
+    assert_eq!(record["parameters"]["steps"], "50");
+    assert_eq!(record["passes"]["gradient"], 50);
+    assert_eq!(record["model"]["sha256"].as_str().unwrap().len(), 64);
+    assert!(record["completeness"]["relative_gap"].as_f64().unwrap() < 0.2);
+    let bytes = std::fs::read(&png).unwrap();
+    assert!(bytes.starts_with(b"\x89PNG") && bytes.windows(4).any(|w| w == b"iTXt"));
+    assert_eq!(std::fs::read(&npy).unwrap().len(), 128 + 48 * 48 * 4);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3, "no part of a file stays behind");
+}
+
+#[test]
+fn the_same_command_writes_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = |name: &str| {
+        let path = in_folder(&folder, name);
+        good(&[
+            "explain",
+            &model("digits-vit.onnx"),
+            &sample(2),
+            "-m",
+            "smoothgrad",
+            "--samples",
+            "4",
+            "--npy",
+            &path,
+            "-q",
+        ]);
+        std::fs::read(path).unwrap()
+    };
+    assert_eq!(bytes("a.npy"), bytes("b.npy"));
+}
+
+#[test]
+fn a_folder_is_explained_image_by_image() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = in_folder(&folder, "maps");
+    let said = good(&["explain", &model("digits-cnn.onnx"), &model("samples"), "-m", "grad-cam", "-o", &out]);
+    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 10, "{said}");
+}
+
+#[test]
+fn a_tensor_is_taken_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, map, png) = (in_folder(&folder, "x.npy"), in_folder(&folder, "a.npy"), in_folder(&folder, "a.png"));
+    let values: Vec<f32> = (0..48 * 48).map(|i| (i % 7) as f32 * 0.1).collect();
+    whyline_runtime::npy::write(Path::new(&input), &[1, 1, 48, 48], &values).unwrap();
+    good(&["explain", &model("digits-cnn.onnx"), &input, "-m", "vanilla", "--npy", &map, "-o", &png, "--side-by-side"]);
+    assert_eq!(whyline_runtime::npy::read(Path::new(&map)).unwrap().shape, [1, 1, 48, 48]);
+    whyline_runtime::npy::write(Path::new(&input), &[1, 1, 4, 4], &[0.0; 16]).unwrap();
+    assert!(bad(4, &["explain", &model("digits-cnn.onnx"), &input]).contains("[1, 1, 48, 48]"));
+    let mut poisoned = values.clone();
+    poisoned[5] = f32::NAN;
+    whyline_runtime::npy::write(Path::new(&input), &[1, 1, 48, 48], &poisoned).unwrap();
+    assert!(bad(4, &["explain", &model("digits-cnn.onnx"), &input]).contains("NaN at element 5"));
+}
+
+#[test]
+fn a_compiled_gradient_graph_gives_the_models_own_map() {
+    let folder = tempfile::tempdir().unwrap();
+    for (rule, method) in [("gradient", "vanilla"), ("guided", "guided-backprop")] {
+        let (graph, a, b) = (in_folder(&folder, "grad.onnx"), in_folder(&folder, "a.npy"), in_folder(&folder, "b.npy"));
+        let said = good(&["compile", &model("digits-cnn.onnx"), "-o", &graph, "--rule", rule]);
+        assert!(said.contains("why.grad.image"), "{said}");
+        good(&["explain", &graph, &sample(3), "-m", method, "--npy", &a, "-q"]);
+        good(&["explain", &model("digits-cnn.onnx"), &sample(3), "-m", method, "--npy", &b, "-q"]);
+        assert_eq!(std::fs::read(a).unwrap(), std::fs::read(b).unwrap(), "{rule}");
+    }
+    let graph = in_folder(&folder, "grad.onnx");
+    assert!(bad(2, &["explain", &graph, &sample(3), "-m", "vanilla"]).contains("was made with 'guided'"));
+    assert!(bad(2, &["compile", &graph, "-o", &graph]).contains("gradient graph already"));
+}
+
+#[test]
+fn inspect_bench_methods_and_completions_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = good(&["inspect", &model("digits-cnn.onnx")]);
+    for word in ["parameters", "forward", "backward", "Relu", "gradient, guided", "(default)"] {
+        assert!(said.contains(word), "'{word}' is missing in\n{said}");
+    }
+    let inspected: serde_json::Value =
+        serde_json::from_str(&good(&["inspect", &model("digits-cnn.onnx"), "--json", "-"])).unwrap();
+    assert_eq!(inspected["input_shape"], serde_json::json!([1, 1, 48, 48]));
+    let timed: serde_json::Value =
+        serde_json::from_str(&good(&["bench", &model("digits-cnn.onnx"), "--runs", "3", "--json", "-"])).unwrap();
+    for key in ["forward", "gradient"] {
+        assert!(timed[key]["p50_ms"].as_f64().unwrap() > 0.0 && timed[key]["p99_ms"].as_f64().unwrap() > 0.0);
+    }
+    assert_eq!((timed["threads"].as_u64(), timed["precision"].as_str()), (Some(1), Some("f32")));
+    assert!(good(&["methods"]).contains("grad-cam (also gradcam)"));
+    let list: serde_json::Value = serde_json::from_str(&good(&["methods", "--json"])).unwrap();
+    assert!(list.as_array().unwrap().len() >= 7);
+    assert!(good(&["completions", "bash"]).contains("whyline"));
+    drop(folder);
+}
+
+#[test]
+fn wrong_usage_is_code_2_and_says_what_is_right() {
+    let (m, s) = (model("digits-cnn.onnx"), sample(1));
+    assert!(bad(2, &["explain", &m, &s, "-m", "magic"]).contains("integrated-gradients"));
+    assert!(bad(2, &["explain", &m, &s, "--target", "10"]).contains("10, from 0"));
+    assert!(bad(2, &["explain", &m, &s, "--target", "cat"]).contains("the card names"));
+    assert!(bad(2, &["explain", &m, &s, "-m", "vanilla", "--steps", "3"]).contains("no parameter 'steps'"));
+    assert!(bad(2, &["explain", &m, &s, "-m", "grad-cam", "--layer", "nope"]).contains("inspect"));
+    assert!(bad(2, &["explain", &m, &s, "-p", "steps"]).contains("NAME=VALUE"));
+    assert!(bad(2, &["compile", &m, "-o", "/tmp/x.onnx", "--rule", "nope"]).contains("guided"));
+    bad(2, &["explain", &m]);
+    bad(2, &["frobnicate"]);
+}
+
+#[test]
+fn a_bad_model_is_code_3() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = in_folder(&folder, "bad.onnx");
+    assert!(bad(3, &["explain", &path, &sample(1)]).contains("bad.onnx"));
+    std::fs::write(&path, b"this is not a model").unwrap();
+    assert!(bad(3, &["inspect", &path]).contains("not a usable ONNX model"));
+    std::fs::write(folder.path().join("bad.toml"), "labels = 3").unwrap();
+    std::fs::copy(model("digits-cnn.onnx"), &path).unwrap();
+    assert!(bad(3, &["explain", &path, &sample(1)]).contains("bad.toml"));
+}
+
+#[test]
+fn a_bad_input_is_code_4_and_leaves_what_was_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let (image, png) = (in_folder(&folder, "x.png"), in_folder(&folder, "why.png"));
+    std::fs::write(&png, "precious").unwrap();
+    let explain = |code| bad(code, &["explain", &model("digits-cnn.onnx"), &image, "-o", &png]);
+    assert!(explain(4).contains("x.png"));
+    std::fs::write(&image, "no image").unwrap();
+    assert!(explain(4).contains("not an image"));
+    let mut whole = std::fs::read(sample(1)).unwrap();
+    whole.truncate(whole.len() / 2);
+    std::fs::write(&image, &whole).unwrap();
+    assert!(explain(4).contains("can't be decoded"));
+    std::fs::write(&image, huge_png()).unwrap();
+    assert!(explain(4).contains("can't be decoded"));
+    let empty = folder.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    assert!(bad(4, &["explain", &model("digits-cnn.onnx"), &empty.display().to_string()]).contains("no PNG or JPEG"));
+    assert_eq!(std::fs::read_to_string(&png).unwrap(), "precious");
+}
+
+/// The header of an 80 000 x 80 000 PNG, with nothing behind it.
+fn huge_png() -> Vec<u8> {
+    let mut chunk = b"IHDR".to_vec();
+    chunk.extend(80_000u32.to_be_bytes());
+    chunk.extend(80_000u32.to_be_bytes());
+    chunk.extend([8, 2, 0, 0, 0]);
+    let crc = chunk.iter().fold(!0u32, |crc, byte| {
+        (0..8).fold(crc ^ *byte as u32, |c, _| if c & 1 == 1 { (c >> 1) ^ 0xedb8_8320 } else { c >> 1 })
+    });
+    let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
+    png.extend(13u32.to_be_bytes());
+    png.extend(chunk);
+    png.extend((!crc).to_be_bytes());
+    png
+}
+
+#[test]
+fn a_budget_that_does_not_fit_is_code_5() {
+    let (m, s) = (model("digits-cnn.onnx"), sample(1));
+    assert!(bad(5, &["explain", &m, &s, "--max-passes", "20"]).contains("53 passes"));
+    good(&["explain", &m, &s, "--steps", "17", "--max-passes", "20", "-q"]);
+}

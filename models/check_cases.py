@@ -1,0 +1,56 @@
+"""Runs the gradient graphs that the adjoint tests write through onnx.checker and ONNX Runtime.
+
+    WHYLINE_CASES=/tmp/cases cargo test -p whyline-runtime --test adjoints cases_can_be
+    python models/check_cases.py /tmp/cases
+
+Prints every case whose logits or gradient differ, relative to their largest value, by more than 1e-4.
+"""
+import collections
+import pathlib
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+
+def largest_difference(ours, theirs):
+    return float(np.max(np.abs(ours - theirs), initial=0.0) / (np.max(np.abs(theirs), initial=0.0) + 1e-6))
+
+
+def check(path):
+    """Returns what is wrong with a case, or None."""
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    ours = {what: np.load(path.with_suffix(f".{what}.npy")) for what in ("x", "seed", "logits", "gradient")}
+    names = {i.name for i in session.get_inputs()}
+    feed = {k: v for k, v in {"x": ours["x"], "why.seed": ours["seed"]}.items() if k in names}
+    results = dict(zip([o.name for o in session.get_outputs()], session.run(None, feed)))
+    logits = results.get("why.logits", results.get("y"))
+    for what, theirs in (("logits", logits), ("gradient", results["why.grad.x"])):
+        error = largest_difference(ours[what], theirs)
+        if not error < 1e-4:
+            return f"{what} differ by {error:.1e}"
+    return None
+
+
+def main():
+    paths = sorted(pathlib.Path(sys.argv[1]).glob("*.onnx"))
+    wrong = collections.Counter()
+    for path in paths:
+        try:
+            problem = check(path)
+        except Exception as error:  # every case is reported, whatever another engine thinks of it
+            problem = f"{type(error).__name__}: {str(error).splitlines()[0][:160]}"
+        if problem:
+            wrong[problem.split(":")[0]] += 1
+            print(f"{path.name}: {problem}")
+    print(f"{len(paths) - sum(wrong.values())} of {len(paths)} cases agree")
+    sys.exit(1 if wrong or not paths else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+//! Which layer may import which; and that every test file is run.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What each layer may import, besides `error`, `rng`, `hash` and itself.
+fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
+    BTreeMap::from([
+        ("onnx", &[][..]),
+        ("gradient", &["onnx"]),
+        ("engine", &["gradient", "onnx"]),
+        ("image", &["onnx"]),
+        ("attribution", &["onnx"]),
+        ("npy", &["onnx"]),
+        ("methods", &["engine", "gradient", "image", "attribution", "onnx"]),
+        ("record", &["engine", "attribution"]),
+        ("explain", &["attribution", "engine", "gradient", "methods", "onnx", "record"]),
+        ("bench", &["engine", "explain", "gradient"]),
+        ("inspect", &["engine", "explain", "gradient", "onnx"]),
+        ("error", &[]),
+        ("rng", &[]),
+        ("hash", &[]),
+    ])
+}
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The module that each `crate::` path in a source text starts with.
+fn imports(text: &str) -> Vec<String> {
+    text.split("crate::")
+        .skip(1)
+        .map(|rest| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>())
+        .filter(|name| name.chars().next().is_some_and(char::is_lowercase))
+        .collect()
+}
+
+#[test]
+fn data_flows_one_way() {
+    let src = root().join("runtime/src");
+    let mut files = vec![];
+    sources(&src, &mut files);
+    let allowed = allowed();
+    let mut wrong = vec![];
+    for file in files {
+        let inside = file.strip_prefix(&src).unwrap();
+        let layer =
+            inside.components().next().unwrap().as_os_str().to_string_lossy().trim_end_matches(".rs").to_string();
+        if layer == "lib" {
+            continue;
+        }
+        let may =
+            allowed.get(layer.as_str()).unwrap_or_else(|| panic!("{layer} is a layer without a line in this test"));
+        for import in imports(&std::fs::read_to_string(&file).unwrap()) {
+            let common = ["error", "rng", "hash"].contains(&import.as_str()) || import == layer;
+            if !common && !may.contains(&import.as_str()) {
+                wrong.push(format!("{} imports {import}", inside.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn tract_stays_in_the_engine() {
+    let src = root().join("runtime/src");
+    let mut files = vec![];
+    sources(&src, &mut files);
+    for file in files.iter().filter(|f| !f.starts_with(src.join("engine"))) {
+        let text = std::fs::read_to_string(file).unwrap();
+        let other = text.split("tract_onnx::").skip(1).find(|rest| !rest.starts_with("pb"));
+        // The file format's message types come with tract-onnx; nothing else of it leaves the engine.
+        assert!(other.is_none(), "{} uses tract", file.display());
+    }
+}
+
+#[test]
+fn every_test_and_bench_file_is_listed_by_a_member() {
+    let manifests: String = ["runtime", "runtime/stream", "cli"]
+        .iter()
+        .map(|m| std::fs::read_to_string(root().join(m).join("Cargo.toml")).unwrap())
+        .collect();
+    for folder in ["tests", "benches"] {
+        let Ok(entries) = std::fs::read_dir(root().join(folder)) else { continue };
+        for path in entries.map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "rs")) {
+            let name = format!("{folder}/{}", path.file_name().unwrap().to_string_lossy());
+            assert!(manifests.contains(&name), "{name} is listed by no member, so cargo never runs it");
+        }
+    }
+}

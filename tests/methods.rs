@@ -1,0 +1,218 @@
+//! What every method must hold, shown on functions whose attributions are known.
+
+mod common;
+
+use common::{dot, normal};
+use whyline_runtime::Result;
+use whyline_runtime::attribution::Extent;
+use whyline_runtime::engine::{Counting, Gradient, Passes, Session, Tap};
+use whyline_runtime::methods::{Entry, Given, METHODS, Method, Outcome, Params, Task, find};
+use whyline_runtime::onnx::Layout;
+
+const SHAPE: [usize; 4] = [1, 3, 4, 5];
+const LEN: usize = 60;
+/// An input element that no function below reads.
+const DUMMY: usize = 17;
+
+/// `f(x) = sum_i (w_i x_i + curve v_i x_i^2)`, and its layer: the input itself.
+struct Polynomial {
+    w: Vec<f32>,
+    v: Vec<f32>,
+    curve: f32,
+}
+
+impl Polynomial {
+    fn new(curve: f32) -> Polynomial {
+        let (mut w, mut v) = (normal(LEN, 1), normal(LEN, 2));
+        (w[DUMMY], v[DUMMY]) = (0.0, 0.0);
+        Polynomial { w, v, curve }
+    }
+}
+
+impl Session for Polynomial {
+    fn input_shape(&self) -> &[usize] {
+        &SHAPE
+    }
+
+    fn forward(&mut self, x: &[f32]) -> Result<Vec<f32>> {
+        let squares: Vec<f32> = x.iter().map(|x| x * x).collect();
+        Ok(vec![(dot(&self.w, x) + self.curve as f64 * dot(&self.v, &squares)) as f32])
+    }
+
+    fn gradient(&mut self, x: &[f32], seed: &[f32]) -> Result<Gradient> {
+        let slope = |i: usize| seed[0] * (self.w[i] + 2.0 * self.curve * self.v[i] * x[i]);
+        let input: Vec<f32> = (0..LEN).map(slope).collect();
+        let tap = Tap { shape: SHAPE.to_vec(), value: x.to_vec(), gradient: input.clone() };
+        Ok(Gradient { logits: self.forward(x)?, input, taps: vec![tap] })
+    }
+}
+
+fn build(entry: &'static Entry, given: &[(&str, &str)]) -> Box<dyn Method> {
+    let given: Given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    let params = Params::new(entry, &given).unwrap();
+    (entry.build)(&params).unwrap()
+}
+
+fn explain_with(method: &dyn Method, session: &mut dyn Session, input: &[f32]) -> Outcome {
+    let layout = Some(Layout::ChannelsFirst);
+    let mut task = Task { session, input, layout, seed: &[1.0], layer_layout: layout };
+    method.explain(&mut task).unwrap()
+}
+
+fn map(name: &str, given: &[(&str, &str)], curve: f32) -> Vec<f32> {
+    let method = build(find(name).unwrap(), given);
+    explain_with(method.as_ref(), &mut Polynomial::new(curve), &normal(LEN, 3)).attribution.values
+}
+
+fn assert_close(a: &[f32], b: &[f32], tolerance: f32) {
+    assert_eq!(a.len(), b.len());
+    for (i, (a, b)) in a.iter().zip(b).enumerate() {
+        assert!((a - b).abs() <= tolerance * (1.0 + b.abs()), "element {i}: {a} for {b}");
+    }
+}
+
+#[test]
+fn every_method_takes_the_passes_it_declares() {
+    for entry in METHODS {
+        let method = build(entry, &[]);
+        let mut session = Counting::new(Polynomial::new(0.3));
+        explain_with(method.as_ref(), &mut session, &normal(LEN, 3));
+        assert_eq!(session.passes(), method.passes(), "{}", entry.name);
+        assert_ne!(session.passes(), Passes::default(), "{}", entry.name);
+    }
+}
+
+#[test]
+fn every_method_gives_nothing_to_what_the_model_ignores() {
+    for entry in METHODS {
+        let method = build(entry, &[]);
+        let outcome = explain_with(method.as_ref(), &mut Polynomial::new(0.3), &normal(LEN, 3));
+        if outcome.attribution.extent == Extent::Features {
+            assert_eq!(outcome.attribution.values[DUMMY], 0.0, "{}", entry.name);
+        }
+        assert!(outcome.attribution.values.iter().any(|v| *v != 0.0), "{}", entry.name);
+    }
+}
+
+#[test]
+fn methods_of_magnitudes_are_never_negative_and_signed_ones_are() {
+    for entry in METHODS {
+        let method = build(entry, &[]);
+        let outcome = explain_with(method.as_ref(), &mut Polynomial::new(0.3), &normal(LEN, 3));
+        let negative = outcome.attribution.values.iter().any(|v| *v < 0.0);
+        assert_eq!(negative, entry.properties.signed, "{}", entry.name);
+    }
+}
+
+#[test]
+fn complete_methods_add_up() {
+    let complete: Vec<_> = METHODS.iter().filter(|e| e.properties.complete).collect();
+    assert!(!complete.is_empty());
+    for entry in complete {
+        let outcome = explain_with(build(entry, &[]).as_ref(), &mut Polynomial::new(0.3), &normal(LEN, 3));
+        let completeness = outcome.completeness.expect("a complete method reports its gap");
+        assert!(completeness.relative_gap < 1e-4, "{}: {completeness:?}", entry.name);
+        assert!((outcome.attribution.sum() - completeness.sum).abs() < 1e-9);
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_and_another_does_not() {
+    for entry in METHODS.iter().filter(|e| e.properties.stochastic) {
+        let bytes =
+            |seed: &str| -> Vec<u32> { map(entry.name, &[("seed", seed)], 0.3).iter().map(|v| v.to_bits()).collect() };
+        assert_eq!(bytes("1"), bytes("1"), "{}", entry.name);
+        assert_ne!(bytes("1"), bytes("2"), "{}", entry.name);
+    }
+}
+
+#[test]
+fn gradients_of_a_linear_model_are_its_weights() {
+    let w = Polynomial::new(0.0).w;
+    for name in ["vanilla", "smoothgrad", "guided-backprop"] {
+        assert_close(&map(name, &[], 0.0), &w, 1e-6);
+    }
+    let sizes: Vec<f32> = w.iter().map(|w| w.abs()).collect();
+    assert_close(&map("saliency", &[], 0.0), &sizes, 1e-6);
+    let products: Vec<f32> = w.iter().zip(normal(LEN, 3)).map(|(w, x)| w * x).collect();
+    assert_close(&map("gradient-x-input", &[], 0.0), &products, 1e-6);
+}
+
+#[test]
+fn integrated_gradients_of_a_linear_model_are_exact_for_any_rule_and_baseline() {
+    let (w, x) = (Polynomial::new(0.0).w, normal(LEN, 3));
+    for rule in ["gauss-legendre", "midpoint", "left", "right", "trapezoid"] {
+        for (baseline, value) in [("zero", 0.0), ("0.7", 0.7)] {
+            let exact: Vec<f32> = w.iter().zip(&x).map(|(w, x)| w * (x - value)).collect();
+            assert_close(&map("ig", &[("rule", rule), ("steps", "3"), ("baseline", baseline)], 0.0), &exact, 1e-5);
+        }
+    }
+}
+
+#[test]
+fn integrated_gradients_of_a_quadratic_are_exact_with_one_gauss_legendre_node() {
+    let (p, x) = (Polynomial::new(0.3), normal(LEN, 3));
+    let exact: Vec<f32> = (0..LEN).map(|i| p.w[i] * x[i] + 0.3 * p.v[i] * x[i] * x[i]).collect();
+    assert_close(&map("ig", &[("steps", "1")], 0.3), &exact, 1e-5);
+}
+
+#[test]
+fn integrated_gradients_from_the_input_itself_are_zero() {
+    let method = build(find("ig").unwrap(), &[("baseline", "0.25")]);
+    let outcome = explain_with(method.as_ref(), &mut Polynomial::new(0.3), &[0.25; LEN]);
+    assert!(outcome.attribution.values.iter().all(|v| *v == 0.0));
+}
+
+#[test]
+fn the_mean_baseline_is_each_channels_own() {
+    let mut x = vec![0.0; LEN];
+    (0..LEN).for_each(|i| x[i] = (i / 20) as f32 * 10.0);
+    let method = build(find("ig").unwrap(), &[("baseline", "mean")]);
+    let outcome = explain_with(method.as_ref(), &mut Polynomial::new(0.3), &x);
+    assert!(
+        outcome.attribution.values.iter().all(|v| *v == 0.0),
+        "constant channels differ from their mean by nothing"
+    );
+}
+
+#[test]
+fn smoothgrad_without_noise_is_its_base() {
+    for base in ["vanilla", "ig", "saliency"] {
+        let smoothed = map("smoothgrad", &[("sigma", "0"), ("samples", "3"), ("base", base)], 0.3);
+        assert_close(&smoothed, &map(base, &[], 0.3), 1e-6);
+    }
+}
+
+#[test]
+fn smoothgrad_of_a_quadratic_tends_to_its_gradient() {
+    let noisy = map("smoothgrad", &[("samples", "4000"), ("sigma", "0.1")], 0.3);
+    let clean = map("vanilla", &[], 0.3);
+    assert_close(&noisy, &clean, 0.05);
+}
+
+#[test]
+fn grad_cam_weighs_channels_by_their_mean_gradient() {
+    let (p, x) = (Polynomial::new(0.0), normal(LEN, 3));
+    let alpha = |c: usize| p.w[c * 20..][..20].iter().sum::<f32>() / 20.0;
+    let signed: Vec<f32> = (0..20).map(|i| (0..3).map(|c| alpha(c) * x[c * 20 + i]).sum()).collect();
+    assert_close(&map("grad-cam", &[("relu", "false")], 0.0), &signed, 1e-5);
+    let positive: Vec<f32> = signed.iter().map(|v: &f32| v.max(0.0)).collect();
+    assert_close(&map("grad-cam", &[], 0.0), &positive, 1e-5);
+}
+
+#[test]
+fn wrong_parameters_are_refused_with_what_would_be_right() {
+    let refused = |name: &str, key: &str, value: &str| -> String {
+        let entry = find(name).unwrap();
+        let given = Given::from([(key.to_string(), value.to_string())]);
+        let built = Params::new(entry, &given).and_then(|p| (entry.build)(&p).map(|_| ()));
+        built.unwrap_err().to_string()
+    };
+    assert!(refused("vanilla", "steps", "3").contains("no parameter 'steps'"));
+    assert!(refused("ig", "steps", "0").contains("from 1 to"));
+    assert!(refused("ig", "rule", "simpson").contains("gauss-legendre"));
+    assert!(refused("ig", "baseline", "nan").contains("zero, mean, or a number"));
+    assert!(refused("smoothgrad", "sigma", "-1").contains("not negative"));
+    assert!(refused("smoothgrad", "base", "smoothgrad").contains("another method"));
+    assert!(find("nonsense").err().unwrap().to_string().contains("integrated-gradients"));
+}

@@ -1,0 +1,167 @@
+//! The trained models of this project, and those that other people use.
+
+use std::path::{Path, PathBuf};
+
+use whyline_runtime::explain::{Explanation, LoadOptions, Loaded, Target};
+use whyline_runtime::image::{decode, prepare};
+use whyline_runtime::methods::{Given, METHODS};
+use whyline_runtime::onnx::Card;
+use whyline_runtime::onnx::card::InputCard;
+use whyline_runtime::record::FileRecord;
+
+fn models() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")
+}
+
+fn load(path: &Path) -> Loaded {
+    Loaded::read(path, &LoadOptions::default()).unwrap()
+}
+
+fn explain(loaded: &Loaded, image: &Path, method: &str, given: &[(&str, &str)], target: &Target) -> Explanation {
+    let given: Given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    let picture = decode(image).unwrap();
+    let layout = loaded.layout().unwrap().unwrap();
+    let input = prepare(&picture, &loaded.input_shape().unwrap(), layout, &loaded.card.input).unwrap().input;
+    let file = FileRecord::of(image).unwrap();
+    loaded.explainer(method, &given).unwrap().explain(&input, file, target).unwrap()
+}
+
+fn sample(digit: usize) -> PathBuf {
+    models().join(format!("samples/digit-{digit}.png"))
+}
+
+fn relative_error(a: &[f32], b: &[f32]) -> f64 {
+    let apart: f64 = a.iter().zip(b).map(|(a, b)| (*a as f64 - *b as f64).powi(2)).sum();
+    let size: f64 = b.iter().map(|b| (*b as f64).powi(2)).sum();
+    (apart / size).sqrt()
+}
+
+#[test]
+fn both_models_read_every_sample() {
+    for model in ["digits-cnn", "digits-vit"] {
+        let loaded = load(&models().join(model).with_extension("onnx"));
+        for digit in 0..10 {
+            let record = explain(&loaded, &sample(digit), "vanilla", &[], &Target::Top).record;
+            assert_eq!(record.predicted.class, digit, "{model}");
+            assert_eq!(record.predicted.label.as_deref(), Some(digit.to_string().as_str()), "{model}");
+        }
+    }
+}
+
+#[test]
+fn every_method_explains_both_models_deterministically() {
+    for model in ["digits-cnn", "digits-vit"] {
+        let loaded = load(&models().join(model).with_extension("onnx"));
+        for method in METHODS {
+            let given: &[(&str, &str)] = if method.name == "smoothgrad" { &[("samples", "3")] } else { &[] };
+            let first = explain(&loaded, &sample(3), method.name, given, &Target::Top);
+            let again = explain(&loaded, &sample(3), method.name, given, &Target::Top);
+            assert_eq!(first.attribution, again.attribution, "{model} {}", method.name);
+            assert!(first.attribution.values.iter().any(|v| *v != 0.0), "{model} {}", method.name);
+        }
+    }
+}
+
+#[test]
+fn integrated_gradients_nearly_add_up() {
+    for (model, allowed) in [("digits-cnn", 0.05), ("digits-vit", 0.02)] {
+        let loaded = load(&models().join(model).with_extension("onnx"));
+        for digit in [2, 5, 8] {
+            let record =
+                explain(&loaded, &sample(digit), "ig", &[("steps", "200"), ("rule", "midpoint")], &Target::Top).record;
+            let gap = record.completeness.unwrap();
+            assert!(gap.relative_gap < allowed, "{model} {digit}: {gap:?}");
+        }
+    }
+}
+
+#[test]
+fn the_target_decides_the_map() {
+    let loaded = load(&models().join("digits-cnn.onnx"));
+    let map = |name: &str| explain(&loaded, &sample(3), "vanilla", &[], &Target::Named(name.into())).attribution;
+    assert_eq!(map("3"), explain(&loaded, &sample(3), "vanilla", &[], &Target::Top).attribution);
+    assert_ne!(map("3"), map("8"));
+}
+
+#[test]
+fn guided_backprop_differs_from_the_gradient_and_warns_where_it_can_not() {
+    let image = sample(4);
+    let cnn = load(&models().join("digits-cnn.onnx"));
+    let gradient = explain(&cnn, &image, "vanilla", &[], &Target::Top);
+    let guided = explain(&cnn, &image, "guided-backprop", &[], &Target::Top);
+    assert_ne!(gradient.attribution, guided.attribution);
+    assert_eq!((guided.record.composite.as_str(), guided.record.warnings.len()), ("guided", 0));
+    let vit = load(&models().join("digits-vit.onnx"));
+    let same = explain(&vit, &image, "guided-backprop", &[], &Target::Top);
+    assert!(same.record.warnings[0].contains("no node has the rule 'guided'"), "{:?}", same.record.warnings);
+}
+
+#[test]
+fn a_gradient_graph_from_pytorch_agrees_with_ours() {
+    let ours = load(&models().join("digits-cnn.onnx"));
+    let mut foreign = load(&models().join("digits-cnn-gradient.onnx"));
+    assert!(foreign.ready_made.is_some() && ours.ready_made.is_none());
+    foreign.card = ours.card.clone();
+    for digit in 0..10 {
+        for (method, given) in [("vanilla", vec![]), ("ig", vec![("steps", "8")])] {
+            let a = explain(&foreign, &sample(digit), method, &given, &Target::Top);
+            let b = explain(&ours, &sample(digit), method, &given, &Target::Top);
+            let error = relative_error(&a.attribution.values, &b.attribution.values);
+            assert!(error < 1e-4, "digit {digit}, {method}: {error:.2e}");
+        }
+    }
+}
+
+/// A folder of other people's models beside the checkout, where there is one.
+fn shared() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/models");
+    if !folder.is_dir() {
+        eprintln!("skipped: {} is not there", folder.display());
+        return None;
+    }
+    Some(folder)
+}
+
+/// Loads a model that has no card, with pixels taken as they are.
+fn load_raw(path: &Path) -> Loaded {
+    let card = Card { input: InputCard { scale: 1.0, ..InputCard::default() }, ..Card::default() };
+    Loaded::read(path, &LoadOptions { card: Some(card), ..LoadOptions::default() }).unwrap()
+}
+
+#[test]
+fn resnet8_takes_an_eagle_for_a_bird_and_a_pelican_for_an_airplane() {
+    let Some(folder) = shared() else { return };
+    let loaded = load_raw(&folder.join("mlperf-tiny-resnet8-cifar10.onnx"));
+    assert_eq!(loaded.input_shape().unwrap(), [1, 32, 32, 3]);
+    for (image, class, probability) in [("bald_eagle.jpeg", 2, 0.96), ("pelican.jpeg", 0, 0.99)] {
+        let explained = explain(&loaded, &folder.join(image), "ig", &[], &Target::Top);
+        let predicted = &explained.record.predicted;
+        assert_eq!(predicted.class, class, "{image}");
+        assert!((predicted.probability - probability).abs() < 0.03, "{image}: {}", predicted.probability);
+        assert_eq!(explained.attribution.shape, [1, 32, 32, 3]);
+        assert_eq!(explain(&loaded, &folder.join(image), "grad-cam", &[], &Target::Top).attribution.shape, [32, 32]);
+    }
+}
+
+#[test]
+fn the_zoos_mnist_model_reads_four_digits() {
+    let Some(folder) = shared() else { return };
+    let loaded = load_raw(&folder.join("onnx-zoo-mnist.onnx"));
+    for digit in [0, 3, 5, 7] {
+        let explained = explain(&loaded, &folder.join(format!("digit-{digit}.jpg")), "ig", &[], &Target::Top);
+        assert_eq!(explained.record.predicted.class, digit);
+    }
+}
+
+#[test]
+fn a_model_of_sound_is_explained_from_a_tensor() {
+    let Some(folder) = shared() else { return };
+    let loaded = load_raw(&folder.join("mlperf-tiny-dscnn-keywords.onnx"));
+    let rng = whyline_runtime::rng::Rng::new(3, 0);
+    let input: Vec<f32> = (0..490).map(|i| 20.0 * rng.normal(i)).collect();
+    let file = FileRecord { file: "noise".into(), sha256: String::new() };
+    let mut explainer = loaded.explainer("ig", &Given::new()).unwrap();
+    let explained = explainer.explain(&input, file, &Target::Top).unwrap();
+    assert_eq!(explained.attribution.shape, [1, 49, 10, 1]);
+    assert!(explained.attribution.values.iter().any(|v| *v != 0.0));
+}
