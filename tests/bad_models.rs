@@ -118,7 +118,7 @@ fn attributes_that_an_adjoint_does_not_cover_are_listed_too() {
 fn a_flat_op_is_named_and_a_target_behind_it_refused() {
     let flat = typed(graph(&[2, 3], vec![node("Floor", &["x"], &["y"], vec![])], "y")).unwrap();
     let message = differentiate(&flat, &Spec::default()).unwrap_err().to_string();
-    assert!(message.contains("Floor_y (Floor) is flat"), "{message}");
+    assert!(message.contains("'Floor_y' (Floor) is flat"), "{message}");
     let nodes = vec![node("Floor", &["x"], &["f"], vec![]), node("Mul", &["x", "f"], &["y"], vec![])];
     let beside = typed(graph(&[2, 3], nodes, "y")).unwrap();
     let derived = differentiate(&beside, &Spec::default()).unwrap();

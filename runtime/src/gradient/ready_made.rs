@@ -74,10 +74,15 @@ fn find_pairs(typed: &TypedGraph, cotangent: Option<&str>, gradient: Option<&str
     let graph = &typed.graph;
     let same =
         |a: &str, b: &str| typed.facts.get(a).is_some_and(|f| f.dtype == DType::F32 && Some(f) == typed.facts.get(b));
+    let count = |name: &str| typed.facts.get(name).map_or(0, |f| f.shape.iter().product::<usize>());
     let chosen = |given: Option<&str>, name: &str| given.is_none_or(|g| g == name);
     let mut found = vec![];
     for seed in graph.inputs.iter().map(|i| &i.name).filter(|name| chosen(cotangent, name)) {
         for input in graph.inputs.iter().map(|i| &i.name).filter(|name| *name != seed) {
+            // The two pairs could be swapped; an image has more values than there are scores.
+            if cotangent.is_none() && gradient.is_none() && count(seed) > count(input) {
+                continue;
+            }
             for logits in graph.outputs.iter().filter(|o| same(o, seed)) {
                 let gradients = graph.outputs.iter().filter(|o| *o != logits && same(o, input) && chosen(gradient, o));
                 found.extend(gradients.map(|g| Pairs {

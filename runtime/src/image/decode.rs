@@ -17,8 +17,10 @@ pub type Picture = RgbImage;
 /// Reads a PNG or JPEG file.
 pub fn decode(path: &Path) -> Result<Picture> {
     let refuse = |reason: String| Error::Input { path: path.into(), reason };
-    let reader = ImageReader::open(path).map_err(|source| Error::Read { path: path.into(), source })?;
-    let mut reader = reader.with_guessed_format().map_err(|source| Error::Read { path: path.into(), source })?;
+    let failed = |source| Error::Read { path: path.into(), source };
+    let file = std::fs::File::open(path).map_err(failed)?;
+    // By content alone: a name can lie.
+    let mut reader = ImageReader::new(std::io::BufReader::new(file)).with_guessed_format().map_err(failed)?;
     if reader.format().is_none() {
         return Err(refuse("it is not an image that is understood (PNG or JPEG)".into()));
     }

@@ -159,14 +159,7 @@ impl Graph {
         }
         let mut kept = keep.into_iter();
         self.nodes.retain(|_| kept.next().unwrap_or(false));
-        for node in &mut self.nodes {
-            for output in node.outputs.iter_mut().filter(|o| !wanted.contains(*o)) {
-                output.clear();
-            }
-            while node.outputs.last().is_some_and(String::is_empty) {
-                node.outputs.pop();
-            }
-        }
+        self.nodes.iter_mut().for_each(|node| drop_unread(node, |output| wanted.contains(output)));
         self.constants.retain(|name, _| wanted.contains(name));
     }
 }
@@ -179,4 +172,18 @@ pub fn inputs_of(node: &Node) -> impl Iterator<Item = &str> {
 /// The names of the values a node writes, without the optional ones left out.
 pub fn outputs_of(node: &Node) -> impl Iterator<Item = &str> {
     node.outputs.iter().map(String::as_str).filter(|s| !s.is_empty())
+}
+
+/// Leaves out the optional outputs of a node that nothing reads, so that they need not be computed.
+pub fn drop_unread(node: &mut Node, is_read: impl Fn(&str) -> bool) {
+    // The outputs of a Split are not optional, and neither is the first of any op.
+    if node.op == "Split" {
+        return;
+    }
+    for output in node.outputs.iter_mut().skip(1).filter(|o| !is_read(o)) {
+        output.clear();
+    }
+    while node.outputs.len() > 1 && node.outputs.last().is_some_and(String::is_empty) {
+        node.outputs.pop();
+    }
 }

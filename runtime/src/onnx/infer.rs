@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::graph::{Dim, Graph};
+use super::graph::{Dim, Graph, drop_unread};
 use super::node::{Attr, Node};
 use super::tensor::{DType, Tensor};
 use super::upgrade;
@@ -128,11 +128,7 @@ pub fn type_graph(graph: Graph, operators: &dyn Operators) -> Result<TypedGraph>
         Walk { typed: start(&graph)?, aliases: HashMap::new(), operators, opset: graph.opset.max(upgrade::OPSET) };
     let read = graph.consumers().keys().map(|k| k.to_string()).collect::<HashSet<_>>();
     for mut node in graph.nodes {
-        for output in &mut node.outputs {
-            if !read.contains(output) && !graph.outputs.contains(output) {
-                output.clear();
-            }
-        }
+        drop_unread(&mut node, |output| read.contains(output) || graph.outputs.iter().any(|o| o == output));
         walk.visit(node, graph.opset)?;
     }
     let Walk { mut typed, aliases, opset, .. } = walk;

@@ -55,6 +55,10 @@ pub fn upgrade(mut node: Node, opset: i64, fact: &dyn Fn(&str) -> Option<Fact>) 
         }
         "Scatter" => node.op = "ScatterElements".into(),
         "Softmax" | "LogSoftmax" if opset < 13 => return softmax(node, fact),
+        // tract takes the default for a float64.
+        "ConstantOfShape" if !node.attributes.contains_key("value") => {
+            node.attributes.insert("value".into(), Attr::Tensor(Tensor::f32(&[1], &[0.0])));
+        }
         "Celu" => return Ok(celu(node)),
         "Mean" => return Ok(mean(node)),
         "MatMul" if (0..2).all(|i| node.input(i).and_then(fact).is_some_and(|f| f.shape.len() == 1)) => {

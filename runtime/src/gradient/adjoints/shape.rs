@@ -63,18 +63,7 @@ fn concat(s: &mut Site) -> Result<(), Refusal> {
 fn split(s: &mut Site) -> Result<(), Refusal> {
     let axis = s.axis("axis", 0)?;
     let sizes = s.const_ints(1, "sizes")?;
-    let mut parts = vec![];
-    for (i, &size) in sizes.iter().enumerate() {
-        // An output that nothing reads has no name, and so no type to take zeros' extents from.
-        let unread = s.node.output(i).is_none();
-        parts.push(if unread {
-            let mut shape = s.x_shape(0);
-            shape[axis] = size as usize;
-            s.emit.zeros(&shape)
-        } else {
-            s.cotangent(i)
-        });
-    }
+    let parts: Vec<Name> = (0..sizes.len()).map(|i| s.cotangent(i)).collect();
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     let dx = s.emit.op_with("Concat", &parts, vec![("axis", Attr::Int(axis as i64))]);
     s.give(0, dx);
@@ -92,6 +81,10 @@ fn slice_ranges(s: &Site) -> Result<Vec<(usize, i64, i64, usize)>, Refusal> {
         let extent = shape[axis] as i64;
         let start = if start < 0 { start.saturating_add(extent) } else { start };
         let first = if step < 0 { start.clamp(0, extent - 1) } else { start.clamp(0, extent) };
+        let last = first + step * (out[axis] as i64 - 1);
+        if out[axis] == 0 || !(0..extent).contains(&last) {
+            return Err(format!("it reads nothing, or not from inside, along axis {axis}"));
+        }
         Ok((axis, first, step, out[axis]))
     };
     axes.iter().zip(&starts).zip(&steps).map(range).collect()
