@@ -14,6 +14,13 @@ import onnx
 import onnxruntime as ort
 
 
+# What ONNX Runtime and the checker refuse although ONNX defines it.
+REFUSED = {
+    "size_ % 2 == 1": "LRN over an even number of channels",
+    "GroupNormalization is deprecated in domain_version of 18": "GroupNormalization before op set 21",
+}
+
+
 def largest_difference(ours, theirs):
     return float(np.max(np.abs(ours - theirs), initial=0.0) / (np.max(np.abs(theirs), initial=0.0) + 1e-6))
 
@@ -44,11 +51,15 @@ def main():
         try:
             problem = check(path)
         except Exception as error:  # every case is reported, whatever another engine thinks of it
+            known = [what for part, what in REFUSED.items() if part in str(error)]
+            if known:
+                print(f"{path.name}: not run: {known[0]}")
+                continue
             problem = f"{type(error).__name__}: {str(error).splitlines()[0][:160]}"
         if problem:
             wrong[problem.split(":")[0]] += 1
             print(f"{path.name}: {problem}")
-    print(f"{len(paths) - sum(wrong.values())} of {len(paths)} cases agree")
+    print(f"{sum(wrong.values())} of {len(paths)} cases differ")
     sys.exit(1 if wrong or not paths else 0)
 
 
