@@ -27,3 +27,8 @@ pub mod record;
 pub mod rng;
 
 pub use error::{Error, Kind, Result};
+
+/// Compiles the example that README shows.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -71,8 +71,11 @@ fn color_scale(map: &[f32]) -> f32 {
 /// The picture in grey where the attribution is weak, the colour where it is strong.
 fn blend(grey: f32, strength: f32, colormap: Colormap) -> [u8; 3] {
     let size = strength.abs().min(1.0);
-    // Opacity says how strong; the hue of weak evidence must not be the map's white or black.
-    let color = colormap.color(strength.signum() * (0.5 + 0.5 * size));
+    let color = match colormap {
+        // Opacity says how strong, so the hue is one bright red or blue, not the map's way over white.
+        Colormap::Diverging => colormap.color(strength.signum() * 0.6),
+        Colormap::Sequential => colormap.color(0.3 + 0.7 * size),
+    };
     // Faint evidence stays visible, but the picture shows through everywhere.
     let opacity = 0.9 * size.powf(0.7);
     let ground = 30.0 + 0.7 * grey;

@@ -1,0 +1,47 @@
+//! README's tables are those of the program. `WHYLINE_BLESS=1` rewrites them.
+
+use std::path::{Path, PathBuf};
+
+use whyline_runtime::gradient::adjoints::covered_ops;
+use whyline_runtime::methods::{Given, METHODS, Params};
+
+fn readme() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")
+}
+
+/// Holds what stands between `<!-- name -->` and `<!-- /name -->` equal to `wanted`.
+fn assert_section(name: &str, wanted: &str) {
+    let text = std::fs::read_to_string(readme()).unwrap();
+    let (open, close) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
+    let start = text.find(&open).unwrap_or_else(|| panic!("README has no {open}")) + open.len();
+    let end = start + text[start..].find(&close).unwrap_or_else(|| panic!("README has no {close}"));
+    if text[start..end] == *wanted {
+        return;
+    }
+    if std::env::var_os("WHYLINE_BLESS").is_some() {
+        std::fs::write(readme(), format!("{}{wanted}{}", &text[..start], &text[end..])).unwrap();
+        return;
+    }
+    panic!("README's {name} are not the program's; WHYLINE_BLESS=1 rewrites them. Wanted:\n{wanted}");
+}
+
+fn yes(is: bool) -> &'static str {
+    if is { "yes" } else { "" }
+}
+
+#[test]
+fn the_readme_tells_the_methods_and_the_ops() {
+    let mut methods = "| method | gives | passes | signed | adds up | from |\n|---|---|---:|---|---|---|\n".to_string();
+    for m in METHODS {
+        let passes = (m.build)(&Params::new(m, &Given::new()).unwrap()).unwrap().passes();
+        let (signed, complete) = (yes(m.properties.signed), yes(m.properties.complete));
+        methods +=
+            &format!("| `{}` | {} | {} | {signed} | {complete} | {} |\n", m.name, m.summary, passes.gradient, m.paper);
+    }
+    assert_section("methods", &methods);
+    let mut ops = covered_ops();
+    // These are rewritten to ops that have adjoints when a model is read.
+    ops.extend(["Celu", "Dropout", "Mean", "Upsample"]);
+    ops.sort_unstable();
+    assert_section("ops", &format!("{}.\n", ops.join(", ")));
+}
