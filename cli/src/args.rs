@@ -18,7 +18,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Explain what a model decides on an image, a folder of images or a .npy tensor
-    Explain(ExplainArgs),
+    Explain(Box<ExplainArgs>),
     /// Write a model's gradient graph as an ONNX file
     Compile(CompileArgs),
     /// Show a model's ops, which of them can be differentiated, its cost and its layers

@@ -42,7 +42,7 @@ fn parse(bytes: &[u8]) -> std::result::Result<Tensor, String> {
     if data.len() != wanted {
         return Err(format!("it has {} bytes of data, but its shape {shape:?} wants {wanted}", data.len()));
     }
-    let tensor = Tensor::from_bytes(dtype, &shape, data).ok_or("its data does not fit its shape")?;
+    let tensor = Tensor::from_bytes(dtype, &shape, data.to_vec()).ok_or("its data does not fit its shape")?;
     let values = tensor.to_f32().ok_or("its elements are not floats")?;
     Ok(Tensor::f32(&shape, &values))
 }

@@ -37,7 +37,7 @@ impl Operators for TractOperators {
             let mut model = self.single(node, opset, inputs, by_value)?;
             model.analyse(false)?;
             let facts = outputs(&model);
-            facts.iter().map(|f| inference_fact(f)).collect::<TractResult<Option<Vec<Fact>>>>()
+            facts.iter().map(inference_fact).collect::<TractResult<Option<Vec<Fact>>>>()
         })?;
         if let Some(facts) = quick {
             return Ok(facts);
@@ -45,8 +45,8 @@ impl Operators for TractOperators {
         // Some ops know their shape only once they are typed.
         guarded(node, || {
             let model = self.single(node, opset, inputs, |k| k.value.is_some())?.into_typed()?;
-            let facts = model.output_outlets()?.iter().map(|o| typed_fact(model.outlet_fact(*o)?)).collect();
-            facts
+            let outlets = model.output_outlets()?.to_vec();
+            outlets.iter().map(|o| typed_fact(model.outlet_fact(*o)?)).collect()
         })
     }
 

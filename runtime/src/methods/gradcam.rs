@@ -1,7 +1,7 @@
 //! Grad-CAM (Selvaraju et al. 2017): `L = relu(sum over k of alpha_k A^k)` with `alpha_k` the mean of the
 //! gradient over channel k of a layer, enlarged to the input's size.
 
-use super::{Entry, Method, Needs, Outcome, Parameter, Passes, Properties, Task};
+use super::{Entry, Method, Needs, Outcome, Parameter, Properties, Task};
 use crate::attribution::{Attribution, Extent};
 use crate::error::{Error, Result};
 use crate::gradient::composite::GRADIENT;
@@ -32,10 +32,6 @@ struct GradCam {
 impl Method for GradCam {
     fn needs(&self) -> Needs {
         Needs { composite: &GRADIENT, layer: true }
-    }
-
-    fn passes(&self) -> Passes {
-        Passes { forward: 0, gradient: 1 }
     }
 
     fn explain(&self, task: &mut Task) -> Result<Outcome> {

@@ -1,9 +1,8 @@
 //! Gradient x input (Shrikumar et al. 2016): `A = x * df/dx`. Complete only for networks without biases.
 
-use super::{Entry, Method, Needs, Outcome, Passes, Properties, Task};
+use super::{Entry, Method, Outcome, Properties, Task};
 use crate::attribution::Attribution;
 use crate::error::Result;
-use crate::gradient::composite::GRADIENT;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "gradient-x-input",
@@ -18,14 +17,6 @@ pub(super) const ENTRY: Entry = Entry {
 struct GradientXInput;
 
 impl Method for GradientXInput {
-    fn needs(&self) -> Needs {
-        Needs { composite: &GRADIENT, layer: false }
-    }
-
-    fn passes(&self) -> Passes {
-        Passes { forward: 0, gradient: 1 }
-    }
-
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
         let gradient = task.gradient_at(task.input)?.input;
         let products = gradient.iter().zip(task.input).map(|(g, x)| g * x).collect();

@@ -1,6 +1,6 @@
 //! Guided backpropagation (Springenberg et al. 2014): the gradient under the `guided` composite.
 
-use super::{Entry, Method, Needs, Outcome, Parameter, Passes, Properties, Task};
+use super::{Entry, Method, Needs, Outcome, Parameter, Properties, Task};
 use crate::attribution::Attribution;
 use crate::error::Result;
 use crate::gradient::composite::{Composite, GUIDED, GUIDED_RECTIFIERS};
@@ -28,10 +28,6 @@ struct GuidedBackprop(&'static Composite);
 impl Method for GuidedBackprop {
     fn needs(&self) -> Needs {
         Needs { composite: self.0, layer: false }
-    }
-
-    fn passes(&self) -> Passes {
-        Passes { forward: 0, gradient: 1 }
     }
 
     fn explain(&self, task: &mut Task) -> Result<Outcome> {

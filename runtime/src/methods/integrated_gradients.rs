@@ -4,10 +4,9 @@
 use whyline_stream::quadrature::{MAX_NODES, Rule};
 
 use super::path::Baseline;
-use super::{Entry, Method, Needs, Outcome, Parameter, Passes, Properties, Task};
+use super::{Entry, Method, Outcome, Parameter, Passes, Properties, Task};
 use crate::attribution::{Attribution, Completeness};
 use crate::error::Result;
-use crate::gradient::composite::GRADIENT;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "integrated-gradients",
@@ -39,10 +38,6 @@ struct IntegratedGradients {
 }
 
 impl Method for IntegratedGradients {
-    fn needs(&self) -> Needs {
-        Needs { composite: &GRADIENT, layer: false }
-    }
-
     fn passes(&self) -> Passes {
         Passes { forward: 2, gradient: self.steps as u64 }
     }

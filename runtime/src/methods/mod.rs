@@ -18,6 +18,7 @@ pub use crate::engine::Passes;
 use crate::engine::{Gradient, Session};
 use crate::error::{Error, Result};
 use crate::gradient::Composite;
+use crate::gradient::composite::GRADIENT;
 use crate::onnx::Layout;
 
 pub use params::{Given, Parameter, Params};
@@ -129,10 +130,14 @@ impl Outcome {
 
 /// An attribution method with its parameters.
 pub trait Method {
-    /// What the session must be made with.
-    fn needs(&self) -> Needs;
-    /// How many passes [`Method::explain`] will take, exactly.
-    fn passes(&self) -> Passes;
+    /// What the session must be made with: the true gradient of the input, unless a method says otherwise.
+    fn needs(&self) -> Needs {
+        Needs { composite: &GRADIENT, layer: false }
+    }
+    /// How many passes [`Method::explain`] will take, exactly: one gradient, unless a method says otherwise.
+    fn passes(&self) -> Passes {
+        Passes { forward: 0, gradient: 1 }
+    }
     /// The attribution of the task's target to its input.
     fn explain(&self, task: &mut Task) -> Result<Outcome>;
 }

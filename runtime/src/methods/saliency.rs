@@ -1,9 +1,8 @@
 //! Saliency (Baehrens et al. 2010, Simonyan et al. 2013): `A = |df/dx|`.
 
-use super::{Entry, Method, Needs, Outcome, Passes, Properties, Task};
+use super::{Entry, Method, Outcome, Properties, Task};
 use crate::attribution::Attribution;
 use crate::error::Result;
-use crate::gradient::composite::GRADIENT;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "saliency",
@@ -18,14 +17,6 @@ pub(super) const ENTRY: Entry = Entry {
 struct Saliency;
 
 impl Method for Saliency {
-    fn needs(&self) -> Needs {
-        Needs { composite: &GRADIENT, layer: false }
-    }
-
-    fn passes(&self) -> Passes {
-        Passes { forward: 0, gradient: 1 }
-    }
-
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
         let sizes = task.gradient_at(task.input)?.input.iter().map(|g| g.abs()).collect();
         Ok(Outcome::of(Attribution::features(sizes, task.session.input_shape())))

@@ -1,9 +1,8 @@
 //! Vanilla gradient (Simonyan, Vedaldi and Zisserman 2013): `A = df/dx`, signed.
 
-use super::{Entry, Method, Needs, Outcome, Passes, Properties, Task};
+use super::{Entry, Method, Outcome, Properties, Task};
 use crate::attribution::Attribution;
 use crate::error::Result;
-use crate::gradient::composite::GRADIENT;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "vanilla",
@@ -18,14 +17,6 @@ pub(super) const ENTRY: Entry = Entry {
 struct Vanilla;
 
 impl Method for Vanilla {
-    fn needs(&self) -> Needs {
-        Needs { composite: &GRADIENT, layer: false }
-    }
-
-    fn passes(&self) -> Passes {
-        Passes { forward: 0, gradient: 1 }
-    }
-
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
         let gradient = task.gradient_at(task.input)?.input;
         Ok(Outcome::of(Attribution::features(gradient, task.session.input_shape())))

@@ -100,15 +100,15 @@ impl Node {
         Error::Node { node: self.name.clone(), op: self.qualified_op(), reason: reason.into() }
     }
 
-    pub(crate) fn from_proto(proto: &pb::NodeProto, folder: Option<&std::path::Path>) -> Result<Node> {
-        let attributes =
-            proto.attribute.iter().map(|a| Ok((a.name.clone(), attr_from_proto(a, folder)?))).collect::<Result<_>>();
+    pub(crate) fn from_proto(proto: pb::NodeProto, folder: Option<&std::path::Path>) -> Result<Node> {
+        let named = |a: pb::AttributeProto| Ok((a.name.clone(), attr_from_proto(a, folder)?));
+        let attributes = proto.attribute.into_iter().map(named).collect::<Result<_>>();
         let mut node = Node {
-            name: proto.name.clone(),
-            op: proto.op_type.clone(),
-            domain: if proto.domain == "ai.onnx" { String::new() } else { proto.domain.clone() },
-            inputs: proto.input.clone(),
-            outputs: proto.output.clone(),
+            name: proto.name,
+            op: proto.op_type,
+            domain: if proto.domain == "ai.onnx" { String::new() } else { proto.domain },
+            inputs: proto.input,
+            outputs: proto.output,
             attributes: BTreeMap::new(),
         };
         node.attributes = attributes.map_err(|e| node.error(e.to_string()))?;
@@ -128,21 +128,22 @@ impl Node {
     }
 }
 
-fn attr_from_proto(proto: &pb::AttributeProto, folder: Option<&std::path::Path>) -> Result<Attr> {
+fn attr_from_proto(proto: pb::AttributeProto, folder: Option<&std::path::Path>) -> Result<Attr> {
     if !proto.ref_attr_name.is_empty() {
-        return Ok(Attr::FromCaller(proto.ref_attr_name.clone()));
+        return Ok(Attr::FromCaller(proto.ref_attr_name));
     }
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let missing = || Error::graph(format!("attribute '{}' has no value", proto.name));
+    let name = proto.name.clone();
+    let missing = || Error::graph(format!("attribute '{name}' has no value"));
     Ok(match proto.r#type() {
         AttributeType::Int => Attr::Int(proto.i),
-        AttributeType::Ints => Attr::Ints(proto.ints.clone()),
+        AttributeType::Ints => Attr::Ints(proto.ints),
         AttributeType::Float => Attr::Float(proto.f),
-        AttributeType::Floats => Attr::Floats(proto.floats.clone()),
+        AttributeType::Floats => Attr::Floats(proto.floats),
         AttributeType::String => Attr::Text(text(&proto.s)),
         AttributeType::Strings => Attr::Texts(proto.strings.iter().map(|s| text(s)).collect()),
-        AttributeType::Tensor => Attr::Tensor(Tensor::from_proto(proto.t.as_ref().ok_or_else(missing)?, folder)?),
-        AttributeType::Graph => Attr::Graph(Box::new(proto.g.clone().ok_or_else(missing)?)),
+        AttributeType::Tensor => Attr::Tensor(Tensor::from_proto(proto.t.ok_or_else(missing)?, folder)?),
+        AttributeType::Graph => Attr::Graph(Box::new(proto.g.ok_or_else(missing)?)),
         other => {
             return Err(Error::graph(format!("attribute '{}' has unsupported type {other:?}", proto.name)));
         }

@@ -43,8 +43,8 @@ pub fn read_model(path: &Path, random_weights: Option<u64>) -> Result<Model> {
 /// Reads an ONNX model from memory; `name` is used in messages, `folder` holds external data.
 pub fn parse_model(bytes: &[u8], name: &str, folder: Option<&Path>, random_weights: Option<u64>) -> Result<Model> {
     let refuse = |reason: String| Error::NotOnnx { model: name.to_string(), reason };
-    let proto = pb::ModelProto::decode(bytes).map_err(|e| refuse(format!("it does not decode: {e}")))?;
-    let graph_proto = proto.graph.as_ref().ok_or_else(|| refuse("it holds no graph".into()))?;
+    let mut proto = pb::ModelProto::decode(bytes).map_err(|e| refuse(format!("it does not decode: {e}")))?;
+    let graph_proto = proto.graph.take().ok_or_else(|| refuse("it holds no graph".into()))?;
     if graph_proto.node.is_empty() {
         return Err(refuse("its graph has no nodes".into()));
     }
@@ -57,15 +57,15 @@ pub fn parse_model(bytes: &[u8], name: &str, folder: Option<&Path>, random_weigh
         metadata: proto.metadata_props.iter().map(|e| (e.key.clone(), e.value.clone())).collect(),
         ..Graph::default()
     };
-    for function in &proto.functions {
+    for function in proto.functions {
         let function = read_function(function, opset)?;
         graph.functions.insert((function.domain.clone(), function.name.clone()), function);
     }
     let weightless = graph.metadata.get(weights::WEIGHTLESS).is_some_and(|v| v == "1");
     let mut missing = Vec::new();
-    for tensor in &graph_proto.initializer {
-        if weightless && weights::is_missing(tensor) {
-            missing.push(weights::blank(tensor)?);
+    for tensor in graph_proto.initializer {
+        if weightless && weights::is_missing(&tensor) {
+            missing.push(weights::blank(&tensor)?);
         } else {
             graph.constants.insert(tensor.name.clone(), Tensor::from_proto(tensor, folder)?);
         }
@@ -74,7 +74,7 @@ pub fn parse_model(bytes: &[u8], name: &str, folder: Option<&Path>, random_weigh
         let name = sparse.values.as_ref().map_or("", |v| v.name.as_str());
         return Err(Error::tensor(name, "sparse initializers are not supported; store it densely"));
     }
-    graph.nodes = graph_proto.node.iter().map(|n| Node::from_proto(n, folder)).collect::<Result<_>>()?;
+    graph.nodes = graph_proto.node.into_iter().map(|n| Node::from_proto(n, folder)).collect::<Result<_>>()?;
     graph.name_nodes();
     inline_functions(&mut graph)?;
     let names: std::collections::HashSet<&str> = missing.iter().map(|m| m.name.as_str()).collect();
@@ -99,13 +99,13 @@ fn standard_opset(imports: &[pb::OperatorSetIdProto]) -> Option<i64> {
     imports.iter().find(|o| o.domain.is_empty() || o.domain == "ai.onnx").map(|o| o.version)
 }
 
-fn read_function(proto: &pb::FunctionProto, model_opset: i64) -> Result<Function> {
+fn read_function(proto: pb::FunctionProto, model_opset: i64) -> Result<Function> {
     let function = Function {
-        name: proto.name.clone().unwrap_or_default(),
-        domain: proto.domain.clone().unwrap_or_default(),
-        inputs: proto.input.clone(),
-        outputs: proto.output.clone(),
-        nodes: proto.node.iter().map(|n| Node::from_proto(n, None)).collect::<Result<_>>()?,
+        name: proto.name.unwrap_or_default(),
+        domain: proto.domain.unwrap_or_default(),
+        inputs: proto.input,
+        outputs: proto.output,
+        nodes: proto.node.into_iter().map(|n| Node::from_proto(n, None)).collect::<Result<_>>()?,
         opset: standard_opset(&proto.opset_import).unwrap_or(model_opset),
     };
     // Inlined nodes take the model's op set; between 18 and later ones nothing we read differs.

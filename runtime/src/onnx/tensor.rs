@@ -73,15 +73,14 @@ pub struct Tensor {
     pub dtype: DType,
     /// Extent of each axis; empty for a scalar.
     pub shape: Vec<usize>,
-    bytes: Arc<[u8]>,
+    bytes: Arc<Vec<u8>>,
 }
 
 impl Tensor {
     /// A tensor of `dtype` from its bytes; `None` where their number does not fit the shape.
-    pub fn from_bytes(dtype: DType, shape: &[usize], bytes: impl Into<Arc<[u8]>>) -> Option<Tensor> {
-        let bytes = bytes.into();
+    pub fn from_bytes(dtype: DType, shape: &[usize], bytes: Vec<u8>) -> Option<Tensor> {
         let wanted = element_count(shape)?.checked_mul(dtype.size())?;
-        (bytes.len() == wanted).then(|| Tensor { dtype, shape: shape.to_vec(), bytes })
+        (bytes.len() == wanted).then(|| Tensor { dtype, shape: shape.to_vec(), bytes: bytes.into() })
     }
 
     /// A float32 tensor. The number of values must be the shape's.
@@ -166,7 +165,9 @@ impl Tensor {
     }
 
     /// From a file's `TensorProto`. `folder` is where external data may lie.
-    pub fn from_proto(proto: &pb::TensorProto, folder: Option<&Path>) -> Result<Tensor> {
+    pub fn from_proto(mut proto: pb::TensorProto, folder: Option<&Path>) -> Result<Tensor> {
+        // Weights are large: the bytes are taken, not copied.
+        let raw = std::mem::take(&mut proto.raw_data);
         let name = &proto.name;
         let dtype = DType::from_onnx(proto.data_type)
             .ok_or_else(|| Error::tensor(name, format!("element type {} is not supported", proto.data_type)))?;
@@ -176,11 +177,11 @@ impl Tensor {
             .map(|&d| usize::try_from(d).map_err(|_| Error::tensor(name, format!("has a negative extent {d}"))))
             .collect::<Result<Vec<usize>>>()?;
         let bytes: Vec<u8> = if proto.data_location() == pb::tensor_proto::DataLocation::External {
-            external_bytes(proto, folder)?
-        } else if !proto.raw_data.is_empty() {
-            proto.raw_data.clone()
+            external_bytes(&proto, folder)?
+        } else if !raw.is_empty() {
+            raw
         } else {
-            typed_bytes(proto, dtype)
+            typed_bytes(&proto, dtype)
         };
         let found = bytes.len();
         Tensor::from_bytes(dtype, &shape, bytes).ok_or_else(|| {

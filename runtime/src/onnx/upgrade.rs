@@ -162,10 +162,13 @@ fn softmax(mut node: Node, fact: &dyn Fn(&str) -> Option<Fact>) -> Result<(Vec<N
     Ok((vec![before, node, after], extra))
 }
 
+/// An op, what it reads besides the node before, and its attributes.
+type Link<'a> = (&'a str, Vec<String>, Vec<(&'a str, Attr)>);
+
 /// A chain of nodes that stands for `node`: each reads the one before, the last writes its output.
-fn chain(node: &Node, links: Vec<(&str, Vec<String>, Vec<(&str, Attr)>)>) -> Vec<Node> {
+fn chain(node: &Node, links: Vec<Link>) -> Vec<Node> {
     let last = links.len() - 1;
-    let link = |(i, (op, rest, attributes)): (usize, (&str, Vec<String>, Vec<(&str, Attr)>))| {
+    let link = |(i, (op, rest, attributes)): (usize, Link)| {
         let value = |i: usize| if i == last { node.outputs[0].clone() } else { format!("{}/{i}", node.name) };
         let first = if i == 0 { vec![] } else { vec![value(i - 1)] };
         Node {
