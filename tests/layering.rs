@@ -16,7 +16,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("record", &["engine", "attribution"]),
         ("explain", &["attribution", "engine", "gradient", "methods", "onnx", "record"]),
         ("bench", &["engine", "explain", "gradient"]),
-        ("inspect", &["engine", "explain", "gradient", "onnx"]),
+        ("inspect", &["engine", "explain", "gradient", "methods", "onnx"]),
         ("error", &[]),
         ("rng", &[]),
         ("hash", &[]),

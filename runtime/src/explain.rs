@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::attribution::Attribution;
-use crate::engine::{Counting, TractOperators, TractSession};
+use crate::engine::{Counting, Session, TractOperators, TractSession, Watcher};
 use crate::error::{Error, Result};
 use crate::gradient::layers::{Layer, cam_layers, choose_layer};
 use crate::gradient::ready_made::{Parts, as_gradient_graph};
@@ -209,6 +209,11 @@ fn milliseconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
 }
 
+/// A method's passes, and one forward to find the class.
+pub fn with_target(own: Passes) -> Passes {
+    Passes { forward: own.forward + 1, gradient: own.gradient }
+}
+
 /// Which class is explained.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -225,7 +230,7 @@ pub struct Explainer<'a> {
     params: Params,
     method: Box<dyn Method>,
     layer: Option<Layer>,
-    session: Counting<TractSession>,
+    session: Counting<'a, TractSession>,
     composite: String,
     warnings: Vec<String>,
     prepare_ms: f64,
@@ -239,16 +244,20 @@ pub struct Explanation {
     pub record: Record,
 }
 
-impl Explainer<'_> {
+impl<'a> Explainer<'a> {
     /// The method's line in the table.
     pub fn entry(&self) -> &'static methods::Entry {
         self.entry
     }
 
-    /// How many passes one explanation takes: the method's, and one forward to find the class.
+    /// Tells `watcher` of every pass from now on.
+    pub fn watch(&mut self, watcher: Watcher<'a>) {
+        self.session.watch(watcher);
+    }
+
+    /// How many passes one explanation takes.
     pub fn passes(&self) -> Passes {
-        let own = self.method.passes();
-        Passes { forward: own.forward + 1, gradient: own.gradient }
+        with_target(self.method.passes())
     }
 
     /// Explains one input, row-major in the model's shape.
@@ -258,7 +267,7 @@ impl Explainer<'_> {
         }
         let start = Instant::now();
         self.session.reset();
-        let logits = crate::engine::Session::forward(&mut self.session, input)?;
+        let logits = self.session.forward(input)?;
         if let Some(i) = logits.iter().position(|v| !v.is_finite()) {
             let reason = format!("gives a logit of {} for class {i}; the model overflows on it", logits[i]);
             return Err(Error::bad_input(reason));

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::engine::TractOperators;
+use crate::engine::{Passes, TractOperators};
 use crate::error::{Error, Result};
-use crate::explain::Loaded;
+use crate::explain::{Loaded, with_target};
 use crate::gradient::composite::GRADIENT;
 use crate::gradient::coverage::{FLAT, find_gaps, find_path};
 use crate::gradient::layers::{cam_layers, default_layer};
 use crate::gradient::target::find_target;
 use crate::gradient::{COMPOSITES, Spec, adjoints, differentiate};
+use crate::methods::{Entry, Given, METHODS, Params};
 use crate::onnx::inline::inline_functions;
 use crate::onnx::{Facts, Graph, Node, type_graph};
 
@@ -41,6 +42,7 @@ pub struct Inspection {
     pub flat: Vec<String>,
     pub layers: Vec<LayerLine>,
     pub default_layer: Option<String>,
+    pub methods: Vec<MethodLine>,
 }
 
 /// One kind of op.
@@ -59,6 +61,22 @@ pub struct LayerLine {
     pub name: String,
     pub op: String,
     pub shape: Vec<usize>,
+}
+
+/// What one explanation takes, with the method's defaults.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct MethodLine {
+    pub name: String,
+    pub passes: Passes,
+}
+
+fn method_lines() -> Result<Vec<MethodLine>> {
+    let line = |entry: &&'static Entry| {
+        let method = (entry.build)(&Params::new(entry, &Given::new())?)?;
+        Ok(MethodLine { name: entry.name.into(), passes: with_target(method.passes()) })
+    };
+    METHODS.iter().map(line).collect()
 }
 
 /// Looks a loaded model over.
@@ -103,6 +121,7 @@ pub fn inspect(loaded: &Loaded) -> Result<Inspection> {
             .collect(),
         flat: path.flat.iter().map(|(node, op)| format!("{node} ({op})")).collect(),
         default_layer: default_layer(&layers).map(|l| l.name.clone()),
+        methods: method_lines()?,
         layers: layers.into_iter().map(|l| LayerLine { name: l.name, op: l.op, shape: l.shape }).collect(),
     })
 }

@@ -26,6 +26,9 @@ pub fn run(args: &ExplainArgs) -> Outcome {
     let loaded = load(&args.model, Some(&args.preprocess))?;
     let mut explainer = loaded.explainer(&args.method.method, &given)?;
     refuse_over_budget(&explainer, args)?;
+    if let Some(watcher) = output::progress::passes(explainer.passes()).filter(|_| !args.quiet) {
+        explainer.watch(watcher);
+    }
     if !args.input.is_dir() {
         let files = Files { png: args.png.clone(), npy: args.npy.clone(), json: args.json.clone() };
         return explain_one(&loaded, &mut explainer, args, &args.input, &target, &files);

@@ -61,4 +61,8 @@ fn print(i: &Inspection) {
         let mark = if Some(&layer.name) == i.default_layer.as_ref() { "  (default)" } else { "" };
         say!("  {:<50} {:<20} {:?}{mark}", layer.name, layer.op, layer.shape);
     }
+    say!("\npasses per explanation, with each method's defaults");
+    for method in &i.methods {
+        say!("  {:<26} {:>5} gradient, {} forward", method.name, method.passes.gradient, method.passes.forward);
+    }
 }

@@ -1,5 +1,7 @@
 //! What people and programs read.
 
+pub mod progress;
+
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;

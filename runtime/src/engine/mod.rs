@@ -5,7 +5,7 @@ mod operators;
 mod session;
 mod tract_session;
 
-pub use counting::Counting;
+pub use counting::{Counting, Watcher};
 pub use operators::TractOperators;
 pub use session::{Gradient, Passes, Session, Tap};
 pub use tract_session::TractSession;

@@ -219,6 +219,9 @@ impl Walk<'_> {
         if node.is_random() {
             return Err(node.error("gives random values, which an explanation can't have"));
         }
+        if node.attributes.values().any(|a| matches!(a, Attr::Graph(_))) {
+            return Err(node.error("holds a sub-graph, which is not supported; export the model without control flow"));
+        }
         if let Some(constant) = constant_node(&node)? {
             self.define(node.outputs[0].clone(), constant);
             return Ok(());

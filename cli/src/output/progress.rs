@@ -1,0 +1,35 @@
+//! Progress on a terminal; nothing in a pipe.
+
+use std::cell::Cell;
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use whyline_runtime::engine::{Passes, Watcher};
+
+/// Work shorter than this shows no progress, and the line changes no more often.
+const INTERVAL: Duration = Duration::from_millis(200);
+
+/// A line that counts passes up to `total`, where standard error is a terminal.
+pub fn passes(total: Passes) -> Option<Watcher<'static>> {
+    if !std::io::stderr().is_terminal() {
+        return None;
+    }
+    let total = total.forward + total.gradient;
+    let last = Cell::new(Instant::now());
+    let shown = Cell::new(false);
+    Some(Box::new(move |done: Passes| {
+        let done = done.forward + done.gradient;
+        let mut terminal = std::io::stderr().lock();
+        // A terminal that takes no text is no reason to stop.
+        if done >= total {
+            if shown.replace(false) {
+                let _ = write!(terminal, "\r\x1b[K");
+            }
+        } else if last.get().elapsed() >= INTERVAL {
+            last.set(Instant::now());
+            shown.set(true);
+            let _ = write!(terminal, "\r{done} of {total} passes\x1b[K");
+            let _ = terminal.flush();
+        }
+    }))
+}
