@@ -7,7 +7,7 @@ use std::path::Path;
 use common::{graph, node, text, typed, weight};
 use whyline_runtime::explain::{LoadOptions, Loaded};
 use whyline_runtime::gradient::{Spec, differentiate};
-use whyline_runtime::onnx::{Dim, Facts, Graph, Node, Tensor, parse_model, read_model, write_model};
+use whyline_runtime::onnx::{Attr, Dim, Facts, Graph, Node, Tensor, parse_model, read_model, write_model};
 use whyline_runtime::{Error, Kind};
 
 /// Writes a graph and reads it again.
@@ -145,6 +145,57 @@ fn shapes_that_do_not_fit() {
     g.constants.insert("w".into(), weight(&[5, 3], 1));
     let message = refusal(&g);
     assert!(message.contains("MatMul_y"), "{message}");
+}
+
+#[test]
+fn extents_that_no_machine_holds_and_reshapes_that_lose_elements() {
+    let one = |op: &str, name: &str, values: &[i64]| {
+        let mut g = graph(&[1, 4], vec![node(op, &["x", name], &["y"], vec![])], "y");
+        g.constants.insert(name.into(), Tensor::ints(values));
+        g
+    };
+    assert!(refusal(&one("Expand", "to", &[1 << 30, 1 << 30, 1, 4])).contains("impossible"));
+    assert!(refusal(&one("Tile", "times", &[1 << 30, 1 << 30])).contains("impossible"));
+    assert!(refusal(&one("Reshape", "to", &[1 << 40, -1])).contains("reshape"));
+    let mut constant = graph(
+        &[1, 4],
+        vec![node("ConstantOfShape", &["s"], &["c"], vec![]), node("Add", &["x", "c"], &["y"], vec![])],
+        "y",
+    );
+    constant.constants.insert("s".into(), Tensor::ints(&[1 << 22, 1 << 12, 4]));
+    assert!(refusal(&constant).contains("impossible"));
+    let mut input = relu();
+    input.inputs[0].dims = Some(vec![Dim::Fixed(1), Dim::Fixed(1 << 40)]);
+    assert!(refusal(&input).contains("impossible"));
+}
+
+#[test]
+fn names_of_gradient_graphs_are_taken() {
+    let nodes = vec![node("Relu", &["x"], &["why.seed"], vec![]), node("Neg", &["why.seed"], &["y"], vec![])];
+    let typed = typed(graph(&[2], nodes, "y")).unwrap();
+    let message = differentiate(&typed, &Spec::default()).unwrap_err().to_string();
+    assert!(message.contains("'why.seed'") && message.contains("gradient graphs"), "{message}");
+}
+
+#[test]
+fn control_flow_and_quantised_activations_are_told() {
+    let branch = Attr::Graph(Box::default());
+    let mut g = graph(
+        &[2],
+        vec![node("If", &["c"], &["y"], vec![("then_branch", branch.clone()), ("else_branch", branch)])],
+        "y",
+    );
+    g.constants.insert("c".into(), Tensor::from_bytes(whyline_runtime::onnx::DType::Bool, &[], vec![1u8]).unwrap());
+    assert!(refusal(&g).contains("control flow"));
+    let nodes = vec![
+        node("QuantizeLinear", &["x", "s", "z"], &["q"], vec![]),
+        node("DequantizeLinear", &["q", "s", "z"], &["y"], vec![]),
+    ];
+    let mut g = graph(&[2], nodes, "y");
+    g.constants.insert("s".into(), Tensor::scalar(0.1));
+    g.constants.insert("z".into(), Tensor::from_bytes(whyline_runtime::onnx::DType::U8, &[], vec![128u8]).unwrap());
+    let message = differentiate(&typed(g).unwrap(), &Spec::default()).unwrap_err().to_string();
+    assert!(message.contains("QuantizeLinear) is flat"), "{message}");
 }
 
 #[test]

@@ -189,6 +189,32 @@ fn dropout_batchnorm_flags_and_uneven_splits() {
 }
 
 #[test]
+fn negative_pads_cut() {
+    let flags = || vec![("mode", text("edge"))];
+    let mut old = graph(&[3, 5], vec![node("Pad", &["x", "pads"], &["y"], flags())], "y");
+    old.constants.insert("pads".into(), Tensor::ints(&[0, -1, 1, -2]));
+    let nodes =
+        vec![node("Slice", &["x", "a", "b", "axis"], &["c"], vec![]), node("Pad", &["c", "pads"], &["y"], flags())];
+    let mut new = graph(&[3, 5], nodes, "y");
+    let list = |v: &[i64]| Tensor::ints(v);
+    for (name, tensor) in [("a", list(&[1])), ("b", list(&[3])), ("axis", list(&[1])), ("pads", list(&[0, 0, 1, 0]))] {
+        new.constants.insert(name.into(), tensor);
+    }
+    assert_same("Pad with negative pads", old, new);
+}
+
+#[test]
+fn probabilities_are_of_the_models_head() {
+    use whyline_runtime::gradient::target::Head;
+    let scores = [1.0f32, 2.0, -1.0];
+    assert_eq!(Head::of(Some("Sigmoid"), &[1, 3]).probability(&[0.2, 0.7, 0.1], 1), Some(0.7f32 as f64));
+    assert_eq!(Head::of(Some("Gemm"), &[1, 1]).probability(&[3.0], 0), None);
+    assert_eq!(Head::of(Some("Conv"), &[1, 3, 4, 4]), Head::None);
+    let all: f64 = (0..3).map(|c| Head::of(Some("Gemm"), &[1, 3]).probability(&scores, c).unwrap()).sum();
+    assert!((all - 1.0).abs() < 1e-12);
+}
+
+#[test]
 fn quantised_weights_are_folded() {
     let mut old = graph(
         &[1, 4],

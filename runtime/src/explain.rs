@@ -9,6 +9,7 @@ use crate::engine::{Counting, Session, TractOperators, TractSession, Watcher};
 use crate::error::{Error, Result};
 use crate::gradient::layers::{Layer, cam_layers, choose_layer};
 use crate::gradient::ready_made::{Parts, as_gradient_graph};
+use crate::gradient::target::Head;
 use crate::gradient::{Composite, GradientGraph, Spec, differentiate, names, sole_input};
 use crate::methods::{self, Given, Method, Needs, Params, Passes, Task};
 use crate::onnx::card::LayoutName;
@@ -144,9 +145,9 @@ impl Loaded {
         let derived = self.derive(needs.composite, layer.as_ref())?;
         let warnings = self.warnings(&derived, &needs);
         let session = Counting::new(TractSession::new(&derived)?);
-        let composite = derived.composite.clone();
+        let (composite, head) = (derived.composite.clone(), derived.head);
         let prepare_ms = milliseconds(start);
-        Ok(Explainer { loaded: self, entry, params, method, layer, session, composite, warnings, prepare_ms })
+        Ok(Explainer { loaded: self, entry, params, method, layer, session, composite, head, warnings, prepare_ms })
     }
 
     fn warnings(&self, derived: &GradientGraph, needs: &Needs) -> Vec<String> {
@@ -232,6 +233,7 @@ pub struct Explainer<'a> {
     layer: Option<Layer>,
     session: Counting<'a, TractSession>,
     composite: String,
+    head: Head,
     warnings: Vec<String>,
     prepare_ms: f64,
 }
@@ -336,10 +338,11 @@ impl<'a> Explainer<'a> {
     }
 
     fn class_record(&self, logits: &[f32], class: usize) -> ClassRecord {
-        let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max) as f64;
-        let total: f64 = logits.iter().map(|&l| (l as f64 - most).exp()).sum();
-        let logit = logits[class] as f64;
-        let label = self.loaded.card.labels.get(class).cloned();
-        ClassRecord { class, label, logit, probability: (logit - most).exp() / total }
+        ClassRecord {
+            class,
+            label: self.loaded.card.labels.get(class).cloned(),
+            logit: logits[class] as f64,
+            probability: self.head.probability(logits, class),
+        }
     }
 }

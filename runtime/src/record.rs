@@ -82,8 +82,9 @@ pub struct ClassRecord {
     pub label: Option<String>,
     /// Its logit.
     pub logit: f64,
-    /// Softmax of the logits.
-    pub probability: f64,
+    /// Softmax of the logits, or the value itself behind a Sigmoid; absent where the scores are neither.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probability: Option<f64>,
 }
 
 /// What is explained.

@@ -56,7 +56,8 @@ fn class_name(class: &ClassRecord) -> String {
 pub fn report(input: &Path, record: &Record, written: &[&Option<PathBuf>]) {
     let (predicted, target) = (&record.predicted, &record.target.class);
     say!("input      {}", input.display());
-    say!("predicted  {}, probability {:.4}", class_name(predicted), predicted.probability);
+    let probability = predicted.probability.map_or(String::new(), |p| format!(", probability {p:.4}"));
+    say!("predicted  {}{probability}", class_name(predicted));
     say!("target     {}, logit {:.4}", class_name(target), target.logit);
     let told: Vec<String> = record.parameters.iter().map(|(k, v)| format!("{k} {v}")).collect();
     let told = if told.is_empty() { String::new() } else { format!(" ({})", told.join(", ")) };

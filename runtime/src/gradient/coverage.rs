@@ -70,9 +70,10 @@ pub fn find_path(typed: &TypedGraph, sources: &[&str], target: &str) -> Path {
     path
 }
 
+/// Flat by nature, or because the results are not floats (a Cast, QuantizeLinear).
 fn is_flat(node: &Node, typed: &TypedGraph) -> bool {
-    let to_integer = || outputs_of(node).any(|o| typed.facts.get(o).is_some_and(|f| !f.dtype.is_float()));
-    FLAT.contains(&node.op.as_str()) || (node.op == "Cast" && to_integer())
+    let float = |o: &str| typed.facts.get(o).is_some_and(|f| f.dtype.is_float());
+    FLAT.contains(&node.op.as_str()) || !outputs_of(node).any(float)
 }
 
 /// Every node on the path that can't be passed backwards.

@@ -11,7 +11,7 @@ use super::coverage::{self, Path};
 use super::emit::{Emit, Name};
 use super::names;
 use super::site::Site;
-use super::target::{Target, find_target};
+use super::target::{Head, Target, find_target};
 
 /// What to derive.
 #[derive(Clone, Debug)]
@@ -66,6 +66,8 @@ pub struct GradientGraph {
     pub flat: Vec<(String, String)>,
     /// How many nodes a rule of the composite was applied to.
     pub ruled: usize,
+    /// What makes a probability of a score.
+    pub head: Head,
 }
 
 /// The only input of a forward graph that is not constant.
@@ -96,6 +98,11 @@ pub fn sole_input(graph: &Graph) -> Result<&Input> {
 pub fn differentiate(typed: &TypedGraph, spec: &Spec) -> Result<GradientGraph> {
     let input = sole_input(&typed.graph)?.name.clone();
     let target = find_target(typed, spec.output.as_deref())?;
+    if let Some(taken) = typed.facts.keys().find(|name| name.starts_with(names::PREFIX)) {
+        let reason =
+            format!("the model has a value '{taken}', but names in '{}' are for gradient graphs", names::PREFIX);
+        return Err(Error::graph(reason));
+    }
     for tap in &spec.taps {
         if !typed.facts.contains_key(tap) {
             return Err(Error::usage(format!(
@@ -242,6 +249,7 @@ impl<'a> Walk<'a> {
             composite: spec.composite.name.into(),
             flat: self.path.flat.clone(),
             ruled: self.ruled,
+            head: target.head,
         })
     }
 }

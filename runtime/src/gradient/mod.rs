@@ -23,6 +23,8 @@ pub use site::{AdjointFn, Refusal, Site};
 
 /// Names of the inputs and outputs that a gradient graph adds, and of its metadata.
 pub mod names {
+    /// All names that a gradient graph adds begin so.
+    pub const PREFIX: &str = "why.";
     /// Input: the cotangent of the logits.
     pub const SEED: &str = "why.seed";
     /// Output: the logits, where the file's own output is a Softmax of them.

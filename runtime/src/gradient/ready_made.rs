@@ -2,6 +2,7 @@
 
 use super::differentiate::{GradientGraph, TapOutputs};
 use super::names;
+use super::target::Head;
 use crate::error::{Error, Result};
 use crate::onnx::{DType, TypedGraph};
 
@@ -49,6 +50,8 @@ pub fn as_gradient_graph(typed: &TypedGraph, parts: &Parts) -> Result<Option<Gra
             )));
         }
     };
+    let writer = graph.producers().get(best.logits.as_str()).map(|&i| graph.nodes[i].op.as_str());
+    let shape = typed.facts.get(&best.logits).map(|f| f.shape.as_slice()).unwrap_or_default();
     Ok(Some(GradientGraph {
         graph: graph.clone(),
         facts: typed.facts.clone(),
@@ -60,6 +63,7 @@ pub fn as_gradient_graph(typed: &TypedGraph, parts: &Parts) -> Result<Option<Gra
         composite: graph.metadata.get(names::COMPOSITE).cloned().unwrap_or_else(|| "as exported".into()),
         flat: vec![],
         ruled: 0,
+        head: Head::of(writer, shape),
     }))
 }
 

@@ -12,6 +12,45 @@ pub struct Target {
     pub shape: Vec<usize>,
     /// The Softmax or LogSoftmax that the file ends with and that was stepped over.
     pub stepped_over: Option<String>,
+    /// What makes a probability of a score.
+    pub head: Head,
+}
+
+/// What makes a probability of a score.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Head {
+    /// Softmax over all scores.
+    Softmax,
+    /// Nothing: a Sigmoid has been at work already.
+    Sigmoid,
+    /// Nothing can: one score alone, or one for every place.
+    None,
+}
+
+impl Head {
+    /// The probability of one of the scores.
+    pub fn probability(self, scores: &[f32], class: usize) -> Option<f64> {
+        let score = scores[class] as f64;
+        match self {
+            Head::Sigmoid => Some(score),
+            Head::None => None,
+            Head::Softmax => {
+                let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max) as f64;
+                let total: f64 = scores.iter().map(|&s| (s as f64 - most).exp()).sum();
+                Some((score - most).exp() / total)
+            }
+        }
+    }
+
+    /// For scores of this shape, written by `op`.
+    pub fn of(op: Option<&str>, shape: &[usize]) -> Head {
+        let wide = shape.iter().filter(|&&d| d > 1).count();
+        match op {
+            Some("Sigmoid" | "HardSigmoid") => Head::Sigmoid,
+            _ if wide == 1 => Head::Softmax,
+            _ => Head::None,
+        }
+    }
 }
 
 /// Ops that change no value, only its shape or type.
@@ -43,7 +82,9 @@ pub fn find_target(typed: &TypedGraph, output: Option<&str>) -> Result<Target> {
     if classes == 0 {
         return Err(Error::NoTarget { reason: format!("the model's output '{output}' is empty") });
     }
-    Ok(Target { logits, shape: fact.shape.clone(), stepped_over })
+    let writer = graph.producers().get(logits.as_str()).map(|&i| graph.nodes[i].op.clone());
+    let head = Head::of(writer.as_deref(), &fact.shape);
+    Ok(Target { logits, shape: fact.shape.clone(), stepped_over, head })
 }
 
 fn softmax_behind(graph: &Graph, output: &str) -> Option<(String, String)> {

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::graph::{Dim, Graph, drop_unread};
 use super::node::{Attr, Node};
-use super::tensor::{DType, Tensor};
+use super::tensor::{DType, Tensor, element_count};
 use super::upgrade;
+use super::weights::MAX_ELEMENTS;
 use crate::error::{Error, Gap, Result};
 
 /// Element type and extents of a value.
@@ -71,6 +72,16 @@ impl TypedGraph {
     /// The constant of this name.
     pub fn constant(&self, name: &str) -> Option<&Tensor> {
         self.graph.constants.get(name)
+    }
+}
+
+impl upgrade::Values for TypedGraph {
+    fn fact(&self, name: &str) -> Option<Fact> {
+        self.facts.get(name).cloned()
+    }
+
+    fn ints(&self, name: &str) -> Option<Vec<i64>> {
+        self.constant(name).and_then(Tensor::to_i64)
     }
 }
 
@@ -177,6 +188,9 @@ fn start(graph: &Graph) -> Result<TypedGraph> {
         };
         let shape: Option<Vec<usize>> = input.dims.as_ref().and_then(|dims| dims.iter().map(fixed).collect());
         let shape = shape.ok_or_else(|| Error::graph(format!("input '{}' has open extents", input.name)))?;
+        if element_count(&shape).is_none_or(|n| n > MAX_ELEMENTS) {
+            return Err(Error::graph(format!("input '{}' has the impossible extents {shape:?}", input.name)));
+        }
         facts.insert(input.name.clone(), Fact { dtype: input.dtype, shape });
     }
     for (name, tensor) in &graph.constants {
@@ -201,8 +215,7 @@ impl Walk<'_> {
                 *input = source.clone();
             }
         }
-        let facts = &self.typed.facts;
-        let (nodes, extra) = upgrade::upgrade(node, source_opset, &|name| facts.get(name).cloned())?;
+        let (nodes, extra) = upgrade::upgrade(node, source_opset, &self.typed)?;
         for (name, tensor) in extra {
             self.define(name, tensor);
         }
@@ -237,12 +250,17 @@ impl Walk<'_> {
         }
         let outputs = node.outputs.iter().filter(|o| !o.is_empty()).cloned();
         if inputs.iter().all(|k| k.value.is_some()) {
+            if GROWING.contains(&node.op.as_str()) {
+                let facts = self.operators.infer(&node, self.opset, &inputs)?;
+                facts.iter().try_for_each(|fact| refuse_impossible(&node, &inputs, fact))?;
+            }
             let values = self.operators.evaluate(&node, self.opset, &inputs)?;
             let values: Vec<(String, Tensor)> = outputs.zip(values).collect();
             values.into_iter().for_each(|(name, value)| self.define(name, value));
             return Ok(());
         }
         let facts = self.operators.infer(&node, self.opset, &inputs)?;
+        facts.iter().try_for_each(|fact| refuse_impossible(&node, &inputs, fact))?;
         let facts: Vec<(String, Fact)> = outputs.zip(facts).collect();
         self.typed.facts.extend(facts);
         self.typed.graph.nodes.push(node);
@@ -280,6 +298,26 @@ impl Walk<'_> {
             _ => None,
         }
     }
+}
+
+/// Ops whose result can be far larger than what they read; it is sized before it is made.
+const GROWING: &[&str] = &["ConstantOfShape", "EyeLike", "Expand", "OneHot", "Pad", "Range", "Resize", "Tile"];
+
+/// Sizes that no image model has, and reshapes that don't come out, which tract lets pass.
+fn refuse_impossible(node: &Node, inputs: &[Known], fact: &Fact) -> Result<()> {
+    let count = element_count(&fact.shape).filter(|&n| n <= MAX_ELEMENTS);
+    let Some(count) = count else {
+        return Err(node.error(format!("would give the impossible extents {:?}", fact.shape)));
+    };
+    if let ("Reshape", [x, to, ..]) = (node.op.as_str(), inputs) {
+        let to = to.value.and_then(Tensor::to_i64).unwrap_or_default();
+        let asked = |(&to, &got): (&i64, &usize)| to <= 0 || to as usize == got;
+        let fits = to.len() == fact.shape.len() && to.iter().zip(&fact.shape).all(asked);
+        if !fits || element_count(&x.fact.shape) != Some(count) {
+            return Err(node.error(format!("can't reshape {:?} to {to:?}", x.fact.shape)));
+        }
+    }
+    Ok(())
 }
 
 /// The value of a Constant node.

@@ -12,10 +12,19 @@ pub const OPSET: i64 = 18;
 /// Constants that a rewritten node needs, by name.
 pub type Extra = Vec<(String, Tensor)>;
 
+/// What is known of the values that a node reads.
+pub trait Values {
+    /// A value's type.
+    fn fact(&self, name: &str) -> Option<Fact>;
+    /// A constant's integers.
+    fn ints(&self, name: &str) -> Option<Vec<i64>>;
+}
+
 /// The node in its op-set-18 form (or its own, where the model's is newer), as one node or a few.
 ///
-/// `opset` is the model's; `fact` knows the types of values read.
-pub fn upgrade(mut node: Node, opset: i64, fact: &dyn Fn(&str) -> Option<Fact>) -> Result<(Vec<Node>, Extra)> {
+/// `opset` is the model's.
+pub fn upgrade(mut node: Node, opset: i64, values: &dyn Values) -> Result<(Vec<Node>, Extra)> {
+    let fact = &|name: &str| values.fact(name);
     let mut extra = Extra::new();
     if !node.domain.is_empty() {
         return Ok((vec![node], extra));
@@ -47,6 +56,7 @@ pub fn upgrade(mut node: Node, opset: i64, fact: &dyn Fn(&str) -> Option<Fact>) 
                 add_input(&mut node, 2, "value", Tensor::scalar(value), &mut extra);
             }
         }
+        "Pad" if is_negative(&node, values) => return cut_and_pad(node, values),
         "Upsample" => upsample(&mut node, &mut extra),
         "Resize" if opset < 11 => {
             // Op set 10: (x, scales), mapped without the half-pixel shift.
@@ -212,4 +222,45 @@ fn dot_product(node: Node) -> (Vec<Node>, Extra) {
         vec![("Mul", node.inputs.clone(), vec![]), ("ReduceSum", vec![axes.clone()], vec![("keepdims", Attr::Int(0))])],
     );
     (nodes, vec![(axes, Tensor::ints(&[0]))])
+}
+
+fn is_negative(node: &Node, values: &dyn Values) -> bool {
+    node.input(1).and_then(|pads| values.ints(pads)).is_some_and(|pads| pads.iter().any(|&p| p < 0))
+}
+
+/// tract takes no negative pads: what they cut off is sliced off first.
+fn cut_and_pad(node: Node, values: &dyn Values) -> Result<(Vec<Node>, Extra)> {
+    let x = node.input(0).and_then(|x| values.fact(x)).ok_or_else(|| node.error("has an untyped input"))?;
+    let pads = node.input(1).and_then(|pads| values.ints(pads)).unwrap_or_default();
+    let axes = match node.input(3) {
+        Some(axes) => values.ints(axes).ok_or_else(|| node.error("has axes that are not constant"))?,
+        None => (0..x.shape.len() as i64).collect(),
+    };
+    if pads.len() != 2 * axes.len() {
+        return Err(node.error("has pads that don't fit its input's rank"));
+    }
+    let name = |what: &str| format!("{}/{what}", node.name);
+    let (before, after) = pads.split_at(axes.len());
+    let mut ends = vec![];
+    for (&axis, &cut) in axes.iter().zip(after) {
+        let axis = x.axis(axis).ok_or_else(|| node.error("pads an axis that its input lacks"))?;
+        ends.push(x.shape[axis] as i64 + cut.min(0));
+    }
+    let slice = Node {
+        name: name("cut"),
+        op: "Slice".into(),
+        inputs: vec![node.inputs[0].clone(), name("starts"), name("ends"), name("axes")],
+        outputs: vec![name("cut")],
+        ..Node::default()
+    };
+    let extra = vec![
+        (name("starts"), Tensor::ints(&before.iter().map(|&p| (-p).max(0)).collect::<Vec<_>>())),
+        (name("ends"), Tensor::ints(&ends)),
+        (name("axes"), Tensor::ints(&axes)),
+        (name("pads"), Tensor::ints(&pads.iter().map(|&p| p.max(0)).collect::<Vec<_>>())),
+    ];
+    let mut pad = node.clone();
+    pad.inputs[0] = name("cut");
+    pad.inputs[1] = name("pads");
+    Ok((vec![slice, pad], extra))
 }

@@ -41,6 +41,7 @@ impl Window {
                 }
             }
             "VALID" => {}
+            _ if output.contains(&0) => return Err("its output is empty".into()),
             mode @ ("SAME_UPPER" | "SAME_LOWER") => {
                 for axis in 0..axes {
                     let reach = ((output[axis] - 1) * window.strides[axis] + window.reach(axis)) as i64;
