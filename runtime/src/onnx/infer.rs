@@ -250,10 +250,7 @@ impl Walk<'_> {
         }
         let outputs = node.outputs.iter().filter(|o| !o.is_empty()).cloned();
         if inputs.iter().all(|k| k.value.is_some()) {
-            if GROWING.contains(&node.op.as_str()) {
-                let facts = self.operators.infer(&node, self.opset, &inputs)?;
-                facts.iter().try_for_each(|fact| refuse_impossible(&node, &inputs, fact))?;
-            }
+            self.size_up(&node, &inputs)?;
             let values = self.operators.evaluate(&node, self.opset, &inputs)?;
             let values: Vec<(String, Tensor)> = outputs.zip(values).collect();
             values.into_iter().for_each(|(name, value)| self.define(name, value));
@@ -267,10 +264,24 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn known_inputs<'n>(&self, node: &'n Node) -> Result<Vec<Known<'_>>>
-    where
-        'n: 'n,
-    {
+    /// Refuses a folded result that would be impossibly large, before it is made.
+    fn size_up(&self, node: &Node, inputs: &[Known]) -> Result<()> {
+        let facts = match (node.op.as_str(), inputs) {
+            ("ConstantOfShape", [to]) => {
+                let shape = to.value.and_then(Tensor::to_i64).unwrap_or_default();
+                vec![Fact::f32(&shape.iter().map(|&d| d.max(0) as usize).collect::<Vec<_>>())]
+            }
+            ("Expand" | "Pad" | "Resize" | "Tile", [data, rest @ ..]) => {
+                // Without the data's values tract can only size the result, not make it.
+                let unknown = Known { value: None, ..*data };
+                self.operators.infer(node, self.opset, &[&[unknown], rest].concat())?
+            }
+            _ => return Ok(()),
+        };
+        facts.iter().try_for_each(|fact| refuse_impossible(node, inputs, fact))
+    }
+
+    fn known_inputs(&self, node: &Node) -> Result<Vec<Known<'_>>> {
         super::graph::inputs_of(node)
             .map(|name| {
                 let (name, fact) = self
@@ -299,9 +310,6 @@ impl Walk<'_> {
         }
     }
 }
-
-/// Ops whose result can be far larger than what they read; it is sized before it is made.
-const GROWING: &[&str] = &["ConstantOfShape", "EyeLike", "Expand", "OneHot", "Pad", "Range", "Resize", "Tile"];
 
 /// Sizes that no image model has, and reshapes that don't come out, which tract lets pass.
 fn refuse_impossible(node: &Node, inputs: &[Known], fact: &Fact) -> Result<()> {
