@@ -114,19 +114,19 @@ pub struct MethodArgs {
     #[arg(short = 'p', long = "param", value_name = "NAME=VALUE")]
     pub params: Vec<String>,
     /// Gradients along a path
-    #[arg(long, value_name = "N")]
+    #[arg(allow_negative_numbers = true, long, value_name = "N")]
     pub steps: Option<String>,
     /// Where a path starts
     #[arg(long, value_name = "BASELINE", allow_hyphen_values = true)]
     pub baseline: Option<String>,
     /// Noisy copies
-    #[arg(long, value_name = "N")]
+    #[arg(allow_negative_numbers = true, long, value_name = "N")]
     pub samples: Option<String>,
     /// Deviation of noise
-    #[arg(long, value_name = "PART")]
+    #[arg(allow_negative_numbers = true, long, value_name = "PART")]
     pub sigma: Option<String>,
     /// Seed of random draws
-    #[arg(long, value_name = "SEED")]
+    #[arg(allow_negative_numbers = true, long, value_name = "SEED")]
     pub seed: Option<String>,
     /// The layer of a CAM method
     #[arg(long, value_name = "NAME")]
@@ -142,7 +142,7 @@ pub struct ExplainArgs {
     #[command(flatten)]
     pub method: MethodArgs,
     /// The class explained: top, an index, or a label of the model card
-    #[arg(long, default_value = "top")]
+    #[arg(long, default_value = "top", allow_negative_numbers = true)]
     pub target: String,
     /// More passes than this are refused (exit code 5)
     #[arg(long, value_name = "N")]

@@ -128,7 +128,7 @@ fn a_compiled_gradient_graph_gives_the_models_own_map() {
     }
     let graph = in_folder(&folder, "grad.onnx");
     assert!(bad(2, &["explain", &graph, &sample(3), "-m", "vanilla"]).contains("was made with 'guided'"));
-    assert!(bad(2, &["compile", &graph, "-o", &graph]).contains("gradient graph already"));
+    assert!(bad(2, &["compile", &graph, "-o", &in_folder(&folder, "again.onnx")]).contains("gradient graph already"));
 }
 
 #[test]
@@ -199,6 +199,30 @@ fn a_bad_input_is_code_4_and_leaves_what_was_there() {
     std::fs::create_dir(&empty).unwrap();
     assert!(bad(4, &["explain", &model("digits-cnn.onnx"), &empty.display().to_string()]).contains("no PNG or JPEG"));
     assert_eq!(std::fs::read_to_string(&png).unwrap(), "precious");
+}
+
+#[test]
+fn what_is_read_is_never_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let (m, s, same) = (in_folder(&folder, "m.onnx"), in_folder(&folder, "s.png"), in_folder(&folder, "same"));
+    std::fs::copy(model("digits-cnn.onnx"), &m).unwrap();
+    std::fs::copy(sample(1), &s).unwrap();
+    assert!(bad(2, &["explain", &m, &s, "-o", &m]).contains("must not be written over"));
+    assert!(bad(2, &["explain", &m, &s, "--npy", &s]).contains("must not be written over"));
+    assert!(bad(2, &["compile", &m, "-o", &m]).contains("must not be written over"));
+    assert!(bad(2, &["explain", &m, &s, "--npy", &same, "-o", &same]).contains("twice"));
+    assert_eq!(std::fs::read(&m).unwrap(), std::fs::read(model("digits-cnn.onnx")).unwrap());
+}
+
+#[cfg(unix)]
+#[test]
+fn devices_are_written_to_and_never_read_to_their_end() {
+    let (m, s) = (model("digits-cnn.onnx"), sample(1));
+    let said = good(&["explain", &m, &s, "-m", "vanilla", "-q", "--json", "/dev/stdout"]);
+    assert!(said.contains("\"method\": \"vanilla\""));
+    assert!(bad(3, &["explain", "/dev/zero", &s]).contains("not a regular file"));
+    assert!(bad(4, &["explain", &m, "/dev/zero"]).contains("not a regular file"));
+    assert!(bad(2, &["explain", &m, &s, "--target", "-1"]).contains("-1"));
 }
 
 /// The header of an 80 000 x 80 000 PNG, with nothing behind it.

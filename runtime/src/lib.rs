@@ -16,6 +16,7 @@ pub mod bench;
 pub mod engine;
 pub mod error;
 pub mod explain;
+pub mod files;
 pub mod gradient;
 mod hash;
 pub mod image;

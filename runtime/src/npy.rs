@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::files::{self, write_atomically};
 use crate::onnx::tensor::element_count;
-use crate::onnx::{DType, Tensor, write_atomically};
+use crate::onnx::{DType, Tensor};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 /// NumPy aligns the data to this.
@@ -12,8 +13,7 @@ const ALIGN: usize = 64;
 
 /// Reads a float tensor (float32, or float16 or float64, which are converted), in C order.
 pub fn read(path: &Path) -> Result<Tensor> {
-    let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
-    parse(&bytes).map_err(|reason| Error::Input { path: path.into(), reason })
+    parse(&files::read(path)?).map_err(|reason| Error::Input { path: path.into(), reason })
 }
 
 fn parse(bytes: &[u8]) -> std::result::Result<Tensor, String> {

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::attribution::{Completeness, Extent};
 use crate::engine::Passes;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::files;
 use crate::hash::sha256;
 
 /// Everything needed to make the same map again, and to judge it.
@@ -67,8 +68,7 @@ pub struct FileRecord {
 impl FileRecord {
     /// Reads and hashes a file.
     pub fn of(path: &Path) -> Result<FileRecord> {
-        let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
-        Ok(FileRecord { file: path.display().to_string(), sha256: sha256(&bytes) })
+        Ok(FileRecord { file: path.display().to_string(), sha256: sha256(&files::read(path)?) })
     }
 }
 

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use whyline_runtime::explain::{CardSource, Explainer, Explanation, Loaded, Target};
+use whyline_runtime::files::write_atomically;
 use whyline_runtime::image::decode::is_image_name;
 use whyline_runtime::image::overlay::encode_png;
 use whyline_runtime::image::{Picture, Style, decode, draw, prepare};
 use whyline_runtime::methods::Given;
-use whyline_runtime::onnx::write_atomically;
 use whyline_runtime::record::FileRecord;
 use whyline_runtime::{Error, npy};
 
@@ -18,6 +18,9 @@ use crate::output;
 
 /// Runs it.
 pub fn run(args: &ExplainArgs) -> Outcome {
+    let read: Vec<&Path> =
+        [&args.model.model, &args.input].into_iter().chain(&args.model.card).map(PathBuf::as_path).collect();
+    output::refuse_overwriting(&read, &[&args.png, &args.npy, &args.json])?;
     let given = given(&args.method)?;
     let target = match args.target.as_str() {
         "top" => Target::Top,

@@ -5,18 +5,39 @@ pub mod progress;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use whyline_runtime::files::write_atomically;
 use whyline_runtime::image::colormap::Colormap;
-use whyline_runtime::onnx::write_atomically;
 use whyline_runtime::record::{ClassRecord, Record};
 
 use crate::failure::{Failure, INTERNAL, Outcome};
 
 /// Writes a line to standard output. A reader that has gone away ends the program quietly, as it does others.
 pub fn say(line: std::fmt::Arguments) {
-    use std::io::Write;
-    if writeln!(std::io::stdout(), "{line}").is_err() {
-        std::process::exit(0);
+    use std::io::{ErrorKind, Write};
+    match writeln!(std::io::stdout(), "{line}") {
+        Ok(()) => {}
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(e) => {
+            eprintln!("whyline: cannot write to standard output: {e}");
+            std::process::exit(2)
+        }
     }
+}
+
+/// Refuses to write over a file that is read, or twice to one file.
+pub fn refuse_overwriting(read: &[&Path], written: &[&Option<PathBuf>]) -> Outcome {
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    let outputs: Vec<&PathBuf> = written.iter().filter_map(|p| p.as_ref()).filter(|p| p.as_os_str() != "-").collect();
+    for (i, output) in outputs.iter().enumerate() {
+        if outputs[..i].contains(output) {
+            return Err(Failure::usage(format!("{} is to be written twice", output.display())));
+        }
+        let regular = real(output).filter(|path| path.is_file());
+        if regular.is_some() && read.iter().any(|input| real(input) == regular) {
+            return Err(Failure::usage(format!("{} is read; it must not be written over", output.display())));
+        }
+    }
+    Ok(())
 }
 
 /// `println!` without its panic on a closed pipe.

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use image::{ImageReader, Limits, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, ImageResult, Limits, RgbImage};
 
 use crate::error::{Error, Result};
+use crate::files;
 
 /// No camera makes larger pictures; a header that claims one is refused before anything is allocated.
 const MAX_SIDE: u32 = 32_768;
@@ -17,11 +18,11 @@ pub type Picture = RgbImage;
 /// Reads a PNG or JPEG file.
 pub fn decode(path: &Path) -> Result<Picture> {
     let refuse = |reason: String| Error::Input { path: path.into(), reason };
-    let failed = |source| Error::Read { path: path.into(), source };
-    let file = std::fs::File::open(path).map_err(failed)?;
+    let bytes = files::read(path)?;
     // By content alone: a name can lie.
-    let mut reader = ImageReader::new(std::io::BufReader::new(file)).with_guessed_format().map_err(failed)?;
-    if reader.format().is_none() {
+    let reader = ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format();
+    let mut reader = reader.map_err(|source| Error::Read { path: path.into(), source })?;
+    if !matches!(reader.format(), Some(ImageFormat::Png | ImageFormat::Jpeg)) {
         return Err(refuse("it is not an image that is understood (PNG or JPEG)".into()));
     }
     let mut limits = Limits::default();
@@ -29,15 +30,47 @@ pub fn decode(path: &Path) -> Result<Picture> {
     limits.max_image_height = Some(MAX_SIDE);
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits);
-    let image = reader.decode().map_err(|e| refuse(format!("it can't be decoded: {e}")))?;
+    let image = upright(reader).map_err(|e| refuse(format!("it can't be decoded: {e}")))?;
     if image.width() == 0 || image.height() == 0 {
         return Err(refuse("it has no pixels".into()));
     }
     Ok(image.to_rgb8())
 }
 
+/// Decodes, and turns the picture as its camera says it was held.
+fn upright(reader: ImageReader<std::io::Cursor<Vec<u8>>>) -> ImageResult<DynamicImage> {
+    let mut decoder = reader.into_decoder()?;
+    let orientation = decoder.orientation()?;
+    let mut image = DynamicImage::from_decoder(decoder)?;
+    image.apply_orientation(orientation);
+    Ok(image)
+}
+
 /// Whether a file name looks like an image that [`decode`] reads.
 pub fn is_image_name(path: &Path) -> bool {
     let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
     matches!(ending.as_str(), "png" | "jpg" | "jpeg")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_photograph_is_turned_upright() {
+        let mut jpeg = std::io::Cursor::new(vec![]);
+        RgbImage::new(16, 8).write_to(&mut jpeg, ImageFormat::Jpeg).unwrap();
+        let plain = jpeg.into_inner();
+        // Exif: big-endian TIFF with one entry, orientation (0x112) = 6, a quarter turn.
+        let mut exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01".to_vec();
+        exif.extend(b"\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0");
+        let length = (exif.len() as u16 + 2).to_be_bytes();
+        let turned = [&plain[..2], &[0xff, 0xe1], &length, &exif, &plain[2..]].concat();
+        let folder = tempfile::tempdir().unwrap();
+        for (bytes, size) in [(plain, (16, 8)), (turned, (8, 16))] {
+            let path = folder.path().join("photo.jpg");
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(decode(&path).unwrap().dimensions(), size);
+        }
+    }
 }

@@ -19,4 +19,4 @@ pub use layout::Layout;
 pub use node::{Attr, Node};
 pub use read::{Model, parse_model, read_model};
 pub use tensor::{DType, Tensor};
-pub use write::{write_atomically, write_model};
+pub use write::write_model;

@@ -13,6 +13,7 @@ use super::node::{Attr, Node};
 use super::tensor::{DType, Tensor, element_count};
 use super::weights;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::hash::sha256;
 
 /// The oldest op set whose ops mean what ours do (broadcasting as in NumPy).
@@ -34,7 +35,7 @@ pub struct Model {
 /// `random_weights` fills weights that the file leaves out (`why.weightless`) from a seed; without it
 /// such a file is an error.
 pub fn read_model(path: &Path, random_weights: Option<u64>) -> Result<Model> {
-    let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
+    let bytes = files::read(path)?;
     // The parent of a bare file name is the empty path, which is the current folder.
     let folder = path.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
     parse_model(&bytes, &path.display().to_string(), folder, random_weights)

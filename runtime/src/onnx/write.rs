@@ -1,6 +1,5 @@
 //! Writes a [`Graph`] as an ONNX file.
 
-use std::io::Write;
 use std::path::Path;
 
 use prost::Message;
@@ -12,7 +11,8 @@ use super::graph::{Dim, Function, Graph};
 use super::infer::Facts;
 use super::node::Node;
 use super::tensor::DType;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::files::write_atomically;
 
 /// The version of the ONNX file format that knows functions.
 const IR_VERSION: i64 = 8;
@@ -56,22 +56,6 @@ pub fn to_proto(graph: &Graph, facts: &Facts) -> pb::ModelProto {
 /// Writes the graph to `path`: complete, or not at all.
 pub fn write_model(graph: &Graph, facts: &Facts, path: &Path) -> Result<()> {
     write_atomically(path, &to_proto(graph, facts).encode_to_vec())
-}
-
-/// Writes `bytes` beside `path` and renames, so that no reader ever sees half a file.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let failed = |source| Error::Write { path: path.into(), source };
-    let mut part = path.file_name().ok_or_else(|| failed(std::io::ErrorKind::InvalidInput.into()))?.to_owned();
-    part.push(format!(".{}.part", std::process::id()));
-    let part = path.with_file_name(part);
-    let written = std::fs::File::create(&part)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| std::fs::rename(&part, path));
-    written.map_err(|source| {
-        // Nothing to be done where even the removal fails; the first error is the one to tell.
-        let _ = std::fs::remove_file(&part);
-        failed(source)
-    })
 }
 
 fn value_info(name: &str, dtype: DType, dims: Option<Vec<Dim>>) -> pb::ValueInfoProto {
