@@ -127,12 +127,16 @@ fn read_input(proto: &pb::ValueInfoProto) -> Result<Input> {
     let dtype = DType::from_onnx(tensor.elem_type).ok_or_else(|| lacking("has an unsupported element type"))?;
     let dims = tensor.shape.as_ref().map(|shape| {
         let dim = |(axis, d): (usize, &pb::tensor_shape_proto::Dimension)| match &d.value {
-            Some(DimValue::DimValue(v)) if *v > 0 => Dim::Fixed(*v as usize),
-            Some(DimValue::DimParam(s)) => Dim::Symbol(s.clone()),
-            _ => Dim::Symbol(format!("axis {axis}")),
+            Some(DimValue::DimValue(v)) if *v > 0 => match usize::try_from(*v) {
+                Ok(extent) => Ok(Dim::Fixed(extent)),
+                Err(_) => Err(lacking(&format!("has the impossible extent {v}"))),
+            },
+            Some(DimValue::DimParam(s)) => Ok(Dim::Symbol(s.clone())),
+            _ => Ok(Dim::Symbol(format!("axis {axis}"))),
         };
-        shape.dim.iter().enumerate().map(dim).collect()
+        shape.dim.iter().enumerate().map(dim).collect::<Result<_>>()
     });
+    let dims = dims.transpose()?;
     Ok(Input { name: proto.name.clone(), dtype, dims })
 }
 

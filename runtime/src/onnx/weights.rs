@@ -17,8 +17,8 @@ use crate::rng::Rng;
 /// The metadata key that marks a file without weights.
 pub const WEIGHTLESS: &str = "why.weightless";
 
-/// Larger tensors than this are taken for a damaged file.
-pub(crate) const MAX_ELEMENTS: usize = 1 << 31;
+/// Larger tensors than this are taken for a damaged file; on 32-bit machines they would not fit.
+pub(crate) const MAX_ELEMENTS: usize = if usize::BITS > 32 { 1 << 31 } else { 1 << 27 };
 
 /// A tensor that is to be filled.
 pub(crate) struct Blank {
