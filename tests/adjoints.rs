@@ -119,9 +119,11 @@ fn elementwise() -> Vec<Case> {
         gelu.graph.opset = 20;
         cases.push(gelu);
     }
-    let mut swish = case("Swish", &x, vec![], vec![]);
-    swish.graph.opset = 24;
-    cases.push(swish);
+    for alpha in [1.0, 2.0] {
+        let mut swish = case("Swish", &x, vec![], vec![("alpha", float(alpha))]);
+        swish.graph.opset = 24;
+        cases.push(swish);
+    }
     let bool_where =
         vec![node("Greater", &["x", "c"], &["b"], vec![]), node("Where", &["b", "x", "d"], &["y"], vec![])];
     cases.push(custom(
@@ -394,6 +396,11 @@ fn resize() -> Vec<Case> {
             vec![("mode", text("nearest")), ("nearest_mode", text(nearest))],
         ));
     }
+    for place in ["align_corners", "half_pixel", "asymmetric"] {
+        let flags = vec![("mode", text("linear")), ("coordinate_transformation_mode", text(place))];
+        let scales = Tensor::f32(&[4], &[1.0, 1.0, 0.7, 1.7]);
+        cases.push(case("Resize", &[1, 2, 5, 5], vec![none(), scales], flags));
+    }
     let mut upsample = case(
         "Upsample",
         &[1, 2, 3, 4],
@@ -467,6 +474,13 @@ fn conv() -> Vec<Case> {
             vec![("dilations", ints(&[2])), ("strides", ints(&[2]))],
         ),
     ];
+    for auto in ["NOTSET", "SAME_UPPER", "SAME_LOWER"] {
+        for shape in [None, Some([8, 7]), Some([10, 8])] {
+            let mut flags = vec![("strides", ints(&[2, 2])), ("auto_pad", text(auto))];
+            flags.extend(shape.map(|s| ("output_shape", ints(&s))));
+            cases.push(case("ConvTranspose", &[1, 2, 4, 3], vec![weight(&[2, 3, 3, 3], 1)], flags));
+        }
+    }
     for auto in ["SAME_UPPER", "SAME_LOWER", "VALID"] {
         let flags = || vec![("auto_pad", text(auto)), ("strides", ints(&[2, 2]))];
         cases.push(case("Conv", &[1, 2, 7, 8], vec![weight(&[3, 2, 3, 2], 1)], flags()));

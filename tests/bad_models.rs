@@ -199,6 +199,39 @@ fn control_flow_and_quantised_activations_are_told() {
 }
 
 #[test]
+fn further_outputs_that_are_read_are_told() {
+    let nodes = vec![
+        node("LayerNormalization", &["x", "w"], &["n", "mean"], vec![]),
+        node("Mul", &["n", "mean"], &["y"], vec![]),
+    ];
+    let mut g = graph(&[2, 4], nodes, "y");
+    g.constants.insert("w".into(), weight(&[4], 1));
+    let message = differentiate(&typed(g).unwrap(), &Spec::default()).unwrap_err().to_string();
+    assert!(message.contains("further output"), "{message}");
+}
+
+#[test]
+fn a_functions_default_attribute_is_told_not_guessed() {
+    let mut leaky = node("LeakyRelu", &["a"], &["b"], vec![]);
+    leaky.attributes.insert("alpha".into(), Attr::FromCaller("slope".into()));
+    let function = |attributes: Vec<String>| whyline_runtime::onnx::Function {
+        name: "Leaky".into(),
+        domain: "mine".into(),
+        inputs: vec!["a".into()],
+        outputs: vec!["b".into()],
+        attributes,
+        nodes: vec![leaky.clone()],
+        opset: 18,
+    };
+    let mut g = graph(&[2], vec![Node { domain: "mine".into(), ..node("Leaky", &["x"], &["y"], vec![]) }], "y");
+    let inline = |g: &Graph| whyline_runtime::onnx::inline::inline_functions(&mut g.clone()).map_err(|e| e.to_string());
+    g.functions.insert(("mine".into(), "Leaky".into()), function(vec!["slope".into()]));
+    assert_eq!(inline(&g), Ok(()));
+    g.functions.insert(("mine".into(), "Leaky".into()), function(vec![]));
+    assert!(inline(&g).unwrap_err().contains("leaves the attribute 'slope' to its default"));
+}
+
+#[test]
 fn a_model_with_two_inputs_or_an_integer_one() {
     let mut g = graph(&[1, 4], vec![node("Add", &["x", "z"], &["y"], vec![])], "y");
     let mut second = g.inputs[0].clone();
@@ -284,6 +317,7 @@ fn functions_are_inlined_and_endless_ones_refused() {
         domain: "mine".into(),
         inputs: vec!["a".into()],
         outputs: vec!["b".into()],
+        attributes: vec![],
         nodes: vec![Node {
             domain: if inner == "Relu" { "" } else { "mine" }.into(),
             ..node(inner, &["a"], &["b"], vec![])

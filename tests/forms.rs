@@ -207,10 +207,16 @@ fn negative_pads_cut() {
 fn probabilities_are_of_the_models_head() {
     use whyline_runtime::gradient::target::Head;
     let scores = [1.0f32, 2.0, -1.0];
-    assert_eq!(Head::of(Some("Sigmoid"), &[1, 3]).probability(&[0.2, 0.7, 0.1], 1), Some(0.7f32 as f64));
-    assert_eq!(Head::of(Some("Gemm"), &[1, 1]).probability(&[3.0], 0), None);
-    assert_eq!(Head::of(Some("Conv"), &[1, 3, 4, 4]), Head::None);
-    let all: f64 = (0..3).map(|c| Head::of(Some("Gemm"), &[1, 3]).probability(&scores, c).unwrap()).sum();
+    let head = |op: &str, shape: &[usize]| {
+        let nodes = vec![node(op, &["x"], &["s"], vec![]), node("Unsqueeze", &["s", "axis"], &["y"], vec![])];
+        let mut g = graph(shape, nodes, "y");
+        g.constants.insert("axis".into(), Tensor::ints(&[0]));
+        Head::of(&typed(g).unwrap(), "y")
+    };
+    assert_eq!(head("Sigmoid", &[1, 3]).probability(&[0.2, 0.7, 0.1], 1), Some(0.7f32 as f64));
+    assert_eq!(head("Neg", &[1, 1]).probability(&[3.0], 0), None);
+    assert_eq!(head("Neg", &[1, 3, 4, 4]), Head::None);
+    let all: f64 = (0..3).map(|c| head("Neg", &[1, 3]).probability(&scores, c).unwrap()).sum();
     assert!((all - 1.0).abs() < 1e-12);
 }
 
@@ -285,8 +291,34 @@ fn transposes_around_convolutions_keep_their_layers_images() {
     let mut g = graph(&[1, 6, 6, 3], nodes, "y");
     g.constants.extend([("w".to_string(), weight(&[5, 3, 3, 3], 1)), ("hw".to_string(), Tensor::ints(&[1, 2]))]);
     let typed = typed(g).unwrap();
-    let layers = cam_layers(&typed).unwrap();
+    let layers = cam_layers(&typed, None).unwrap();
     let last = default_layer(&layers).unwrap();
     assert_eq!((last.name.as_str(), last.layout), ("r", Layout::ChannelsLast));
     assert_eq!(last.layout.split(&last.shape), Some((5, 4, 4)));
+}
+
+/// A compiled file with a tap as large as the input, and one with its channels last.
+#[test]
+fn compiled_files_know_their_parts_and_taps_by_name() {
+    use whyline_runtime::gradient::names;
+    let nodes = vec![
+        node("Mul", &["x", "two"], &["n"], vec![]),
+        node("MatMul", &["n", "w"], &["y4"], vec![]),
+        node("ReduceSum", &["y4", "hw"], &["y"], vec![("keepdims", Attr::Int(0))]),
+    ];
+    let mut g = graph(&[1, 4, 4, 3], nodes, "y");
+    g.constants.extend([
+        ("two".to_string(), Tensor::scalar(2.0)),
+        ("w".to_string(), weight(&[3, 5], 1)),
+        ("hw".to_string(), Tensor::ints(&[1, 2])),
+    ]);
+    let spec = Spec { taps: vec!["n".into()], ..Spec::default() };
+    let derived = differentiate(&typed(g).unwrap(), &spec).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("grad.onnx");
+    write_model(&derived.graph, &derived.facts, &path).unwrap();
+    let ready = Loaded::read(&path, &LoadOptions::default()).unwrap().ready_made.unwrap();
+    assert_eq!(ready.input_gradient.as_deref(), Some(format!("{}x", names::GRAD).as_str()));
+    assert_eq!((ready.input.as_str(), ready.seed.as_str(), ready.logits.as_str()), ("x", names::SEED, "y"));
+    assert_eq!(ready.taps[0].layer, "n");
 }

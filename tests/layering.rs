@@ -13,7 +13,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("attribution", &["onnx"]),
         ("npy", &["onnx"]),
         ("methods", &["engine", "gradient", "image", "attribution", "onnx"]),
-        ("record", &["engine", "attribution"]),
+        ("record", &["engine", "attribution", "onnx"]),
         ("explain", &["attribution", "engine", "gradient", "methods", "onnx", "record"]),
         ("bench", &["engine", "explain", "gradient"]),
         ("inspect", &["engine", "explain", "gradient", "methods", "onnx"]),

@@ -41,7 +41,7 @@ fn the_readme_tells_the_methods_and_the_ops() {
     assert_section("methods", &methods);
     let mut ops = covered_ops();
     // These are rewritten to ops that have adjoints when a model is read.
-    ops.extend(["Celu", "Dropout", "Mean", "Upsample"]);
+    ops.extend(["Celu", "Dropout", "Mean", "Swish", "Upsample"]);
     ops.sort_unstable();
     assert_section("ops", &format!("{}.\n", ops.join(", ")));
 }

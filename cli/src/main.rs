@@ -6,12 +6,16 @@ mod failure;
 mod output;
 
 use std::process::ExitCode;
+use std::sync::Mutex;
 
 use clap::Parser;
 
+static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
+
 fn main() -> ExitCode {
-    // A panic inside a library is caught and told as an error with its place; its own print would come first.
-    std::panic::set_hook(Box::new(|_| {}));
+    // A panic inside a library is caught and told as an error; its own print would come first. The last one
+    // is kept, for a panic that nobody catches.
+    std::panic::set_hook(Box::new(|info| *LAST_PANIC.lock().unwrap_or_else(|e| e.into_inner()) = info.to_string()));
     let cli = args::Cli::parse();
     match std::panic::catch_unwind(|| commands::run(cli.command)) {
         Ok(Ok(())) => ExitCode::SUCCESS,
@@ -20,7 +24,8 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code)
         }
         Err(_) => {
-            eprintln!("whyline: an internal error; please report it with the model and the command");
+            let last = LAST_PANIC.lock().unwrap_or_else(|e| e.into_inner());
+            eprintln!("whyline: an internal error; please report it with the model and the command: {last}");
             ExitCode::from(failure::INTERNAL)
         }
     }

@@ -53,6 +53,7 @@ pub struct Loaded {
     /// Whether anybody said so.
     pub card_source: CardSource,
     output: Option<String>,
+    random_weights: Option<u64>,
 }
 
 impl Loaded {
@@ -85,7 +86,12 @@ impl Loaded {
         let typed = type_graph(std::mem::take(graph), &TractOperators::default())?;
         let ready_made = as_gradient_graph(&typed, &options.parts)?;
         let output = options.output.clone();
-        Ok(Loaded { model, typed, ready_made, card, card_source, output })
+        Ok(Loaded { model, typed, ready_made, card, card_source, output, random_weights: options.random_weights })
+    }
+
+    /// The output that was asked for.
+    pub fn output(&self) -> Option<&str> {
+        self.output.as_deref()
     }
 
     /// The name of the input that is explained.
@@ -129,7 +135,7 @@ impl Loaded {
         }
         let name = Some(params.text("layer")).filter(|n| !n.is_empty() && *n != "last");
         match &self.ready_made {
-            None => choose_layer(&cam_layers(&self.typed)?, name).map(Some),
+            None => choose_layer(&cam_layers(&self.typed, self.output())?, name).map(Some),
             Some(ready) => tapped_layer(ready, name).map(Some),
         }
     }
@@ -145,9 +151,21 @@ impl Loaded {
         let derived = self.derive(needs.composite, layer.as_ref())?;
         let warnings = self.warnings(&derived, &needs);
         let session = Counting::new(TractSession::new(&derived)?);
-        let (composite, head) = (derived.composite.clone(), derived.head);
+        let (composite, head, logits) = (derived.composite.clone(), derived.head, derived.logits.clone());
         let prepare_ms = milliseconds(start);
-        Ok(Explainer { loaded: self, entry, params, method, layer, session, composite, head, warnings, prepare_ms })
+        Ok(Explainer {
+            loaded: self,
+            entry,
+            params,
+            method,
+            layer,
+            session,
+            composite,
+            head,
+            logits,
+            warnings,
+            prepare_ms,
+        })
     }
 
     fn warnings(&self, derived: &GradientGraph, needs: &Needs) -> Vec<String> {
@@ -203,7 +221,12 @@ fn tapped_layer(ready: &GradientGraph, name: Option<&str>) -> Result<Layer> {
         Error::usage("this gradient graph has no such tap; compile it with --tap LAYER, or use the forward model")
     })?;
     let shape = ready.facts.get(&tap.value).map(|f| f.shape.clone()).unwrap_or_default();
-    Ok(Layer { name: tap.layer.clone(), op: String::new(), shape, layout: Layout::ChannelsFirst })
+    let layout = match ready.graph.metadata.get(&format!("{}{}", names::TAP_LAYOUT, tap.layer)).map(String::as_str) {
+        Some("nchw") => Layout::ChannelsFirst,
+        Some("nhwc") => Layout::ChannelsLast,
+        _ => return Err(Error::usage(format!("the tap '{}' is not an image; use the forward model", tap.layer))),
+    };
+    Ok(Layer { name: tap.layer.clone(), op: String::new(), shape, layout })
 }
 
 fn milliseconds(since: Instant) -> f64 {
@@ -234,6 +257,7 @@ pub struct Explainer<'a> {
     session: Counting<'a, TractSession>,
     composite: String,
     head: Head,
+    logits: String,
     warnings: Vec<String>,
     prepare_ms: f64,
 }
@@ -257,6 +281,11 @@ impl<'a> Explainer<'a> {
         self.session.watch(watcher);
     }
 
+    /// Whether the signs of the map mean something.
+    pub fn signed(&self) -> bool {
+        self.method.signed().unwrap_or(self.entry.properties.signed)
+    }
+
     /// How many passes one explanation takes.
     pub fn passes(&self) -> Passes {
         with_target(self.method.passes())
@@ -266,6 +295,11 @@ impl<'a> Explainer<'a> {
     pub fn explain(&mut self, input: &[f32], file: FileRecord, target: &Target) -> Result<Explanation> {
         if let Some(i) = input.iter().position(|v| !v.is_finite()) {
             return Err(Error::bad_input(format!("holds {} at element {i}; it must be finite", input[i])));
+        }
+        if self.loaded.input_shape()?.first().is_some_and(|&n| n > 1) && self.loaded.layout()?.is_some() {
+            return Err(Error::bad_input(
+                "is a batch; one image is explained at a time, so export the model with batch 1",
+            ));
         }
         let start = Instant::now();
         self.session.reset();
@@ -292,17 +326,19 @@ impl<'a> Explainer<'a> {
             tract: "0.23.9",
             model: FileRecord { file: self.loaded.model.name.clone(), sha256: self.loaded.model.sha256.clone() },
             input: file,
+            random_weights: self.loaded.random_weights,
+            preprocessing: self.loaded.card.input.clone(),
             composite: self.composite.clone(),
             method: self.entry.name.into(),
             parameters: self.params.all().clone(),
             layer: self.layer.as_ref().map(|l| l.name.clone()),
-            target: TargetRecord { kind: "logit", class: self.class_record(&logits, class) },
-            predicted: self.class_record(&logits, top),
-            map: MapRecord {
-                extent: attribution.extent,
-                shape: attribution.shape.clone(),
-                signed: self.entry.properties.signed,
+            target: TargetRecord {
+                kind: "logit",
+                value: self.logits.clone(),
+                class: self.class_record(&logits, class),
             },
+            predicted: self.class_record(&logits, top),
+            map: MapRecord { extent: attribution.extent, shape: attribution.shape.clone(), signed: self.signed() },
             precision: "f32",
             threads: 1,
             passes: self.session.passes(),
@@ -319,7 +355,8 @@ impl<'a> Explainer<'a> {
         let Target::Named(name) = target else { return Ok(top) };
         let labels = &self.loaded.card.labels;
         // A label that is a number (a digit) and an index agree wherever labels are in order.
-        let found = labels.iter().position(|l| l == name).or_else(|| name.parse().ok());
+        let labelled = labels.iter().position(|l| l == name).filter(|_| labels.len() == classes);
+        let found = labelled.or_else(|| name.parse().ok());
         match found {
             Some(class) if class < classes => Ok(class),
             Some(class) => {
@@ -340,7 +377,13 @@ impl<'a> Explainer<'a> {
     fn class_record(&self, logits: &[f32], class: usize) -> ClassRecord {
         ClassRecord {
             class,
-            label: self.loaded.card.labels.get(class).cloned(),
+            label: self
+                .loaded
+                .card
+                .labels
+                .get(class)
+                .filter(|_| self.loaded.card.labels.len() == logits.len())
+                .cloned(),
             logit: logits[class] as f64,
             probability: self.head.probability(logits, class),
         }

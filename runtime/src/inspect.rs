@@ -86,7 +86,8 @@ pub fn inspect(loaded: &Loaded) -> Result<Inspection> {
     }
     let typed = &loaded.typed;
     let graph = &typed.graph;
-    let target = find_target(typed, None)?;
+    let output = loaded.output();
+    let target = find_target(typed, output)?;
     let input = loaded.input()?.to_string();
     let path = find_path(typed, &[&input], &target.logits);
     let gaps = find_gaps(typed, &path, &GRADIENT);
@@ -95,7 +96,7 @@ pub fn inspect(loaded: &Loaded) -> Result<Inspection> {
         true => Some(gradient_flops(loaded)?.saturating_sub(forward_flops)),
         false => None,
     };
-    let layers = cam_layers(typed)?;
+    let layers = cam_layers(typed, output)?;
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     graph.nodes.iter().for_each(|n| *counts.entry(n.qualified_op()).or_default() += 1);
     let weights = graph.constants.values().filter(|t| t.dtype.is_float());
@@ -139,7 +140,8 @@ fn derivative(op: &str) -> String {
 }
 
 fn gradient_flops(loaded: &Loaded) -> Result<u64> {
-    let mut graph = differentiate(&loaded.typed, &Spec::default())?.graph;
+    let mut graph =
+        differentiate(&loaded.typed, &Spec { output: loaded.output().map(str::to_string), ..Spec::default() })?.graph;
     inline_functions(&mut graph)?;
     let typed = type_graph(graph, &TractOperators::default())?;
     Ok(flops(&typed.graph, &typed.facts))

@@ -10,6 +10,7 @@ use crate::engine::Passes;
 use crate::error::Result;
 use crate::files;
 use crate::hash::sha256;
+use crate::onnx::card::InputCard;
 
 /// Everything needed to make the same map again, and to judge it.
 #[derive(Clone, Debug, Serialize)]
@@ -22,6 +23,11 @@ pub struct Record {
     pub model: FileRecord,
     /// The input's file.
     pub input: FileRecord,
+    /// The seed that weights were made from, for architectures without any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub random_weights: Option<u64>,
+    /// How pixels became the input; tensors are taken as they are.
+    pub preprocessing: InputCard,
     /// The rules of the backward pass.
     pub composite: String,
     /// The method's name.
@@ -92,6 +98,8 @@ pub struct ClassRecord {
 pub struct TargetRecord {
     /// `logit`
     pub kind: &'static str,
+    /// The graph's value whose component is explained.
+    pub value: String,
     /// Which.
     #[serde(flatten)]
     pub class: ClassRecord,
@@ -111,7 +119,7 @@ pub struct MapRecord {
 /// Milliseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Timing {
-    /// Reading the model, deriving its gradient and preparing both.
+    /// Deriving the gradient and preparing the passes.
     pub prepare_ms: f64,
     /// The method.
     pub explain_ms: f64,

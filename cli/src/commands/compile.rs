@@ -1,7 +1,9 @@
 //! `whyline compile`
 
+use whyline_runtime::explain::CardSource;
+use whyline_runtime::gradient::layers::cam_layers;
 use whyline_runtime::gradient::{COMPOSITES, Composite, Spec, differentiate, names};
-use whyline_runtime::onnx::write_model;
+use whyline_runtime::onnx::{Layout, write_model};
 
 use super::load::load;
 use crate::args::CompileArgs;
@@ -23,7 +25,14 @@ pub fn run(args: &CompileArgs) -> Outcome {
     let spec = Spec { composite, taps: args.tap.clone(), input_gradient: true, output: args.model.output.clone() };
     let mut derived = differentiate(&loaded.typed, &spec)?;
     derived.graph.metadata.insert(names::SOURCE.into(), loaded.model.sha256.clone());
-    derived.graph.metadata.insert(names::CARD.into(), loaded.card.to_toml()?);
+    // An assumed card must not pass for a known one.
+    if loaded.card_source == CardSource::Known {
+        derived.graph.metadata.insert(names::CARD.into(), loaded.card.to_toml()?);
+    }
+    for layer in cam_layers(&loaded.typed, loaded.output())?.iter().filter(|l| args.tap.contains(&l.name)) {
+        let layout = if layer.layout == Layout::ChannelsLast { "nhwc" } else { "nchw" };
+        derived.graph.metadata.insert(format!("{}{}", names::TAP_LAYOUT, layer.name), layout.into());
+    }
     write_model(&derived.graph, &derived.facts, &args.to)?;
     for (node, op) in &derived.flat {
         eprintln!("warning: the derivative of {node} ({op}) is zero; nothing passes through");

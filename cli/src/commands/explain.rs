@@ -40,13 +40,20 @@ pub fn run(args: &ExplainArgs) -> Outcome {
     for folder in [&args.png, &args.npy, &args.json].into_iter().flatten() {
         std::fs::create_dir_all(folder).map_err(|source| Error::Write { path: folder.clone(), source })?;
     }
-    for input in inputs {
-        let stem = input.file_stem().unwrap_or_default().to_os_string();
-        let inside =
-            |folder: &Option<PathBuf>, ending: &str| folder.as_ref().map(|f| f.join(&stem).with_extension(ending));
+    let stems: Vec<_> = inputs.iter().map(|i| i.file_stem().unwrap_or_default().to_os_string()).collect();
+    if let Some(i) = (1..stems.len()).find(|&i| stems[..i].contains(&stems[i])) {
+        let both = format!("{}: another image has the same name but for its ending", inputs[i].display());
+        return Err(Failure::usage(format!("{both}, so their maps would be one file")));
+    }
+    for (input, stem) in inputs.iter().zip(&stems) {
+        let inside = |folder: &Option<PathBuf>, ending: &str| {
+            let mut name = stem.clone();
+            name.push(ending);
+            folder.as_ref().map(|f| f.join(name))
+        };
         let files =
-            Files { png: inside(&args.png, "png"), npy: inside(&args.npy, "npy"), json: inside(&args.json, "json") };
-        explain_one(&loaded, &mut explainer, args, &input, &target, &files)?;
+            Files { png: inside(&args.png, ".png"), npy: inside(&args.npy, ".npy"), json: inside(&args.json, ".json") };
+        explain_one(&loaded, &mut explainer, args, input, &target, &files)?;
     }
     Ok(())
 }
@@ -199,17 +206,14 @@ fn overlay(
         .layout()?
         .ok_or_else(|| Failure::usage("the input is no image, so there is no picture to write; use --npy"))?;
     let shape = loaded.input_shape()?;
-    let flat = explained.attribution.per_pixel(layout, explainer.entry().properties.signed)?;
+    let flat = explained.attribution.per_pixel(layout, explainer.signed())?;
     let (_, height, width) = layout.split(&shape).unwrap_or_default();
     let picture = match &material.picture {
         Some(picture) => picture.clone(),
         None => whyline_runtime::image::preprocess::picture_of(&material.input, &shape, layout),
     };
-    let style = Style {
-        colormap: output::colormap(explainer.entry().properties.signed),
-        side_by_side: args.side_by_side,
-        zoom: args.zoom,
-    };
+    let style =
+        Style { colormap: output::colormap(explainer.signed()), side_by_side: args.side_by_side, zoom: args.zoom };
     let image = draw(&flat, (height, width), &picture, &style);
     Ok(encode_png(&image, &[("whyline", json)])?)
 }

@@ -56,13 +56,14 @@ pub fn find_path(typed: &TypedGraph, sources: &[&str], target: &str) -> Path {
         if !outputs_of(node).any(|o| reaches.contains(o)) {
             continue;
         }
-        reaches.extend(inputs_of(node));
-        if !inputs_of(node).any(|i| path.active.contains(i)) {
+        let reads_active = inputs_of(node).any(|i| path.active.contains(i));
+        if is_flat(node, typed) {
+            // Nothing passes here, so what lies before need not be differentiated.
+            path.flat.extend(reads_active.then(|| (node.name.clone(), node.op.clone())));
             continue;
         }
-        if is_flat(node, typed) {
-            path.flat.push((node.name.clone(), node.op.clone()));
-        } else {
+        reaches.extend(inputs_of(node));
+        if reads_active {
             path.between[i] = outputs_of(node).any(|o| path.active.contains(o));
         }
     }

@@ -103,7 +103,13 @@ pub fn differentiate(typed: &TypedGraph, spec: &Spec) -> Result<GradientGraph> {
             format!("the model has a value '{taken}', but names in '{}' are for gradient graphs", names::PREFIX);
         return Err(Error::graph(reason));
     }
-    for tap in &spec.taps {
+    for (i, tap) in spec.taps.iter().enumerate() {
+        if spec.taps[..i].contains(tap) || (spec.input_gradient && *tap == input) {
+            return Err(Error::usage(format!("'{tap}' is asked for twice")));
+        }
+        if typed.facts.get(tap).is_some_and(|f| f.dtype != DType::F32) {
+            return Err(Error::usage(format!("'{tap}' is not a float value, so it has no gradient")));
+        }
         if !typed.facts.contains_key(tap) {
             return Err(Error::usage(format!(
                 "the model has no value '{tap}' to tap; `whyline inspect` lists its layers"
@@ -167,6 +173,10 @@ impl<'a> Walk<'a> {
         for (index, node) in self.typed.graph.nodes.iter().enumerate().rev() {
             let cotangents: Vec<Option<Name>> = node.outputs.iter().map(|o| self.cotangents.get(o).cloned()).collect();
             if !self.path.between[index] || cotangents.iter().all(Option::is_none) {
+                continue;
+            }
+            if node.op != "Split" && cotangents.iter().skip(1).any(Option::is_some) {
+                gaps.push(coverage::gap(node, self.path, "a further output of it is read on the way".into()));
                 continue;
             }
             let Some(adjoint) = self.composite.adjoint(&node.op) else { continue };
@@ -233,7 +243,7 @@ impl<'a> Walk<'a> {
             taps.push(TapOutputs { layer: layer.clone(), value, gradient });
         }
         let mut graph = self.emit.graph;
-        graph.metadata.insert(names::FORMAT.into(), "1".into());
+        graph.metadata.insert(names::FORMAT.into(), names::FORMAT_VERSION.into());
         graph.metadata.insert(names::COMPOSITE.into(), spec.composite.name.into());
         graph.metadata.insert(names::TARGET.into(), target.logits.clone());
         graph.sort()?;

@@ -83,6 +83,7 @@ impl FusedOp {
             domain: DOMAIN.into(),
             inputs: self.inputs.iter().map(|s| s.to_string()).collect(),
             outputs: vec![output],
+            attributes: vec![],
             nodes: body.nodes,
             opset,
         }

@@ -26,10 +26,10 @@ pub struct Layer {
 /// pass on is finer.
 const NOT_DEFAULT: &[&str] = &["MaxPool", "AveragePool", "Pad", "Transpose", "Reshape", "Cast", "Resize"];
 
-/// The image-like values between input and target, in the order they are computed.
-pub fn cam_layers(typed: &TypedGraph) -> Result<Vec<Layer>> {
+/// The image-like values between input and the target behind `output` (the first by default), in the order they are computed.
+pub fn cam_layers(typed: &TypedGraph, output: Option<&str>) -> Result<Vec<Layer>> {
     let input = sole_input(&typed.graph)?.name.clone();
-    let target = find_target(typed, None)?;
+    let target = find_target(typed, output)?;
     let path = find_path(typed, &[&input], &target.logits);
     let mut images: HashMap<&str, Layout> = HashMap::new();
     if let Some(layout) = typed.facts.get(&input).and_then(|f| Layout::of_input(&f.shape)) {

@@ -35,6 +35,10 @@ pub mod names {
     pub const VALUE: &str = "why.value.";
     /// Metadata: version of this layout of a gradient graph.
     pub const FORMAT: &str = "why.format";
+    /// The layout that this build writes and reads.
+    pub const FORMAT_VERSION: &str = "1";
+    /// Metadata prefix: where the channels of a tap are, `nchw` or `nhwc`.
+    pub const TAP_LAYOUT: &str = "why.layout.";
     /// Metadata: the composite that the graph was made with.
     pub const COMPOSITE: &str = "why.composite";
     /// Metadata: SHA-256 of the forward model's file.

@@ -24,12 +24,12 @@ pub fn as_gradient_graph(typed: &TypedGraph, parts: &Parts) -> Result<Option<Gra
     if graph.inputs.len() < 2 && parts.cotangent.is_none() && parts.gradient.is_none() {
         return Ok(None);
     }
-    let is_ours = graph.metadata.contains_key(names::FORMAT);
-    let cotangent = parts.cotangent.clone().or(is_ours.then(|| names::SEED.to_string()));
-    let pairs = find_pairs(typed, cotangent.as_deref(), parts.gradient.as_deref());
-    let target = graph.metadata.get(names::TARGET);
+    if let Some(format) = graph.metadata.get(names::FORMAT) {
+        return our_own(typed, format).map(Some);
+    }
+    let pairs = find_pairs(typed, parts.cotangent.as_deref(), parts.gradient.as_deref());
     let best = match pairs.as_slice() {
-        [] if is_ours || parts.cotangent.is_some() || parts.gradient.is_some() => {
+        [] if parts.cotangent.is_some() || parts.gradient.is_some() => {
             return Err(Error::NoTarget {
                 reason: "the file has no cotangent input and gradient output of fitting extents; \
                          name them with --cotangent and --gradient"
@@ -38,9 +38,6 @@ pub fn as_gradient_graph(typed: &TypedGraph, parts: &Parts) -> Result<Option<Gra
         }
         [] => return Ok(None),
         [one] => one,
-        many if is_ours => {
-            many.iter().find(|p| p.logits == names::LOGITS || Some(&p.logits) == target).unwrap_or(&many[0])
-        }
         many => {
             let list: Vec<String> = many.iter().map(|p| format!("{} with {}", p.cotangent, p.gradient)).collect();
             return Err(Error::usage(format!(
@@ -50,21 +47,48 @@ pub fn as_gradient_graph(typed: &TypedGraph, parts: &Parts) -> Result<Option<Gra
             )));
         }
     };
-    let writer = graph.producers().get(best.logits.as_str()).map(|&i| graph.nodes[i].op.as_str());
-    let shape = typed.facts.get(&best.logits).map(|f| f.shape.as_slice()).unwrap_or_default();
-    Ok(Some(GradientGraph {
+    Ok(Some(assemble(typed, best)))
+}
+
+/// A file of ours says by its names which part is which.
+fn our_own(typed: &TypedGraph, format: &str) -> Result<GradientGraph> {
+    let graph = &typed.graph;
+    let refuse = |reason: String| Error::NoTarget { reason };
+    if format != names::FORMAT_VERSION {
+        return Err(refuse(format!(
+            "the file is a gradient graph of format {format}; this build reads {}",
+            names::FORMAT_VERSION
+        )));
+    }
+    let input = graph.inputs.iter().map(|i| &i.name).find(|name| *name != names::SEED);
+    let gradient = input.map(|name| format!("{}{name}", names::GRAD)).filter(|g| graph.outputs.contains(g));
+    let target = graph.metadata.get(names::TARGET);
+    let logits =
+        graph.outputs.iter().find(|o| *o == names::LOGITS).or(graph.outputs.iter().find(|o| Some(*o) == target));
+    match (input, gradient, logits) {
+        (Some(input), Some(gradient), Some(logits)) => Ok(assemble(
+            typed,
+            &Pairs { input: input.clone(), gradient, cotangent: names::SEED.into(), logits: logits.clone() },
+        )),
+        _ => Err(refuse("the file says that it is a gradient graph, but lacks its input, gradient or scores".into())),
+    }
+}
+
+fn assemble(typed: &TypedGraph, parts: &Pairs) -> GradientGraph {
+    let graph = &typed.graph;
+    GradientGraph {
         graph: graph.clone(),
         facts: typed.facts.clone(),
-        input: best.input.clone(),
-        seed: best.cotangent.clone(),
-        logits: best.logits.clone(),
-        input_gradient: Some(best.gradient.clone()),
-        taps: taps(typed, &best.gradient),
+        input: parts.input.clone(),
+        seed: parts.cotangent.clone(),
+        logits: parts.logits.clone(),
+        input_gradient: Some(parts.gradient.clone()),
+        taps: taps(typed, &parts.gradient),
         composite: graph.metadata.get(names::COMPOSITE).cloned().unwrap_or_else(|| "as exported".into()),
         flat: vec![],
         ruled: 0,
-        head: Head::of(writer, shape),
-    }))
+        head: Head::of(typed, &parts.logits),
+    }
 }
 
 struct Pairs {

@@ -42,15 +42,30 @@ impl Head {
         }
     }
 
-    /// For scores of this shape, written by `op`.
-    pub fn of(op: Option<&str>, shape: &[usize]) -> Head {
-        let wide = shape.iter().filter(|&&d| d > 1).count();
-        match op {
+    /// For the value `scores`.
+    pub fn of(typed: &TypedGraph, scores: &str) -> Head {
+        let producers = typed.graph.producers();
+        let mut value = scores;
+        let mut writer = None;
+        while let Some(node) = producers.get(value).map(|&i| &typed.graph.nodes[i]) {
+            writer = Some(node.op.as_str());
+            match node.input(0) {
+                Some(before) if CARRIERS.contains(&node.op.as_str()) => value = before,
+                _ => break,
+            }
+        }
+        let shape = typed.facts.get(scores).map(|f| f.shape.as_slice()).unwrap_or_default();
+        match writer {
             Some("Sigmoid" | "HardSigmoid") => Head::Sigmoid,
-            _ if wide == 1 => Head::Softmax,
+            _ if one_score_per_class(shape) => Head::Softmax,
             _ => Head::None,
         }
     }
+}
+
+/// Whether the components of a value of this shape are classes, not places or samples.
+pub fn one_score_per_class(shape: &[usize]) -> bool {
+    shape.iter().filter(|&&d| d > 1).count() == 1
 }
 
 /// Ops that change no value, only its shape or type.
@@ -82,8 +97,7 @@ pub fn find_target(typed: &TypedGraph, output: Option<&str>) -> Result<Target> {
     if classes == 0 {
         return Err(Error::NoTarget { reason: format!("the model's output '{output}' is empty") });
     }
-    let writer = graph.producers().get(logits.as_str()).map(|&i| graph.nodes[i].op.clone());
-    let head = Head::of(writer.as_deref(), &fact.shape);
+    let head = Head::of(typed, &logits);
     Ok(Target { logits, shape: fact.shape.clone(), stepped_over, head })
 }
 

@@ -34,6 +34,10 @@ impl Method for GradCam {
         Needs { composite: &GRADIENT, layer: true }
     }
 
+    fn signed(&self) -> Option<bool> {
+        Some(!self.relu)
+    }
+
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
         let gradient = task.gradient_at(task.input)?;
         let no_image = || Error::usage("Grad-CAM wants a layer and an input with height and width");

@@ -138,6 +138,10 @@ pub trait Method {
     fn passes(&self) -> Passes {
         Passes { forward: 0, gradient: 1 }
     }
+    /// Whether its values have signs that mean something, where its parameters decide that.
+    fn signed(&self) -> Option<bool> {
+        None
+    }
     /// The attribution of the task's target to its input.
     fn explain(&self, task: &mut Task) -> Result<Outcome>;
 }

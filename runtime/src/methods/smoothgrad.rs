@@ -22,11 +22,13 @@ pub(super) const ENTRY: Entry = Entry {
         if base.name == ENTRY.name {
             return Err(params.refuse("base", "another method than smoothgrad"));
         }
+        let smoothed = (base.build)(&Params::new(base, &Given::new())?)?;
         Ok(Box::new(SmoothGrad {
             samples: params.whole("samples", 1, 1_000_000)?,
             sigma: params.size("sigma")?,
             seed: params.seed("seed")?,
-            base: (base.build)(&Params::new(base, &Given::new())?)?,
+            base_signed: smoothed.signed().unwrap_or(base.properties.signed),
+            base: smoothed,
         }))
     },
 };
@@ -36,6 +38,7 @@ struct SmoothGrad {
     sigma: f32,
     seed: u64,
     base: Box<dyn Method>,
+    base_signed: bool,
 }
 
 impl Method for SmoothGrad {
@@ -47,6 +50,10 @@ impl Method for SmoothGrad {
         let each = self.base.passes();
         let times = self.samples as u64;
         Passes { forward: each.forward * times, gradient: each.gradient * times }
+    }
+
+    fn signed(&self) -> Option<bool> {
+        Some(self.base_signed)
     }
 
     fn explain(&self, task: &mut Task) -> Result<Outcome> {

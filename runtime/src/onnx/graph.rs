@@ -37,6 +37,8 @@ pub struct Function {
     pub inputs: Vec<String>,
     /// Formal outputs.
     pub outputs: Vec<String>,
+    /// Attributes that a call may leave out.
+    pub attributes: Vec<String>,
     /// The body, in topological order.
     pub nodes: Vec<Node>,
     /// Version of the standard ops in the body.

@@ -83,6 +83,10 @@ impl upgrade::Values for TypedGraph {
     fn ints(&self, name: &str) -> Option<Vec<i64>> {
         self.constant(name).and_then(Tensor::to_i64)
     }
+
+    fn floats(&self, name: &str) -> Option<Vec<f32>> {
+        self.constant(name).and_then(Tensor::to_f32)
+    }
 }
 
 /// Gives every input its extents: `shapes` by name, and 1 for a symbolic first axis (the batch).
@@ -168,7 +172,7 @@ fn refuse_unknown_ops(graph: &Graph, operators: &dyn Operators) -> Result<()> {
     let nodes: Vec<Gap> = graph
         .nodes
         .iter()
-        .filter(|n| !rewritten.contains(&n.op.as_str()) && !operators.knows(n))
+        .filter(|n| !(operators.knows(n) || (n.domain.is_empty() && rewritten.contains(&n.op.as_str()))))
         .map(|n| Gap {
             node: n.name.clone(),
             op: n.qualified_op(),
@@ -215,8 +219,16 @@ impl Walk<'_> {
                 *input = source.clone();
             }
         }
+        if node.input(0).is_none() && node.op != "Constant" && !node.is_random() {
+            return Err(node.error("lacks its first input"));
+        }
         let (nodes, extra) = upgrade::upgrade(node, source_opset, &self.typed)?;
         for (name, tensor) in extra {
+            if self.typed.facts.contains_key(&name) {
+                return Err(Error::graph(format!(
+                    "the name '{name}' is wanted for a rewritten node, but the model uses it"
+                )));
+            }
             self.define(name, tensor);
         }
         nodes.into_iter().try_for_each(|node| self.settle(node))

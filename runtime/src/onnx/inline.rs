@@ -60,14 +60,21 @@ fn expand(
         copy.name = format!("{}/{}_{i}", node.name, inner.op);
         copy.inputs = inner.inputs.iter().map(actual).collect();
         copy.outputs = inner.outputs.iter().map(actual).collect();
-        copy.attributes = inner
-            .attributes
-            .iter()
-            .filter_map(|(name, value)| match value {
-                Attr::FromCaller(caller) => node.attributes.get(caller).map(|v| (name.clone(), v.clone())),
-                own => Some((name.clone(), own.clone())),
-            })
-            .collect();
+        copy.attributes.clear();
+        for (name, value) in &inner.attributes {
+            let value = match value {
+                Attr::FromCaller(caller) => match node.attributes.get(caller) {
+                    Some(given) => given,
+                    None if function.attributes.contains(caller) => continue,
+                    // Its default is in a part of the file format that is not read.
+                    None => {
+                        return Err(node.error(format!("leaves the attribute '{caller}' to its default; write it out")));
+                    }
+                },
+                own => own,
+            };
+            copy.attributes.insert(name.clone(), value.clone());
+        }
         expand(copy, functions, &format!("{scope}.{i}"), depth + 1, out)?;
     }
     // A formal output that is a formal input needs a node to carry it.

@@ -111,6 +111,10 @@ impl Node {
             outputs: proto.output,
             attributes: BTreeMap::new(),
         };
+        // Some ops count their inputs, and would count those left out at the end.
+        while node.inputs.last().is_some_and(String::is_empty) {
+            node.inputs.pop();
+        }
         node.attributes = attributes.map_err(|e| node.error(e.to_string()))?;
         Ok(node)
     }

@@ -106,6 +106,7 @@ fn read_function(proto: pb::FunctionProto, model_opset: i64) -> Result<Function>
         domain: proto.domain.unwrap_or_default(),
         inputs: proto.input,
         outputs: proto.output,
+        attributes: proto.attribute,
         nodes: proto.node.into_iter().map(|n| Node::from_proto(n, None)).collect::<Result<_>>()?,
         opset: standard_opset(&proto.opset_import).unwrap_or(model_opset),
     };

@@ -18,6 +18,8 @@ pub trait Values {
     fn fact(&self, name: &str) -> Option<Fact>;
     /// A constant's integers.
     fn ints(&self, name: &str) -> Option<Vec<i64>>;
+    /// A constant's floats.
+    fn floats(&self, name: &str) -> Option<Vec<f32>>;
 }
 
 /// The node in its op-set-18 form (or its own, where the model's is newer), as one node or a few.
@@ -69,6 +71,19 @@ pub fn upgrade(mut node: Node, opset: i64, values: &dyn Values) -> Result<(Vec<N
         "ConstantOfShape" if !node.attributes.contains_key("value") => {
             node.attributes.insert("value".into(), Attr::Tensor(Tensor::f32(&[1], &[0.0])));
         }
+        "Selu" => {
+            // tract's own defaults are rounded.
+            node.attributes.entry("alpha".into()).or_insert(Attr::Float(1.673_263_2));
+            node.attributes.entry("gamma".into()).or_insert(Attr::Float(1.050_701));
+        }
+        "Conv" | "MaxPool" | "AveragePool" if node.text("auto_pad", "NOTSET") != "NOTSET" => {
+            node.attributes.remove("pads");
+        }
+        "ConvTranspose" => explicit_pads(&mut node, values)?,
+        "Resize" if node.text("coordinate_transformation_mode", "") == "align_corners" => {
+            scales_to_sizes(&mut node, values, &mut extra);
+        }
+        "Swish" => return Ok(swish(node)),
         "Celu" => return Ok(celu(node)),
         "Mean" => return Ok(mean(node)),
         "MatMul" if (0..2).all(|i| node.input(i).and_then(fact).is_some_and(|f| f.shape.len() == 1)) => {
@@ -263,4 +278,62 @@ fn cut_and_pad(node: Node, values: &dyn Values) -> Result<(Vec<Node>, Extra)> {
     pad.inputs[0] = name("cut");
     pad.inputs[1] = name("pads");
     Ok((vec![slice, pad], extra))
+}
+
+/// `x sigmoid(alpha x)`: tract forgets alpha.
+fn swish(node: Node) -> (Vec<Node>, Extra) {
+    let (alpha, x) = (format!("{}/alpha", node.name), node.inputs[0].clone());
+    let links =
+        vec![("Mul", vec![x.clone(), alpha.clone()], vec![]), ("Sigmoid", vec![], vec![]), ("Mul", vec![x], vec![])];
+    (chain(&node, links), vec![(alpha, Tensor::scalar(node.float("alpha", 1.0)))])
+}
+
+/// `output_shape` and `auto_pad` of a transposed convolution, spelled out as pads by ONNX's formula; tract
+/// cuts at other places.
+fn explicit_pads(node: &mut Node, values: &dyn Values) -> Result<()> {
+    let auto = node.text("auto_pad", "NOTSET").to_string();
+    let wanted = node.ints("output_shape").map(<[i64]>::to_vec);
+    if auto == "NOTSET" && wanted.is_none() {
+        return Ok(());
+    }
+    let shape = |i: usize| node.input(i).and_then(|name| values.fact(name)).map(|f| f.shape);
+    let (Some(x), Some(w)) = (shape(0), shape(1)) else { return Err(node.error("has untyped inputs")) };
+    let spatial = x.len().saturating_sub(2);
+    let listed = |name: &str, default: i64| node.ints(name).map_or_else(|| vec![default; spatial], <[i64]>::to_vec);
+    let (strides, dilations, mut extra) = (listed("strides", 1), listed("dilations", 1), listed("output_padding", 0));
+    let wanted = match (wanted, auto.as_str()) {
+        // Some exporters write the batch and channels too.
+        (Some(shape), _) => Some(shape[shape.len().saturating_sub(spatial)..].to_vec()),
+        (None, "SAME_UPPER" | "SAME_LOWER") => Some((0..spatial).map(|i| x[i + 2] as i64 * strides[i]).collect()),
+        (None, _) => None,
+    };
+    if w.len() != x.len() || [&strides, &dilations, &extra].iter().any(|v| v.len() != spatial) {
+        return Err(node.error("has attributes that don't fit its input's rank"));
+    }
+    let mut pads = vec![0; 2 * spatial];
+    for (i, out) in wanted.iter().flatten().enumerate() {
+        let full = strides[i] * (x[i + 2] as i64 - 1) + extra[i] + (w[i + 2] as i64 - 1) * dilations[i] + 1;
+        let total = full - out;
+        let (less, more) = (total.max(0) / 2, total.max(0) - total.max(0) / 2);
+        (pads[i], pads[spatial + i]) = if auto == "SAME_UPPER" { (less, more) } else { (more, less) };
+        extra[i] += (-total).max(0);
+    }
+    for name in ["auto_pad", "output_shape"] {
+        node.attributes.remove(name);
+    }
+    node.attributes.insert("pads".into(), Attr::Ints(pads));
+    node.attributes.insert("output_padding".into(), Attr::Ints(extra));
+    Ok(())
+}
+
+/// With aligned corners only the sizes count; tract would use the scales, which may be fractional.
+fn scales_to_sizes(node: &mut Node, values: &dyn Values, extra: &mut Extra) {
+    let scales = node.input(2).and_then(|s| values.floats(s)).filter(|s| !s.is_empty());
+    let (Some(scales), Some(x)) = (scales, node.input(0).and_then(|x| values.fact(x))) else { return };
+    let axes = node.ints("axes").map_or_else(|| (0..x.shape.len() as i64).collect(), <[i64]>::to_vec);
+    let size = |(&axis, &scale): (&i64, &f32)| Some((x.shape[x.axis(axis)?] as f32 * scale).floor() as i64);
+    if let Some(sizes) = axes.iter().zip(&scales).map(size).collect::<Option<Vec<i64>>>() {
+        node.inputs[2].clear();
+        add_input(node, 3, "sizes", Tensor::ints(&sizes), extra);
+    }
 }

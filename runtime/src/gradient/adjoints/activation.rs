@@ -19,7 +19,6 @@ pub const TABLE: &[(&str, AdjointFn)] = &[
     ("Softsign", softsign),
     ("Gelu", gelu),
     ("Mish", mish),
-    ("Swish", swish),
 ];
 
 fn relu(s: &mut Site) -> Result<(), Refusal> {
@@ -222,16 +221,5 @@ fn mish(s: &mut Site) -> Result<(), Refusal> {
     let moved = s.emit.mul(&x, &bend);
     let moved = s.emit.mul(&moved, &gate);
     let slope = s.emit.add(&t, &moved);
-    s.give_slope(&slope)
-}
-
-/// With `v = sigmoid(alpha x)`: `v + alpha x v (1 - v)`
-fn swish(s: &mut Site) -> Result<(), Refusal> {
-    let alpha = s.node.float("alpha", 1.0);
-    let scaled = s.emit.scale(&s.x(0), alpha);
-    let gate = s.emit.op("Sigmoid", &[&scaled]);
-    let bend = sigmoid_slope(s, &gate);
-    let moved = s.emit.mul(&scaled, &bend);
-    let slope = s.emit.add(&gate, &moved);
     s.give_slope(&slope)
 }

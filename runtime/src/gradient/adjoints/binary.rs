@@ -1,6 +1,7 @@
 //! Arithmetic of several values, with broadcasting.
 
 use crate::gradient::site::{AdjointFn, Refusal, Site};
+use crate::onnx::Attr;
 
 pub const TABLE: &[(&str, AdjointFn)] = &[
     ("Add", sum),
@@ -70,6 +71,7 @@ fn pow(s: &mut Site) -> Result<(), Refusal> {
         let squared =
             s.constant(1).and_then(|t| t.to_f32().or_else(|| Some(t.to_i64()?.iter().map(|&v| v as f32).collect())));
         let slope = match squared.as_deref() {
+            Some([0.0]) => s.emit.scalar(0.0),
             Some([v]) if *v == 2.0 => s.emit.scale(&x, 2.0),
             Some([v]) => {
                 let below = s.emit.scalar(v - 1.0);
@@ -77,6 +79,8 @@ fn pow(s: &mut Site) -> Result<(), Refusal> {
                 s.emit.scale(&power, *v)
             }
             _ => {
+                // Exponents may be integers.
+                let p = s.emit.op_with("Cast", &[&p], vec![("to", Attr::Int(1))]);
                 let below = s.emit.shift(&p, -1.0);
                 let power = s.emit.op("Pow", &[&x, &below]);
                 s.emit.mul(&power, &p)

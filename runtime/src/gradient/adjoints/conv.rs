@@ -28,6 +28,9 @@ impl Window {
         if [input.len(), output.len(), strides.len(), dilations.len()].iter().any(|&n| n != axes) {
             return Err("its attributes don't fit its input's rank".into());
         }
+        if kernel.iter().chain(input).chain(output).any(|&d| d == 0) {
+            return Err("its input, kernel or output is empty".into());
+        }
         let mut window =
             Window { kernel: kernel.to_vec(), strides, dilations, before: vec![0; axes], after: vec![0; axes] };
         match node.text("auto_pad", "NOTSET") {
@@ -41,7 +44,6 @@ impl Window {
                 }
             }
             "VALID" => {}
-            _ if output.contains(&0) => return Err("its output is empty".into()),
             mode @ ("SAME_UPPER" | "SAME_LOWER") => {
                 for axis in 0..axes {
                     let reach = ((output[axis] - 1) * window.strides[axis] + window.reach(axis)) as i64;
@@ -103,14 +105,7 @@ fn conv_transpose(s: &mut Site) -> Result<(), Refusal> {
     s.constant_only(2, "bias")?;
     let (x, w, y) = (s.x_shape(0), s.x_shape(1), s.y_shape());
     // Seen backwards, the kernel slides over y and ends up at x.
-    let mut node = s.node.clone();
-    if node.ints("output_shape").is_some() {
-        node.attributes.remove("pads");
-        if node.text("auto_pad", "NOTSET") == "NOTSET" {
-            node.attributes.insert("auto_pad".into(), Attr::Text("SAME_LOWER".into()));
-        }
-    }
-    let window = Window::of(&node, &w[2..], &y[2..], &x[2..])?;
+    let window = Window::of(s.node, &w[2..], &y[2..], &x[2..])?;
     let mut pads = window.before.clone();
     for axis in 0..window.kernel.len() {
         let reached = ((x[axis + 2] - 1) * window.strides[axis] + window.reach(axis)) as i64;

@@ -6,6 +6,9 @@ use crate::onnx::{Node, Tensor};
 
 pub const TABLE: &[(&str, AdjointFn)] = &[("Resize", resize)];
 
+/// The matrix of an axis is dense; larger ones than this are refused.
+const MOST_WEIGHTS: usize = 1 << 26;
+
 fn resize(s: &mut Site) -> Result<(), Refusal> {
     if s.node.int("antialias", 0) != 0 {
         return Err("antialias is not covered".into());
@@ -49,6 +52,9 @@ fn contract(s: &mut Site, value: &str, shape: &[usize], axis: usize, matrix: &[f
 
 /// How much of each input place each output place reads, row by row.
 fn axis_matrix(node: &Node, input: usize, output: usize, scale: f32) -> Result<Vec<f32>, Refusal> {
+    if input.saturating_mul(output) > MOST_WEIGHTS {
+        return Err(format!("resizing an axis from {input} to {output} is too large for its adjoint"));
+    }
     let mut matrix = vec![0.0f32; output * input];
     for place in 0..output {
         let at = source_place(node, place, input, output, scale)?;

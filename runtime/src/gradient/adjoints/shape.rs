@@ -79,6 +79,9 @@ fn slice_ranges(s: &Site) -> Result<Vec<(usize, i64, i64, usize)>, Refusal> {
     let range = |((&axis, &start), &step): ((&i64, &i64), &i64)| {
         let axis = s.axis_of(axis)?;
         let extent = shape[axis] as i64;
+        if extent == 0 {
+            return Err("its input is empty".into());
+        }
         let start = if start < 0 { start.saturating_add(extent) } else { start };
         let first = if step < 0 { start.clamp(0, extent - 1) } else { start.clamp(0, extent) };
         let last = first + step * (out[axis] as i64 - 1);
@@ -134,6 +137,9 @@ fn pad(s: &mut Site) -> Result<(), Refusal> {
     let (mut value, mut shape) = (g, s.y_shape());
     for axis in (0..x.len()).filter(|&a| before[a] != 0 || after[a] != 0) {
         let extent = x[axis] as i64;
+        if extent == 0 {
+            return Err("its input is empty".into());
+        }
         let source = |place: i64| -> Result<usize, Refusal> {
             Ok(match mode.as_str() {
                 "edge" => place.clamp(0, extent - 1),
