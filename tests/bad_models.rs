@@ -293,7 +293,9 @@ fn external_data_inside_the_folder_is_read_and_outside_refused() {
     std::fs::write(inner.join("weights.bin"), [0u8; 24]).unwrap();
     std::fs::write(folder.path().join("secret.bin"), [0u8; 24]).unwrap();
     std::fs::write(&path, with_external_data("weights.bin", "8")).unwrap();
-    assert!(read_model(&path, None).is_ok());
+    let before = read_model(&path, None).unwrap().sha256;
+    std::fs::write(inner.join("weights.bin"), [1u8; 24]).unwrap();
+    assert_ne!(read_model(&path, None).unwrap().sha256, before, "other weights are another model");
     std::fs::write(&path, with_external_data("weights.bin", "9")).unwrap();
     assert!(read_model(&path, None).unwrap_err().to_string().contains("9+16"));
     let absolute = folder.path().join("secret.bin").display().to_string();

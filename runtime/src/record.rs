@@ -74,7 +74,7 @@ pub struct FileRecord {
 impl FileRecord {
     /// Reads and hashes a file.
     pub fn of(path: &Path) -> Result<FileRecord> {
-        Ok(FileRecord { file: path.display().to_string(), sha256: sha256(&files::read(path)?) })
+        Ok(FileRecord { file: path.display().to_string(), sha256: sha256([files::read(path)?.as_slice()]) })
     }
 }
 

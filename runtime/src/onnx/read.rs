@@ -4,6 +4,7 @@ use std::path::Path;
 
 use prost::Message;
 use tract_onnx::pb;
+use tract_onnx::pb::tensor_proto::DataLocation;
 use tract_onnx::pb::tensor_shape_proto::dimension::Value as DimValue;
 use tract_onnx::pb::type_proto::Value as TypeValue;
 
@@ -24,7 +25,7 @@ const OLDEST_OPSET: i64 = 7;
 pub struct Model {
     /// Its graph: functions inlined, half precision widened, nodes in topological order.
     pub graph: Graph,
-    /// SHA-256 of the file's bytes, in hexadecimal.
+    /// SHA-256 of the file's bytes and, after them, of its external data, in hexadecimal.
     pub sha256: String,
     /// The file's name, for messages and records.
     pub name: String,
@@ -64,11 +65,16 @@ pub fn parse_model(bytes: &[u8], name: &str, folder: Option<&Path>, random_weigh
     }
     let weightless = graph.metadata.get(weights::WEIGHTLESS).is_some_and(|v| v == "1");
     let mut missing = Vec::new();
+    let mut external = Vec::new();
     for tensor in graph_proto.initializer {
         if weightless && weights::is_missing(&tensor) {
             missing.push(weights::blank(&tensor)?);
         } else {
-            graph.constants.insert(tensor.name.clone(), Tensor::from_proto(tensor, folder)?);
+            let lies_elsewhere = tensor.data_location() == DataLocation::External;
+            let name = tensor.name.clone();
+            let constant = Tensor::from_proto(tensor, folder)?;
+            external.extend(lies_elsewhere.then(|| constant.clone()));
+            graph.constants.insert(name, constant);
         }
     }
     if let Some(sparse) = graph_proto.sparse_initializer.first() {
@@ -93,7 +99,8 @@ pub fn parse_model(bytes: &[u8], name: &str, folder: Option<&Path>, random_weigh
     check_finite(&graph)?;
     graph.sort()?;
     graph.prune();
-    Ok(Model { graph, sha256: sha256(bytes), name: name.to_string() })
+    let sha256 = sha256(std::iter::once(bytes).chain(external.iter().map(Tensor::bytes)));
+    Ok(Model { graph, sha256, name: name.to_string() })
 }
 
 fn standard_opset(imports: &[pb::OperatorSetIdProto]) -> Option<i64> {
