@@ -132,7 +132,8 @@ fn typed_fact(fact: &TypedFact) -> TractResult<Fact> {
 }
 
 fn extents(dims: &[TDim]) -> Option<Vec<usize>> {
-    dims.iter().map(|d| d.to_usize().ok()).collect()
+    // What a 32-bit machine can't count is kept impossibly large, not cut to its low bits.
+    dims.iter().map(|d| d.to_i64().ok().map(|v| usize::try_from(v).unwrap_or(usize::MAX))).collect()
 }
 
 /// tract computes with sizes in a type of its own; to ONNX they are int64.

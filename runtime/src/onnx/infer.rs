@@ -281,7 +281,9 @@ impl Walk<'_> {
         let facts = match (node.op.as_str(), inputs) {
             ("ConstantOfShape", [to]) => {
                 let shape = to.value.and_then(Tensor::to_i64).unwrap_or_default();
-                vec![Fact::f32(&shape.iter().map(|&d| d.max(0) as usize).collect::<Vec<_>>())]
+                vec![Fact::f32(
+                    &shape.iter().map(|&d| usize::try_from(d.max(0)).unwrap_or(usize::MAX)).collect::<Vec<_>>(),
+                )]
             }
             ("Expand" | "Pad" | "Resize" | "Tile", [data, rest @ ..]) => {
                 // Without the data's values tract can only size the result, not make it.
@@ -331,7 +333,7 @@ fn refuse_impossible(node: &Node, inputs: &[Known], fact: &Fact) -> Result<()> {
     };
     if let ("Reshape", [x, to, ..]) = (node.op.as_str(), inputs) {
         let to = to.value.and_then(Tensor::to_i64).unwrap_or_default();
-        let asked = |(&to, &got): (&i64, &usize)| to <= 0 || to as usize == got;
+        let asked = |(&to, &got): (&i64, &usize)| to <= 0 || usize::try_from(to) == Ok(got);
         let fits = to.len() == fact.shape.len() && to.iter().zip(&fact.shape).all(asked);
         if !fits || element_count(&x.fact.shape) != Some(count) {
             return Err(node.error(format!("can't reshape {:?} to {to:?}", x.fact.shape)));
