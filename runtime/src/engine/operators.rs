@@ -7,7 +7,7 @@ use tract_onnx::prelude::{
     DatumType, InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, TractError, TractResult, TypedFact, tvec,
 };
 use tract_onnx::tract_hir::infer::Factoid;
-use tract_onnx::tract_hir::internal::{DimLike, TDim, format_err};
+use tract_onnx::tract_hir::internal::{TDim, format_err};
 
 use crate::error::{Error, Result};
 use crate::onnx::{DType, Fact, Graph, Input, Known, Node, Operators, Tensor as Constant, write};
