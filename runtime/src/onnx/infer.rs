@@ -9,7 +9,7 @@ use super::graph::{Dim, Graph, drop_unread};
 use super::node::{Attr, Node};
 use super::tensor::{DType, Tensor, element_count};
 use super::upgrade;
-use super::weights::MAX_ELEMENTS;
+use super::weights::possible_count;
 use crate::error::{Error, Gap, Result};
 
 /// Element type and extents of a value.
@@ -192,7 +192,7 @@ fn start(graph: &Graph) -> Result<TypedGraph> {
         };
         let shape: Option<Vec<usize>> = input.dims.as_ref().and_then(|dims| dims.iter().map(fixed).collect());
         let shape = shape.ok_or_else(|| Error::graph(format!("input '{}' has open extents", input.name)))?;
-        if element_count(&shape).is_none_or(|n| n > MAX_ELEMENTS) {
+        if possible_count(&shape).is_none() {
             return Err(Error::graph(format!("input '{}' has the impossible extents {shape:?}", input.name)));
         }
         facts.insert(input.name.clone(), Fact { dtype: input.dtype, shape });
@@ -327,8 +327,7 @@ impl Walk<'_> {
 
 /// Sizes that no image model has, and reshapes that don't come out, which tract lets pass.
 fn refuse_impossible(node: &Node, inputs: &[Known], fact: &Fact) -> Result<()> {
-    let count = element_count(&fact.shape).filter(|&n| n <= MAX_ELEMENTS);
-    let Some(count) = count else {
+    let Some(count) = possible_count(&fact.shape) else {
         return Err(node.error(format!("would give the impossible extents {:?}", fact.shape)));
     };
     if let ("Reshape", [x, to, ..]) = (node.op.as_str(), inputs) {

@@ -11,7 +11,7 @@ use tract_onnx::pb::type_proto::Value as TypeValue;
 use super::graph::{Dim, Function, Graph, Input};
 use super::inline::inline_functions;
 use super::node::{Attr, Node};
-use super::tensor::{DType, Tensor, element_count};
+use super::tensor::{DType, Tensor};
 use super::weights;
 use crate::error::{Error, Result};
 use crate::files;
@@ -117,7 +117,7 @@ fn read_function(proto: pb::FunctionProto, model_opset: i64) -> Result<Function>
         nodes: proto.node.into_iter().map(|n| Node::from_proto(n, None)).collect::<Result<_>>()?,
         opset: standard_opset(&proto.opset_import).unwrap_or(model_opset),
     };
-    // Inlined nodes take the model's op set; between 18 and later ones nothing we read differs.
+    // Inlined nodes take the model's op set; older forms than 18's would be read wrongly.
     if function.opset != model_opset && function.opset.min(model_opset) < super::upgrade::OPSET {
         return Err(Error::graph(format!(
             "function '{}' uses op set {}, the model {model_opset}; export both with one",
@@ -201,8 +201,8 @@ pub(crate) fn checked_shape(name: &str, dims: &[i64]) -> Result<Vec<usize>> {
         .iter()
         .map(|&d| usize::try_from(d).map_err(|_| Error::tensor(name, format!("has a negative extent {d}"))))
         .collect::<Result<_>>()?;
-    match element_count(&shape) {
-        Some(n) if n <= weights::MAX_ELEMENTS => Ok(shape),
-        _ => Err(Error::tensor(name, format!("has the impossible shape {shape:?}"))),
+    match weights::possible_count(&shape) {
+        Some(_) => Ok(shape),
+        None => Err(Error::tensor(name, format!("has the impossible shape {shape:?}"))),
     }
 }

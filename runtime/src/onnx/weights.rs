@@ -10,7 +10,7 @@ use tract_onnx::pb;
 
 use super::graph::Graph;
 use super::read::checked_shape;
-use super::tensor::{DType, Tensor};
+use super::tensor::{DType, Tensor, element_count};
 use crate::error::{Error, Result};
 use crate::rng::Rng;
 
@@ -18,7 +18,12 @@ use crate::rng::Rng;
 pub const WEIGHTLESS: &str = "why.weightless";
 
 /// Larger tensors than this are taken for a damaged file; on 32-bit machines they would not fit.
-pub(crate) const MAX_ELEMENTS: usize = if usize::BITS > 32 { 1 << 31 } else { 1 << 27 };
+const MAX_ELEMENTS: usize = if usize::BITS > 32 { 1 << 31 } else { 1 << 27 };
+
+/// The number of elements of a shape; `None` where no model has so many.
+pub(crate) fn possible_count(shape: &[usize]) -> Option<usize> {
+    element_count(shape).filter(|&n| n <= MAX_ELEMENTS)
+}
 
 /// A tensor that is to be filled.
 pub(crate) struct Blank {
