@@ -21,6 +21,7 @@ pub mod gradient;
 mod hash;
 pub mod image;
 pub mod inspect;
+mod load;
 pub mod methods;
 pub mod npy;
 pub mod onnx;

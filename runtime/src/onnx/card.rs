@@ -117,6 +117,27 @@ impl Card {
         toml::to_string(self).map_err(|e| Error::Card { source_name: "in memory".into(), reason: e.to_string() })
     }
 
+    /// The class's label, where the card has one for each of the model's `classes`.
+    pub fn label(&self, class: usize, classes: usize) -> Option<&str> {
+        self.labels.get(class).filter(|_| self.labels.len() == classes).map(String::as_str)
+    }
+
+    /// The class that a label or an index means.
+    ///
+    /// A label that is a number (a digit) goes before the index; they agree wherever labels are in order.
+    pub fn class(&self, name: &str, classes: usize) -> Result<usize> {
+        let labelled = (0..classes).find(|&class| self.label(class, classes) == Some(name));
+        let reason = match labelled.or_else(|| name.parse().ok()) {
+            Some(class) if class < classes => return Ok(class),
+            Some(class) => format!("there is no class {class}; the model has {classes}, from 0"),
+            None if self.labels.is_empty() => {
+                format!("there is no class '{name}'; the model has {classes}, from 0, and its card names none")
+            }
+            None => format!("there is no class '{name}'; the card names {}", self.labels.join(", ")),
+        };
+        Err(Error::Target { reason })
+    }
+
     /// The card beside the model file, with its name and the ending `.toml`, if there is one.
     pub fn beside(model: &Path) -> Result<Option<Card>> {
         let path = model.with_extension("toml");

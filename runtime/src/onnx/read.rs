@@ -117,8 +117,10 @@ fn read_function(proto: pb::FunctionProto, model_opset: i64) -> Result<Function>
         nodes: proto.node.into_iter().map(|n| Node::from_proto(n, None)).collect::<Result<_>>()?,
         opset: standard_opset(&proto.opset_import).unwrap_or(model_opset),
     };
-    // Inlined nodes take the model's op set; older forms than 18's would be read wrongly.
-    if function.opset != model_opset && function.opset.min(model_opset) < super::upgrade::OPSET {
+    // Inlined nodes take the model's op set; forms that changed in between would be read wrongly.
+    let (older, newer) = (function.opset.min(model_opset), function.opset.max(model_opset));
+    let regrouped = (older..newer).contains(&20) && function.nodes.iter().any(|n| n.op == "GroupNormalization");
+    if (older < newer && older < super::upgrade::OPSET) || regrouped {
         return Err(Error::graph(format!(
             "function '{}' uses op set {}, the model {model_opset}; export both with one",
             function.name, function.opset

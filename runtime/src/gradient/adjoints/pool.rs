@@ -1,10 +1,9 @@
 //! Pooling.
 
 use super::conv::Window;
-use super::reduce::give_to_extremes;
 use crate::gradient::functions::MAX_POOL_GRAD;
 use crate::gradient::site::{AdjointFn, Refusal, Site};
-use crate::onnx::Tensor;
+use crate::onnx::{Attr, Tensor};
 
 pub const TABLE: &[(&str, AdjointFn)] = &[
     ("MaxPool", max_pool),
@@ -78,8 +77,19 @@ fn global_average_pool(s: &mut Site) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// All of each channel's cotangent goes to its largest element, the first of equal ones.
 fn global_max_pool(s: &mut Site) -> Result<(), Refusal> {
-    let axes: Vec<usize> = (2..s.x_shape(0).len()).collect();
-    let (g, y) = (s.g(), s.y());
-    give_to_extremes(s, &g, &y, &axes)
+    let (x, shape) = (s.x(0), s.x_shape(0));
+    let area: usize = shape[2..].iter().product();
+    let rows = shape[0] * shape[1];
+    let along = |axis: i64| vec![("axis", Attr::Int(axis))];
+    let flat = s.emit.reshape(&x, &[rows, area]);
+    let first = s.emit.op_with("ArgMax", &[&flat], along(1));
+    let g = s.g();
+    let g = s.emit.reshape(&g, &[rows, 1]);
+    let zeros = s.emit.zeros(&[rows, area]);
+    let scattered = s.emit.op_with("ScatterElements", &[&zeros, &first, &g], along(1));
+    let dx = s.emit.reshape(&scattered, &shape);
+    s.give(0, dx);
+    Ok(())
 }

@@ -1,0 +1,28 @@
+//! What the gradient is where a function has none: one fixed choice each, that of PyTorch.
+
+mod common;
+
+use common::{graph, ints, node, session};
+use whyline_runtime::engine::Session;
+use whyline_runtime::gradient::Spec;
+use whyline_runtime::onnx::Graph;
+
+fn gradient(graph: Graph, x: &[f32], seed: &[f32]) -> Vec<f32> {
+    session(graph, &Spec::default()).unwrap().gradient(x, seed).unwrap().input
+}
+
+#[test]
+fn a_relu_passes_nothing_at_zero() {
+    let relu = graph(&[1, 3], vec![node("Relu", &["x"], &["y"], vec![])], "y");
+    assert_eq!(gradient(relu, &[-1.0, 0.0, 1.0], &[1.0; 3]), [0.0, 0.0, 1.0]);
+}
+
+#[test]
+fn max_pools_give_to_the_first_of_equal_ones() {
+    let window = || vec![("kernel_shape", ints(&[2, 2]))];
+    for (op, attributes) in [("MaxPool", window()), ("GlobalMaxPool", vec![])] {
+        let pool = graph(&[1, 2, 2, 2], vec![node(op, &["x"], &["y"], attributes)], "y");
+        let x = [1.0, 4.0, 4.0, 4.0, 2.0, 2.0, 2.0, 2.0];
+        assert_eq!(gradient(pool, &x, &[1.0, 3.0]), [0.0, 1.0, 0.0, 0.0, 3.0, 0.0, 0.0, 0.0], "{op}");
+    }
+}
