@@ -1,0 +1,399 @@
+//! Chains of elementwise operations, run over a piece at a time so that what lies between two of them stays in
+//! the first cache. Kernels run them on their results as an epilogue.
+
+use super::functions::{erf, exp, sigmoid, tanh};
+use crate::engine::simd::{Isa, Kernel, LANES, Simd};
+
+/// Vectors of a piece.
+const PIECE: usize = 32;
+
+/// Intermediate values that a chain can hold.
+pub const REGISTERS: usize = 8;
+
+/// Operands that a chain can read.
+pub const MAX_OPERANDS: usize = 10;
+
+/// Masks that a chain can read and write.
+pub const MAX_MASKS: usize = 4;
+
+/// Where a link reads.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Source {
+    /// An intermediate value.
+    Register(u8),
+    /// What the output holds before the chain runs.
+    Output,
+    /// The operand of this number.
+    Operand(u8),
+    /// One number.
+    Number(f32),
+}
+
+/// What a link computes of `a`, or of `a` and `b`.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub enum Op {
+    Copy,
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Max,
+    Min,
+    Sqrt,
+    Exp,
+    Sigmoid,
+    Tanh,
+    Erf,
+    Relu,
+    /// `max(a, 0)`, and a bit where `a > 0` into the mask of this number.
+    ReluBits(u8),
+    /// `a` cut to the range, and a bit where it lies inside into the mask of this number.
+    ClipBits(u8, f32, f32),
+    /// `a` where the mask of this number has a bit, else zero.
+    Keep(u8),
+    /// The positive part of `a` where the mask of this number has a bit, else zero.
+    KeepPositive(u8),
+    /// Any function of one number, with two parameters.
+    Map(fn(f32, [f32; 2]) -> f32, [f32; 2]),
+}
+
+/// One operation.
+#[derive(Clone, Copy, Debug)]
+pub struct Link {
+    /// What is computed.
+    pub op: Op,
+    /// First argument.
+    pub a: Source,
+    /// Second argument, where the operation takes two.
+    pub b: Source,
+    /// The register that takes the result; that of the last link is the output.
+    pub to: u8,
+}
+
+/// How an operand goes along with the innermost run of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Along {
+    /// Element for element.
+    Elements,
+    /// The same sixteen again and again.
+    Lanes,
+    /// One number throughout.
+    Constant,
+}
+
+/// How an operand is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Walk {
+    /// Within a run.
+    pub along: Along,
+    /// From one run to the next, along each outer extent.
+    pub strides: Vec<usize>,
+}
+
+/// A chain, and the shape it runs over: `outer` runs of `run` elements each.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    /// Operations in order.
+    pub links: Vec<Link>,
+    /// How each operand is read.
+    pub walks: Vec<Walk>,
+    /// Extents outside a run.
+    pub outer: Vec<usize>,
+    /// Elements of a run; a multiple of 16 where masks or lanes are used.
+    pub run: usize,
+}
+
+/// The memory that a chain works on besides its output.
+#[derive(Default)]
+pub struct Operands<'a> {
+    /// In the order of [`Chain::walks`].
+    pub read: heapless::Vec<&'a [f32], MAX_OPERANDS>,
+    /// Masks that are read or written, a bit per element.
+    pub masks: heapless::Vec<Mask<'a>, MAX_MASKS>,
+}
+
+/// A bit per element of the output.
+pub enum Mask<'a> {
+    /// Of an earlier chain.
+    Read(&'a [u16]),
+    /// To be written.
+    Write(&'a mut [u16]),
+}
+
+impl Chain {
+    /// Elements of the output.
+    pub fn len(&self) -> usize {
+        self.outer.iter().product::<usize>() * self.run
+    }
+
+    /// Whether an operand that goes element for element has as many elements as the output.
+    pub fn covers(&self, walk: &Walk) -> bool {
+        let mut stride = self.run;
+        let whole = |(&extent, &step): (&usize, &usize)| {
+            let fits = extent == 1 || step == stride;
+            stride *= extent;
+            fits
+        };
+        walk.along == Along::Elements && self.outer.iter().zip(&walk.strides).rev().all(whole)
+    }
+
+    /// Reads the output's own memory in place of an operand; the later ones move up.
+    pub fn read_output_for(&mut self, operand: usize) {
+        self.walks.remove(operand);
+        for source in self.links.iter_mut().flat_map(|l| [&mut l.a, &mut l.b]) {
+            match source {
+                Source::Operand(o) if *o as usize == operand => *source = Source::Output,
+                Source::Operand(o) if *o as usize > operand => *o -= 1,
+                _ => {}
+            }
+        }
+    }
+
+    /// Runs the chain over `output`, which is the part of the whole that starts at `from`.
+    pub fn run(&self, isa: Isa, from: usize, output: &mut [f32], operands: &mut Operands) {
+        let mut done = 0;
+        while done < output.len() {
+            let at = from + done;
+            let (run, inside) = (at / self.run, at % self.run);
+            let count = (self.run - inside).min(output.len() - done);
+            let bases: [usize; MAX_OPERANDS] = self.bases(run);
+            isa.run(Run {
+                chain: self,
+                bases,
+                inside,
+                at,
+                output: &mut output[done..done + count],
+                operands: &mut *operands,
+            });
+            done += count;
+        }
+    }
+
+    /// Where each operand's part for a run begins.
+    fn bases(&self, run: usize) -> [usize; MAX_OPERANDS] {
+        let mut bases = [0; MAX_OPERANDS];
+        let mut rest = run;
+        for (axis, extent) in self.outer.iter().enumerate().rev() {
+            let index = rest % extent;
+            rest /= extent;
+            for (base, walk) in bases.iter_mut().zip(&self.walks) {
+                *base += index * walk.strides[axis];
+            }
+        }
+        bases
+    }
+}
+
+/// `to[i] = f(a[i], b[i])` for `n` vectors. A macro, because a closure would not be compiled for the
+/// instruction set.
+macro_rules! each {
+    ($a:ident, $b:ident, $to:ident, $n:ident, $f:expr) => {
+        for i in 0..$n {
+            #[allow(unused_variables)]
+            let ($a, $b) = (S::load($a.0.add(i * $a.1)), S::load($b.0.add(i * $b.1)));
+            S::store($to.add(i * LANES), $f);
+        }
+    };
+}
+
+/// One run of a chain, or a part of it.
+struct Run<'a, 'b> {
+    chain: &'a Chain,
+    bases: [usize; MAX_OPERANDS],
+    /// Elements of the run before this part.
+    inside: usize,
+    /// Elements of the whole before this part.
+    at: usize,
+    output: &'a mut [f32],
+    operands: &'a mut Operands<'b>,
+}
+
+/// A pointer, and how far it moves per vector.
+type Stream = (*const f32, usize);
+
+impl Kernel for Run<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(mut self) {
+        let mut registers = [[0.0f32; PIECE * LANES]; REGISTERS];
+        let total = self.output.len();
+        let mut from = 0;
+        while from < total {
+            let count = (total - from).min(PIECE * LANES);
+            let vectors = count / LANES;
+            if vectors > 0 {
+                // SAFETY: whole vectors of this part.
+                unsafe { self.piece::<S>(from, vectors, &mut registers) };
+            }
+            if count % LANES > 0 {
+                // SAFETY: the rest is shorter than a vector.
+                unsafe { self.rest::<S>(from + vectors * LANES, count % LANES, &mut registers) };
+            }
+            from += count;
+        }
+    }
+}
+
+impl Run<'_, '_> {
+    /// Where an operand's elements for `from` on begin.
+    #[inline(always)]
+    fn place(&self, operand: usize, from: usize) -> usize {
+        match self.chain.walks[operand].along {
+            Along::Elements => self.bases[operand] + self.inside + from,
+            Along::Lanes | Along::Constant => self.bases[operand],
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn piece<S: Simd>(
+        &mut self,
+        from: usize,
+        vectors: usize,
+        registers: &mut [[f32; PIECE * LANES]; REGISTERS],
+    ) {
+        let output = self.output[from..from + vectors * LANES].as_mut_ptr();
+        let mut splats = [[0.0f32; LANES]; 2];
+        for (i, link) in self.chain.links.iter().enumerate() {
+            let stream = |source: Source, splat: &mut [f32; LANES]| -> Stream {
+                match source {
+                    Source::Register(r) => (registers[r as usize].as_ptr(), LANES),
+                    Source::Output => (output.cast_const(), LANES),
+                    Source::Number(v) => {
+                        *splat = [v; LANES];
+                        (splat.as_ptr(), 0)
+                    }
+                    Source::Operand(o) => {
+                        let (o, at) = (o as usize, self.place(o as usize, from));
+                        let values = self.operands.read[o];
+                        match self.chain.walks[o].along {
+                            Along::Elements => (values[at..at + vectors * LANES].as_ptr(), LANES),
+                            Along::Lanes => (values[at..at + LANES].as_ptr(), 0),
+                            Along::Constant => {
+                                *splat = [values[at]; LANES];
+                                (splat.as_ptr(), 0)
+                            }
+                        }
+                    }
+                }
+            };
+            let [first, second] = &mut splats;
+            let (a, b) = (stream(link.a, first), stream(link.b, second));
+            let last = i + 1 == self.chain.links.len();
+            let to = if last { output } else { registers[link.to as usize].as_mut_ptr() };
+            // SAFETY: both streams and the target hold `vectors` vectors.
+            unsafe { self.link::<S>(link.op, a, b, to, vectors, (self.at + from) / LANES) };
+        }
+    }
+
+    /// Fewer elements than a vector: the operands are copied to whole vectors first.
+    #[inline(always)]
+    unsafe fn rest<S: Simd>(&mut self, from: usize, count: usize, registers: &mut [[f32; PIECE * LANES]; REGISTERS]) {
+        let mut output = [0.0; LANES];
+        output[..count].copy_from_slice(&self.output[from..from + count]);
+        for (i, link) in self.chain.links.iter().enumerate() {
+            let fetch = |source: Source| -> [f32; LANES] {
+                let mut lanes = [0.0; LANES];
+                match source {
+                    Source::Register(r) => lanes.copy_from_slice(&registers[r as usize][..LANES]),
+                    Source::Output => lanes = output,
+                    Source::Number(v) => lanes = [v; LANES],
+                    Source::Operand(o) => {
+                        let (o, at) = (o as usize, self.place(o as usize, from));
+                        let values = self.operands.read[o];
+                        match self.chain.walks[o].along {
+                            Along::Elements => lanes[..count].copy_from_slice(&values[at..at + count]),
+                            Along::Lanes => lanes.copy_from_slice(&values[at..at + LANES]),
+                            Along::Constant => lanes = [values[at]; LANES],
+                        }
+                    }
+                }
+                lanes
+            };
+            let (a, b) = (fetch(link.a), fetch(link.b));
+            let mut to = [0.0; LANES];
+            // SAFETY: one vector each.
+            unsafe {
+                let (a, b) = ((a.as_ptr(), 0), (b.as_ptr(), 0));
+                self.link::<S>(link.op, a, b, to.as_mut_ptr(), 1, (self.at + from) / LANES);
+            }
+            match i + 1 == self.chain.links.len() {
+                true => self.output[from..from + count].copy_from_slice(&to[..count]),
+                false => registers[link.to as usize][..LANES].copy_from_slice(&to),
+            }
+        }
+    }
+
+    /// One operation on `n` vectors; masks are read and written from vector `at` of the whole on.
+    #[inline(always)]
+    unsafe fn link<S: Simd>(&mut self, op: Op, a: Stream, b: Stream, to: *mut f32, n: usize, at: usize) {
+        // SAFETY: the caller's, for the streams; masks are sliced.
+        unsafe {
+            let zero = S::splat(0.0);
+            match op {
+                Op::Copy => each!(a, b, to, n, a),
+                Op::Add => each!(a, b, to, n, S::add(a, b)),
+                Op::Sub => each!(a, b, to, n, S::sub(a, b)),
+                Op::Mul => each!(a, b, to, n, S::mul(a, b)),
+                Op::Div => each!(a, b, to, n, S::div(a, b)),
+                Op::Max => each!(a, b, to, n, S::max(a, b)),
+                Op::Min => each!(a, b, to, n, S::min(a, b)),
+                Op::Sqrt => each!(a, b, to, n, S::sqrt(a)),
+                Op::Exp => each!(a, b, to, n, exp::<S>(a)),
+                Op::Sigmoid => each!(a, b, to, n, sigmoid::<S>(a)),
+                Op::Tanh => each!(a, b, to, n, tanh::<S>(a)),
+                Op::Erf => each!(a, b, to, n, erf::<S>(a)),
+                Op::Relu => each!(a, b, to, n, S::max(a, zero)),
+                Op::ReluBits(mask) => {
+                    let bits = self.written(mask, at, n);
+                    for (i, bits) in bits.iter_mut().enumerate() {
+                        let v = S::load(a.0.add(i * a.1));
+                        *bits = S::greater(v, zero);
+                        S::store(to.add(i * LANES), S::max(v, zero));
+                    }
+                }
+                Op::ClipBits(mask, low, high) => {
+                    let (low, high) = (S::splat(low), S::splat(high));
+                    let bits = self.written(mask, at, n);
+                    for (i, bits) in bits.iter_mut().enumerate() {
+                        let v = S::load(a.0.add(i * a.1));
+                        *bits = S::greater(v, low) & S::greater(high, v);
+                        S::store(to.add(i * LANES), S::min(S::max(v, low), high));
+                    }
+                }
+                Op::Keep(mask) => {
+                    for (i, &bits) in self.read(mask, at, n).iter().enumerate() {
+                        S::store(to.add(i * LANES), S::keep(S::load(a.0.add(i * a.1)), bits));
+                    }
+                }
+                Op::KeepPositive(mask) => {
+                    for (i, &bits) in self.read(mask, at, n).iter().enumerate() {
+                        S::store(to.add(i * LANES), S::keep(S::max(S::load(a.0.add(i * a.1)), zero), bits));
+                    }
+                }
+                Op::Map(function, with) => {
+                    for i in 0..n {
+                        for lane in 0..LANES {
+                            *to.add(i * LANES + lane) = function(*a.0.add(i * a.1 + lane), with);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn written(&mut self, mask: u8, at: usize, n: usize) -> &mut [u16] {
+        match &mut self.operands.masks[mask as usize] {
+            Mask::Write(bits) => &mut bits[at..at + n],
+            Mask::Read(_) => &mut [],
+        }
+    }
+
+    fn read(&self, mask: u8, at: usize, n: usize) -> &[u16] {
+        match &self.operands.masks[mask as usize] {
+            Mask::Read(bits) => &bits[at..at + n],
+            Mask::Write(bits) => &bits[at..at + n],
+        }
+    }
+}

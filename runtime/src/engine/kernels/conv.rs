@@ -1,0 +1,302 @@
+//! Convolutions as matrix products over shifted pixels, for channel-blocked images.
+//!
+//! A convolution is a list of taps: where each weight reads, relative to the place it writes for. Adjoints of
+//! strided convolutions are the same with several phases, one per offset of the output within the stride, so
+//! that nothing is scattered.
+
+use super::product::{DEPTH, Left, Product, Start};
+use crate::engine::simd::{Isa, LANES};
+
+/// Pixels that are packed and multiplied together: what fits the second cache beside the weights.
+const STRIP: usize = 252;
+
+/// Called with every finished part of an output: its first element's place, and the part.
+pub type Epilogue<'a> = &'a mut dyn FnMut(usize, &mut [f32]);
+
+/// Where the input's channels lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// `[channel / 16][h][w][16]`, with this many blocks per group.
+    Blocked(usize),
+    /// `[channel][h][w]`, with this many channels; one group.
+    Planes(usize),
+}
+
+/// The places of the output that one set of taps computes.
+#[derive(Clone, Debug)]
+pub struct Phase {
+    /// Rows and columns computed.
+    pub grid: [usize; 2],
+    /// The first output row and column.
+    pub offset: [usize; 2],
+    /// What each tap adds to the input row and column.
+    pub taps: Vec<[isize; 2]>,
+    /// `[group][block of outputs][tap][channel][16]`; for planes `[block of outputs][channel][tap][16]`.
+    pub weights: Vec<f32>,
+}
+
+/// A convolution of one image.
+#[derive(Clone, Debug)]
+pub struct Conv {
+    /// Input rows and columns.
+    pub input: [usize; 2],
+    /// Output rows and columns.
+    pub output: [usize; 2],
+    /// Input channels.
+    pub source: Source,
+    /// Output blocks per group.
+    pub blocks: usize,
+    /// Groups, each a convolution of its own.
+    pub groups: usize,
+    /// Input rows and columns per row and column of the grid.
+    pub stride: [usize; 2],
+    /// Output rows and columns per row and column of the grid.
+    pub spread: [usize; 2],
+    /// One, or one per offset of the output.
+    pub phases: Vec<Phase>,
+    /// Per output channel, padded to blocks; empty for none.
+    pub bias: Vec<f32>,
+}
+
+impl Conv {
+    /// Floats of scratch memory that a run needs.
+    pub fn scratch(&self) -> usize {
+        self.phases.iter().map(|phase| self.phase_scratch(phase)).max().unwrap_or(0)
+    }
+
+    fn phase_scratch(&self, phase: &Phase) -> usize {
+        let strip = STRIP.min(phase.grid[0] * phase.grid[1]);
+        let packed = if self.reads_in_place(phase) { 0 } else { strip * self.depth(phase).min(DEPTH) };
+        let result = if self.writes_in_place(phase) { 0 } else { strip * self.blocks * LANES };
+        packed + result
+    }
+
+    /// Terms of each output's sum.
+    fn depth(&self, phase: &Phase) -> usize {
+        phase.taps.len()
+            * match self.source {
+                Source::Blocked(blocks) => blocks * LANES,
+                Source::Planes(channels) => channels,
+            }
+    }
+
+    fn reads_in_place(&self, phase: &Phase) -> bool {
+        matches!(self.source, Source::Blocked(_))
+            && phase.taps == [[0, 0]]
+            && self.stride == [1, 1]
+            && phase.grid == self.input
+    }
+
+    fn writes_in_place(&self, phase: &Phase) -> bool {
+        self.spread == [1, 1] && phase.grid == self.output
+    }
+
+    /// Multiplications and additions, each counted.
+    pub fn flops(&self) -> u64 {
+        let phase =
+            |p: &Phase| 2 * p.grid.iter().product::<usize>() * self.depth(p) * self.blocks * LANES * self.groups;
+        self.phases.iter().map(phase).sum::<usize>() as u64
+    }
+
+    /// Bytes of weights.
+    pub fn weight_bytes(&self) -> usize {
+        4 * (self.phases.iter().map(|p| p.weights.len()).sum::<usize>() + self.bias.len())
+    }
+
+    /// Convolves one image.
+    pub fn run(&self, isa: Isa, input: &[f32], output: &mut [f32], scratch: &mut [f32], epilogue: Epilogue) {
+        let in_group = input.len() / self.groups;
+        let out_group = output.len() / self.groups;
+        let covered: usize = self.phases.iter().map(|p| p.grid[0] * p.grid[1]).sum();
+        if covered < self.output[0] * self.output[1] {
+            // Places that no phase computes get the bias alone.
+            let plane = self.output[0] * self.output[1] * LANES;
+            for (block, part) in output.chunks_exact_mut(plane).enumerate() {
+                let bias = self.bias.get(block * LANES..(block + 1) * LANES).unwrap_or(&[0.0; LANES]);
+                part.as_chunks_mut::<LANES>().0.iter_mut().for_each(|v| v.copy_from_slice(bias));
+            }
+        }
+        for phase in &self.phases {
+            for group in 0..self.groups {
+                let image = &input[group * in_group..][..in_group];
+                let pixels = phase.grid[0] * phase.grid[1];
+                let whole = self.writes_in_place(phase);
+                for from in (0..pixels).step_by(STRIP) {
+                    let strip = Strip { conv: self, phase, group, from, to: pixels.min(from + STRIP) };
+                    strip.run(isa, image, &mut output[group * out_group..][..out_group], scratch);
+                    if whole && self.phases.len() == 1 {
+                        for block in 0..self.blocks {
+                            let at = (block * pixels + from) * LANES;
+                            let at = group * out_group + at;
+                            epilogue(at, &mut output[at..at + (strip.to - from) * LANES]);
+                        }
+                    }
+                }
+            }
+        }
+        if !(self.phases.len() == 1 && self.phases.iter().all(|p| self.writes_in_place(p))) {
+            let plane = self.output[0] * self.output[1] * LANES;
+            for (block, part) in output.chunks_exact_mut(plane).enumerate() {
+                epilogue(block * plane, part);
+            }
+        }
+    }
+}
+
+/// The pixels `from..to` of a phase's grid, in one group.
+struct Strip<'a> {
+    conv: &'a Conv,
+    phase: &'a Phase,
+    group: usize,
+    from: usize,
+    to: usize,
+}
+
+impl Strip<'_> {
+    fn run(&self, isa: Isa, image: &[f32], output: &mut [f32], scratch: &mut [f32]) {
+        let (conv, phase) = (self.conv, self.phase);
+        let rows = self.to - self.from;
+        let depth = conv.depth(phase);
+        let plane = conv.output[0] * conv.output[1] * LANES;
+        let weights = &phase.weights[self.group * conv.blocks * depth * LANES..];
+        let bias = match conv.bias.is_empty() {
+            true => Start::Zero,
+            false => Start::Bias(&conv.bias[self.group * conv.blocks * LANES..]),
+        };
+        let in_place = conv.writes_in_place(phase);
+        let (apart, packed) = scratch.split_at_mut(if in_place { 0 } else { rows * conv.blocks * LANES });
+        let (result, block_stride) = match in_place {
+            true => (&mut output[self.from * LANES..], plane),
+            false => (&mut *apart, rows * LANES),
+        };
+        let mut product = |left: &[f32], order, depth_from: usize, depth_part| {
+            let start = if depth_from == 0 { bias } else { Start::Result };
+            Product {
+                left,
+                order,
+                rows,
+                depth: depth_part,
+                weights,
+                weight_depth: depth,
+                weight_from: depth_from,
+                blocks: conv.blocks,
+                result: &mut *result,
+                block_stride,
+                start,
+            }
+            .run(isa);
+        };
+        if conv.reads_in_place(phase) {
+            let stride = conv.input[0] * conv.input[1] * LANES;
+            product(&image[self.from * LANES..], Left::Blocked(stride), 0, depth);
+        } else {
+            for depth_from in (0..depth).step_by(DEPTH) {
+                let part = DEPTH.min(depth - depth_from);
+                let packed = &mut packed[..part * rows];
+                match conv.source {
+                    Source::Blocked(blocks) => {
+                        for (i, place) in packed.chunks_exact_mut(rows * LANES).enumerate() {
+                            let at = depth_from / LANES + i;
+                            self.pack_block(image, at % blocks, phase.taps[at / blocks], place);
+                        }
+                        product(packed, Left::Blocked(rows * LANES), depth_from, part);
+                    }
+                    Source::Planes(_) => {
+                        for (i, place) in packed.chunks_exact_mut(rows).enumerate() {
+                            let at = depth_from + i;
+                            self.pack_plane(image, at / phase.taps.len(), phase.taps[at % phase.taps.len()], place);
+                        }
+                        product(packed, Left::Rows(rows), depth_from, part);
+                    }
+                }
+            }
+        }
+        if !in_place {
+            self.spread(apart, output);
+        }
+    }
+
+    /// The parts of grid rows in this strip: row, first column, columns, first pixel within the strip.
+    fn segments(&self) -> impl Iterator<Item = (usize, usize, usize, usize)> {
+        let (width, from, to) = (self.phase.grid[1], self.from, self.to);
+        (from / width..to.div_ceil(width)).map(move |row| {
+            let first = from.max(row * width);
+            let last = to.min((row + 1) * width);
+            (row, first - row * width, last - first, first - from)
+        })
+    }
+
+    /// Of the columns `first..first + count`, those that a tap reads inside the input: how many lie before,
+    /// how many inside, and the input column of the first of these.
+    fn inside(&self, first: usize, count: usize, shift: isize) -> (usize, usize, usize) {
+        let (step, width) = (self.conv.stride[1] as isize, self.conv.input[1] as isize);
+        let start = first as isize * step + shift;
+        let before = if start < 0 { ((-start + step - 1) / step).min(count as isize) } else { 0 };
+        let reach = (width - start + step - 1).div_euclid(step).clamp(before, count as isize);
+        (before as usize, (reach - before) as usize, (start + before * step).max(0) as usize)
+    }
+
+    /// The input row that a tap reads for a grid row, if there is one.
+    fn input_row(&self, row: usize, shift: isize) -> Option<usize> {
+        usize::try_from((row * self.conv.stride[0]) as isize + shift).ok().filter(|&y| y < self.conv.input[0])
+    }
+
+    fn pack_block(&self, image: &[f32], block: usize, tap: [isize; 2], to: &mut [f32]) {
+        let [height, width] = self.conv.input;
+        let plane = &image[block * height * width * LANES..][..height * width * LANES];
+        for (row, first, count, at) in self.segments() {
+            let to = &mut to[at * LANES..(at + count) * LANES];
+            let Some(y) = self.input_row(row, tap[0]) else {
+                to.fill(0.0);
+                continue;
+            };
+            let (before, inside, x) = self.inside(first, count, tap[1]);
+            to[..before * LANES].fill(0.0);
+            to[(before + inside) * LANES..].fill(0.0);
+            let to = &mut to[before * LANES..(before + inside) * LANES];
+            let from = &plane[(y * width + x.min(width - 1)) * LANES..];
+            if self.conv.stride[1] == 1 {
+                to.copy_from_slice(&from[..to.len()]);
+            } else {
+                let from = from.chunks(self.conv.stride[1] * LANES);
+                to.chunks_exact_mut(LANES).zip(from).for_each(|(to, from)| to.copy_from_slice(&from[..LANES]));
+            }
+        }
+    }
+
+    fn pack_plane(&self, image: &[f32], channel: usize, tap: [isize; 2], to: &mut [f32]) {
+        let [height, width] = self.conv.input;
+        let plane = &image[channel * height * width..][..height * width];
+        for (row, first, count, at) in self.segments() {
+            let to = &mut to[at..at + count];
+            let Some(y) = self.input_row(row, tap[0]) else {
+                to.fill(0.0);
+                continue;
+            };
+            let (before, inside, x) = self.inside(first, count, tap[1]);
+            to[..before].fill(0.0);
+            to[before + inside..].fill(0.0);
+            let to = &mut to[before..before + inside];
+            let from = &plane[y * width + x.min(width - 1)..];
+            match self.conv.stride[1] {
+                1 => to.copy_from_slice(&from[..to.len()]),
+                step => to.iter_mut().zip(from.iter().step_by(step)).for_each(|(to, from)| *to = *from),
+            }
+        }
+    }
+
+    /// Moves a strip's results, `[block][pixel][16]`, to their places.
+    fn spread(&self, results: &[f32], output: &mut [f32]) {
+        let ([height, width], [sy, sx], [oy, ox]) = (self.conv.output, self.conv.spread, self.phase.offset);
+        let rows = self.to - self.from;
+        for (block, results) in results.chunks_exact(rows * LANES).enumerate() {
+            let plane = &mut output[block * height * width * LANES..][..height * width * LANES];
+            for (row, first, count, at) in self.segments() {
+                let place = ((row * sy + oy) * width + first * sx + ox) * LANES;
+                let from = results[at * LANES..(at + count) * LANES].chunks_exact(LANES);
+                let to = plane[place..].chunks_mut(sx * LANES);
+                to.zip(from).for_each(|(to, from)| to[..LANES].copy_from_slice(from));
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Transcendental functions on vectors, to about two units in the last place. The coefficients are Chebyshev
+//! fits of our own over the stated ranges.
+
+use crate::engine::simd::Simd;
+
+/// `c[0] + c[1] x + c[2] x^2 + ...`
+#[inline(always)]
+unsafe fn polynomial<S: Simd, const N: usize>(x: S::V, c: &[f32; N]) -> S::V {
+    // SAFETY: arithmetic only.
+    unsafe {
+        let mut sum = S::splat(c[N - 1]);
+        for &c in c[..N - 1].iter().rev() {
+            sum = S::fma(sum, x, S::splat(c));
+        }
+        sum
+    }
+}
+
+/// `a` where the bit is set, `b` elsewhere.
+#[inline(always)]
+unsafe fn choose<S: Simd>(bits: u16, a: S::V, b: S::V) -> S::V {
+    // SAFETY: arithmetic only.
+    unsafe { S::add(S::keep(a, bits), S::keep(b, !bits)) }
+}
+
+/// `v` with the sign of `x`, for positive `v`.
+#[inline(always)]
+unsafe fn signed<S: Simd>(v: S::V, x: S::V) -> S::V {
+    // SAFETY: arithmetic only.
+    unsafe {
+        let zero = S::splat(0.0);
+        S::sub(S::keep(v, S::greater(x, zero)), S::keep(v, S::greater(zero, x)))
+    }
+}
+
+/// The exponential, zero and infinity included.
+#[inline(always)]
+pub unsafe fn exp<S: Simd>(x: S::V) -> S::V {
+    const TAYLOR_LIKE: [f32; 7] = [1.0, 1.0, 0.500_000_01, 0.166_664_14, 0.041_666_22, 0.008_375_21, 0.001_394_87];
+    // SAFETY: arithmetic only.
+    unsafe {
+        let x = S::max(S::min(x, S::splat(89.0)), S::splat(-104.0));
+        let n = S::round(S::mul(x, S::splat(std::f32::consts::LOG2_E)));
+        // ln 2 in two parts, the first with few digits, so that n times it is exact.
+        let r = S::fma(n, S::splat(-0.693_359_4), x);
+        let r = S::fma(n, S::splat(2.121_944_4e-4), r);
+        let p = polynomial::<S, _>(r, &TAYLOR_LIKE);
+        // In two factors: the power alone may lie outside what a float holds.
+        let half = S::round(S::mul(n, S::splat(0.5)));
+        S::mul(S::mul(p, S::exp2i(half)), S::exp2i(S::sub(n, half)))
+    }
+}
+
+/// `1 / (1 + exp(-x))`
+#[inline(always)]
+pub unsafe fn sigmoid<S: Simd>(x: S::V) -> S::V {
+    // SAFETY: arithmetic only.
+    unsafe {
+        let one = S::splat(1.0);
+        S::div(one, S::add(one, exp::<S>(S::sub(S::splat(0.0), x))))
+    }
+}
+
+/// The hyperbolic tangent.
+#[inline(always)]
+pub unsafe fn tanh<S: Simd>(x: S::V) -> S::V {
+    /// `(tanh(x) / x - 1) / x^2` in `x^2`, up to `x = 0.63`.
+    const NEAR: [f32; 6] = [-0.333_333_33, 0.133_333_01, -0.053_958_64, 0.021_763_72, -0.008_326_63, 0.002_272_91];
+    // SAFETY: arithmetic only.
+    unsafe {
+        let size = S::max(x, S::sub(S::splat(0.0), x));
+        let square = S::mul(x, x);
+        let near = S::fma(S::mul(x, square), polynomial::<S, _>(square, &NEAR), x);
+        let one = S::splat(1.0);
+        let grown = exp::<S>(S::add(size, size));
+        let far = S::sub(one, S::div(S::splat(2.0), S::add(grown, one)));
+        choose::<S>(S::greater(size, S::splat(0.625)), signed::<S>(far, x), near)
+    }
+}
+
+/// The error function.
+#[inline(always)]
+pub unsafe fn erf<S: Simd>(x: S::V) -> S::V {
+    /// `erf(x) / x` in `x^2`, up to one.
+    const NEAR: [f32; 7] =
+        [1.128_379_17, -0.376_126_27, 0.112_835_98, -0.026_854_33, 0.005_189_312, -0.000_801_885_5, 0.000_078_824_97];
+    /// `exp(x^2) (1 - erf(x))` in `1 / (1 + x)`, from one on.
+    const FAR: [f32; 6] = [-0.000_176_351_45, 0.568_942_8, 0.512_249_4, 0.576_961_2, -1.183_155_8, 0.545_707_06];
+    // SAFETY: arithmetic only.
+    unsafe {
+        let size = S::max(x, S::sub(S::splat(0.0), x));
+        let square = S::mul(x, x);
+        let near = S::mul(x, polynomial::<S, _>(square, &NEAR));
+        let one = S::splat(1.0);
+        let tail = polynomial::<S, _>(S::div(one, S::add(one, size)), &FAR);
+        let far = S::sub(one, S::mul(exp::<S>(S::sub(S::splat(0.0), square)), tail));
+        choose::<S>(S::greater(size, one), signed::<S>(far, x), near)
+    }
+}

@@ -1,0 +1,169 @@
+//! Matrix products of row-major matrices: packs what needs packing around [`Product`].
+
+use super::product::{DEPTH, Left, Product, Start};
+use crate::engine::simd::{Isa, LANES};
+
+/// Rows that are packed and multiplied together.
+const STRIP: usize = 252;
+
+/// One side of a product.
+#[derive(Clone, Copy, Debug)]
+pub struct Side {
+    /// Whether it is stored with rows and columns exchanged.
+    pub transposed: bool,
+    /// From one matrix of a batch to the next; zero where all share one.
+    pub stride: usize,
+}
+
+/// A batch of products: `rows x depth` by `depth x columns`.
+#[derive(Clone, Debug)]
+pub struct MatMul {
+    /// Products.
+    pub batch: usize,
+    /// Rows of the left side and the result.
+    pub rows: usize,
+    /// Columns of the left side, rows of the right.
+    pub depth: usize,
+    /// Columns of the right side and the result.
+    pub columns: usize,
+    /// How the left side is stored.
+    pub left: Side,
+    /// How the right side is stored.
+    pub right: Side,
+}
+
+/// The right side as [`Product`] wants it: `[column / 16][depth, padded][16]`, one matrix after the other.
+pub fn pack_right(product: &MatMul, right: &[f32]) -> Vec<f32> {
+    let matrices = if product.right.stride == 0 { 1 } else { product.batch };
+    let mut packed = vec![0.0; matrices * product.panel()];
+    for (i, to) in packed.chunks_exact_mut(product.panel()).enumerate() {
+        product.pack_one(&right[i * product.right.stride..], to);
+    }
+    packed
+}
+
+impl MatMul {
+    fn blocks(&self) -> usize {
+        self.columns.div_ceil(LANES)
+    }
+
+    /// Terms of each sum, padded.
+    fn padded_depth(&self) -> usize {
+        self.depth.next_multiple_of(LANES)
+    }
+
+    /// Floats of one packed right side.
+    fn panel(&self) -> usize {
+        self.blocks() * self.padded_depth() * LANES
+    }
+
+    /// Floats of scratch memory; `packs` says that the right side comes unpacked.
+    pub fn scratch(&self, packs: bool) -> usize {
+        let strip = STRIP.min(self.rows);
+        let left = strip * DEPTH.min(self.padded_depth());
+        left + strip * self.blocks() * LANES + if packs { self.panel() } else { 0 }
+    }
+
+    fn pack_one(&self, right: &[f32], to: &mut [f32]) {
+        let depth = self.padded_depth();
+        for (block, to) in to.chunks_exact_mut(depth * LANES).enumerate() {
+            let first = block * LANES;
+            let count = LANES.min(self.columns - first);
+            for (k, lanes) in to.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+                *lanes = [0.0; LANES];
+                if k >= self.depth {
+                    continue;
+                }
+                match self.right.transposed {
+                    false => lanes[..count].copy_from_slice(&right[k * self.columns + first..][..count]),
+                    true => lanes[..count]
+                        .iter_mut()
+                        .enumerate()
+                        .for_each(|(lane, v)| *v = right[(first + lane) * self.depth + k]),
+                }
+            }
+        }
+    }
+
+    /// `[k / 16][row][16]` of the rows `from..from + rows` and the terms `at..at + depth`.
+    fn pack_left(&self, left: &[f32], from: usize, rows: usize, at: usize, to: &mut [f32]) {
+        for (i, to) in to.chunks_exact_mut(rows * LANES).enumerate() {
+            let first = at + i * LANES;
+            let count = LANES.min(self.depth.saturating_sub(first));
+            for (row, lanes) in to.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+                if count < LANES {
+                    *lanes = [0.0; LANES];
+                }
+                match self.left.transposed {
+                    false => lanes[..count].copy_from_slice(&left[(from + row) * self.depth + first..][..count]),
+                    true => lanes[..count]
+                        .iter_mut()
+                        .enumerate()
+                        .for_each(|(k, v)| *v = left[(first + k) * self.rows + from + row]),
+                }
+            }
+        }
+    }
+
+    /// Computes every product. `fixed` is the packed right side, where it is constant.
+    pub fn run(
+        &self,
+        isa: Isa,
+        left: &[f32],
+        right: &[f32],
+        fixed: Option<&[f32]>,
+        output: &mut [f32],
+        scratch: &mut [f32],
+    ) {
+        let panel = if fixed.is_some() { 0 } else { self.panel() };
+        let (own, scratch) = scratch.split_at_mut(panel);
+        for (i, output) in output.chunks_exact_mut(self.rows * self.columns).enumerate() {
+            let weights = match fixed {
+                Some(fixed) if self.right.stride == 0 => fixed,
+                Some(fixed) => &fixed[i * self.panel()..],
+                None => {
+                    if i == 0 || self.right.stride > 0 {
+                        self.pack_one(&right[i * self.right.stride..], own);
+                    }
+                    &*own
+                }
+            };
+            self.one(isa, &left[i * self.left.stride..], weights, output, scratch);
+        }
+    }
+
+    fn one(&self, isa: Isa, left: &[f32], weights: &[f32], output: &mut [f32], scratch: &mut [f32]) {
+        let depth = self.padded_depth();
+        for from in (0..self.rows).step_by(STRIP) {
+            let rows = STRIP.min(self.rows - from);
+            let (packed, result) = scratch.split_at_mut(rows * DEPTH.min(depth));
+            let result = &mut result[..rows * self.blocks() * LANES];
+            for at in (0..depth).step_by(DEPTH) {
+                let part = DEPTH.min(depth - at);
+                let packed = &mut packed[..rows * part];
+                self.pack_left(left, from, rows, at, packed);
+                Product {
+                    left: packed,
+                    order: Left::Blocked(rows * LANES),
+                    rows,
+                    depth: part,
+                    weights,
+                    weight_depth: depth,
+                    weight_from: at,
+                    blocks: self.blocks(),
+                    result: &mut *result,
+                    block_stride: rows * LANES,
+                    start: if at == 0 { Start::Zero } else { Start::Result },
+                }
+                .run(isa);
+            }
+            for (block, result) in result.chunks_exact(rows * LANES).enumerate() {
+                let first = block * LANES;
+                let count = LANES.min(self.columns - first);
+                for (row, lanes) in result.as_chunks::<LANES>().0.iter().enumerate() {
+                    output[(from + row) * self.columns + first..][..count].copy_from_slice(&lanes[..count]);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Kernels: arithmetic on slices. They know nothing of graphs.
+//!
+//! Images lie in blocks of sixteen channels, `[channel / 16][row][column][16]`.
+#![allow(unsafe_code)]
+
+pub mod chain;
+pub mod conv;
+pub mod depthwise;
+pub mod functions;
+pub mod layout;
+pub mod matmul;
+pub mod moves;
+pub mod pool;
+pub mod product;
+pub mod rows;

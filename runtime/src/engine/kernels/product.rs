@@ -1,0 +1,197 @@
+//! The matrix product under all dense kernels: rows (pixels) by columns (output channels).
+//!
+//! Columns come in blocks of sixteen, each block's weights as `[k][16]`. A tile of a few rows by one block
+//! stays in registers while `k` runs; longer sums are cut into parts of [`DEPTH`], which keeps a block's weights
+//! in the first cache and adds up more exactly than one running sum.
+
+use crate::engine::simd::{Isa, Kernel, LANES, Simd};
+
+/// Terms that one running sum adds before its part goes to the result.
+pub const DEPTH: usize = 256;
+
+/// How the left operand lies.
+#[derive(Clone, Copy, Debug)]
+pub enum Left {
+    /// `[k / 16][row][16]`; the stride from one sixteen of `k` to the next.
+    Blocked(usize),
+    /// `[k][row]`; the stride from one `k` to the next.
+    Rows(usize),
+}
+
+/// What the sums start from.
+#[derive(Clone, Copy, Debug)]
+pub enum Start<'a> {
+    /// Zero.
+    Zero,
+    /// A value per column.
+    Bias(&'a [f32]),
+    /// What the result holds.
+    Result,
+}
+
+/// One product of `rows` by `blocks` times sixteen columns.
+pub struct Product<'a> {
+    /// The left operand.
+    pub left: &'a [f32],
+    /// How it lies.
+    pub order: Left,
+    /// Rows of the result.
+    pub rows: usize,
+    /// Terms of each sum; a multiple of 16 where the left operand is blocked.
+    pub depth: usize,
+    /// `[block][weight_depth][16]`, of which `depth` from `weight_from` on are used.
+    pub weights: &'a [f32],
+    /// Terms that each block's weights hold.
+    pub weight_depth: usize,
+    /// The first term used.
+    pub weight_from: usize,
+    /// Blocks of columns.
+    pub blocks: usize,
+    /// The result, `[block][row][16]`.
+    pub result: &'a mut [f32],
+    /// From one block of the result to the next.
+    pub block_stride: usize,
+    /// What the sums start from.
+    pub start: Start<'a>,
+}
+
+impl Product<'_> {
+    /// Whether every access lies inside its slice.
+    fn fits(&self) -> bool {
+        let left = match self.order {
+            Left::Blocked(stride) => {
+                self.depth % LANES == 0 && (self.depth / LANES - 1) * stride + self.rows * LANES <= self.left.len()
+            }
+            Left::Rows(stride) => (self.depth - 1) * stride + self.rows <= self.left.len(),
+        };
+        let bias = match self.start {
+            Start::Bias(bias) => bias.len() >= self.blocks * LANES,
+            _ => true,
+        };
+        left && bias
+            && self.weight_from + self.depth <= self.weight_depth
+            && self.blocks * self.weight_depth * LANES <= self.weights.len()
+            && (self.blocks - 1) * self.block_stride + self.rows * LANES <= self.result.len()
+    }
+
+    /// Computes it.
+    pub fn run(self, isa: Isa) {
+        if self.rows == 0 || self.blocks == 0 || self.depth == 0 {
+            return;
+        }
+        assert!(self.fits(), "a matrix product reaches outside its buffers");
+        isa.run(self);
+    }
+}
+
+impl Kernel for Product<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let mut from = 0;
+        while from < self.depth {
+            let depth = DEPTH.min(self.depth - from);
+            for block in 0..self.blocks {
+                let at = block * self.weight_depth + self.weight_from + from;
+                // SAFETY: `fits` has checked the furthest element of each operand.
+                unsafe {
+                    let start = match self.start {
+                        _ if from > 0 => None,
+                        Start::Result => None,
+                        Start::Zero => Some(S::splat(0.0)),
+                        Start::Bias(bias) => Some(S::load(bias.as_ptr().add(block * LANES))),
+                    };
+                    let weights = self.weights.as_ptr().add(at * LANES);
+                    let result = self.result.as_mut_ptr().add(block * self.block_stride);
+                    match self.order {
+                        Left::Blocked(stride) => {
+                            let left = self.left.as_ptr().add(from / LANES * stride);
+                            panel::<S, true>(left, stride, self.rows, depth, weights, result, start);
+                        }
+                        Left::Rows(stride) => {
+                            let left = self.left.as_ptr().add(from * stride);
+                            panel::<S, false>(left, stride, self.rows, depth, weights, result, start);
+                        }
+                    }
+                }
+            }
+            from += depth;
+        }
+    }
+}
+
+/// All rows of one block of columns.
+#[inline(always)]
+unsafe fn panel<S: Simd, const BLOCKED: bool>(
+    left: *const f32,
+    stride: usize,
+    rows: usize,
+    depth: usize,
+    weights: *const f32,
+    result: *mut f32,
+    start: Option<S::V>,
+) {
+    let step = if BLOCKED { LANES } else { 1 };
+    let mut row = 0;
+    while row < rows {
+        let count = (rows - row).min(S::TILE);
+        // SAFETY: the rows lie inside `0..rows`.
+        unsafe {
+            let (left, result) = (left.add(row * step), result.add(row * LANES));
+            match count {
+                6 => tile::<S, 6, BLOCKED>(left, stride, depth, weights, result, start),
+                5 => tile::<S, 5, BLOCKED>(left, stride, depth, weights, result, start),
+                4 => tile::<S, 4, BLOCKED>(left, stride, depth, weights, result, start),
+                3 => tile::<S, 3, BLOCKED>(left, stride, depth, weights, result, start),
+                2 => tile::<S, 2, BLOCKED>(left, stride, depth, weights, result, start),
+                _ => tile::<S, 1, BLOCKED>(left, stride, depth, weights, result, start),
+            }
+        }
+        row += count;
+    }
+}
+
+/// `M` rows by sixteen columns, kept in registers.
+#[inline(always)]
+unsafe fn tile<S: Simd, const M: usize, const BLOCKED: bool>(
+    left: *const f32,
+    stride: usize,
+    depth: usize,
+    weights: *const f32,
+    result: *mut f32,
+    start: Option<S::V>,
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut sums = [S::splat(0.0); M];
+        for (row, sum) in sums.iter_mut().enumerate() {
+            *sum = start.unwrap_or_else(|| S::load(result.add(row * LANES)));
+        }
+        let (mut left, mut weights) = (left, weights);
+        if BLOCKED {
+            for _ in 0..depth / LANES {
+                for k in 0..LANES {
+                    let w = S::load(weights.add(k * LANES));
+                    for (row, sum) in sums.iter_mut().enumerate() {
+                        *sum = S::fma(S::splat(*left.add(row * LANES + k)), w, *sum);
+                    }
+                }
+                left = left.add(stride);
+                weights = weights.add(LANES * LANES);
+            }
+        } else {
+            for _ in 0..depth {
+                let w = S::load(weights);
+                for (row, sum) in sums.iter_mut().enumerate() {
+                    *sum = S::fma(S::splat(*left.add(row)), w, *sum);
+                }
+                left = left.add(stride);
+                weights = weights.add(LANES);
+            }
+        }
+        for (row, sum) in sums.into_iter().enumerate() {
+            S::store(result.add(row * LANES), sum);
+        }
+    }
+}

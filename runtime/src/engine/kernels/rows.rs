@@ -1,0 +1,166 @@
+//! What works on whole rows: sums, softmax, layer normalisation.
+
+use super::functions::exp;
+use crate::engine::simd::{Isa, Kernel, LANES, Simd};
+
+/// What becomes of each row.
+#[derive(Clone, Copy, Debug)]
+pub enum RowOp<'a> {
+    /// Its sum, times a factor: one number.
+    Sum(f32),
+    /// Exponentials, divided by their sum.
+    Softmax,
+    /// `x - max - ln sum exp(x - max)`.
+    LogSoftmax,
+    /// `(x - mean) / sqrt(variance + epsilon)`, times a scale, plus a bias if there is one.
+    Normalise {
+        /// Added to the variance.
+        epsilon: f32,
+        /// Per element of a row.
+        scale: &'a [f32],
+        /// Per element of a row, or empty.
+        bias: &'a [f32],
+    },
+}
+
+/// Applies `op` to rows of `len` elements.
+pub fn rows(isa: Isa, op: RowOp, len: usize, input: &[f32], output: &mut [f32]) {
+    if let RowOp::Normalise { scale, bias, .. } = op {
+        assert!(scale.len() >= len && (bias.is_empty() || bias.len() >= len), "a row is longer than its scale");
+    }
+    isa.run(Rows { op, len, input, output });
+}
+
+struct Rows<'a> {
+    op: RowOp<'a>,
+    len: usize,
+    input: &'a [f32],
+    output: &'a mut [f32],
+}
+
+impl Kernel for Rows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let len = self.len;
+        let each = if matches!(self.op, RowOp::Sum(_)) { 1 } else { len };
+        for (row, to) in self.input.chunks_exact(len).zip(self.output.chunks_exact_mut(each)) {
+            // SAFETY: the machine has the instruction set; every access is to a slice.
+            unsafe {
+                match self.op {
+                    RowOp::Sum(factor) => to[0] = sum::<S>(row) * factor,
+                    RowOp::Softmax => softmax::<S>(row, to),
+                    RowOp::LogSoftmax => {
+                        softmax::<S>(row, to);
+                        let most = row.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+                        // The largest term is one, so its share tells the sum without loss.
+                        let share = to.iter().fold(0.0f32, |a, &b| a.max(b));
+                        let shift = most - share.ln();
+                        to.iter_mut().zip(row).for_each(|(to, v)| *to = v - shift);
+                    }
+                    RowOp::Normalise { epsilon, scale, bias } => normalise::<S>(row, epsilon, scale, bias, to),
+                }
+            }
+        }
+    }
+}
+
+/// A vector from up to sixteen elements, and `fill` beyond.
+#[inline(always)]
+unsafe fn fetch<S: Simd>(part: &[f32], fill: f32) -> S::V {
+    // SAFETY: sixteen elements, or a copy of as many.
+    unsafe {
+        if part.len() == LANES {
+            return S::load(part.as_ptr());
+        }
+        let mut lanes = [fill; LANES];
+        lanes[..part.len()].copy_from_slice(part);
+        S::load(lanes.as_ptr())
+    }
+}
+
+/// Stores the first elements of a vector.
+#[inline(always)]
+unsafe fn put<S: Simd>(part: &mut [f32], v: S::V) {
+    // SAFETY: sixteen elements, or a copy of as many.
+    unsafe {
+        if part.len() == LANES {
+            return S::store(part.as_mut_ptr(), v);
+        }
+        let mut lanes = [0.0; LANES];
+        S::store(lanes.as_mut_ptr(), v);
+        part.copy_from_slice(&lanes[..part.len()]);
+    }
+}
+
+/// Pairwise, which is more exact than one after the other.
+#[inline(always)]
+unsafe fn across<S: Simd>(v: S::V) -> f32 {
+    let mut lanes = [0.0; LANES];
+    // SAFETY: sixteen elements.
+    unsafe { S::store(lanes.as_mut_ptr(), v) };
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            lanes[i] += lanes[i + half];
+        }
+    }
+    lanes[0]
+}
+
+#[inline(always)]
+unsafe fn sum<S: Simd>(row: &[f32]) -> f32 {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut sum = S::splat(0.0);
+        for part in row.chunks(LANES) {
+            sum = S::add(sum, fetch::<S>(part, 0.0));
+        }
+        across::<S>(sum)
+    }
+}
+
+#[inline(always)]
+unsafe fn softmax<S: Simd>(row: &[f32], to: &mut [f32]) {
+    let mut most = f32::NEG_INFINITY;
+    for &v in row {
+        most = if v > most { v } else { most };
+    }
+    // SAFETY: the caller's.
+    unsafe {
+        let mut total = S::splat(0.0);
+        let shift = S::splat(most);
+        for (part, to) in row.chunks(LANES).zip(to.chunks_mut(LANES)) {
+            let e = exp::<S>(S::sub(fetch::<S>(part, f32::NEG_INFINITY), shift));
+            total = S::add(total, e);
+            put::<S>(to, e);
+        }
+        let share = S::splat(1.0 / across::<S>(total));
+        for part in to.chunks_mut(LANES) {
+            let scaled = S::mul(fetch::<S>(part, 0.0), share);
+            put::<S>(part, scaled);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn normalise<S: Simd>(row: &[f32], epsilon: f32, scale: &[f32], bias: &[f32], to: &mut [f32]) {
+    // SAFETY: the caller's.
+    unsafe {
+        let mean = sum::<S>(row) / row.len() as f32;
+        let shift = S::splat(mean);
+        let mut squares = S::splat(0.0);
+        for part in row.chunks(LANES) {
+            let v = S::sub(fetch::<S>(part, mean), shift);
+            squares = S::fma(v, v, squares);
+        }
+        let factor = S::splat(1.0 / (across::<S>(squares) / row.len() as f32 + epsilon).sqrt());
+        for (i, (part, to)) in row.chunks(LANES).zip(to.chunks_mut(LANES)).enumerate() {
+            let at = i * LANES..i * LANES + part.len();
+            let v = S::mul(S::sub(fetch::<S>(part, 0.0), shift), factor);
+            let v = S::mul(v, fetch::<S>(&scale[at.clone()], 0.0));
+            let v = if bias.is_empty() { v } else { S::add(v, fetch::<S>(&bias[at], 0.0)) };
+            put::<S>(to, v);
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! AVX2 with fused multiply-add: sixteen lanes are two registers.
+
+use std::arch::x86_64::*;
+
+use super::{Kernel, Simd};
+
+#[derive(Clone, Copy)]
+pub struct Avx2;
+
+type V = [__m256; 2];
+
+/// Compiles a kernel for AVX2 and runs it.
+///
+/// # Safety
+/// The machine has AVX2 and FMA.
+#[target_feature(enable = "avx2,fma")]
+pub unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
+    unsafe { kernel.run::<Avx2>() }
+}
+
+// SAFETY: pointers are used as the trait says; the caller has AVX2.
+unsafe impl Simd for Avx2 {
+    type V = V;
+    const TILE: usize = 6;
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> V {
+        unsafe { [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))] }
+    }
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, v: V) {
+        unsafe {
+            _mm256_storeu_ps(to, v[0]);
+            _mm256_storeu_ps(to.add(8), v[1]);
+        }
+    }
+    #[inline(always)]
+    unsafe fn splat(v: f32) -> V {
+        unsafe {
+            let v = _mm256_set1_ps(v);
+            [v, v]
+        }
+    }
+    #[inline(always)]
+    unsafe fn add(a: V, b: V) -> V {
+        unsafe { [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn sub(a: V, b: V) -> V {
+        unsafe { [_mm256_sub_ps(a[0], b[0]), _mm256_sub_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn mul(a: V, b: V) -> V {
+        unsafe { [_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn div(a: V, b: V) -> V {
+        unsafe { [_mm256_div_ps(a[0], b[0]), _mm256_div_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn max(a: V, b: V) -> V {
+        unsafe { [_mm256_max_ps(a[0], b[0]), _mm256_max_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn min(a: V, b: V) -> V {
+        unsafe { [_mm256_min_ps(a[0], b[0]), _mm256_min_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn sqrt(a: V) -> V {
+        unsafe { [_mm256_sqrt_ps(a[0]), _mm256_sqrt_ps(a[1])] }
+    }
+    #[inline(always)]
+    unsafe fn fma(a: V, b: V, c: V) -> V {
+        unsafe { [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])] }
+    }
+    #[inline(always)]
+    unsafe fn greater(a: V, b: V) -> u16 {
+        unsafe {
+            let low = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(a[0], b[0]));
+            let high = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(a[1], b[1]));
+            (low | high << 8) as u16
+        }
+    }
+    #[inline(always)]
+    unsafe fn keep(a: V, bits: u16) -> V {
+        unsafe {
+            let bits = _mm256_set1_epi32(bits as i32);
+            let low = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+            let high = _mm256_slli_epi32::<8>(low);
+            let on = |lanes| _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(bits, lanes), lanes));
+            [_mm256_and_ps(a[0], on(low)), _mm256_and_ps(a[1], on(high))]
+        }
+    }
+    #[inline(always)]
+    unsafe fn round(a: V) -> V {
+        const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+        unsafe { [_mm256_round_ps::<NEAREST>(a[0]), _mm256_round_ps::<NEAREST>(a[1])] }
+    }
+    #[inline(always)]
+    unsafe fn exp2i(a: V) -> V {
+        unsafe {
+            let bias = _mm256_set1_epi32(127);
+            let power = |v| _mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_cvtps_epi32(v), bias));
+            [_mm256_castsi256_ps(power(a[0])), _mm256_castsi256_ps(power(a[1]))]
+        }
+    }
+}

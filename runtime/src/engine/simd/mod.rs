@@ -1,0 +1,123 @@
+//! Sixteen float lanes at once, in whatever registers this machine has.
+//!
+//! A kernel is written once over [`Simd`] and compiled for every instruction set; [`Isa::run`] picks at run
+//! time. Channels lie in blocks of [`LANES`], so that nearly everything is a loop over whole vectors.
+#![allow(unsafe_code)]
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+
+/// Lanes of a vector, on every machine.
+pub const LANES: usize = 16;
+
+/// Arithmetic on vectors of [`LANES`] floats.
+///
+/// # Safety
+/// Every function needs the instruction set that the implementation stands for, which [`Isa::run`] has
+/// checked; those that take a pointer read or write `LANES` floats there, at any alignment.
+pub unsafe trait Simd: Copy {
+    /// A vector.
+    type V: Copy;
+    /// Rows of [`LANES`] accumulators that fit the registers beside what a matrix product needs else.
+    const TILE: usize;
+
+    unsafe fn load(from: *const f32) -> Self::V;
+    unsafe fn store(to: *mut f32, v: Self::V);
+    unsafe fn splat(v: f32) -> Self::V;
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sqrt(a: Self::V) -> Self::V;
+    /// `a * b + c`, rounded once where the machine can.
+    unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// A bit per lane where `a > b`.
+    unsafe fn greater(a: Self::V, b: Self::V) -> u16;
+    /// `a` in the lanes whose bit is set, zero in the others.
+    unsafe fn keep(a: Self::V, bits: u16) -> Self::V;
+    /// Rounded to the nearest integer.
+    unsafe fn round(a: Self::V) -> Self::V;
+    /// Two to the power of `a`, which is an integer from -126 to 127.
+    unsafe fn exp2i(a: Self::V) -> Self::V;
+}
+
+/// A kernel with its arguments.
+pub trait Kernel {
+    /// What it gives back.
+    type Output;
+    /// Does the work; marked `#[inline(always)]`, so that it is compiled for the instruction set of `S`.
+    ///
+    /// # Safety
+    /// The machine has that instruction set.
+    unsafe fn run<S: Simd>(self) -> Self::Output;
+}
+
+/// An instruction set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isa {
+    /// Plain Rust, anywhere.
+    Portable,
+    /// AVX2 with fused multiply-add.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// Advanced SIMD of 64-bit ARM.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+}
+
+impl Isa {
+    /// The best that this machine has.
+    pub fn best() -> Isa {
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+            return Isa::Avx2;
+        }
+        #[cfg(target_arch = "aarch64")]
+        return Isa::Neon;
+        #[allow(unreachable_code)]
+        Isa::Portable
+    }
+
+    /// Its name in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => "avx2",
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => "neon",
+        }
+    }
+
+    /// Rows of a tile of the matrix product.
+    pub fn tile(self) -> usize {
+        struct Tile;
+        impl Kernel for Tile {
+            type Output = usize;
+            #[inline(always)]
+            unsafe fn run<S: Simd>(self) -> usize {
+                S::TILE
+            }
+        }
+        self.run(Tile)
+    }
+
+    /// Runs a kernel compiled for this instruction set.
+    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        match self {
+            // SAFETY: plain Rust runs anywhere.
+            Isa::Portable => unsafe { kernel.run::<portable::Portable>() },
+            // SAFETY: `best` gives this out only where the machine has it.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => unsafe { avx2::run(kernel) },
+            // SAFETY: every 64-bit ARM machine has it.
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => unsafe { kernel.run::<neon::Neon>() },
+        }
+    }
+}
