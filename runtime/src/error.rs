@@ -65,6 +65,9 @@ pub enum Error {
     /// tract could not prepare or run a graph.
     #[error("tract could not {action}: {reason}")]
     Engine { action: &'static str, reason: String },
+    /// A graph could not be made a plan.
+    #[error("could not make a plan of the model: {reason}")]
+    Plan { reason: String },
     /// The model card is not valid.
     #[error("model card {source_name}: {reason}")]
     Card { source_name: String, reason: String },

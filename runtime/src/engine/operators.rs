@@ -1,15 +1,18 @@
 //! What tract knows about single nodes: types and values.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use tract_onnx::pb;
 use tract_onnx::prelude::{
-    DatumType, InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, TractError, TractResult, TypedFact, tvec,
+    DatumType, InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, TractError, TractResult, TypedFact,
+    TypedRunnableModel, tvec,
 };
 use tract_onnx::tract_hir::infer::Factoid;
 use tract_onnx::tract_hir::internal::{TDim, format_err};
 
 use crate::error::{Error, Result};
+use crate::gradient::functions;
 use crate::onnx::{DType, Fact, Graph, Input, Known, Node, Operators, Tensor as Constant, write};
 
 /// Larger float constants are given to type inference by type alone: no op's shape depends on them.
@@ -85,6 +88,77 @@ impl TractOperators {
         graph.outputs = crate::onnx::graph::outputs_of(node).map(str::to_string).collect();
         let proto: pb::ModelProto = write::to_proto(&graph, &Default::default());
         Ok(self.onnx.parse(&proto, None)?.model)
+    }
+}
+
+/// Asks tract, and knows our own ops besides.
+#[derive(Default)]
+pub struct PlanOperators {
+    tract: TractOperators,
+}
+
+impl Operators for PlanOperators {
+    fn knows(&self, node: &Node) -> bool {
+        node.domain == functions::DOMAIN || self.tract.knows(node)
+    }
+
+    fn infer(&self, node: &Node, opset: i64, inputs: &[Known]) -> Result<Vec<Fact>> {
+        if node.domain != functions::DOMAIN {
+            return self.tract.infer(node, opset, inputs);
+        }
+        let first = inputs.first().ok_or_else(|| node.error("has no inputs"))?;
+        // What is given a shape takes it; the others keep their cotangent's.
+        match (node.op == functions::MAX_POOL_GRAD.name, inputs.last().and_then(|k| k.value?.to_i64())) {
+            (true, Some(shape)) => Ok(vec![Fact::f32(&shape.iter().map(|&d| d as usize).collect::<Vec<_>>())]),
+            (true, None) => Err(node.error("is given a shape that is not constant")),
+            (false, _) => Ok(vec![first.fact.clone()]),
+        }
+    }
+
+    fn evaluate(&self, node: &Node, opset: i64, inputs: &[Known]) -> Result<Vec<Constant>> {
+        if node.domain == functions::DOMAIN {
+            return Err(node.error("depends on constants alone"));
+        }
+        self.tract.evaluate(node, opset, inputs)
+    }
+}
+
+/// A node as a model of its own, ready to run. `constants` are those of its inputs that are.
+pub(super) fn runnable_node(
+    node: &Node,
+    opset: i64,
+    inputs: &[(String, Fact)],
+    constants: Vec<(String, Constant)>,
+) -> Result<Arc<TypedRunnableModel>> {
+    let mut graph = Graph { opset, nodes: vec![node.clone()], ..Graph::default() };
+    graph.constants.extend(constants);
+    for (name, fact) in inputs {
+        let dims = fact.shape.iter().map(|&d| crate::onnx::Dim::Fixed(d)).collect();
+        graph.inputs.push(Input { name: name.clone(), dtype: fact.dtype, dims: Some(dims) });
+    }
+    graph.outputs = crate::onnx::graph::outputs_of(node).map(str::to_string).collect();
+    guarded(node, || {
+        let proto = write::to_proto(&graph, &Default::default());
+        let parsed = tract_onnx::onnx().with_ignore_value_info(true).parse(&proto, None)?;
+        parsed.model.into_optimized()?.into_runnable()
+    })
+}
+
+/// tract's name of an element type.
+pub(super) fn datum_type(dtype: DType) -> DatumType {
+    match dtype {
+        DType::F32 => DatumType::F32,
+        DType::F16 | DType::BF16 => DatumType::F16,
+        DType::F64 => DatumType::F64,
+        DType::I8 => DatumType::I8,
+        DType::I16 => DatumType::I16,
+        DType::I32 => DatumType::I32,
+        DType::I64 => DatumType::I64,
+        DType::U8 => DatumType::U8,
+        DType::U16 => DatumType::U16,
+        DType::U32 => DatumType::U32,
+        DType::U64 => DatumType::U64,
+        DType::Bool => DatumType::Bool,
     }
 }
 

@@ -14,13 +14,22 @@ const MAX_DEPTH: usize = 32;
 
 /// Inlines every call of one of the graph's functions and forgets the functions.
 pub fn inline_functions(graph: &mut Graph) -> Result<()> {
-    let functions = std::mem::take(&mut graph.functions);
-    if functions.is_empty() {
+    inline_some(graph, |_| true)?;
+    graph.functions.clear();
+    Ok(())
+}
+
+/// Inlines the calls of the graph's functions that `which` picks.
+pub fn inline_some(graph: &mut Graph, which: impl Fn(&Node) -> bool) -> Result<()> {
+    if graph.functions.is_empty() {
         return Ok(());
     }
     let mut nodes = Vec::with_capacity(graph.nodes.len());
     for (i, node) in std::mem::take(&mut graph.nodes).into_iter().enumerate() {
-        expand(node, &functions, &format!("{i}"), 0, &mut nodes)?;
+        match which(&node) {
+            true => expand(node, &graph.functions, &format!("{i}"), 0, &mut nodes)?,
+            false => nodes.push(node),
+        }
     }
     graph.nodes = nodes;
     Ok(())

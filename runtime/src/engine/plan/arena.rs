@@ -1,0 +1,201 @@
+//! One piece of memory for everything that a plan computes, and where in it each buffer lies.
+#![allow(unsafe_code)]
+
+use std::sync::Arc;
+
+use crate::engine::simd::LANES;
+use crate::error::{Error, Result};
+
+/// A buffer of a plan, by number.
+pub type BufferId = usize;
+
+/// What a step may read, at most.
+pub const MAX_READS: usize = 16;
+/// What a step may write, at most.
+pub const MAX_WRITES: usize = 6;
+
+/// Where a buffer's floats are.
+#[derive(Clone, Debug)]
+pub enum Home {
+    /// Outside the arena, fixed when the plan was made.
+    Constant(Arc<[f32]>),
+    /// In the arena.
+    Arena {
+        /// First float.
+        offset: usize,
+        /// Floats.
+        len: usize,
+    },
+}
+
+/// The time during which a buffer is needed, in steps, both ends included.
+#[derive(Clone, Copy, Debug)]
+pub struct Life {
+    /// Floats.
+    pub len: usize,
+    /// The first step.
+    pub from: usize,
+    /// The last step.
+    pub to: usize,
+}
+
+/// Gives every buffer a place so that buffers that live at one time lie apart: the largest first, each at the
+/// smallest gap that takes it. Returns the offsets and the size of the whole.
+pub fn place(lives: &[Life]) -> (Vec<usize>, usize) {
+    let mut order: Vec<usize> = (0..lives.len()).collect();
+    order.sort_by_key(|&i| (std::cmp::Reverse(lives[i].len), lives[i].from, i));
+    let mut offsets = vec![0; lives.len()];
+    let mut placed: Vec<usize> = vec![];
+    let mut size = 0;
+    for i in order {
+        let life = lives[i];
+        let len = life.len.next_multiple_of(LANES);
+        let mut taken: Vec<(usize, usize)> = placed
+            .iter()
+            .filter(|&&j| lives[j].from <= life.to && life.from <= lives[j].to)
+            .map(|&j| (offsets[j], offsets[j] + lives[j].len.next_multiple_of(LANES)))
+            .collect();
+        taken.sort_unstable();
+        let (mut best, mut end) = (None, 0);
+        for (from, to) in taken {
+            if from > end && from - end >= len && best.is_none_or(|(gap, _)| from - end < gap) {
+                best = Some((from - end, end));
+            }
+            end = end.max(to);
+        }
+        offsets[i] = best.map_or(end, |(_, at)| at);
+        size = size.max(offsets[i] + len);
+        placed.push(i);
+    }
+    (offsets, size)
+}
+
+/// A cache line, so that buffers begin on one.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f32; LANES]);
+
+/// The memory.
+pub struct Arena {
+    lines: Vec<Line>,
+}
+
+/// What a step works on.
+pub struct Io<'a> {
+    /// In the order of the step's reads.
+    pub read: heapless::Vec<&'a [f32], MAX_READS>,
+    /// In the order of the step's writes.
+    pub write: heapless::Vec<&'a mut [f32], MAX_WRITES>,
+    /// Of the size that the step asked for.
+    pub scratch: &'a mut [f32],
+}
+
+impl Arena {
+    /// Room for this many floats, all zero.
+    pub fn new(floats: usize) -> Arena {
+        Arena { lines: vec![Line([0.0; LANES]); floats.div_ceil(LANES)] }
+    }
+
+    /// Bytes of the arena.
+    pub fn bytes(&self) -> usize {
+        self.lines.len() * size_of::<Line>()
+    }
+
+    fn floats(&mut self) -> &mut [f32] {
+        let len = self.lines.len() * LANES;
+        // SAFETY: a line is sixteen floats without padding.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), len) }
+    }
+
+    /// A buffer's contents.
+    pub fn read<'a>(&'a mut self, home: &'a Home) -> &'a [f32] {
+        match home {
+            Home::Constant(values) => values,
+            Home::Arena { offset, len } => &self.floats()[*offset..offset + len],
+        }
+    }
+
+    /// A buffer's contents, to be written; empty for a constant.
+    pub fn write(&mut self, home: &Home) -> &mut [f32] {
+        match home {
+            Home::Constant(_) => &mut [],
+            Home::Arena { offset, len } => &mut self.floats()[*offset..offset + len],
+        }
+    }
+
+    /// Lends a step its buffers. `homes` has passed [`lie_apart`] for this step.
+    pub fn lend<'a>(
+        &'a mut self,
+        homes: &'a [Home],
+        reads: &[BufferId],
+        writes: &[BufferId],
+        scratch: &Home,
+    ) -> Io<'a> {
+        let whole = self.floats();
+        let (base, size) = (whole.as_mut_ptr(), whole.len());
+        let inside = |offset: usize, len: usize| {
+            assert!(offset + len <= size, "a buffer lies outside the arena");
+            offset
+        };
+        // SAFETY: inside the arena; what is written overlaps nothing else that is lent (`lie_apart`).
+        let part = |home: &Home| match home {
+            Home::Constant(_) => &mut [],
+            Home::Arena { offset, len } => unsafe {
+                std::slice::from_raw_parts_mut(base.add(inside(*offset, *len)), *len)
+            },
+        };
+        Io {
+            read: reads
+                .iter()
+                .map(|&id| match &homes[id] {
+                    Home::Constant(values) => &values[..],
+                    home => &*part(home),
+                })
+                .collect(),
+            write: writes.iter().map(|&id| part(&homes[id])).collect(),
+            scratch: part(scratch),
+        }
+    }
+}
+
+/// Whether what a step writes overlaps neither what else it writes nor what it reads.
+pub fn lie_apart(homes: &[Home], reads: &[BufferId], writes: &[BufferId], scratch: &Home) -> Result<()> {
+    let range = |home: &Home| match home {
+        Home::Constant(_) => 0..0,
+        Home::Arena { offset, len } => *offset..offset + len,
+    };
+    let written: Vec<_> = writes.iter().map(|&id| range(&homes[id])).chain([range(scratch)]).collect();
+    let read = reads.iter().map(|&id| range(&homes[id]));
+    let all: Vec<_> = written.iter().cloned().chain(read).collect();
+    for (i, a) in written.iter().enumerate() {
+        let meets = |(j, b): (usize, &std::ops::Range<usize>)| j != i && a.start < b.end && b.start < a.end;
+        if all.iter().enumerate().any(meets) {
+            return Err(Error::Plan { reason: "two buffers of a step overlap".into() });
+        }
+    }
+    if reads.len() > MAX_READS || writes.len() > MAX_WRITES {
+        return Err(Error::Plan { reason: "a step has too many operands".into() });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_that_live_at_one_time_lie_apart_and_others_share() {
+        let life = |len, from, to| Life { len, from, to };
+        let lives = [life(32, 0, 1), life(16, 1, 2), life(30, 2, 3), life(8, 0, 3)];
+        let (offsets, size) = place(&lives);
+        for i in 0..lives.len() {
+            for j in 0..i {
+                let (a, b) = (lives[i], lives[j]);
+                let together = a.from <= b.to && b.from <= a.to;
+                let apart = offsets[i] + a.len <= offsets[j] || offsets[j] + b.len <= offsets[i];
+                assert!(apart || !together, "{i} and {j}: {offsets:?}");
+            }
+        }
+        assert_eq!(size, 64);
+    }
+}

@@ -1,0 +1,74 @@
+//! Nodes without a kernel of ours run through tract, one at a time.
+
+use std::sync::Arc;
+
+use tract_onnx::prelude::{DatumType, IntoTValue, TVec, Tensor, TypedRunnableModel};
+
+use super::arena::{BufferId, Io};
+use super::planner::{Lowered, Planner};
+use super::run::Work;
+use super::values::Order;
+use crate::engine::operators::{datum_type, engine_error, quietly, runnable_node};
+use crate::engine::simd::Isa;
+use crate::error::Result;
+use crate::onnx::graph::outputs_of;
+use crate::onnx::{Fact, Node};
+
+/// Lowers any node that tract can run.
+pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
+    let mut inputs: Vec<(String, Fact)> = vec![];
+    for name in super::planner::reads(node) {
+        if planner.constant(&name).is_none() && !inputs.iter().any(|(n, _)| *n == name) {
+            inputs.push((name.clone(), planner.fact(&name)?.clone()));
+        }
+    }
+    let constants = node.inputs.iter().filter_map(|n| Some((n.clone(), planner.constant(n)?.clone())));
+    let model = runnable_node(node, planner.graph.opset, &inputs, constants.collect())?;
+    let reads: Vec<BufferId> = inputs.iter().map(|(n, _)| planner.planes(n)).collect::<Result<_>>()?;
+    let mut writes = vec![];
+    for output in outputs_of(node) {
+        let fact = planner.fact(output)?;
+        let bytes = fact.shape.iter().product::<usize>() * fact.dtype.size();
+        let id = planner.buffer(bytes.div_ceil(4));
+        planner.set(output, Order::Planes, id)?;
+        writes.push(id);
+    }
+    let inputs = inputs.into_iter().map(|(_, f)| (datum_type(f.dtype), f.shape)).collect();
+    let work = Fallback { model, inputs, name: format!("tract {}", node.op) };
+    planner.step(&node.name, Box::new(work), reads, writes);
+    Ok(Lowered::Done)
+}
+
+/// A node as a model of its own.
+struct Fallback {
+    model: Arc<TypedRunnableModel>,
+    inputs: Vec<(DatumType, Vec<usize>)>,
+    name: String,
+}
+
+impl Work for Fallback {
+    fn kernel(&self) -> &str {
+        &self.name
+    }
+
+    fn run(&self, _: Isa, mut io: Io<'_>) -> Result<()> {
+        let run = || {
+            let mut inputs = TVec::new();
+            for ((datum, shape), values) in self.inputs.iter().zip(&io.read) {
+                let bytes = shape.iter().product::<usize>() * datum.size_of();
+                let values = &bytemuck::cast_slice::<f32, u8>(values)[..bytes];
+                let mut tensor = Tensor::zero_dt(*datum, shape)?;
+                tensor.try_as_plain_ram_mut()?.as_bytes_mut().copy_from_slice(values);
+                inputs.push(tensor.into_tvalue());
+            }
+            self.model.run(inputs)
+        };
+        let outputs = quietly(run).map_err(|reason| engine_error("run a node", reason))?;
+        for (value, to) in outputs.iter().zip(io.write.iter_mut()) {
+            let value = value.try_as_plain_ram().map_err(|e| engine_error("hand out a result", e.to_string()))?;
+            let bytes = value.as_bytes();
+            bytemuck::cast_slice_mut::<f32, u8>(to)[..bytes.len()].copy_from_slice(bytes);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,361 @@
+//! From a typed graph to steps.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::arena::{BufferId, Home, Life, place};
+use super::elementwise::{self, Masks};
+use super::run::{Plan, Step, Work};
+use super::values::{Image, Lazy, Order, Value};
+use super::{dense, fallback, pooling, products, rows, shapes};
+use crate::engine::kernels::conv::Conv;
+use crate::engine::kernels::depthwise::Depthwise;
+use crate::engine::kernels::layout;
+use crate::engine::simd::{Isa, LANES};
+use crate::error::{Error, Result};
+use crate::onnx::graph::{inputs_of, outputs_of};
+use crate::onnx::{DType, Fact, Facts, Graph, Node, Tensor, TypedGraph};
+
+/// Weights packed for kernels, by node, so that plans of one model share them.
+#[derive(Default)]
+pub struct Packs {
+    pub(super) conv: HashMap<String, Arc<Conv>>,
+    pub(super) depthwise: HashMap<String, Arc<Depthwise>>,
+    pub(super) constants: HashMap<(String, Order), Arc<[f32]>>,
+    pub(super) panels: HashMap<(String, bool), Arc<[f32]>>,
+}
+
+/// What becomes of a node.
+pub enum Lowered {
+    /// Steps were emitted, or will be when its value is wanted.
+    Done,
+    /// This lowering does not cover the node.
+    Not,
+}
+
+/// A way to lower nodes of some ops.
+type Lower = fn(&mut Planner, &Node, usize) -> Result<Lowered>;
+
+/// Tried in order; the last takes everything.
+const LOWERINGS: &[Lower] =
+    &[elementwise::lower, dense::lower, pooling::lower, products::lower, rows::lower, shapes::lower, fallback::lower];
+
+pub(super) struct Buffer {
+    pub floats: usize,
+    pub constant: Option<Arc<[f32]>>,
+}
+
+/// The state of the walk.
+pub struct Planner<'a> {
+    pub(super) graph: &'a Graph,
+    pub(super) isa: Isa,
+    pub(super) packs: &'a mut Packs,
+    pub(super) values: HashMap<String, Value>,
+    pub(super) masks: Masks,
+    pub(super) buffers: Vec<Buffer>,
+    pub(super) steps: Vec<Step>,
+}
+
+/// The nodes of our functions that have not found the forward node whose bits they could use.
+pub fn unpaired(graph: &Graph) -> HashSet<String> {
+    let masks = Masks::find(graph);
+    let left = |n: &&Node| !n.domain.is_empty() && !masks.pairs(n);
+    graph.nodes.iter().filter(left).map(|n| n.name.clone()).collect()
+}
+
+/// Plans the computation of `outputs` from `inputs`.
+pub fn make_plan(typed: &TypedGraph, inputs: &[&str], outputs: &[String], isa: Isa, packs: &mut Packs) -> Result<Plan> {
+    Planner::plan(&typed.graph, &typed.facts, inputs, outputs, isa, packs)
+}
+
+impl<'a> Planner<'a> {
+    /// Plans the computation of `outputs` from `inputs`. The graph is typed, pruned and in topological order; of
+    /// functions it calls only ours.
+    fn plan(
+        graph: &'a Graph,
+        facts: &Facts,
+        inputs: &[&str],
+        outputs: &[String],
+        isa: Isa,
+        packs: &'a mut Packs,
+    ) -> Result<Plan> {
+        let masks = Masks::find(graph);
+        let mut planner = Planner { graph, isa, packs, values: HashMap::new(), masks, buffers: vec![], steps: vec![] };
+        planner.count_uses(facts, outputs);
+        let mut input_buffers = vec![];
+        for name in inputs {
+            let fact = facts.get(*name).ok_or_else(|| Error::Plan { reason: format!("'{name}' is not typed") })?;
+            let id = planner.buffer(fact.shape.iter().product());
+            let value = Value { fact: fact.clone(), uses: 0, planes: Some(id), blocked: None, lazy: None };
+            planner.values.insert(name.to_string(), value);
+            input_buffers.push(id);
+        }
+        for (index, node) in graph.nodes.iter().enumerate() {
+            for lower in LOWERINGS {
+                if matches!(lower(&mut planner, node, index)?, Lowered::Done) {
+                    break;
+                }
+            }
+            // What several read, or the caller, is computed here; the rest when its reader comes.
+            for output in outputs_of(node) {
+                if planner.values.get(output).is_some_and(|v| v.lazy.is_some() && v.uses != 1)
+                    || outputs.iter().any(|o| o == output)
+                {
+                    planner.materialise(output)?;
+                }
+            }
+        }
+        let mut output_buffers = vec![];
+        for name in outputs {
+            let len = planner.fact(name)?.shape.iter().product();
+            output_buffers.push((planner.planes(name)?, len));
+        }
+        planner.finish(input_buffers, output_buffers)
+    }
+
+    fn count_uses(&mut self, facts: &Facts, outputs: &[String]) {
+        let graph = self.graph;
+        let mut counted: HashMap<&str, usize> = HashMap::new();
+        for node in &graph.nodes {
+            for (slot, input) in node.inputs.iter().enumerate() {
+                if !self.masks.replaces(node, slot) {
+                    *counted.entry(input).or_default() += 1;
+                }
+            }
+        }
+        outputs.iter().for_each(|o| *counted.entry(o).or_default() += 1);
+        for name in graph.nodes.iter().flat_map(outputs_of).chain(graph.constants.keys().map(String::as_str)) {
+            if let Some(fact) = facts.get(name) {
+                let uses = counted.get(name).copied().unwrap_or(0);
+                let value = Value { fact: fact.clone(), uses, planes: None, blocked: None, lazy: None };
+                self.values.insert(name.to_string(), value);
+            }
+        }
+    }
+
+    /// The type of a value.
+    pub(super) fn fact(&self, name: &str) -> Result<&Fact> {
+        match self.values.get(name) {
+            Some(value) => Ok(&value.fact),
+            None => Err(Error::Plan { reason: format!("'{name}' is not typed") }),
+        }
+    }
+
+    /// A constant of the graph.
+    pub(super) fn constant(&self, name: &str) -> Option<&'a Tensor> {
+        self.graph.constants.get(name)
+    }
+
+    /// A value's state.
+    pub(super) fn value(&mut self, name: &str) -> Result<&mut Value> {
+        self.values.get_mut(name).ok_or_else(|| Error::Plan { reason: format!("'{name}' is not typed") })
+    }
+
+    /// The image that a value is, if it is one.
+    pub(super) fn image(&self, name: &str) -> Option<Image> {
+        self.values.get(name).and_then(|v| Image::of(&v.fact))
+    }
+
+    /// Whether a value comes blocked.
+    pub(super) fn is_blocked(&self, name: &str) -> bool {
+        self.constant(name).is_none() && self.values.get(name).is_some_and(|v| v.order() == Order::Blocked)
+    }
+
+    /// A new buffer in the arena.
+    pub(super) fn buffer(&mut self, floats: usize) -> BufferId {
+        self.buffers.push(Buffer { floats, constant: None });
+        self.buffers.len() - 1
+    }
+
+    /// A buffer of fixed contents.
+    pub(super) fn fixed(&mut self, values: Arc<[f32]>) -> BufferId {
+        self.buffers.push(Buffer { floats: values.len(), constant: Some(values) });
+        self.buffers.len() - 1
+    }
+
+    /// Emits a step.
+    pub(super) fn step(&mut self, node: &str, work: Box<dyn Work>, reads: Vec<BufferId>, writes: Vec<BufferId>) {
+        self.steps.push(Step { node: node.to_string(), work, reads, writes });
+    }
+
+    /// Says where a value lies.
+    pub(super) fn set(&mut self, name: &str, order: Order, id: BufferId) -> Result<()> {
+        let value = self.value(name)?;
+        value.lazy = None;
+        match order {
+            Order::Planes => value.planes = Some(id),
+            Order::Blocked => value.blocked = Some(id),
+        }
+        Ok(())
+    }
+
+    /// Leaves a value to be computed when it is wanted.
+    pub(super) fn postpone(&mut self, name: &str, lazy: Lazy, order: Order) -> Result<Lowered> {
+        self.value(name)?.lazy = Some((lazy, order));
+        Ok(Lowered::Done)
+    }
+
+    /// Emits what computes a value, unless that has been done.
+    pub(super) fn materialise(&mut self, name: &str) -> Result<()> {
+        if self.value(name)?.lazy.is_some() {
+            elementwise::emit(self, name)?;
+        }
+        Ok(())
+    }
+
+    /// Where a value lies in ONNX's order; converts it where it does not.
+    pub(super) fn planes(&mut self, name: &str) -> Result<BufferId> {
+        self.materialise(name)?;
+        if let Some(id) = self.value(name)?.planes {
+            return Ok(id);
+        }
+        let id = match (self.constant(name), self.value(name)?.blocked) {
+            (Some(tensor), _) => self.keep_constant(name, tensor, Order::Planes)?,
+            (None, Some(blocked)) => {
+                let image = self.image(name).ok_or_else(|| Error::Plan { reason: format!("'{name}' is no image") })?;
+                if image.places() == 1 && (image.batch == 1 || image.channels % LANES == 0) {
+                    // One place per channel: both orders are the same.
+                    blocked
+                } else {
+                    let id = self.buffer(image.batch * image.channels * image.places());
+                    self.step(name, Box::new(Convert { image, to: Order::Planes }), vec![blocked], vec![id]);
+                    id
+                }
+            }
+            (None, None) => return Err(Error::Plan { reason: format!("nothing computes '{name}'") }),
+        };
+        self.value(name)?.planes = Some(id);
+        Ok(id)
+    }
+
+    /// Where a value lies blocked; converts it where it does not.
+    pub(super) fn blocked(&mut self, name: &str) -> Result<BufferId> {
+        self.materialise(name)?;
+        if let Some(id) = self.value(name)?.blocked {
+            return Ok(id);
+        }
+        let image = self.image(name).ok_or_else(|| Error::Plan { reason: format!("'{name}' is no image") })?;
+        let id = match self.constant(name) {
+            Some(tensor) => self.keep_constant(name, tensor, Order::Blocked)?,
+            None => {
+                let planes = self.planes(name)?;
+                if image.places() == 1 && image.channels % LANES == 0 {
+                    planes
+                } else {
+                    let id = self.buffer(image.batch * image.blocked());
+                    self.step(name, Box::new(Convert { image, to: Order::Blocked }), vec![planes], vec![id]);
+                    id
+                }
+            }
+        };
+        self.value(name)?.blocked = Some(id);
+        Ok(id)
+    }
+
+    fn keep_constant(&mut self, name: &str, tensor: &Tensor, order: Order) -> Result<BufferId> {
+        let key = (name.to_string(), order);
+        if !self.packs.constants.contains_key(&key) {
+            let mut values = match tensor.dtype {
+                DType::F32 => tensor.to_f32().unwrap_or_default(),
+                _ => floats_of(tensor.bytes()),
+            };
+            if let (Order::Blocked, Some(image)) = (order, self.image(name)) {
+                values = to_blocked(&values, image);
+            }
+            self.packs.constants.insert(key.clone(), values.into());
+        }
+        let values = self.packs.constants[&key].clone();
+        Ok(self.fixed(values))
+    }
+
+    fn finish(self, inputs: Vec<BufferId>, outputs: Vec<(BufferId, usize)>) -> Result<Plan> {
+        let Planner { isa, buffers, mut steps, .. } = self;
+        let mut lives: Vec<Option<Life>> = vec![None; buffers.len()];
+        let mut live = |id: BufferId, at: usize| {
+            let life = lives[id].get_or_insert(Life { len: buffers[id].floats, from: at, to: at });
+            life.from = life.from.min(at);
+            life.to = life.to.max(at);
+        };
+        inputs.iter().for_each(|&id| live(id, 0));
+        for (at, step) in steps.iter().enumerate() {
+            step.reads.iter().chain(&step.writes).for_each(|&id| live(id, at));
+        }
+        outputs.iter().for_each(|&(id, _)| live(id, steps.len()));
+        let merged = elementwise::work_in_place(&mut steps, &mut lives, |id| buffers[id].constant.is_none());
+        let placed: Vec<BufferId> =
+            (0..buffers.len()).filter(|&id| buffers[id].constant.is_none() && lives[id].is_some()).collect();
+        let (offsets, floats) = place(&placed.iter().filter_map(|&id| lives[id]).collect::<Vec<_>>());
+        let mut homes: Vec<Home> = buffers
+            .iter()
+            .map(|b| match &b.constant {
+                Some(values) => Home::Constant(values.clone()),
+                None => Home::Arena { offset: 0, len: 0 },
+            })
+            .collect();
+        for (&id, offset) in placed.iter().zip(offsets) {
+            homes[id] = Home::Arena { offset, len: buffers[id].floats };
+        }
+        for (from, to) in merged {
+            homes[from] = homes[to].clone();
+        }
+        Plan::new(isa, steps, homes, floats, inputs, outputs)
+    }
+}
+
+/// Bytes of another element type, kept in floats.
+pub(super) fn floats_of(bytes: &[u8]) -> Vec<f32> {
+    bytes
+        .chunks(4)
+        .map(|c| {
+            let mut four = [0; 4];
+            four[..c.len()].copy_from_slice(c);
+            f32::from_ne_bytes(four)
+        })
+        .collect()
+}
+
+/// A batch of images, blocked.
+fn to_blocked(planes: &[f32], image: Image) -> Vec<f32> {
+    let mut values = vec![0.0; image.batch * image.blocked()];
+    let parts = planes.chunks_exact(image.channels * image.places());
+    for (from, to) in parts.zip(values.chunks_exact_mut(image.blocked())) {
+        layout::to_blocked(from, image.channels, to);
+    }
+    values
+}
+
+/// Changes the order of a batch of images.
+struct Convert {
+    image: Image,
+    to: Order,
+}
+
+impl Work for Convert {
+    fn kernel(&self) -> &str {
+        match self.to {
+            Order::Planes => "to planes",
+            Order::Blocked => "to blocks",
+        }
+    }
+
+    fn run(&self, _: Isa, mut io: super::arena::Io<'_>) -> Result<()> {
+        let (image, from, to) = (self.image, io.read[0], &mut *io.write[0]);
+        let (planes, blocked) = (image.channels * image.places(), image.blocked());
+        match self.to {
+            Order::Blocked => from
+                .chunks_exact(planes)
+                .zip(to.chunks_exact_mut(blocked))
+                .for_each(|(from, to)| layout::to_blocked(from, image.channels, to)),
+            Order::Planes => from
+                .chunks_exact(blocked)
+                .zip(to.chunks_exact_mut(planes))
+                .for_each(|(from, to)| layout::to_planes(from, image.channels, to)),
+        }
+        Ok(())
+    }
+}
+
+/// The names that a node reads, left-out ones included as empty.
+pub(super) fn reads(node: &Node) -> Vec<String> {
+    inputs_of(node).map(str::to_string).collect()
+}

@@ -1,0 +1,168 @@
+//! Matrix products of planes.
+
+use std::sync::Arc;
+
+use super::arena::Io;
+use super::planner::{Lowered, Planner};
+use super::run::Work;
+use super::values::Order;
+use crate::engine::kernels::matmul::{MatMul, Side, pack_right};
+use crate::engine::simd::Isa;
+use crate::error::Result;
+use crate::onnx::{DType, Node};
+
+/// Lowers Gemm and MatMul.
+pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
+    let lowered = match (node.domain.as_str(), node.op.as_str()) {
+        ("", "Gemm") => gemm(planner, node),
+        ("", "MatMul") => matmul(planner, node),
+        _ => None,
+    };
+    let Some(plan) = lowered else { return Ok(Lowered::Not) };
+    let (a, b, output) = (node.input(0).unwrap_or_default(), node.input(1).unwrap_or_default(), node.output(0));
+    let output = output.unwrap_or_default();
+    let mut reads = vec![planner.planes(a)?];
+    let mut fixed = None;
+    match planner.constant(b) {
+        Some(tensor) => {
+            let key = (b.to_string(), plan.product.right.transposed);
+            if !planner.packs.panels.contains_key(&key) {
+                let packed = pack_right(&plan.product, &tensor.to_f32().unwrap_or_default());
+                planner.packs.panels.insert(key.clone(), packed.into());
+            }
+            fixed = Some(planner.packs.panels[&key].clone());
+        }
+        None => reads.push(planner.planes(b)?),
+    }
+    if let Some(c) = &plan.added {
+        reads.push(planner.planes(c)?);
+    }
+    let len = planner.fact(output)?.shape.iter().product();
+    let write = planner.buffer(len);
+    let work =
+        Products { product: plan.product, fixed, scale: plan.scale, added: plan.added.map(|_| plan.added_scale) };
+    planner.step(output, Box::new(work), reads, vec![write]);
+    planner.set(output, Order::Planes, write)?;
+    Ok(Lowered::Done)
+}
+
+/// A product, and what is added to it.
+struct Lowering {
+    product: MatMul,
+    scale: f32,
+    added: Option<String>,
+    added_scale: f32,
+}
+
+fn gemm(planner: &Planner, node: &Node) -> Option<Lowering> {
+    let shape = |slot: usize| match planner.values.get(node.input(slot)?) {
+        Some(v) if v.fact.dtype == DType::F32 => Some(v.fact.shape.clone()),
+        _ => None,
+    };
+    let ([a0, a1], [b0, b1]) = (shape(0)?.try_into().ok()?, shape(1)?.try_into().ok()?);
+    let (left, right) = (node.int("transA", 0) != 0, node.int("transB", 0) != 0);
+    let (rows, depth) = if left { (a1, a0) } else { (a0, a1) };
+    let columns = if right { b0 } else { b1 };
+    let added = node.input(2).map(str::to_string);
+    // What is added must be a row, or a whole matrix: nothing else occurs.
+    if let Some(c) = shape(2) {
+        let len: usize = c.iter().product();
+        if len != columns && len != rows * columns {
+            return None;
+        }
+    }
+    let product = MatMul {
+        batch: 1,
+        rows,
+        depth,
+        columns,
+        left: Side { transposed: left, stride: 0 },
+        right: Side { transposed: right, stride: 0 },
+    };
+    (rows * depth * columns > 0).then_some(Lowering {
+        product,
+        scale: node.float("alpha", 1.0),
+        added,
+        added_scale: node.float("beta", 1.0),
+    })
+}
+
+/// Batches of equal extents, or one right side for all of them.
+fn matmul(planner: &Planner, node: &Node) -> Option<Lowering> {
+    let shape = |slot: usize| match planner.values.get(node.input(slot)?) {
+        Some(v) if v.fact.dtype == DType::F32 && v.fact.shape.len() >= 2 => Some(v.fact.shape.clone()),
+        _ => None,
+    };
+    let (a, b) = (shape(0)?, shape(1)?);
+    let (left, right) = (&a[..a.len() - 2], &b[..b.len() - 2]);
+    let (mut rows, depth, columns) = (a[a.len() - 2], a[a.len() - 1], b[b.len() - 1]);
+    let (batches, others): (usize, usize) = (left.iter().product(), right.iter().product());
+    let mut batch = batches;
+    let stride = match others {
+        1 => {
+            // One right side: all rows at once.
+            rows *= batches;
+            batch = 1;
+            0
+        }
+        _ if left == right => depth * columns,
+        _ => return None,
+    };
+    if rows * depth * columns * batch == 0 || (others == 1 && right.len() > left.len() && batches != 1) {
+        return None;
+    }
+    let product = MatMul {
+        batch,
+        rows,
+        depth,
+        columns,
+        left: Side { transposed: false, stride: rows * depth },
+        right: Side { transposed: false, stride },
+    };
+    Some(Lowering { product, scale: 1.0, added: None, added_scale: 0.0 })
+}
+
+/// `scale A B + added C`
+struct Products {
+    product: MatMul,
+    /// The right side, packed, where it is constant.
+    fixed: Option<Arc<[f32]>>,
+    scale: f32,
+    added: Option<f32>,
+}
+
+impl Work for Products {
+    fn kernel(&self) -> &str {
+        "matmul"
+    }
+
+    fn flops(&self) -> u64 {
+        let p = &self.product;
+        2 * (p.batch * p.rows * p.depth * p.columns) as u64
+    }
+
+    fn scratch(&self) -> usize {
+        self.product.scratch(self.fixed.is_none())
+    }
+
+    fn weight_bytes(&self) -> usize {
+        self.fixed.as_ref().map_or(0, |f| 4 * f.len())
+    }
+
+    fn run(&self, isa: Isa, mut io: Io<'_>) -> Result<()> {
+        let right = if self.fixed.is_none() { io.read[1] } else { &[] };
+        let output = &mut *io.write[0];
+        self.product.run(isa, io.read[0], right, self.fixed.as_deref(), output, io.scratch);
+        if self.scale != 1.0 {
+            output.iter_mut().for_each(|v| *v *= self.scale);
+        }
+        if let (Some(factor), Some(c)) = (self.added, io.read.last()) {
+            let row = self.product.columns;
+            for (i, output) in output.chunks_exact_mut(row).enumerate() {
+                let c = if c.len() == row { c } else { &c[i * row..(i + 1) * row] };
+                output.iter_mut().zip(c).for_each(|(v, c)| *v += factor * c);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,221 @@
+//! What moves elements without changing them.
+
+use super::arena::Io;
+use super::planner::{Lowered, Planner};
+use super::run::Work;
+use super::values::Order;
+use crate::engine::kernels::moves::Move;
+use crate::engine::simd::{Isa, LANES};
+use crate::error::Result;
+use crate::onnx::{Fact, Node};
+
+/// Lowers what only renames or moves elements.
+pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
+    let (Some(input), Some(output)) = (node.input(0), node.output(0)) else { return Ok(Lowered::Not) };
+    let known = |name: &str| planner.fact(name).is_ok_and(|f| f.dtype.size() == 4 && !f.shape.contains(&0));
+    if !node.domain.is_empty() || !known(input) || !known(output) {
+        return Ok(Lowered::Not);
+    }
+    match node.op.as_str() {
+        "Identity" if planner.is_blocked(input) => {
+            let id = planner.blocked(input)?;
+            planner.set(output, Order::Blocked, id)?;
+            Ok(Lowered::Done)
+        }
+        "Identity" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => {
+            let id = planner.planes(input)?;
+            planner.set(output, Order::Planes, id)?;
+            Ok(Lowered::Done)
+        }
+        "Concat" => concat(planner, node),
+        "Split" => split(planner, node),
+        "Slice" => slice(planner, node),
+        "Transpose" => transpose(planner, node),
+        "Expand" => expand(planner, node),
+        _ => Ok(Lowered::Not),
+    }
+}
+
+/// The strides of a contiguous value.
+fn strides(shape: &[usize]) -> Vec<usize> {
+    let mut strides = vec![1; shape.len()];
+    for axis in (1..shape.len()).rev() {
+        strides[axis - 1] = strides[axis] * shape[axis];
+    }
+    strides
+}
+
+/// Emits a move between planes.
+fn emit(planner: &mut Planner, input: &str, output: &str, moved: Move) -> Result<Lowered> {
+    let read = planner.planes(input)?;
+    let len = planner.fact(output)?.shape.iter().product();
+    let write = planner.buffer(len);
+    planner.step(output, Box::new(Moves { moved }), vec![read], vec![write]);
+    planner.set(output, Order::Planes, write)?;
+    Ok(Lowered::Done)
+}
+
+/// Along axis 1 whole blocks are copied; else planes, part by part.
+fn concat(planner: &mut Planner, node: &Node) -> Result<Lowered> {
+    let output = node.output(0).unwrap_or_default();
+    let fact = planner.fact(output)?.clone();
+    let Some(axis) = fact.axis(node.int("axis", 0)) else { return Ok(Lowered::Not) };
+    let parts: Vec<(String, Fact)> =
+        node.inputs.iter().map(|i| Ok((i.clone(), planner.fact(i)?.clone()))).collect::<Result<_>>()?;
+    if let Some(image) = planner.image(output) {
+        let whole_blocks = parts.iter().rev().skip(1).all(|(_, f)| f.shape[1] % LANES == 0);
+        let some_blocked = parts.iter().any(|(name, _)| planner.is_blocked(name));
+        if axis == 1 && image.batch == 1 && whole_blocks && some_blocked {
+            let write = planner.buffer(image.blocked());
+            let mut at = 0;
+            for (name, fact) in &parts {
+                let read = planner.blocked(name)?;
+                let len = fact.shape[1].div_ceil(LANES) * LANES * image.places();
+                let moved = Move { from: 0, to: at, extents: vec![len], reads: vec![1], writes: vec![1] };
+                planner.step(output, Box::new(Moves { moved }), vec![read], vec![write]);
+                at += len;
+            }
+            planner.set(output, Order::Blocked, write)?;
+            return Ok(Lowered::Done);
+        }
+    }
+    let write = planner.buffer(fact.shape.iter().product());
+    let writes = strides(&fact.shape);
+    let mut at = 0;
+    for (name, part) in &parts {
+        let read = planner.planes(name)?;
+        let moved = Move {
+            from: 0,
+            to: at * writes[axis],
+            extents: part.shape.clone(),
+            reads: strides(&part.shape),
+            writes: writes.clone(),
+        };
+        planner.step(output, Box::new(Moves { moved }), vec![read], vec![write]);
+        at += part.shape[axis];
+    }
+    planner.set(output, Order::Planes, write)?;
+    Ok(Lowered::Done)
+}
+
+/// The part `from..from + count` along an axis, of every `step`-th element.
+fn part(planner: &mut Planner, input: &str, output: &str, from: Vec<usize>, steps: &[usize]) -> Result<Lowered> {
+    let (own, to) = (planner.fact(input)?.shape.clone(), planner.fact(output)?.shape.clone());
+    let stride = strides(&own);
+    if let (Some(image), [0, first, 0, 0], [1, 1, 1, 1]) = (planner.image(input), &from[..], steps)
+        && image.batch == 1
+        && first % LANES == 0
+        && to[2..] == own[2..]
+        && (to[1] % LANES == 0 || first + to[1] == own[1])
+        && planner.is_blocked(input)
+    {
+        let len = to[1].div_ceil(LANES) * LANES * image.places();
+        let (read, write) = (planner.blocked(input)?, planner.buffer(len));
+        let moved = Move { from: first * image.places(), to: 0, extents: vec![len], reads: vec![1], writes: vec![1] };
+        planner.step(output, Box::new(Moves { moved }), vec![read], vec![write]);
+        planner.set(output, Order::Blocked, write)?;
+        return Ok(Lowered::Done);
+    }
+    let moved = Move {
+        from: from.iter().zip(&stride).map(|(f, s)| f * s).sum(),
+        to: 0,
+        reads: stride.iter().zip(steps).map(|(s, step)| s * step).collect(),
+        writes: strides(&to),
+        extents: to,
+    };
+    emit(planner, input, output, moved)
+}
+
+fn split(planner: &mut Planner, node: &Node) -> Result<Lowered> {
+    let input = node.input(0).unwrap_or_default();
+    let fact = planner.fact(input)?.clone();
+    let Some(axis) = fact.axis(node.int("axis", 0)) else { return Ok(Lowered::Not) };
+    let mut at = 0;
+    for output in &node.outputs {
+        let mut from = vec![0; fact.shape.len()];
+        from[axis] = at;
+        at += planner.fact(output)?.shape[axis];
+        if planner.value(output)?.uses > 0 {
+            part(planner, input, output, from, &vec![1; fact.shape.len()])?;
+        }
+    }
+    Ok(Lowered::Done)
+}
+
+/// Slices with constant, positive steps.
+fn slice(planner: &mut Planner, node: &Node) -> Result<Lowered> {
+    let (input, output) = (node.input(0).unwrap_or_default(), node.output(0).unwrap_or_default());
+    let fact = planner.fact(input)?.clone();
+    let ints = |slot: usize| node.input(slot).and_then(|n| planner.constant(n)).and_then(|t| t.to_i64());
+    let Some(starts) = ints(1) else { return Ok(Lowered::Not) };
+    let axes = match node.input(3) {
+        Some(_) => ints(3),
+        None => Some((0..starts.len() as i64).collect()),
+    };
+    let steps = match node.input(4) {
+        Some(_) => ints(4),
+        None => Some(vec![1; starts.len()]),
+    };
+    let (Some(axes), Some(steps)) = (axes, steps) else { return Ok(Lowered::Not) };
+    let (mut from, mut by) = (vec![0; fact.shape.len()], vec![1; fact.shape.len()]);
+    for ((axis, start), step) in axes.iter().zip(&starts).zip(&steps) {
+        let Some(axis) = fact.axis(*axis).filter(|_| *step > 0) else { return Ok(Lowered::Not) };
+        let extent = fact.shape[axis] as i64;
+        from[axis] = (if *start < 0 { start + extent } else { *start }).clamp(0, extent) as usize;
+        by[axis] = usize::try_from(*step).unwrap_or(usize::MAX);
+    }
+    part(planner, input, output, from, &by)
+}
+
+fn transpose(planner: &mut Planner, node: &Node) -> Result<Lowered> {
+    let (input, output) = (node.input(0).unwrap_or_default(), node.output(0).unwrap_or_default());
+    let shape = planner.fact(input)?.shape.clone();
+    let rank = shape.len();
+    let perm: Vec<usize> = match node.ints("perm") {
+        Some(perm) => perm.iter().map(|&p| p as usize).collect(),
+        None => (0..rank).rev().collect(),
+    };
+    if perm.len() != rank || perm.iter().any(|&p| p >= rank) {
+        return Ok(Lowered::Not);
+    }
+    let own = strides(&shape);
+    let to = planner.fact(output)?.shape.clone();
+    // Only axes of extent one change places: nothing moves.
+    if perm.iter().filter(|&&p| shape[p] != 1).is_sorted() {
+        let id = planner.planes(input)?;
+        planner.set(output, Order::Planes, id)?;
+        return Ok(Lowered::Done);
+    }
+    let reads = perm.iter().map(|&p| own[p]).collect();
+    let moved = Move { from: 0, to: 0, reads, writes: strides(&to), extents: to };
+    emit(planner, input, output, moved)
+}
+
+/// Of what is not a float, or has no image to go along with.
+fn expand(planner: &mut Planner, node: &Node) -> Result<Lowered> {
+    let (input, output) = (node.input(0).unwrap_or_default(), node.output(0).unwrap_or_default());
+    let (own, to) = (planner.fact(input)?.shape.clone(), planner.fact(output)?.shape.clone());
+    if own.len() > to.len() {
+        return Ok(Lowered::Not);
+    }
+    let aligned = [vec![1; to.len() - own.len()], own].concat();
+    let reads = strides(&aligned).iter().zip(&aligned).map(|(s, d)| if *d == 1 { 0 } else { *s }).collect();
+    let moved = Move { from: 0, to: 0, reads, writes: strides(&to), extents: to };
+    emit(planner, input, output, moved)
+}
+
+/// Moves elements between buffers.
+struct Moves {
+    moved: Move,
+}
+
+impl Work for Moves {
+    fn kernel(&self) -> &str {
+        "move"
+    }
+
+    fn run(&self, _: Isa, mut io: Io<'_>) -> Result<()> {
+        self.moved.run(io.read[0], io.write[0]);
+        Ok(())
+    }
+}
