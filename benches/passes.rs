@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use whyline_runtime::engine::{Session, TractSession};
+use whyline_runtime::engine::{PlanSession, Session};
 use whyline_runtime::explain::{LoadOptions, Loaded};
 use whyline_runtime::gradient::composite::GRADIENT;
 
@@ -12,7 +12,7 @@ fn passes(c: &mut Criterion) {
     for name in ["digits-cnn", "digits-vit", "architectures/squeezenet1_1", "architectures/mobilenet_v2"] {
         let options = LoadOptions { random_weights: Some(0), ..LoadOptions::default() };
         let loaded = Loaded::read(&models.join(name).with_extension("onnx"), &options).unwrap();
-        let mut session = TractSession::new(&loaded.derive(&GRADIENT, None).unwrap()).unwrap();
+        let mut session = PlanSession::new(&loaded.derive(&GRADIENT, None).unwrap()).unwrap();
         let input = vec![0.5; session.input_shape().iter().product()];
         let classes = session.forward(&input).unwrap().len();
         let seed = vec![1.0; classes];

@@ -512,7 +512,7 @@ fn adjoints_agree_with_central_differences() {
 /// `models/check_cases.py` to run through other engines: `WHYLINE_CASES=folder cargo test cases_can_be`.
 #[test]
 fn cases_can_be_written_for_other_engines() {
-    use whyline_runtime::engine::{Session, TractSession};
+    use whyline_runtime::engine::{PlanSession, Session};
     use whyline_runtime::gradient::{Spec, differentiate};
     let folder = match std::env::var_os("WHYLINE_CASES") {
         Some(folder) => std::path::PathBuf::from(folder),
@@ -522,7 +522,7 @@ fn cases_can_be_written_for_other_engines() {
     let cases = all_cases();
     for (i, case) in cases.iter().enumerate().filter(|(i, _)| asked || i % 40 == 0) {
         let derived = differentiate(&common::typed(case.graph.clone()).unwrap(), &Spec::default()).unwrap();
-        let mut session = TractSession::new(&derived).unwrap();
+        let mut session = PlanSession::new(&derived).unwrap();
         let shape = session.input_shape().to_vec();
         let x = case.input(shape.iter().product());
         let logits = session.forward(&x).unwrap();

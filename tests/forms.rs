@@ -5,7 +5,7 @@ mod common;
 
 use common::{graph, ints, node, normal, text, typed, weight};
 use half::f16;
-use whyline_runtime::engine::{Session, TractSession};
+use whyline_runtime::engine::{PlanSession, Session};
 use whyline_runtime::explain::{LoadOptions, Loaded};
 use whyline_runtime::gradient::{Spec, differentiate};
 use whyline_runtime::onnx::{Attr, DType, Dim, Facts, Graph, Input, Node, Tensor, write_model};
@@ -13,7 +13,7 @@ use whyline_runtime::onnx::{Attr, DType, Dim, Facts, Graph, Input, Node, Tensor,
 /// Logits and gradient at a fixed input.
 fn results(graph: Graph) -> (Vec<f32>, Vec<f32>) {
     let derived = differentiate(&typed(graph).unwrap(), &Spec::default()).unwrap();
-    let mut session = TractSession::new(&derived).unwrap();
+    let mut session = PlanSession::new(&derived).unwrap();
     let x = normal(session.input_shape().iter().product(), 7);
     let logits = session.forward(&x).unwrap();
     let gradient = session.gradient(&x, &normal(logits.len(), 8)).unwrap().input;

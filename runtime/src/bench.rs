@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::engine::{Session, TractSession};
+use crate::engine::{PlanSession, Session};
 use crate::error::Result;
 use crate::explain::Loaded;
 use crate::gradient::composite::GRADIENT;
@@ -35,7 +35,7 @@ pub struct Report {
 pub fn bench(loaded: &Loaded, runs: u32) -> Result<Report> {
     let start = Instant::now();
     let derived = loaded.derive(&GRADIENT, None)?;
-    let mut session = TractSession::new(&derived)?;
+    let mut session = PlanSession::new(&derived)?;
     let prepare_ms = start.elapsed().as_secs_f64() * 1e3;
     let rng = Rng::new(0, 0);
     let len: usize = session.input_shape().iter().product();

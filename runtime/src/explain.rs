@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::attribution::Attribution;
-use crate::engine::{Counting, Session, TractSession, Watcher};
+use crate::engine::{Counting, PlanSession, Session, Watcher};
 use crate::error::{Error, Result};
 use crate::gradient::GradientGraph;
 use crate::gradient::layers::Layer;
@@ -24,7 +24,7 @@ impl Loaded {
         let layer = needs.layer.then(|| self.layer(named)).transpose()?;
         let derived = self.derive(needs.composite, layer.as_ref())?;
         let warnings = self.warnings(&derived, &needs);
-        let session = Counting::new(TractSession::new(&derived)?);
+        let session = Counting::new(PlanSession::new(&derived)?);
         let (composite, head, logits) = (derived.composite.clone(), derived.head, derived.logits.clone());
         let prepare_ms = milliseconds(start);
         Ok(Explainer {
@@ -80,7 +80,7 @@ pub struct Explainer<'a> {
     params: Params,
     method: Box<dyn Method>,
     layer: Option<Layer>,
-    session: Counting<'a, TractSession>,
+    session: Counting<'a, PlanSession>,
     composite: String,
     head: Head,
     logits: String,

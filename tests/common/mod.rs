@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use whyline_runtime::engine::{Session, TractOperators, TractSession};
+use whyline_runtime::engine::{PlanSession, Session, TractOperators, TractSession};
 use whyline_runtime::gradient::{Spec, differentiate};
 use whyline_runtime::onnx::{Attr, DType, Dim, Graph, Input, Node, Tensor, TypedGraph, type_graph};
 use whyline_runtime::rng::Rng;
@@ -57,8 +57,17 @@ pub fn typed(graph: Graph) -> Result<TypedGraph> {
     type_graph(graph, &TractOperators::default())
 }
 
-pub fn session(graph: Graph, spec: &Spec) -> Result<TractSession> {
-    TractSession::new(&differentiate(&typed(graph)?, spec)?)
+pub fn session(graph: Graph, spec: &Spec) -> Result<PlanSession> {
+    PlanSession::new(&differentiate(&typed(graph)?, spec)?)
+}
+
+/// Holds our kernels' values against those of tract's executor.
+pub fn assert_close(what: &str, ours: &[f32], tracts: &[f32], tolerance: f32) {
+    assert_eq!(ours.len(), tracts.len(), "{what}");
+    let size = tracts.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    for (i, (a, b)) in ours.iter().zip(tracts).enumerate() {
+        assert!((a - b).abs() <= tolerance * size || a == b, "{what}: {a} at {i}, but tract has {b} (of {size})");
+    }
 }
 
 pub fn dot(a: &[f32], b: &[f32]) -> f64 {
@@ -69,10 +78,19 @@ pub fn dot(a: &[f32], b: &[f32]) -> f64 {
 /// to the size of what is compared. Of several step sizes the best counts: a small one loses digits, a large
 /// one crosses kinks.
 pub fn gradient_error(graph: Graph, x: &[f32]) -> Result<f64> {
-    let mut session = session(graph, &Spec::default())?;
+    let derived = differentiate(&typed(graph)?, &Spec::default())?;
+    let mut session = PlanSession::new(&derived)?;
     let logits = session.forward(x)?;
     let seed = normal(logits.len(), 1000);
     let gradient = session.gradient(x, &seed)?.input;
+    // tract prepares no slice that is empty and ends before it starts.
+    if !logits.is_empty() {
+        let mut tract = TractSession::new(&derived)?;
+        let nodes = derived.graph.nodes.iter().map(|n| n.op.as_str()).collect::<Vec<_>>().join(" ");
+        assert_close(&format!("logits of {nodes}"), &logits, &tract.forward(x)?, 1e-5);
+        let expected = tract.gradient(x, &seed)?;
+        assert_close(&format!("gradient of {nodes}"), &gradient, &expected.input, 1e-5);
+    }
     if gradient.len() != x.len() {
         return Err(Error::BadInput { reason: format!("has {} values, its gradient {}", x.len(), gradient.len()) });
     }
