@@ -78,13 +78,14 @@ pub fn dot(a: &[f32], b: &[f32]) -> f64 {
 /// to the size of what is compared. Of several step sizes the best counts: a small one loses digits, a large
 /// one crosses kinks.
 pub fn gradient_error(graph: Graph, x: &[f32]) -> Result<f64> {
-    let derived = differentiate(&typed(graph)?, &Spec::default())?;
+    let typed = typed(graph)?;
+    let derived = differentiate(&typed, &Spec::default())?;
     let mut session = PlanSession::new(&derived)?;
     let logits = session.forward(x)?;
     let seed = normal(logits.len(), 1000);
     let gradient = session.gradient(x, &seed)?.input;
-    // tract prepares no slice that is empty and ends before it starts.
-    if !logits.is_empty() {
+    // tract prepares no slice that is empty and ends before it starts: nothing to compare then.
+    if !typed.facts.values().any(|fact| fact.shape.contains(&0)) {
         let mut tract = TractSession::new(&derived)?;
         let nodes = derived.graph.nodes.iter().map(|n| n.op.as_str()).collect::<Vec<_>>().join(" ");
         assert_close(&format!("logits of {nodes}"), &logits, &tract.forward(x)?, 1e-5);

@@ -2,7 +2,7 @@
 
 use super::operators::PlanOperators;
 use super::plan::arena::Arena;
-use super::plan::{Packs, Plan, StepReport, make_plan, unpaired};
+use super::plan::{Packs, Plan, StepReport, make_plan, pair_folds, unpaired};
 use super::session::{Gradient, Session, Tap};
 use super::simd::Isa;
 use crate::error::{Error, Result};
@@ -37,6 +37,7 @@ impl PlanSession {
         graph.outputs = wanted.clone();
         let left = unpaired(&graph);
         inline_some(&mut graph, |node| left.contains(&node.name))?;
+        pair_folds(&mut graph);
         graph.prune();
         let typed = type_graph(graph, &PlanOperators::default())?;
         let shape_of = |name: &str| match typed.facts.get(name) {

@@ -4,7 +4,7 @@
 //! strided convolutions are the same with several phases, one per offset of the output within the stride, so
 //! that nothing is scattered.
 
-use super::product::{DEPTH, Left, Product, Start};
+use super::product::{DEPTH, Left, Product};
 use crate::engine::simd::{Isa, LANES};
 
 /// Pixels that are packed and multiplied together: what fits the second cache beside the weights.
@@ -109,12 +109,7 @@ impl Conv {
         let out_group = output.len() / self.groups;
         let covered: usize = self.phases.iter().map(|p| p.grid[0] * p.grid[1]).sum();
         if covered < self.output[0] * self.output[1] {
-            // Places that no phase computes get the bias alone.
-            let plane = self.output[0] * self.output[1] * LANES;
-            for (block, part) in output.chunks_exact_mut(plane).enumerate() {
-                let bias = self.bias.get(block * LANES..(block + 1) * LANES).unwrap_or(&[0.0; LANES]);
-                part.as_chunks_mut::<LANES>().0.iter_mut().for_each(|v| v.copy_from_slice(bias));
-            }
+            fill(output, self.output[0] * self.output[1] * LANES, &self.bias);
         }
         for phase in &self.phases {
             for group in 0..self.groups {
@@ -143,6 +138,14 @@ impl Conv {
     }
 }
 
+/// Writes the bias, or zero where there is none, to every place of `[block][place][16]`.
+pub(super) fn fill(output: &mut [f32], plane: usize, bias: &[f32]) {
+    for (block, part) in output.chunks_exact_mut(plane).enumerate() {
+        let bias = bias.get(block * LANES..(block + 1) * LANES).unwrap_or(&[0.0; LANES]);
+        part.as_chunks_mut::<LANES>().0.iter_mut().for_each(|v| v.copy_from_slice(bias));
+    }
+}
+
 /// The pixels `from..to` of a phase's grid, in one group.
 struct Strip<'a> {
     conv: &'a Conv,
@@ -160,8 +163,8 @@ impl Strip<'_> {
         let plane = conv.output[0] * conv.output[1] * LANES;
         let weights = &phase.weights[self.group * conv.blocks * depth * LANES..];
         let bias = match conv.bias.is_empty() {
-            true => Start::Zero,
-            false => Start::Bias(&conv.bias[self.group * conv.blocks * LANES..]),
+            true => &[],
+            false => &conv.bias[self.group * conv.blocks * LANES..],
         };
         let in_place = conv.writes_in_place(phase);
         let (apart, packed) = scratch.split_at_mut(if in_place { 0 } else { rows * conv.blocks * LANES });
@@ -170,7 +173,6 @@ impl Strip<'_> {
             false => (&mut *apart, rows * LANES),
         };
         let mut product = |left: &[f32], order, depth_from: usize, depth_part| {
-            let start = if depth_from == 0 { bias } else { Start::Result };
             Product {
                 left,
                 order,
@@ -182,7 +184,8 @@ impl Strip<'_> {
                 blocks: conv.blocks,
                 result: &mut *result,
                 block_stride,
-                start,
+                add: depth_from > 0,
+                bias: if depth_from + depth_part == depth { bias } else { &[] },
             }
             .run(isa);
         };

@@ -1,6 +1,6 @@
 //! Convolutions of each channel by itself, average pools, and the adjoints of both, for channel-blocked images.
 
-use super::conv::{Epilogue, Phase};
+use super::conv::{Epilogue, Phase, fill};
 use crate::engine::simd::{Isa, Kernel, LANES, Simd};
 
 /// Floats of output after which the epilogue is run on them: what still lies in the first caches.
@@ -19,7 +19,7 @@ pub struct Depthwise {
     pub stride: [usize; 2],
     /// Output rows and columns per row and column of the grid.
     pub spread: [usize; 2],
-    /// One, or one per offset of the output; together they write every place.
+    /// One, or one per offset of the output. What none of them writes gets the bias.
     pub phases: Vec<Phase>,
     /// Per channel, padded to blocks; empty for none.
     pub bias: Vec<f32>,
@@ -41,8 +41,9 @@ impl Depthwise {
     pub fn run(&self, isa: Isa, input: &[f32], output: &mut [f32], epilogue: Epilogue) {
         let (from, to) = (self.input[0] * self.input[1] * LANES, self.output[0] * self.output[1] * LANES);
         let whole = self.phases.len() == 1 && self.phases[0].grid == self.output;
-        if !whole {
-            output.fill(0.0);
+        let covered: usize = self.phases.iter().map(|p| p.grid[0] * p.grid[1]).sum();
+        if covered < self.output[0] * self.output[1] {
+            fill(output, to, &self.bias);
         }
         for (block, (input, output)) in input.chunks_exact(from).zip(output.chunks_exact_mut(to)).enumerate() {
             let width = self.output[1] * LANES;
@@ -122,9 +123,6 @@ impl Plane<'_> {
         // SAFETY: rows and columns are checked against the input's; the weights and the bias are padded to blocks.
         unsafe {
             let mut sums = [S::splat(0.0); M];
-            if let Some(bias) = conv.bias.get(self.block * LANES..(self.block + 1) * LANES) {
-                sums = [S::load(bias.as_ptr()); M];
-            }
             let weights = self.phase.weights[self.block * self.phase.taps.len() * LANES..].as_ptr();
             for (i, tap) in self.phase.taps.iter().enumerate() {
                 let y = (row * conv.stride[0]) as isize + tap[0];
@@ -141,7 +139,12 @@ impl Plane<'_> {
             let ([sy, sx], [oy, ox]) = (conv.spread, self.phase.offset);
             let place = ((row * sy + oy) * conv.output[1] + column * sx + ox) * LANES;
             let to = self.output[place..place + ((M - 1) * sx + 1) * LANES].as_mut_ptr();
+            let bias = match conv.bias.is_empty() {
+                true => S::splat(0.0),
+                false => S::load(conv.bias[self.block * LANES..(self.block + 1) * LANES].as_ptr()),
+            };
             for (m, sum) in sums.into_iter().enumerate() {
+                let sum = S::add(sum, bias);
                 S::store(to.add(m * sx * LANES), sum);
             }
         }

@@ -1,6 +1,6 @@
 //! Matrix products of row-major matrices: packs what needs packing around [`Product`].
 
-use super::product::{DEPTH, Left, Product, Start};
+use super::product::{DEPTH, Left, Product};
 use crate::engine::simd::{Isa, LANES};
 
 /// Rows that are packed and multiplied together.
@@ -153,7 +153,8 @@ impl MatMul {
                     blocks: self.blocks(),
                     result: &mut *result,
                     block_stride: rows * LANES,
-                    start: if at == 0 { Start::Zero } else { Start::Result },
+                    add: at > 0,
+                    bias: &[],
                 }
                 .run(isa);
             }

@@ -1,13 +1,17 @@
 //! The matrix product under all dense kernels: rows (pixels) by columns (output channels).
 //!
 //! Columns come in blocks of sixteen, each block's weights as `[k][16]`. A tile of a few rows by one block
-//! stays in registers while `k` runs; longer sums are cut into parts of [`DEPTH`], which keeps a block's weights
-//! in the first cache and adds up more exactly than one running sum.
+//! stays in registers while `k` runs; longer sums are cut into parts of [`PART`], which keeps a block's weights
+//! in the first cache. Each part starts from zero and the bias comes last: one running sum from a large bias on
+//! would round off several times as much.
 
 use crate::engine::simd::{Isa, Kernel, LANES, Simd};
 
-/// Terms that one running sum adds before its part goes to the result.
+/// Terms of the left operand that callers pack at a time.
 pub const DEPTH: usize = 256;
+
+/// Terms that one running sum adds before its part goes to the result.
+const PART: usize = 128;
 
 /// How the left operand lies.
 #[derive(Clone, Copy, Debug)]
@@ -16,17 +20,6 @@ pub enum Left {
     Blocked(usize),
     /// `[k][row]`; the stride from one `k` to the next.
     Rows(usize),
-}
-
-/// What the sums start from.
-#[derive(Clone, Copy, Debug)]
-pub enum Start<'a> {
-    /// Zero.
-    Zero,
-    /// A value per column.
-    Bias(&'a [f32]),
-    /// What the result holds.
-    Result,
 }
 
 /// One product of `rows` by `blocks` times sixteen columns.
@@ -51,8 +44,10 @@ pub struct Product<'a> {
     pub result: &'a mut [f32],
     /// From one block of the result to the next.
     pub block_stride: usize,
-    /// What the sums start from.
-    pub start: Start<'a>,
+    /// Whether the sums are added to what the result holds.
+    pub add: bool,
+    /// A value per column, added last; empty for none.
+    pub bias: &'a [f32],
 }
 
 impl Product<'_> {
@@ -64,10 +59,7 @@ impl Product<'_> {
             }
             Left::Rows(stride) => (self.depth - 1) * stride + self.rows <= self.left.len(),
         };
-        let bias = match self.start {
-            Start::Bias(bias) => bias.len() >= self.blocks * LANES,
-            _ => true,
-        };
+        let bias = self.bias.is_empty() || self.bias.len() >= self.blocks * LANES;
         left && bias
             && self.weight_from + self.depth <= self.weight_depth
             && self.blocks * self.weight_depth * LANES <= self.weights.len()
@@ -91,27 +83,27 @@ impl Kernel for Product<'_> {
     unsafe fn run<S: Simd>(self) {
         let mut from = 0;
         while from < self.depth {
-            let depth = DEPTH.min(self.depth - from);
+            let depth = PART.min(self.depth - from);
+            let last = from + depth == self.depth;
             for block in 0..self.blocks {
                 let at = block * self.weight_depth + self.weight_from + from;
                 // SAFETY: `fits` has checked the furthest element of each operand.
                 unsafe {
-                    let start = match self.start {
-                        _ if from > 0 => None,
-                        Start::Result => None,
-                        Start::Zero => Some(S::splat(0.0)),
-                        Start::Bias(bias) => Some(S::load(bias.as_ptr().add(block * LANES))),
+                    let bias = match last && !self.bias.is_empty() {
+                        true => Some(S::load(self.bias.as_ptr().add(block * LANES))),
+                        false => None,
                     };
+                    let end = (self.add || from > 0, bias);
                     let weights = self.weights.as_ptr().add(at * LANES);
                     let result = self.result.as_mut_ptr().add(block * self.block_stride);
                     match self.order {
                         Left::Blocked(stride) => {
                             let left = self.left.as_ptr().add(from / LANES * stride);
-                            panel::<S, true>(left, stride, self.rows, depth, weights, result, start);
+                            panel::<S, true>(left, stride, self.rows, depth, weights, result, end);
                         }
                         Left::Rows(stride) => {
                             let left = self.left.as_ptr().add(from * stride);
-                            panel::<S, false>(left, stride, self.rows, depth, weights, result, start);
+                            panel::<S, false>(left, stride, self.rows, depth, weights, result, end);
                         }
                     }
                 }
@@ -120,6 +112,9 @@ impl Kernel for Product<'_> {
         }
     }
 }
+
+/// Whether sums are added to the result, and the bias that comes on top.
+type End<S> = (bool, Option<<S as Simd>::V>);
 
 /// All rows of one block of columns.
 #[inline(always)]
@@ -130,7 +125,7 @@ unsafe fn panel<S: Simd, const BLOCKED: bool>(
     depth: usize,
     weights: *const f32,
     result: *mut f32,
-    start: Option<S::V>,
+    end: End<S>,
 ) {
     let step = if BLOCKED { LANES } else { 1 };
     let mut row = 0;
@@ -140,12 +135,12 @@ unsafe fn panel<S: Simd, const BLOCKED: bool>(
         unsafe {
             let (left, result) = (left.add(row * step), result.add(row * LANES));
             match count {
-                6 => tile::<S, 6, BLOCKED>(left, stride, depth, weights, result, start),
-                5 => tile::<S, 5, BLOCKED>(left, stride, depth, weights, result, start),
-                4 => tile::<S, 4, BLOCKED>(left, stride, depth, weights, result, start),
-                3 => tile::<S, 3, BLOCKED>(left, stride, depth, weights, result, start),
-                2 => tile::<S, 2, BLOCKED>(left, stride, depth, weights, result, start),
-                _ => tile::<S, 1, BLOCKED>(left, stride, depth, weights, result, start),
+                6 => tile::<S, 6, BLOCKED>(left, stride, depth, weights, result, end),
+                5 => tile::<S, 5, BLOCKED>(left, stride, depth, weights, result, end),
+                4 => tile::<S, 4, BLOCKED>(left, stride, depth, weights, result, end),
+                3 => tile::<S, 3, BLOCKED>(left, stride, depth, weights, result, end),
+                2 => tile::<S, 2, BLOCKED>(left, stride, depth, weights, result, end),
+                _ => tile::<S, 1, BLOCKED>(left, stride, depth, weights, result, end),
             }
         }
         row += count;
@@ -160,14 +155,11 @@ unsafe fn tile<S: Simd, const M: usize, const BLOCKED: bool>(
     depth: usize,
     weights: *const f32,
     result: *mut f32,
-    start: Option<S::V>,
+    end: End<S>,
 ) {
     // SAFETY: the caller's.
     unsafe {
         let mut sums = [S::splat(0.0); M];
-        for (row, sum) in sums.iter_mut().enumerate() {
-            *sum = start.unwrap_or_else(|| S::load(result.add(row * LANES)));
-        }
         let (mut left, mut weights) = (left, weights);
         if BLOCKED {
             for _ in 0..depth / LANES {
@@ -190,7 +182,14 @@ unsafe fn tile<S: Simd, const M: usize, const BLOCKED: bool>(
                 weights = weights.add(LANES);
             }
         }
-        for (row, sum) in sums.into_iter().enumerate() {
+        let (add, bias) = end;
+        for (row, mut sum) in sums.into_iter().enumerate() {
+            if add {
+                sum = S::add(S::load(result.add(row * LANES)), sum);
+            }
+            if let Some(bias) = bias {
+                sum = S::add(sum, bias);
+            }
             S::store(result.add(row * LANES), sum);
         }
     }

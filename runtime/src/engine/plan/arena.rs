@@ -159,7 +159,7 @@ impl Arena {
 }
 
 /// Whether what a step writes overlaps neither what else it writes nor what it reads.
-pub fn lie_apart(homes: &[Home], reads: &[BufferId], writes: &[BufferId], scratch: &Home) -> Result<()> {
+pub fn lie_apart(node: &str, homes: &[Home], reads: &[BufferId], writes: &[BufferId], scratch: &Home) -> Result<()> {
     let range = |home: &Home| match home {
         Home::Constant(_) => 0..0,
         Home::Arena { offset, len } => *offset..offset + len,
@@ -170,11 +170,11 @@ pub fn lie_apart(homes: &[Home], reads: &[BufferId], writes: &[BufferId], scratc
     for (i, a) in written.iter().enumerate() {
         let meets = |(j, b): (usize, &std::ops::Range<usize>)| j != i && a.start < b.end && b.start < a.end;
         if all.iter().enumerate().any(meets) {
-            return Err(Error::Plan { reason: "two buffers of a step overlap".into() });
+            return Err(Error::Plan { reason: format!("two buffers of the step for '{node}' overlap") });
         }
     }
     if reads.len() > MAX_READS || writes.len() > MAX_WRITES {
-        return Err(Error::Plan { reason: "a step has too many operands".into() });
+        return Err(Error::Plan { reason: format!("the step for '{node}' has too many operands") });
     }
     Ok(())
 }

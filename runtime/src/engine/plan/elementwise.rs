@@ -241,16 +241,41 @@ impl Planner<'_> {
         let tame = image.channels % LANES == 0
             || !["Div", "Reciprocal", "Log", "Pow", "Softplus", "Elu"].contains(&node.op.as_str());
         // The others are constants, or are given as bits.
-        let inputs = || crate::onnx::graph::inputs_of(node).take(match node.op.as_str() {
-            "Expand" | "BatchNormalization" => 1,
-            _ => usize::MAX,
-        });
+        let inputs = || {
+            crate::onnx::graph::inputs_of(node).take(match node.op.as_str() {
+                "Expand" | "BatchNormalization" => 1,
+                _ => usize::MAX,
+            })
+        };
         let some_blocked = inputs().any(|i| self.is_blocked(i));
         match tame && some_blocked && inputs().all(|i| self.along(i, image).is_some()) {
             true => Order::Blocked,
             false => Order::Planes,
         }
     }
+}
+
+/// Makes folds of many values folds of two, one after the other: a chain reads a few operands at most.
+pub fn pair_folds(graph: &mut Graph) {
+    let folds = |n: &Node| n.domain.is_empty() && ["Sum", "Max", "Min"].contains(&n.op.as_str()) && n.inputs.len() > 2;
+    let mut nodes = Vec::with_capacity(graph.nodes.len());
+    for node in std::mem::take(&mut graph.nodes) {
+        if !folds(&node) {
+            nodes.push(node);
+            continue;
+        }
+        let (last, mut left) = (node.inputs.len() - 1, node.inputs[0].clone());
+        for (i, input) in node.inputs.iter().enumerate().skip(1) {
+            let mut pair = Node { name: format!("{}/{i}", node.name), ..node.clone() };
+            pair.inputs = vec![left, input.clone()];
+            if i < last {
+                pair.outputs = vec![format!("{}/{i}", node.outputs[0])];
+            }
+            left = pair.outputs[0].clone();
+            nodes.push(pair);
+        }
+    }
+    graph.nodes = nodes;
 }
 
 /// Leaves an elementwise node for later.
@@ -316,13 +341,20 @@ pub fn emit(planner: &mut Planner, name: &str) -> Result<()> {
 /// The links of a node, and before them those of what it reads.
 fn compile(planner: &mut Planner, builder: &mut Builder, index: usize) -> Result<Source> {
     let node = &planner.graph.nodes[index];
+    let mask = planner.masks.pairs(node) || node.output(0).is_some_and(|o| planner.masks.wanted(o));
+    let first_only = ["Expand", "BatchNormalization"].contains(&node.op.as_str());
+    let read = |(slot, input): &(usize, &String)| {
+        !input.is_empty() && !planner.masks.replaces(node, *slot) && (*slot == 0 || !first_only)
+    };
+    let inputs: Vec<&String> = node.inputs.iter().enumerate().filter(read).map(|(_, input)| input).collect();
+    let own = if node.op == "BatchNormalization" { 2 } else { 0 };
     let mut args = vec![];
-    for (slot, input) in node.inputs.iter().enumerate() {
-        let bits = planner.masks.replaces(node, slot);
-        if input.is_empty() || bits || (slot > 0 && ["Expand", "BatchNormalization"].contains(&node.op.as_str())) {
-            continue;
-        }
+    for (i, input) in inputs.iter().enumerate() {
+        // What this node itself will still add when the links of this input are there.
+        let (operands, masks) = (inputs.len() - i - 1 + own, mask as usize);
+        builder.pending = (builder.pending.0 + operands, builder.pending.1 + masks);
         args.push(operand(planner, builder, input)?);
+        builder.pending = (builder.pending.0 - operands, builder.pending.1 - masks);
     }
     let Some(recipe) = recipe(planner, node) else {
         return Err(node.error("is not elementwise after all"));
@@ -436,18 +468,22 @@ struct Builder {
     bits: Option<BufferId>,
     /// Whether no other node's links may go before.
     alone: bool,
+    /// Operands and masks that the nodes whose inputs are being compiled will add.
+    pending: (usize, usize),
 }
 
 impl Builder {
     fn new(order: Order, shape: Vec<usize>) -> Builder {
         let (links, operands, masks) = (vec![], vec![], vec![]);
-        Builder { order, shape, links, operands, masks, busy: [false; REGISTERS], host: None, bits: None, alone: false }
+        let busy = [false; REGISTERS];
+        Builder { order, shape, links, operands, masks, busy, host: None, bits: None, alone: false, pending: (0, 0) }
     }
 
-    /// Whether another node's links can be taken in: each needs two operands, a mask and two registers at most.
+    /// Whether another node's links can be taken in: each needs three operands, a mask and two registers at most.
     fn has_room(&self) -> bool {
         let free = self.busy.iter().filter(|b| !**b).count();
-        !self.alone && self.operands.len() + 3 <= MAX_OPERANDS && self.masks.len() + 1 < MAX_MASKS && free > 3
+        let (operands, masks) = (self.operands.len() + self.pending.0, self.masks.len() + self.pending.1);
+        !self.alone && operands + 3 <= MAX_OPERANDS && masks < MAX_MASKS && free > 3
     }
 
     fn operand(&mut self, id: BufferId, shape: Vec<usize>) -> Source {

@@ -16,5 +16,6 @@ mod run;
 mod shapes;
 mod values;
 
+pub use elementwise::pair_folds;
 pub use planner::{Packs, make_plan, unpaired};
 pub use run::{Plan, StepReport};

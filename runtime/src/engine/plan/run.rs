@@ -81,7 +81,7 @@ impl Plan {
         let scratch = Home::Arena { offset: floats, len: steps.iter().map(|s| s.work.scratch()).max().unwrap_or(0) };
         let Home::Arena { offset, len } = scratch else { return Err(Error::Plan { reason: "no scratch".into() }) };
         for step in &steps {
-            lie_apart(&homes, &step.reads, &step.writes, &scratch)?;
+            lie_apart(&step.node, &homes, &step.reads, &step.writes, &scratch)?;
         }
         Ok(Plan { isa, steps, homes, scratch, floats: offset + len, inputs, outputs })
     }
