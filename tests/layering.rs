@@ -16,8 +16,9 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("record", &["engine", "attribution", "onnx"]),
         ("load", &["engine", "gradient", "onnx"]),
         ("explain", &["attribution", "engine", "gradient", "load", "methods", "onnx", "record"]),
-        ("bench", &["engine", "explain", "gradient"]),
-        ("inspect", &["engine", "explain", "gradient", "methods", "onnx"]),
+        ("flops", &["engine", "gradient", "onnx"]),
+        ("bench", &["engine", "explain", "flops", "gradient"]),
+        ("inspect", &["engine", "explain", "flops", "gradient", "methods", "onnx"]),
         ("error", &[]),
         ("rng", &[]),
         ("hash", &[]),
@@ -85,6 +86,22 @@ fn tract_stays_in_the_engine() {
         let other = text.split("tract_onnx::").skip(1).find(|rest| !rest.starts_with("pb"));
         // The file format's message types come with tract-onnx; nothing else of it leaves the engine.
         assert!(other.is_none(), "{} uses tract", file.display());
+    }
+}
+
+#[test]
+fn kernels_know_nothing_of_graphs() {
+    let engine = root().join("runtime/src/engine");
+    for (folder, above) in [("simd", &["kernels", "plan", "onnx"][..]), ("kernels", &["plan", "onnx", "error"])] {
+        let mut files = vec![];
+        sources(&engine.join(folder), &mut files);
+        assert!(!files.is_empty());
+        for file in files {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let foreign =
+                above.iter().find(|a| text.contains(&format!("engine::{a}")) || text.contains(&format!("crate::{a}")));
+            assert!(foreign.is_none(), "{} uses {}", file.display(), foreign.unwrap());
+        }
     }
 }
 

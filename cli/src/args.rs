@@ -203,6 +203,9 @@ pub struct BenchArgs {
     /// Passes timed of each kind
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub runs: u32,
+    /// Show where the time goes, step by step
+    #[arg(long)]
+    pub steps: bool,
     /// Write the result as JSON; - for standard output
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

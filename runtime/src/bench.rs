@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::engine::{PlanSession, Session};
+use crate::engine::{Memory, PlanSession, Session, StepReport, peak_flops};
 use crate::error::Result;
 use crate::explain::Loaded;
+use crate::flops::{flops, gradient_flops};
 use crate::gradient::composite::GRADIENT;
 use crate::rng::Rng;
 
@@ -20,19 +21,49 @@ pub struct Percentiles {
     pub max_ms: f64,
 }
 
-/// What `whyline bench` measures.
+/// Passes of one kind.
 #[derive(Clone, Copy, Debug, Serialize)]
+pub struct PassReport {
+    /// Their times.
+    #[serde(flatten)]
+    pub times: Percentiles,
+    /// Billions of floating-point operations per second that the model asks for, at the median.
+    pub gflops: f64,
+    /// The same, as a share of what this machine can do at most.
+    pub peak_share: f64,
+}
+
+/// The time of each step, in the order in which they run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Steps {
+    /// Of a forward pass.
+    pub forward: Vec<StepReport>,
+    /// Of a gradient pass.
+    pub gradient: Vec<StepReport>,
+}
+
+/// What `whyline bench` measures.
+#[derive(Clone, Debug, Serialize)]
 pub struct Report {
+    /// Instruction set of the kernels.
+    pub isa: &'static str,
     /// Deriving the gradient and preparing both graphs.
     pub prepare_ms: f64,
+    /// Billions of floating-point operations per second of a multiply-add loop in registers.
+    pub peak_gflops: f64,
+    /// Bytes.
+    pub memory: Memory,
     /// One forward pass.
-    pub forward: Percentiles,
+    pub forward: PassReport,
     /// One gradient pass, its forward part included.
-    pub gradient: Percentiles,
+    pub gradient: PassReport,
+    /// Medians per step, where they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<Steps>,
 }
 
 /// Times passes on a standard normal input, the two kinds in turn, after one of each that is not counted.
-pub fn bench(loaded: &Loaded, runs: u32) -> Result<Report> {
+pub fn bench(loaded: &Loaded, runs: u32, steps: bool) -> Result<Report> {
     let start = Instant::now();
     let derived = loaded.derive(&GRADIENT, None)?;
     let mut session = PlanSession::new(&derived)?;
@@ -49,7 +80,40 @@ pub fn bench(loaded: &Loaded, runs: u32) -> Result<Report> {
         forward.push(timed(|| session.forward(&input).map(drop))?);
         gradient.push(timed(|| session.gradient(&input, &seed).map(drop))?);
     }
-    Ok(Report { prepare_ms, forward: percentiles(forward), gradient: percentiles(gradient) })
+    let isa = session.plans().isa();
+    let peak = peak_flops(isa);
+    let report = |times, flops: u64| {
+        let times = percentiles(times);
+        let per_second = flops as f64 / (times.p50_ms * 1e-3);
+        PassReport { times, gflops: per_second * 1e-9, peak_share: per_second / peak }
+    };
+    let steps = match steps {
+        true => Some(Steps {
+            forward: medians(|| session.profile_forward(&input))?,
+            gradient: medians(|| session.profile_gradient(&input, &seed))?,
+        }),
+        false => None,
+    };
+    let (one, both) = (flops(&loaded.typed.graph, &loaded.typed.facts), gradient_flops(&derived)?);
+    Ok(Report {
+        isa: isa.name(),
+        prepare_ms,
+        peak_gflops: peak * 1e-9,
+        memory: session.plans().memory(),
+        forward: report(forward, one),
+        gradient: report(gradient, both),
+        steps,
+    })
+}
+
+/// Each step's median over a few runs.
+fn medians(mut run: impl FnMut() -> Result<Vec<StepReport>>) -> Result<Vec<StepReport>> {
+    let runs: Vec<Vec<StepReport>> = (0..9).map(|_| run()).collect::<Result<_>>()?;
+    let mut steps = runs[0].clone();
+    for (i, step) in steps.iter_mut().enumerate() {
+        step.ms = percentiles(runs.iter().map(|run| run[i].ms).collect()).p50_ms;
+    }
+    Ok(steps)
 }
 
 fn timed(run: impl FnOnce() -> Result<()>) -> Result<f64> {

@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::engine::{Passes, TractOperators};
+use crate::engine::{Memory, Passes, Plans};
 use crate::error::{Error, Result};
 use crate::explain::{Loaded, with_target};
+use crate::flops::{flops, gradient_flops};
 use crate::gradient::composite::GRADIENT;
 use crate::gradient::coverage::{FLAT, find_gaps, find_path};
 use crate::gradient::layers::{cam_layers, default_layer};
 use crate::gradient::target::find_target;
-use crate::gradient::{COMPOSITES, Spec, adjoints, differentiate};
+use crate::gradient::{COMPOSITES, adjoints};
 use crate::methods::{Entry, Given, METHODS, Params};
-use crate::onnx::inline::inline_functions;
-use crate::onnx::{Facts, Graph, Node, type_graph};
 
 /// Everything `whyline inspect` shows.
 #[derive(Clone, Debug, Serialize)]
@@ -35,6 +34,10 @@ pub struct Inspection {
     pub forward_flops: u64,
     /// Absent where the gradient can't be derived.
     pub backward_flops: Option<u64>,
+    /// Bytes that a session needs; absent where the gradient can't be derived.
+    pub memory: Option<Memory>,
+    /// Nodes of the gradient graph that run on tract's executor, one by one, for want of a kernel.
+    pub on_tract: Vec<String>,
     pub ops: Vec<OpLine>,
     /// Nodes on the path that can't be differentiated.
     pub gaps: Vec<String>,
@@ -92,10 +95,12 @@ pub fn inspect(loaded: &Loaded) -> Result<Inspection> {
     let path = find_path(typed, &[&input], &target.logits);
     let gaps = find_gaps(typed, &path, &GRADIENT);
     let forward_flops = flops(graph, &typed.facts);
-    let backward_flops = match gaps.is_empty() {
-        true => Some(gradient_flops(loaded)?.saturating_sub(forward_flops)),
-        false => None,
-    };
+    let (mut backward_flops, mut plans) = (None, None);
+    if gaps.is_empty() {
+        let derived = loaded.derive(&GRADIENT, None)?;
+        backward_flops = Some(gradient_flops(&derived)?.saturating_sub(forward_flops));
+        plans = Some(Plans::new(&derived)?);
+    }
     let layers = cam_layers(typed, output)?;
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     graph.nodes.iter().for_each(|n| *counts.entry(n.qualified_op()).or_default() += 1);
@@ -115,6 +120,8 @@ pub fn inspect(loaded: &Loaded) -> Result<Inspection> {
         widened: graph.widened,
         forward_flops,
         backward_flops,
+        memory: plans.as_ref().map(Plans::memory),
+        on_tract: plans.as_ref().map(Plans::fallbacks).unwrap_or_default(),
         ops: counts.into_iter().map(|(op, count)| OpLine { derivative: derivative(&op), op, count }).collect(),
         gaps: gaps
             .iter()
@@ -137,52 +144,4 @@ fn derivative(op: &str) -> String {
     }
     let ruled = COMPOSITES.iter().filter(|c| c.rule(op).is_some()).map(|c| c.name);
     std::iter::once("gradient").chain(ruled).collect::<Vec<_>>().join(", ")
-}
-
-fn gradient_flops(loaded: &Loaded) -> Result<u64> {
-    let mut graph =
-        differentiate(&loaded.typed, &Spec { output: loaded.output().map(str::to_string), ..Spec::default() })?.graph;
-    inline_functions(&mut graph)?;
-    let typed = type_graph(graph, &TractOperators::default())?;
-    Ok(flops(&typed.graph, &typed.facts))
-}
-
-/// Floating-point operations of one run: two per multiplication and addition of a product, one per element
-/// otherwise; moving data is free.
-pub fn flops(graph: &Graph, facts: &Facts) -> u64 {
-    graph.nodes.iter().map(|node| node_flops(node, facts)).sum()
-}
-
-fn node_flops(node: &Node, facts: &Facts) -> u64 {
-    let shape = |name: Option<&str>| name.and_then(|n| facts.get(n)).map(|f| f.shape.as_slice()).unwrap_or_default();
-    let count = |s: &[usize]| s.iter().map(|&d| d as u64).product::<u64>();
-    let (x, w, y) = (shape(node.input(0)), shape(node.input(1)), shape(node.output(0)));
-    match node.op.as_str() {
-        // Each output element sums over the weights of one output channel.
-        "Conv" => 2 * count(y) * count(w.get(1..).unwrap_or_default()),
-        // Each input element is spread over the weights of one input channel.
-        "ConvTranspose" => 2 * count(x) * count(w.get(1..).unwrap_or_default()),
-        "MatMul" => 2 * count(y) * x.last().copied().unwrap_or(1) as u64,
-        "Gemm" => 2 * count(y) * x.get(if node.int("transA", 0) != 0 { 0 } else { 1 }).copied().unwrap_or(1) as u64,
-        "Einsum" => 2 * einsum_terms(node, facts),
-        "MaxPool" | "AveragePool" => {
-            count(y) * node.ints("kernel_shape").unwrap_or_default().iter().product::<i64>() as u64
-        }
-        "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Transpose" | "Concat" | "Split" | "Slice" | "Pad"
-        | "Expand" | "Tile" | "Gather" | "Identity" | "Cast" | "DepthToSpace" | "SpaceToDepth" => 0,
-        op if op.starts_with("Reduce") || op.starts_with("Global") => count(x),
-        _ => count(y),
-    }
-}
-
-/// The size of the product space that an equation's letters span.
-fn einsum_terms(node: &Node, facts: &Facts) -> u64 {
-    let equation: String = node.text("equation", "").chars().filter(|c| !c.is_whitespace()).collect();
-    let left = equation.split("->").next().unwrap_or_default();
-    let mut extents: BTreeMap<char, u64> = BTreeMap::new();
-    for (term, name) in left.split(',').zip(&node.inputs) {
-        let shape = facts.get(name).map(|f| f.shape.as_slice()).unwrap_or_default();
-        extents.extend(term.chars().zip(shape.iter().map(|&d| d as u64)));
-    }
-    extents.values().product()
 }

@@ -17,6 +17,7 @@ pub mod engine;
 pub mod error;
 pub mod explain;
 pub mod files;
+pub mod flops;
 pub mod gradient;
 mod hash;
 pub mod image;

@@ -45,6 +45,12 @@ fn print(i: &Inspection) {
         Some(flops) => say!("backward    {:.3} GFLOP", flops as f64 / 1e9),
         None => say!("backward    not to be had: see the ops below"),
     }
+    if let Some(memory) = &i.memory {
+        say!("memory      {}", output::memory(memory));
+    }
+    if !i.on_tract.is_empty() {
+        say!("on tract    {} steps without a kernel: {}", i.on_tract.len(), i.on_tract.join(", "));
+    }
     say!("\nops");
     for op in &i.ops {
         say!("  {:<26} {:>5}   {}", op.op, op.count, op.derivative);

@@ -5,6 +5,7 @@ pub mod progress;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use whyline_runtime::engine::Memory;
 use whyline_runtime::files::write_atomically;
 use whyline_runtime::image::colormap::Colormap;
 use whyline_runtime::record::{ClassRecord, Record};
@@ -94,4 +95,15 @@ pub fn report(input: &Path, record: &Record, written: &[&Option<PathBuf>]) {
     for path in written.iter().filter_map(|p| p.as_ref()) {
         say!("wrote      {}", path.display());
     }
+}
+
+/// What a session needs, in a line.
+pub fn memory(memory: &Memory) -> String {
+    let mib = |bytes: usize| bytes as f64 / (1 << 20) as f64;
+    format!(
+        "weights {:.1} MiB, arena {:.1} MiB per thread ({:.1} MiB for forward passes alone)",
+        mib(memory.weights),
+        mib(memory.gradient_arena),
+        mib(memory.forward_arena)
+    )
 }

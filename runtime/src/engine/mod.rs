@@ -1,4 +1,5 @@
-//! Runs graphs with tract. tract's types stay in here.
+//! Runs graphs: plans of our kernels over one arena, and tract for what they do not cover. tract's types stay in
+//! here.
 
 mod counting;
 mod kernels;
@@ -10,9 +11,10 @@ mod simd;
 mod tract_session;
 
 pub use counting::{Counting, Watcher};
+pub use kernels::peak::peak_flops;
 pub use operators::TractOperators;
 pub use plan::StepReport;
-pub use plan_session::PlanSession;
+pub use plan_session::{Memory, PlanSession, Plans};
 pub use session::{Gradient, Passes, Session, Tap};
 pub use simd::Isa;
 pub use tract_session::TractSession;

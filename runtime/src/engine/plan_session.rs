@@ -1,5 +1,10 @@
 //! A session on plans of our own kernels.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
 use super::operators::PlanOperators;
 use super::plan::arena::Arena;
 use super::plan::{Packs, Plan, StepReport, make_plan, pair_folds, unpaired};
@@ -9,25 +14,36 @@ use crate::error::{Error, Result};
 use crate::gradient::GradientGraph;
 use crate::onnx::{Graph, TypedGraph, inline::inline_some, type_graph};
 
-/// Forward and gradient plan over one arena.
-pub struct PlanSession {
+/// Bytes that a model needs, known before any of the arena is allocated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// Packed weights and constants, shared by all threads.
+    pub weights: usize,
+    /// The arena of a forward pass.
+    pub forward_arena: usize,
+    /// The arena of a gradient pass, which serves the forward pass too; one per thread.
+    pub gradient_arena: usize,
+}
+
+/// The forward and the gradient plan of a model. They hold the packed weights but no memory to work in, so that
+/// threads share them.
+pub struct Plans {
     shape: Vec<usize>,
     classes: usize,
     forward: Plan,
     gradient: Plan,
-    arena: Arena,
     tap_shapes: Vec<Vec<usize>>,
     input_gradient: bool,
 }
 
-impl PlanSession {
-    /// Prepares a gradient graph and the forward graph inside it, for the best instruction set of this machine.
-    pub fn new(derived: &GradientGraph) -> Result<PlanSession> {
+impl Plans {
+    /// Plans a gradient graph and the forward graph inside it, for the best instruction set of this machine.
+    pub fn new(derived: &GradientGraph) -> Result<Plans> {
         Self::with_isa(derived, Isa::best())
     }
 
-    /// Prepares for one instruction set, which this machine must have.
-    pub fn with_isa(derived: &GradientGraph, isa: Isa) -> Result<PlanSession> {
+    /// Plans for one instruction set, which this machine must have.
+    pub fn with_isa(derived: &GradientGraph, isa: Isa) -> Result<Plans> {
         let mut wanted = vec![derived.logits.clone()];
         wanted.extend(derived.input_gradient.clone());
         for tap in &derived.taps {
@@ -48,39 +64,94 @@ impl PlanSession {
         let inputs = [derived.input.as_str(), derived.seed.as_str()];
         let gradient = make_plan(&typed, &inputs, &wanted, isa, &mut packs)?;
         let forward = make_plan(&forward_part(&typed, &wanted[..1]), &inputs[..1], &wanted[..1], isa, &mut packs)?;
-        let arena = Arena::new(gradient.arena_floats().max(forward.arena_floats()));
-        Ok(PlanSession {
+        Ok(Plans {
             shape: shape_of(&derived.input)?,
             classes: shape_of(&derived.seed)?.iter().product(),
             tap_shapes: derived.taps.iter().map(|t| shape_of(&t.gradient)).collect::<Result<_>>()?,
             input_gradient: derived.input_gradient.is_some(),
             forward,
             gradient,
-            arena,
         })
     }
 
-    /// Bytes of the arena: forward pass alone, and gradient pass.
-    pub fn arena_bytes(&self) -> (usize, usize) {
-        (4 * self.forward.arena_floats(), 4 * self.gradient.arena_floats())
+    /// What a session needs.
+    pub fn memory(&self) -> Memory {
+        let weights: BTreeMap<usize, usize> = self.forward.weights().chain(self.gradient.weights()).collect();
+        Memory {
+            weights: weights.values().sum(),
+            forward_arena: 4 * self.forward.arena_floats(),
+            gradient_arena: 4 * self.arena_floats(),
+        }
     }
 
-    /// Nodes of the gradient plan that have no kernel of ours.
-    pub fn fallbacks(&self) -> Vec<&str> {
-        self.gradient.fallbacks()
+    fn arena_floats(&self) -> usize {
+        self.gradient.arena_floats().max(self.forward.arena_floats())
+    }
+
+    /// Nodes that no kernel of ours covers: tract runs them, and they allocate.
+    pub fn fallbacks(&self) -> Vec<String> {
+        self.gradient.fallbacks().map(str::to_string).collect()
+    }
+
+    /// Instruction set of the kernels.
+    pub fn isa(&self) -> Isa {
+        self.gradient.isa()
+    }
+}
+
+/// Plans with an arena to run them in.
+pub struct PlanSession {
+    plans: Arc<Plans>,
+    arena: Arena,
+}
+
+impl PlanSession {
+    /// Prepares a gradient graph and the forward graph inside it.
+    pub fn new(derived: &GradientGraph) -> Result<PlanSession> {
+        Ok(Self::of(Arc::new(Plans::new(derived)?)))
+    }
+
+    /// A session on plans that others may share; allocates its arena.
+    pub fn of(plans: Arc<Plans>) -> PlanSession {
+        let arena = Arena::new(plans.arena_floats());
+        PlanSession { plans, arena }
+    }
+
+    /// The plans.
+    pub fn plans(&self) -> &Plans {
+        &self.plans
+    }
+
+    /// One forward pass, with each step's time.
+    pub fn profile_forward(&mut self, input: &[f32]) -> Result<Vec<StepReport>> {
+        self.check(input)?;
+        self.plans.forward.profile(&mut self.arena, &[input])
     }
 
     /// One gradient pass, with each step's time.
-    pub fn profile(&mut self, input: &[f32], seed: &[f32]) -> Result<Vec<StepReport>> {
+    pub fn profile_gradient(&mut self, input: &[f32], seed: &[f32]) -> Result<Vec<StepReport>> {
         self.check(input)?;
-        self.gradient.profile(&mut self.arena, &[input, seed])
+        self.check_seed(seed)?;
+        self.plans.gradient.profile(&mut self.arena, &[input, seed])
     }
 
     fn check(&self, input: &[f32]) -> Result<()> {
-        match input.len() == self.shape.iter().product::<usize>() {
+        let shape = &self.plans.shape;
+        match input.len() == shape.iter().product::<usize>() {
             true => Ok(()),
             false => {
-                let reason = format!("it has {} values, but the model wants {:?}", input.len(), self.shape);
+                let reason = format!("it has {} values, but the model wants {shape:?}", input.len());
+                Err(Error::bad_input(reason))
+            }
+        }
+    }
+
+    fn check_seed(&self, seed: &[f32]) -> Result<()> {
+        match seed.len() == self.plans.classes {
+            true => Ok(()),
+            false => {
+                let wanted = self.plans.classes;
+                let reason = format!("the cotangent has {} values, but the model wants {wanted}", seed.len());
                 Err(Error::bad_input(reason))
             }
         }
@@ -99,27 +170,26 @@ fn forward_part(typed: &TypedGraph, outputs: &[String]) -> TypedGraph {
 
 impl Session for PlanSession {
     fn input_shape(&self) -> &[usize] {
-        &self.shape
+        &self.plans.shape
     }
 
     fn forward(&mut self, input: &[f32]) -> Result<Vec<f32>> {
         self.check(input)?;
-        self.forward.run(&mut self.arena, &[input])?;
-        Ok(self.forward.output(&mut self.arena, 0).to_vec())
+        let plan = &self.plans.forward;
+        plan.run(&mut self.arena, &[input])?;
+        Ok(plan.output(&mut self.arena, 0).to_vec())
     }
 
     fn gradient(&mut self, input: &[f32], seed: &[f32]) -> Result<Gradient> {
         self.check(input)?;
-        if seed.len() != self.classes {
-            let reason = format!("the cotangent has {} values, but the model wants {}", seed.len(), self.classes);
-            return Err(Error::bad_input(reason));
-        }
-        self.gradient.run(&mut self.arena, &[input, seed])?;
+        self.check_seed(seed)?;
+        let (plans, arena) = (&self.plans, &mut self.arena);
+        plans.gradient.run(arena, &[input, seed])?;
         let mut outputs = 0..;
-        let mut next = || outputs.next().map(|i| self.gradient.output(&mut self.arena, i).to_vec()).unwrap_or_default();
+        let mut next = || outputs.next().map(|i| plans.gradient.output(arena, i).to_vec()).unwrap_or_default();
         let logits = next();
-        let input = if self.input_gradient { next() } else { vec![] };
-        let taps = self.tap_shapes.iter().map(|s| Tap { shape: s.clone(), value: next(), gradient: next() }).collect();
+        let input = if plans.input_gradient { next() } else { vec![] };
+        let taps = plans.tap_shapes.iter().map(|s| Tap { shape: s.clone(), value: next(), gradient: next() }).collect();
         Ok(Gradient { logits, input, taps })
     }
 }

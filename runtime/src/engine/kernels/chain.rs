@@ -227,7 +227,7 @@ impl Kernel for Run<'_, '_> {
                 // SAFETY: whole vectors of this part.
                 unsafe { self.piece::<S>(from, vectors, &mut registers) };
             }
-            if count % LANES > 0 {
+            if !count.is_multiple_of(LANES) {
                 // SAFETY: the rest is shorter than a vector.
                 unsafe { self.rest::<S>(from + vectors * LANES, count % LANES, &mut registers) };
             }
@@ -344,13 +344,13 @@ impl Run<'_, '_> {
                 Op::Sigmoid => each!(a, b, to, n, sigmoid::<S>(a)),
                 Op::Tanh => each!(a, b, to, n, tanh::<S>(a)),
                 Op::Erf => each!(a, b, to, n, erf::<S>(a)),
-                Op::Relu => each!(a, b, to, n, S::max(a, zero)),
+                Op::Relu => each!(a, b, to, n, S::max(zero, a)),
                 Op::ReluBits(mask) => {
                     let bits = self.written(mask, at, n);
                     for (i, bits) in bits.iter_mut().enumerate() {
                         let v = S::load(a.0.add(i * a.1));
                         *bits = S::greater(v, zero);
-                        S::store(to.add(i * LANES), S::max(v, zero));
+                        S::store(to.add(i * LANES), S::max(zero, v));
                     }
                 }
                 Op::ClipBits(mask, low, high) => {
@@ -359,7 +359,7 @@ impl Run<'_, '_> {
                     for (i, bits) in bits.iter_mut().enumerate() {
                         let v = S::load(a.0.add(i * a.1));
                         *bits = S::greater(v, low) & S::greater(high, v);
-                        S::store(to.add(i * LANES), S::min(S::max(v, low), high));
+                        S::store(to.add(i * LANES), S::min(high, S::max(low, v)));
                     }
                 }
                 Op::Keep(mask) => {
@@ -369,7 +369,7 @@ impl Run<'_, '_> {
                 }
                 Op::KeepPositive(mask) => {
                     for (i, &bits) in self.read(mask, at, n).iter().enumerate() {
-                        S::store(to.add(i * LANES), S::keep(S::max(S::load(a.0.add(i * a.1)), zero), bits));
+                        S::store(to.add(i * LANES), S::keep(S::max(zero, S::load(a.0.add(i * a.1))), bits));
                     }
                 }
                 Op::Map(function, with) => {

@@ -1,6 +1,8 @@
 //! Transcendental functions on vectors, to about two units in the last place. The coefficients are Chebyshev
 //! fits of our own over the stated ranges.
 
+use std::f32::consts::{FRAC_2_SQRT_PI, LOG2_E};
+
 use crate::engine::simd::Simd;
 
 /// `c[0] + c[1] x + c[2] x^2 + ...`
@@ -36,11 +38,11 @@ unsafe fn signed<S: Simd>(v: S::V, x: S::V) -> S::V {
 /// The exponential, zero and infinity included.
 #[inline(always)]
 pub unsafe fn exp<S: Simd>(x: S::V) -> S::V {
-    const TAYLOR_LIKE: [f32; 7] = [1.0, 1.0, 0.500_000_01, 0.166_664_14, 0.041_666_22, 0.008_375_21, 0.001_394_87];
+    const TAYLOR_LIKE: [f32; 7] = [1.0, 1.0, 0.5, 0.166_664_14, 0.041_666_22, 0.008_375_21, 0.001_394_87];
     // SAFETY: arithmetic only.
     unsafe {
-        let x = S::max(S::min(x, S::splat(89.0)), S::splat(-104.0));
-        let n = S::round(S::mul(x, S::splat(std::f32::consts::LOG2_E)));
+        let x = S::max(S::splat(-104.0), S::min(S::splat(89.0), x));
+        let n = S::round(S::mul(x, S::splat(LOG2_E)));
         // ln 2 in two parts, the first with few digits, so that n times it is exact.
         let r = S::fma(n, S::splat(-0.693_359_4), x);
         let r = S::fma(n, S::splat(2.121_944_4e-4), r);
@@ -68,7 +70,7 @@ pub unsafe fn tanh<S: Simd>(x: S::V) -> S::V {
     const NEAR: [f32; 6] = [-0.333_333_33, 0.133_333_01, -0.053_958_64, 0.021_763_72, -0.008_326_63, 0.002_272_91];
     // SAFETY: arithmetic only.
     unsafe {
-        let size = S::max(x, S::sub(S::splat(0.0), x));
+        let size = S::max(S::sub(S::splat(0.0), x), x);
         let square = S::mul(x, x);
         let near = S::fma(S::mul(x, square), polynomial::<S, _>(square, &NEAR), x);
         let one = S::splat(1.0);
@@ -83,12 +85,12 @@ pub unsafe fn tanh<S: Simd>(x: S::V) -> S::V {
 pub unsafe fn erf<S: Simd>(x: S::V) -> S::V {
     /// `erf(x) / x` in `x^2`, up to one.
     const NEAR: [f32; 7] =
-        [1.128_379_17, -0.376_126_27, 0.112_835_98, -0.026_854_33, 0.005_189_312, -0.000_801_885_5, 0.000_078_824_97];
+        [FRAC_2_SQRT_PI, -0.376_126_27, 0.112_835_98, -0.026_854_33, 0.005_189_312, -0.000_801_885_5, 0.000_078_824_97];
     /// `exp(x^2) (1 - erf(x))` in `1 / (1 + x)`, from one on.
     const FAR: [f32; 6] = [-0.000_176_351_45, 0.568_942_8, 0.512_249_4, 0.576_961_2, -1.183_155_8, 0.545_707_06];
     // SAFETY: arithmetic only.
     unsafe {
-        let size = S::max(x, S::sub(S::splat(0.0), x));
+        let size = S::max(S::sub(S::splat(0.0), x), x);
         let square = S::mul(x, x);
         let near = S::mul(x, polynomial::<S, _>(square, &NEAR));
         let one = S::splat(1.0);

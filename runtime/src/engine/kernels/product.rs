@@ -55,7 +55,8 @@ impl Product<'_> {
     fn fits(&self) -> bool {
         let left = match self.order {
             Left::Blocked(stride) => {
-                self.depth % LANES == 0 && (self.depth / LANES - 1) * stride + self.rows * LANES <= self.left.len()
+                self.depth.is_multiple_of(LANES)
+                    && (self.depth / LANES - 1) * stride + self.rows * LANES <= self.left.len()
             }
             Left::Rows(stride) => (self.depth - 1) * stride + self.rows <= self.left.len(),
         };

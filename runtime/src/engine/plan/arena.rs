@@ -96,11 +96,6 @@ impl Arena {
         Arena { lines: vec![Line([0.0; LANES]); floats.div_ceil(LANES)] }
     }
 
-    /// Bytes of the arena.
-    pub fn bytes(&self) -> usize {
-        self.lines.len() * size_of::<Line>()
-    }
-
     fn floats(&mut self) -> &mut [f32] {
         let len = self.lines.len() * LANES;
         // SAFETY: a line is sixteen floats without padding.

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::arena::{BufferId, Io};
-use super::elementwise::ChainParts;
+use super::builder::ChainParts;
+use super::geometry::Geometry;
 use super::planner::{Lowered, Planner};
 use super::run::Work;
 use super::values::{Image, Lazy, Order};
 use crate::engine::kernels::chain::Operands;
-use crate::engine::kernels::conv::{Conv, Phase, Source};
+use crate::engine::kernels::conv::Conv;
 use crate::engine::kernels::depthwise::Depthwise;
 use crate::engine::kernels::pool::MaxPool;
 use crate::engine::simd::{Isa, LANES};
@@ -89,11 +90,11 @@ impl Work for HostWork {
         }
     }
 
-    fn weight_bytes(&self) -> usize {
+    fn weights(&self) -> Option<(usize, usize)> {
         match &self.host.kind {
-            HostKind::Conv(conv) => conv.weight_bytes(),
-            HostKind::Depthwise(conv) => conv.weight_bytes(),
-            _ => 0,
+            HostKind::Conv(conv) => Some((Arc::as_ptr(conv) as usize, conv.weight_bytes())),
+            HostKind::Depthwise(conv) => Some((Arc::as_ptr(conv) as usize, conv.weight_bytes())),
+            _ => None,
         }
     }
 
@@ -132,239 +133,6 @@ impl Work for HostWork {
         }
         Ok(())
     }
-}
-
-/// A convolution's or transposed convolution's attributes, in two dimensions.
-pub struct Window {
-    /// Kernel rows and columns.
-    pub kernel: [usize; 2],
-    /// Steps.
-    pub strides: [usize; 2],
-    /// Steps within the kernel.
-    pub dilations: [usize; 2],
-    /// Padding before.
-    pub before: [i64; 2],
-}
-
-impl Window {
-    /// Reads them off a node, with padding by `auto_pad` where it says so.
-    pub fn of(node: &Node, kernel: [usize; 2], input: [usize; 2], output: [usize; 2]) -> Option<Window> {
-        let pair = |name: &str| match node.ints(name) {
-            Some(&[a, b]) if a > 0 && b > 0 => Some([a as usize, b as usize]),
-            Some(_) => None,
-            None => Some([1, 1]),
-        };
-        let (strides, dilations) = (pair("strides")?, pair("dilations")?);
-        let mut before = [0; 2];
-        match node.text("auto_pad", "NOTSET") {
-            "NOTSET" => {
-                if let Some(pads) = node.ints("pads") {
-                    before = [*pads.first()?, *pads.get(1)?];
-                }
-            }
-            "VALID" => {}
-            auto => {
-                for axis in 0..2 {
-                    let reach = ((output[axis] - 1) * strides[axis] + (kernel[axis] - 1) * dilations[axis] + 1) as i64;
-                    let total = (reach - input[axis] as i64).max(0);
-                    before[axis] = if auto == "SAME_LOWER" { total - total / 2 } else { total / 2 };
-                }
-            }
-        }
-        Some(Window { kernel, strides, dilations, before })
-    }
-
-    /// Where each tap of a forward window reads, row by row.
-    pub fn taps(&self) -> Vec<[isize; 2]> {
-        let shift = |axis: usize, k: usize| (k * self.dilations[axis]) as isize - self.before[axis] as isize;
-        let rows = 0..self.kernel[0];
-        rows.flat_map(|ky| (0..self.kernel[1]).map(move |kx| [shift(0, ky), shift(1, kx)])).collect()
-    }
-
-    /// The phases of the adjoint: per offset of the output, which weights it meets and where they read.
-    fn phases(&self, output: [usize; 2]) -> Vec<([usize; 2], [usize; 2], Vec<(usize, [isize; 2])>)> {
-        let along = |axis: usize, offset: usize| -> Vec<(usize, isize)> {
-            let stride = self.strides[axis] as i64;
-            (0..self.kernel[axis])
-                .filter_map(|k| {
-                    let from = offset as i64 + self.before[axis] - (k * self.dilations[axis]) as i64;
-                    (from.rem_euclid(stride) == 0).then(|| (k, from.div_euclid(stride) as isize))
-                })
-                .collect()
-        };
-        let mut phases = vec![];
-        for oy in 0..self.strides[0].min(output[0]) {
-            for ox in 0..self.strides[1].min(output[1]) {
-                let (rows, columns) = (along(0, oy), along(1, ox));
-                let taps: Vec<_> = rows
-                    .iter()
-                    .flat_map(|&(ky, dy)| columns.iter().map(move |&(kx, dx)| (ky * self.kernel[1] + kx, [dy, dx])))
-                    .collect();
-                if !taps.is_empty() {
-                    let grid = [(output[0] - oy).div_ceil(self.strides[0]), (output[1] - ox).div_ceil(self.strides[1])];
-                    phases.push(([oy, ox], grid, taps));
-                }
-            }
-        }
-        phases
-    }
-}
-
-/// A convolution or its transpose, as the node has it.
-struct Geometry {
-    input: Image,
-    output: Image,
-    groups: usize,
-    transposed: bool,
-    window: Window,
-    /// The weights' extents.
-    weight: Vec<usize>,
-}
-
-impl Geometry {
-    fn of(planner: &Planner, node: &Node) -> Option<Geometry> {
-        let transposed = node.op == "ConvTranspose";
-        let input = planner.image(node.input(0)?)?;
-        let output = planner.image(node.output(0)?)?;
-        let weight = planner.constant(node.input(1)?)?.shape.clone();
-        let kernel = [*weight.get(2)?, *weight.get(3)?];
-        if transposed && node.text("auto_pad", "NOTSET") != "NOTSET" {
-            return None;
-        }
-        let window = Window::of(node, kernel, input.extents, output.extents)?;
-        let groups = usize::try_from(node.int("group", 1)).ok()?;
-        Some(Geometry { input, output, groups, transposed, window, weight })
-    }
-
-    /// The place of the weight from an input to an output channel, both within the whole; none across groups.
-    fn weight_at(&self, input: usize, output: usize, tap: usize) -> Option<usize> {
-        let (ins, outs) = (self.input.channels / self.groups, self.output.channels / self.groups);
-        if input >= self.input.channels || output >= self.output.channels || input / ins != output / outs {
-            return None;
-        }
-        let (first, second) = match self.transposed {
-            true => (input, output % outs),
-            false => (output, input % ins),
-        };
-        let taps = self.window.kernel[0] * self.window.kernel[1];
-        Some((first * self.weight[1] + second) * taps + tap)
-    }
-
-    /// Per phase: its offset, its grid, and which weight each tap is and where it reads.
-    fn phases(&self) -> Vec<([usize; 2], [usize; 2], Vec<(usize, [isize; 2])>)> {
-        match self.transposed {
-            true => self.window.phases(self.output.extents),
-            false => vec![([0, 0], self.output.extents, self.window.taps().into_iter().enumerate().collect())],
-        }
-    }
-
-    fn steps(&self) -> ([usize; 2], [usize; 2]) {
-        if self.transposed { ([1, 1], self.window.strides) } else { (self.window.strides, [1, 1]) }
-    }
-
-    /// Groups for the kernel: narrow ones are taken together, sixteen channels at a time.
-    fn merged_groups(&self) -> Option<usize> {
-        let (ins, outs) = (self.input.channels / self.groups, self.output.channels / self.groups);
-        if self.groups == 1 || (ins % LANES == 0 && outs % LANES == 0) {
-            return Some(self.groups);
-        }
-        let together = ins == outs && LANES % ins == 0 && self.input.channels % LANES == 0;
-        together.then_some(self.input.channels / LANES)
-    }
-
-    fn conv(&self, weights: &[f32], bias: &[f32], planes: bool) -> Option<Conv> {
-        let groups = self.merged_groups()?;
-        let blocks = (self.output.channels / groups).div_ceil(LANES);
-        let (source, ins) = match planes {
-            true => (Source::Planes(self.input.channels), self.input.channels),
-            false => {
-                let blocks = (self.input.channels / groups).div_ceil(LANES);
-                (Source::Blocked(blocks), blocks * LANES)
-            }
-        };
-        let (stride, spread) = self.steps();
-        let pack = |taps: &[(usize, [isize; 2])]| {
-            let mut packed = vec![0.0; groups * blocks * taps.len() * ins * LANES];
-            let mut lanes = packed.chunks_exact_mut(LANES);
-            for block in 0..groups * blocks {
-                let group = block / blocks;
-                let first = group * (self.input.channels / groups);
-                for k in 0..taps.len() * ins {
-                    let (tap, input) = match planes {
-                        true => (k % taps.len(), k / taps.len()),
-                        false => (k / ins, k % ins),
-                    };
-                    let Some(lanes) = lanes.next() else { break };
-                    for (lane, v) in lanes.iter_mut().enumerate() {
-                        if let Some(at) = self.weight_at(first + input, block * LANES + lane, taps[tap].0) {
-                            *v = weights[at];
-                        }
-                    }
-                }
-            }
-            packed
-        };
-        let phases = self.phases().into_iter().map(|(offset, grid, taps)| Phase {
-            grid,
-            offset,
-            weights: pack(&taps),
-            taps: taps.into_iter().map(|t| t.1).collect(),
-        });
-        Some(Conv {
-            input: self.input.extents,
-            output: self.output.extents,
-            source,
-            blocks,
-            groups,
-            stride,
-            spread,
-            phases: phases.collect(),
-            bias: padded(bias, self.output.blocks()),
-        })
-    }
-
-    fn is_depthwise(&self) -> bool {
-        self.groups > 1 && self.groups == self.input.channels && self.groups == self.output.channels
-    }
-
-    fn depthwise(&self, weights: &[f32], bias: &[f32]) -> Depthwise {
-        let (stride, spread) = self.steps();
-        let taps_in_all = self.window.kernel[0] * self.window.kernel[1];
-        let pack = |taps: &[(usize, [isize; 2])]| {
-            let mut packed = vec![0.0; self.input.blocks() * taps.len() * LANES];
-            for (i, v) in packed.iter_mut().enumerate() {
-                let channel = i / (taps.len() * LANES) * LANES + i % LANES;
-                if channel < self.input.channels {
-                    *v = weights[channel * taps_in_all + taps[i / LANES % taps.len()].0];
-                }
-            }
-            packed
-        };
-        let phases = self.phases().into_iter().map(|(offset, grid, taps)| Phase {
-            grid,
-            offset,
-            weights: pack(&taps),
-            taps: taps.into_iter().map(|t| t.1).collect(),
-        });
-        Depthwise {
-            input: self.input.extents,
-            output: self.output.extents,
-            blocks: self.input.blocks(),
-            stride,
-            spread,
-            phases: phases.collect(),
-            bias: padded(bias, self.output.blocks()),
-        }
-    }
-}
-
-/// Values per channel, padded to blocks; none stay none.
-fn padded(values: &[f32], blocks: usize) -> Vec<f32> {
-    let mut padded = values.to_vec();
-    if !values.is_empty() {
-        padded.resize(blocks * LANES, 0.0);
-    }
-    padded
 }
 
 /// Leaves a convolution for later, so that it can take an epilogue.

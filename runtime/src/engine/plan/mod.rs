@@ -5,17 +5,22 @@
 //! gives every buffer its place.
 
 pub mod arena;
+mod builder;
 mod dense;
 mod elementwise;
 mod fallback;
+mod geometry;
+mod in_place;
+mod masks;
 mod planner;
 mod pooling;
 mod products;
+mod recipes;
 mod rows;
 mod run;
 mod shapes;
 mod values;
 
-pub use elementwise::pair_folds;
 pub use planner::{Packs, make_plan, unpaired};
+pub use recipes::pair_folds;
 pub use run::{Plan, StepReport};

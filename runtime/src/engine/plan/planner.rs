@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::arena::{BufferId, Home, Life, place};
-use super::elementwise::{self, Masks};
+use super::masks::Masks;
 use super::run::{Plan, Step, Work};
 use super::values::{Image, Lazy, Order, Value};
-use super::{dense, fallback, pooling, products, rows, shapes};
+use super::{dense, elementwise, fallback, in_place, pooling, products, rows, shapes};
 use crate::engine::kernels::conv::Conv;
 use crate::engine::kernels::depthwise::Depthwise;
 use crate::engine::kernels::layout;
@@ -91,6 +91,9 @@ impl<'a> Planner<'a> {
             input_buffers.push(id);
         }
         for (index, node) in graph.nodes.iter().enumerate() {
+            if planner.is_empty(node)? {
+                continue;
+            }
             for lower in LOWERINGS {
                 if matches!(lower(&mut planner, node, index)?, Lowered::Done) {
                     break;
@@ -111,6 +114,22 @@ impl<'a> Planner<'a> {
             output_buffers.push((planner.planes(name)?, len));
         }
         planner.finish(input_buffers, output_buffers)
+    }
+
+    /// Whether all that a node gives is empty; then its values are there, and nothing computes them.
+    fn is_empty(&mut self, node: &Node) -> Result<bool> {
+        let mut empty = vec![];
+        for output in outputs_of(node) {
+            if !self.fact(output)?.shape.contains(&0) {
+                return Ok(false);
+            }
+            empty.push(output);
+        }
+        for output in &empty {
+            let id = self.buffer(0);
+            self.set(output, Order::Planes, id)?;
+        }
+        Ok(!empty.is_empty())
     }
 
     fn count_uses(&mut self, facts: &Facts, outputs: &[String]) {
@@ -281,7 +300,7 @@ impl<'a> Planner<'a> {
             step.reads.iter().chain(&step.writes).for_each(|&id| live(id, at));
         }
         outputs.iter().for_each(|&(id, _)| live(id, steps.len()));
-        let merged = elementwise::work_in_place(&mut steps, &mut lives, |id| buffers[id].constant.is_none());
+        let merged = in_place::work_in_place(&mut steps, &mut lives, |id| buffers[id].constant.is_none());
         let placed: Vec<BufferId> =
             (0..buffers.len()).filter(|&id| buffers[id].constant.is_none() && lives[id].is_some()).collect();
         let (offsets, floats) = place(&placed.iter().filter_map(|&id| lives[id]).collect::<Vec<_>>());

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::arena::{BufferId, Io};
-use super::dense::{Host, HostKind, Window};
+use super::dense::{Host, HostKind};
+use super::geometry::Window;
 use super::planner::{Lowered, Planner};
 use super::run::Work;
 use super::values::{Image, Lazy, Order};

@@ -145,8 +145,8 @@ impl Work for Products {
         self.product.scratch(self.fixed.is_none())
     }
 
-    fn weight_bytes(&self) -> usize {
-        self.fixed.as_ref().map_or(0, |f| 4 * f.len())
+    fn weights(&self) -> Option<(usize, usize)> {
+        self.fixed.as_ref().map(|f| (f.as_ptr() as usize, 4 * f.len()))
     }
 
     fn run(&self, isa: Isa, mut io: Io<'_>) -> Result<()> {

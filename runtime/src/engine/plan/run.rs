@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use serde::Serialize;
+
 use super::arena::{Arena, BufferId, Home, Io, lie_apart};
 use crate::engine::simd::Isa;
 use crate::error::{Error, Result};
@@ -18,9 +20,9 @@ pub trait Work: Send + Sync {
     fn scratch(&self) -> usize {
         0
     }
-    /// Bytes of weights packed for this step.
-    fn weight_bytes(&self) -> usize {
-        0
+    /// The weights packed for this step: where they are, which tells shared ones, and their bytes.
+    fn weights(&self) -> Option<(usize, usize)> {
+        None
     }
     /// The reads in whose place the result may be written, element for element.
     fn may_overwrite(&self) -> Vec<usize> {
@@ -45,16 +47,16 @@ pub struct Step {
 }
 
 /// How long a step took.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct StepReport {
     /// The node whose value it gives.
     pub node: String,
     /// The kernel.
     pub kernel: String,
-    /// Multiplications and additions of matrix products.
+    /// Multiplications and additions of its matrix products, padding included.
     pub flops: u64,
-    /// Seconds.
-    pub seconds: f64,
+    /// Milliseconds.
+    pub ms: f64,
 }
 
 /// A flat list of steps over an arena.
@@ -91,14 +93,23 @@ impl Plan {
         self.floats
     }
 
-    /// Bytes of weights packed for its steps.
-    pub fn weight_bytes(&self) -> usize {
-        self.steps.iter().map(|s| s.work.weight_bytes()).sum()
+    /// What its steps hold in packed weights and constants: where, and how many bytes. Shared ones come repeatedly.
+    pub fn weights(&self) -> impl Iterator<Item = (usize, usize)> {
+        let constant = |home: &Home| match home {
+            Home::Constant(values) => Some((values.as_ptr() as usize, 4 * values.len())),
+            Home::Arena { .. } => None,
+        };
+        self.steps.iter().filter_map(|s| s.work.weights()).chain(self.homes.iter().filter_map(constant))
+    }
+
+    /// Instruction set of its kernels.
+    pub fn isa(&self) -> Isa {
+        self.isa
     }
 
     /// Steps that tract runs, with their nodes: they allocate.
-    pub fn fallbacks(&self) -> Vec<&str> {
-        self.steps.iter().filter(|s| s.work.kernel().starts_with("tract")).map(|s| s.node.as_str()).collect()
+    pub fn fallbacks(&self) -> impl Iterator<Item = &str> {
+        self.steps.iter().filter(|s| s.work.kernel().starts_with("tract")).map(|s| s.node.as_str())
     }
 
     /// Runs every step. `inputs` are in the order that the plan was made with.
@@ -123,7 +134,7 @@ impl Plan {
                 node: step.node.clone(),
                 kernel: step.work.kernel().to_string(),
                 flops: step.work.flops(),
-                seconds: start.elapsed().as_secs_f64(),
+                ms: start.elapsed().as_secs_f64() * 1e3,
             });
         }
         Ok(reports)

@@ -156,15 +156,21 @@ fn slice(planner: &mut Planner, node: &Node) -> Result<Lowered> {
         Some(_) => ints(4),
         None => Some(vec![1; starts.len()]),
     };
-    let (Some(axes), Some(steps)) = (axes, steps) else { return Ok(Lowered::Not) };
-    let (mut from, mut by) = (vec![0; fact.shape.len()], vec![1; fact.shape.len()]);
-    for ((axis, start), step) in axes.iter().zip(&starts).zip(&steps) {
+    let (Some(axes), Some(steps), Some(ends)) = (axes, steps, ints(2)) else { return Ok(Lowered::Not) };
+    let (mut from, mut by, mut to) = (vec![0; fact.shape.len()], vec![1; fact.shape.len()], fact.shape.clone());
+    for (((axis, start), end), step) in axes.iter().zip(&starts).zip(&ends).zip(&steps) {
         let Some(axis) = fact.axis(*axis).filter(|_| *step > 0) else { return Ok(Lowered::Not) };
         let extent = fact.shape[axis] as i64;
-        from[axis] = (if *start < 0 { start + extent } else { *start }).clamp(0, extent) as usize;
+        let inside = |at: i64| if at < 0 { at.saturating_add(extent) } else { at }.clamp(0, extent) as usize;
+        from[axis] = inside(*start);
         by[axis] = usize::try_from(*step).unwrap_or(usize::MAX);
+        to[axis] = inside(*end).saturating_sub(from[axis]).div_ceil(by[axis]);
     }
-    part(planner, input, output, from, &by)
+    // tract takes some empty slices for ones with an element, and says so when it is to run them.
+    match planner.fact(output)?.shape == to {
+        true => part(planner, input, output, from, &by),
+        false => Ok(Lowered::Not),
+    }
 }
 
 fn transpose(planner: &mut Planner, node: &Node) -> Result<Lowered> {

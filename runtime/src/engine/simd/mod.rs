@@ -31,7 +31,9 @@ pub unsafe trait Simd: Copy {
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
+    /// The larger; NaN where `b` is.
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    /// The smaller; as above.
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn sqrt(a: Self::V) -> Self::V;
     /// `a * b + c`, rounded once where the machine can.

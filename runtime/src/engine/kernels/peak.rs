@@ -1,0 +1,48 @@
+//! How fast this machine multiplies and adds at best.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use crate::engine::simd::{Isa, Kernel, LANES, Simd};
+
+/// Sums that run beside each other: enough to hide the latency of one, few enough to stay in registers.
+const SUMS: usize = 5;
+/// Multiply-adds of each sum per measurement, about a millisecond's worth.
+const TERMS: usize = 400_000;
+
+/// Floating-point operations per second of one thread, in a loop that touches no memory: the best of several
+/// measurements.
+pub fn peak_flops(isa: Isa) -> f64 {
+    let once = |_| {
+        let start = Instant::now();
+        black_box(isa.run(Sums { factor: black_box(0.999) }));
+        (2 * SUMS * TERMS * LANES) as f64 / start.elapsed().as_secs_f64()
+    };
+    (0..20).map(once).fold(0.0, f64::max)
+}
+
+struct Sums {
+    factor: f32,
+}
+
+impl Kernel for Sums {
+    type Output = f32;
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) -> f32 {
+        // SAFETY: the machine has the instruction set; one vector is stored.
+        unsafe {
+            let factor = S::splat(self.factor);
+            let mut sums = [S::splat(1.0); SUMS];
+            for _ in 0..TERMS {
+                for sum in &mut sums {
+                    *sum = S::fma(*sum, factor, factor);
+                }
+            }
+            let total = sums.into_iter().fold(S::splat(0.0), |a, b| S::add(a, b));
+            let mut lanes = [0.0; LANES];
+            S::store(lanes.as_mut_ptr(), total);
+            lanes[0]
+        }
+    }
+}

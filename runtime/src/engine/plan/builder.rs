@@ -1,0 +1,160 @@
+//! Puts a chain together: its links, what it reads, and how each operand goes along.
+
+use super::arena::BufferId;
+use super::dense::Host;
+use super::values::{Image, Order};
+use crate::engine::kernels::chain::{
+    Along, Chain, Link, MAX_MASKS, MAX_OPERANDS, Mask, Op, Operands, REGISTERS, Source, Walk,
+};
+use crate::engine::simd::LANES;
+use crate::error::{Error, Result};
+
+/// A chain under construction.
+pub(super) struct Builder {
+    pub(super) order: Order,
+    pub(super) shape: Vec<usize>,
+    pub(super) links: Vec<Link>,
+    operands: Vec<(BufferId, Vec<usize>)>,
+    /// Buffers of bits, and whether they are written.
+    masks: Vec<(BufferId, bool)>,
+    busy: [bool; REGISTERS],
+    pub(super) host: Option<Box<Host>>,
+    /// Where the node at hand leaves its bits.
+    pub(super) bits: Option<BufferId>,
+    /// Whether no other node's links may go before.
+    pub(super) alone: bool,
+    /// Operands and masks that the nodes whose inputs are being compiled will add.
+    pub(super) pending: (usize, usize),
+}
+
+impl Builder {
+    pub(super) fn new(order: Order, shape: Vec<usize>) -> Builder {
+        let (links, operands, masks) = (vec![], vec![], vec![]);
+        let busy = [false; REGISTERS];
+        Builder { order, shape, links, operands, masks, busy, host: None, bits: None, alone: false, pending: (0, 0) }
+    }
+
+    /// Whether another node's links can be taken in: each needs three operands, a mask and two registers at most.
+    pub(super) fn has_room(&self) -> bool {
+        let free = self.busy.iter().filter(|b| !**b).count();
+        let (operands, masks) = (self.operands.len() + self.pending.0, self.masks.len() + self.pending.1);
+        !self.alone && operands + 3 <= MAX_OPERANDS && masks < MAX_MASKS && free > 3
+    }
+
+    pub(super) fn operand(&mut self, id: BufferId, shape: Vec<usize>) -> Source {
+        let known = self.operands.iter().position(|(i, s)| *i == id && *s == shape);
+        let at = known.unwrap_or_else(|| {
+            self.operands.push((id, shape));
+            self.operands.len() - 1
+        });
+        Source::Operand(at as u8)
+    }
+
+    pub(super) fn mask(&mut self, id: BufferId, written: bool) -> u8 {
+        self.masks.push((id, written));
+        (self.masks.len() - 1) as u8
+    }
+
+    /// A link whose arguments nobody reads again.
+    pub(super) fn link(&mut self, op: Op, a: Source, b: Source) -> Result<Source> {
+        for source in [a, b] {
+            if let Source::Register(r) = source {
+                self.busy[r as usize] = false;
+            }
+        }
+        self.link_kept(op, a, b)
+    }
+
+    /// A link whose arguments are read again.
+    pub(super) fn link_kept(&mut self, op: Op, a: Source, b: Source) -> Result<Source> {
+        let free = self.busy.iter().position(|b| !b);
+        let to = free.ok_or_else(|| Error::Plan { reason: "an elementwise chain needs too many registers".into() })?;
+        self.busy[to] = true;
+        self.links.push(Link { op, a, b, to: to as u8 });
+        Ok(Source::Register(to as u8))
+    }
+
+    /// The chain over the whole of an image, or over planes.
+    pub(super) fn finish(self, image: Option<Image>) -> ChainParts {
+        let (outer, run, walks) = match image {
+            Some(image) => blocked_walks(image, &self.operands),
+            None => plane_walks(&self.shape, &self.operands),
+        };
+        let chain = Chain { links: self.links, walks, outer, run };
+        ChainParts { chain, operands: self.operands.into_iter().map(|(id, _)| id).collect(), masks: self.masks }
+    }
+}
+
+type Walks = (Vec<usize>, usize, Vec<Walk>);
+
+/// Runs are the planes of a block.
+fn blocked_walks(image: Image, operands: &[(BufferId, Vec<usize>)]) -> Walks {
+    let (run, blocks) = (image.places() * LANES, image.blocks());
+    let whole = [image.batch, image.channels, image.extents[0], image.extents[1]];
+    let walk = |(_, shape): &(BufferId, Vec<usize>)| {
+        if *shape == whole {
+            return Walk { along: Along::Elements, strides: vec![blocks * run, run] };
+        }
+        let batched = shape.len() == 4 && shape[0] == image.batch && image.batch > 1;
+        Walk { along: Along::Lanes, strides: vec![if batched { blocks * LANES } else { 0 }, LANES] }
+    };
+    (vec![image.batch, blocks], run, operands.iter().map(walk).collect())
+}
+
+/// Runs are the longest ends of the shape along which every operand either goes along or stays.
+fn plane_walks(shape: &[usize], operands: &[(BufferId, Vec<usize>)]) -> Walks {
+    let rank = shape.len();
+    let aligned: Vec<Vec<usize>> =
+        operands.iter().map(|(_, s)| [vec![1; rank - s.len()], s.clone()].concat()).collect();
+    let even = |from: usize| {
+        let goes = |s: &Vec<usize>| s[from..] == shape[from..] || s[from..].iter().all(|&d| d == 1);
+        aligned.iter().all(goes)
+    };
+    let from = (0..rank).find(|&from| even(from)).unwrap_or(rank);
+    let walk = |s: &Vec<usize>| {
+        let mut strides = vec![0; rank];
+        let mut stride = 1;
+        for axis in (0..rank).rev() {
+            strides[axis] = if s[axis] == 1 { 0 } else { stride };
+            stride *= s[axis];
+        }
+        let constant = s[from..].iter().all(|&d| d == 1) && shape[from..].iter().any(|&d| d != 1);
+        strides.truncate(from);
+        Walk { along: if constant { Along::Constant } else { Along::Elements }, strides }
+    };
+    (shape[..from].to_vec(), shape[from..].iter().product(), aligned.iter().map(walk).collect())
+}
+
+/// A chain with the buffers it works on.
+pub struct ChainParts {
+    /// What is computed.
+    pub chain: Chain,
+    pub(super) operands: Vec<BufferId>,
+    masks: Vec<(BufferId, bool)>,
+}
+
+impl ChainParts {
+    /// What a step that runs it reads and writes, besides its own.
+    pub fn buffers(&self) -> (Vec<BufferId>, Vec<BufferId>) {
+        let masks = |written: bool| self.masks.iter().filter(move |m| m.1 == written).map(|m| m.0);
+        (self.operands.iter().copied().chain(masks(false)).collect(), masks(true).collect())
+    }
+
+    /// The operands, from what was lent in the order of [`ChainParts::buffers`].
+    pub fn lent<'a>(&self, read: &[&'a [f32]], write: impl Iterator<Item = &'a mut [f32]>) -> Operands<'a> {
+        let (operands, bits) = read.split_at(self.operands.len());
+        let (mut bits, mut write) = (bits.iter(), write);
+        let mut lent = Operands { read: operands.iter().copied().collect(), ..Operands::default() };
+        for (_, written) in &self.masks {
+            let mask = match written {
+                true => write.next().map(|w| Mask::Write(bytemuck::cast_slice_mut(w))),
+                false => bits.next().map(|r| Mask::Read(bytemuck::cast_slice(r))),
+            };
+            // As many as were counted when the plan was made.
+            if let Some(mask) = mask {
+                let _ = lent.masks.push(mask);
+            }
+        }
+        lent
+    }
+}

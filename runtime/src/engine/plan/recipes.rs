@@ -1,0 +1,169 @@
+//! What elementwise ops are in links of a chain: a line per op.
+
+use super::builder::Builder;
+use super::planner::Planner;
+use crate::engine::kernels::chain::{Op, Source};
+use crate::error::Result;
+use crate::gradient::functions::DOMAIN;
+use crate::onnx::{DType, Graph, Node};
+
+/// What an op is in links.
+pub(super) enum Recipe {
+    /// Two operands or more, from the left.
+    Fold(Op),
+    /// One operand.
+    Unary(Op),
+    /// Bits of the forward node.
+    Keep(fn(u8) -> Op),
+    /// A scale and a shift per channel.
+    BatchNorm,
+    /// Anything longer.
+    Other(fn(&mut Builder, &Node, &[Source]) -> Result<Source>),
+}
+
+fn map(f: fn(f32, [f32; 2]) -> f32) -> Recipe {
+    Recipe::Unary(Op::Map(f, [0.0; 2]))
+}
+
+/// The links of an op, where it is elementwise.
+pub(super) fn recipe(planner: &Planner, node: &Node) -> Option<Recipe> {
+    if node.domain == DOMAIN {
+        planner.masks.of(node)?;
+        return Some(match node.op.as_str() {
+            "ReluGrad" | "ClipGrad" => Recipe::Keep(Op::Keep),
+            "GuidedReluGrad" => Recipe::Keep(Op::KeepPositive),
+            _ => return None,
+        });
+    }
+    let number = |slot: usize| planner.number(node, slot);
+    let bounded = |slot: usize| node.input(slot).is_none() || number(slot).is_some();
+    let with = |f, a: f32, b: f32| Recipe::Unary(Op::Map(f, [a, b]));
+    Some(match node.op.as_str() {
+        "Add" | "Sum" => Recipe::Fold(Op::Add),
+        "Sub" => Recipe::Fold(Op::Sub),
+        "Mul" => Recipe::Fold(Op::Mul),
+        "Div" => Recipe::Fold(Op::Div),
+        "Max" => Recipe::Fold(Op::Max),
+        "Min" => Recipe::Fold(Op::Min),
+        "Sqrt" => Recipe::Unary(Op::Sqrt),
+        "Exp" => Recipe::Unary(Op::Exp),
+        "Sigmoid" => Recipe::Unary(Op::Sigmoid),
+        "Tanh" => Recipe::Unary(Op::Tanh),
+        "Erf" => Recipe::Unary(Op::Erf),
+        "BatchNormalization" if (1..5).all(|i| node.input(i).is_some_and(|n| planner.constant(n).is_some())) => {
+            Recipe::BatchNorm
+        }
+        "Expand" => Recipe::Other(|_, _, a| Ok(a[0])),
+        "Neg" => Recipe::Other(|b, _, a| b.link(Op::Sub, Source::Number(0.0), a[0])),
+        "Reciprocal" => Recipe::Other(|b, _, a| b.link(Op::Div, Source::Number(1.0), a[0])),
+        "Relu" => Recipe::Other(relu),
+        "Clip" if bounded(1) && bounded(2) => Recipe::Other(clip),
+        "HardSigmoid" => Recipe::Other(hard_sigmoid),
+        "HardSwish" => Recipe::Other(hard_swish),
+        "Gelu" if node.text("approximate", "none") == "none" => Recipe::Other(gelu),
+        "PRelu" => Recipe::Other(prelu),
+        "Pow" if number(1) == Some(2.0) => Recipe::Other(|b, _, a| b.link(Op::Mul, a[0], a[0])),
+        "Pow" if number(1).is_some() => with(|v, [p, _]| v.powf(p), number(1)?, 0.0),
+        "Abs" => map(|v, _| v.abs()),
+        "Log" => map(|v, _| v.ln()),
+        "Sin" => map(|v, _| v.sin()),
+        "Cos" => map(|v, _| v.cos()),
+        "Softsign" => map(|v, _| v / (1.0 + v.abs())),
+        "Softplus" => map(|v, _| v.max(0.0) + (-v.abs()).exp().ln_1p()),
+        "LeakyRelu" => with(|v, [a, _]| if v < 0.0 { a * v } else { v }, node.float("alpha", 0.01), 0.0),
+        "Elu" => with(|v, [a, _]| if v < 0.0 { a * v.exp_m1() } else { v }, node.float("alpha", 1.0), 0.0),
+        _ => return None,
+    })
+}
+
+fn relu(b: &mut Builder, _: &Node, args: &[Source]) -> Result<Source> {
+    match b.bits {
+        Some(id) => {
+            let mask = b.mask(id, true);
+            b.link(Op::ReluBits(mask), args[0], args[0])
+        }
+        None => b.link(Op::Relu, args[0], args[0]),
+    }
+}
+
+// Bounds come first, so that what is not a number stays so.
+fn clip(b: &mut Builder, node: &Node, args: &[Source]) -> Result<Source> {
+    let bound = |i: usize| match args.get(i) {
+        Some(Source::Number(v)) => Some(*v),
+        _ => None,
+    };
+    // A bound that is left out still takes its slot.
+    let (low, high) = match (node.input(1).is_some(), node.input(2).is_some()) {
+        (true, _) => (bound(1), bound(2)),
+        (false, true) => (None, bound(1)),
+        (false, false) => (None, None),
+    };
+    if let Some(id) = b.bits {
+        let mask = b.mask(id, true);
+        let op = Op::ClipBits(mask, low.unwrap_or(f32::NEG_INFINITY), high.unwrap_or(f32::INFINITY));
+        return b.link(op, args[0], args[0]);
+    }
+    let raised = b.link(Op::Max, Source::Number(low.unwrap_or(f32::NEG_INFINITY)), args[0])?;
+    b.link(Op::Min, Source::Number(high.unwrap_or(f32::INFINITY)), raised)
+}
+
+fn hard_sigmoid(b: &mut Builder, node: &Node, args: &[Source]) -> Result<Source> {
+    let scaled = b.link(Op::Mul, args[0], Source::Number(node.float("alpha", 0.2)))?;
+    let shifted = b.link(Op::Add, scaled, Source::Number(node.float("beta", 0.5)))?;
+    let raised = b.link(Op::Max, Source::Number(0.0), shifted)?;
+    b.link(Op::Min, Source::Number(1.0), raised)
+}
+
+fn hard_swish(b: &mut Builder, _: &Node, args: &[Source]) -> Result<Source> {
+    let scaled = b.link_kept(Op::Mul, args[0], Source::Number(1.0 / 6.0))?;
+    let shifted = b.link(Op::Add, scaled, Source::Number(0.5))?;
+    let raised = b.link(Op::Max, Source::Number(0.0), shifted)?;
+    let cut = b.link(Op::Min, Source::Number(1.0), raised)?;
+    b.link(Op::Mul, cut, args[0])
+}
+
+fn gelu(b: &mut Builder, _: &Node, args: &[Source]) -> Result<Source> {
+    let scaled = b.link_kept(Op::Mul, args[0], Source::Number(std::f32::consts::FRAC_1_SQRT_2))?;
+    let erf = b.link(Op::Erf, scaled, scaled)?;
+    let shifted = b.link(Op::Add, erf, Source::Number(1.0))?;
+    let product = b.link(Op::Mul, shifted, args[0])?;
+    b.link(Op::Mul, product, Source::Number(0.5))
+}
+
+fn prelu(b: &mut Builder, _: &Node, args: &[Source]) -> Result<Source> {
+    let below = b.link_kept(Op::Min, Source::Number(0.0), args[0])?;
+    let scaled = b.link(Op::Mul, below, args[1])?;
+    let above = b.link(Op::Max, Source::Number(0.0), args[0])?;
+    b.link(Op::Add, above, scaled)
+}
+
+impl Planner<'_> {
+    /// The only element of a constant float input.
+    pub(super) fn number(&self, node: &Node, slot: usize) -> Option<f32> {
+        let tensor = self.constant(node.input(slot)?)?;
+        tensor.to_f32().filter(|v| v.len() == 1 && tensor.dtype == DType::F32).map(|v| v[0])
+    }
+}
+
+/// Makes folds of many values folds of two, one after the other: a chain reads a few operands at most.
+pub fn pair_folds(graph: &mut Graph) {
+    let folds = |n: &Node| n.domain.is_empty() && ["Sum", "Max", "Min"].contains(&n.op.as_str()) && n.inputs.len() > 2;
+    let mut nodes = Vec::with_capacity(graph.nodes.len());
+    for node in std::mem::take(&mut graph.nodes) {
+        if !folds(&node) {
+            nodes.push(node);
+            continue;
+        }
+        let (last, mut left) = (node.inputs.len() - 1, node.inputs[0].clone());
+        for (i, input) in node.inputs.iter().enumerate().skip(1) {
+            let mut pair = Node { name: format!("{}/{i}", node.name), ..node.clone() };
+            pair.inputs = vec![left, input.clone()];
+            if i < last {
+                pair.outputs = vec![format!("{}/{i}", node.outputs[0])];
+            }
+            left = pair.outputs[0].clone();
+            nodes.push(pair);
+        }
+    }
+    graph.nodes = nodes;
+}
