@@ -22,7 +22,7 @@ pub struct Percentiles {
 }
 
 /// Passes of one kind.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct PassReport {
     /// Their times.
     #[serde(flatten)]
@@ -31,6 +31,8 @@ pub struct PassReport {
     pub gflops: f64,
     /// The same, as a share of what this machine can do at most.
     pub peak_share: f64,
+    /// Each pass's time in milliseconds, in the order in which they ran.
+    pub samples_ms: Vec<f64>,
 }
 
 /// The time of each step, in the order in which they run.
@@ -82,10 +84,10 @@ pub fn bench(loaded: &Loaded, runs: u32, steps: bool) -> Result<Report> {
     }
     let isa = session.plans().isa();
     let peak = peak_flops(isa);
-    let report = |times, flops: u64| {
-        let times = percentiles(times);
+    let report = |samples_ms: Vec<f64>, flops: u64| {
+        let times = percentiles(samples_ms.clone());
         let per_second = flops as f64 / (times.p50_ms * 1e-3);
-        PassReport { times, gflops: per_second * 1e-9, peak_share: per_second / peak }
+        PassReport { times, gflops: per_second * 1e-9, peak_share: per_second / peak, samples_ms }
     };
     let steps = match steps {
         true => Some(Steps {
