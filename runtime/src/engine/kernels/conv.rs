@@ -4,7 +4,7 @@
 //! strided convolutions are the same with several phases, one per offset of the output within the stride, so
 //! that nothing is scattered.
 
-use super::product::{DEPTH, Left, Product};
+use super::product::{DEPTH, Left, Product, Weights};
 use crate::engine::simd::{Isa, LANES};
 
 /// Pixels that are packed and multiplied together: what fits the second cache beside the weights.
@@ -31,7 +31,7 @@ pub struct Phase {
     pub offset: [usize; 2],
     /// What each tap adds to the input row and column.
     pub taps: Vec<[isize; 2]>,
-    /// `[group][block of outputs][tap][channel][16]`; for planes `[block of outputs][channel][tap][16]`.
+    /// Per group packed as for a product, whose terms are `[tap][channel]`; for planes `[channel][tap]`.
     pub weights: Vec<f32>,
 }
 
@@ -179,9 +179,8 @@ impl Strip<'_> {
                 rows,
                 depth: depth_part,
                 weights,
-                weight_depth: depth,
-                weight_from: depth_from,
-                blocks: conv.blocks,
+                packed: Weights { depth, blocks: conv.blocks },
+                from: depth_from,
                 result: &mut *result,
                 block_stride,
                 add: depth_from > 0,

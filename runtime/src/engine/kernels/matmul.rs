@@ -1,6 +1,6 @@
 //! Matrix products of row-major matrices: packs what needs packing around [`Product`].
 
-use super::product::{DEPTH, Left, Product};
+use super::product::{DEPTH, Left, Product, Weights};
 use crate::engine::simd::{Isa, LANES};
 
 /// Rows that are packed and multiplied together.
@@ -32,7 +32,7 @@ pub struct MatMul {
     pub right: Side,
 }
 
-/// The right side as [`Product`] wants it: `[column / 16][depth, padded][16]`, one matrix after the other.
+/// The right side as [`Product`] wants it, one matrix after the other.
 pub fn pack_right(product: &MatMul, right: &[f32]) -> Vec<f32> {
     let matrices = if product.right.stride == 0 { 1 } else { product.batch };
     let mut packed = vec![0.0; matrices * product.panel()];
@@ -54,7 +54,7 @@ impl MatMul {
 
     /// Floats of one packed right side.
     fn panel(&self) -> usize {
-        self.blocks() * self.padded_depth() * LANES
+        self.packed().len()
     }
 
     /// Floats of scratch memory; `packs` says that the right side comes unpacked.
@@ -64,13 +64,20 @@ impl MatMul {
         left + strip * self.blocks() * LANES + if packs { self.panel() } else { 0 }
     }
 
+    /// How the right side lies, packed.
+    fn packed(&self) -> Weights {
+        Weights { depth: self.padded_depth(), blocks: self.blocks() }
+    }
+
     fn pack_one(&self, right: &[f32], to: &mut [f32]) {
-        let depth = self.padded_depth();
-        for (block, to) in to.chunks_exact_mut(depth * LANES).enumerate() {
+        let packed = self.packed();
+        for block in 0..self.blocks() {
             let first = block * LANES;
             let count = LANES.min(self.columns - first);
-            for (k, lanes) in to.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-                *lanes = [0.0; LANES];
+            for k in 0..packed.depth {
+                let at = packed.at(k, block);
+                let lanes = &mut to[at..at + LANES];
+                lanes.fill(0.0);
                 if k >= self.depth {
                     continue;
                 }
@@ -148,9 +155,8 @@ impl MatMul {
                     rows,
                     depth: part,
                     weights,
-                    weight_depth: depth,
-                    weight_from: at,
-                    blocks: self.blocks(),
+                    packed: self.packed(),
+                    from: at,
                     result: &mut *result,
                     block_stride: rows * LANES,
                     add: at > 0,

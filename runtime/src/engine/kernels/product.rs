@@ -1,9 +1,10 @@
 //! The matrix product under all dense kernels: rows (pixels) by columns (output channels).
 //!
-//! Columns come in blocks of sixteen, each block's weights as `[k][16]`. A tile of a few rows by one block
-//! stays in registers while `k` runs; longer sums are cut into parts of [`PART`], which keeps a block's weights
-//! in the first cache. Each part starts from zero and the bias comes last: one running sum from a large bias on
-//! would round off several times as much.
+//! Columns come in blocks of sixteen. A tile of a few rows by one block stays in registers while `k` runs;
+//! longer sums are cut into parts of [`PART`], which keeps a block's weights in the first cache. Each part starts
+//! from zero and the bias comes last: one running sum from a large bias on would round off several times as
+//! much. Weights lie in the order in which they are read, [`Weights`] says where, so that they stream from
+//! memory.
 
 use crate::engine::simd::{Isa, Kernel, LANES, Simd};
 
@@ -12,6 +13,30 @@ pub const DEPTH: usize = 256;
 
 /// Terms that one running sum adds before its part goes to the result.
 const PART: usize = 128;
+
+/// How packed weights lie: `[part of k][block][k within the part][16]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Weights {
+    /// Terms of each sum.
+    pub depth: usize,
+    /// Blocks of columns.
+    pub blocks: usize,
+}
+
+impl Weights {
+    /// Floats in all.
+    pub fn len(self) -> usize {
+        self.depth * self.blocks * LANES
+    }
+
+    /// Where the sixteen weights of term `k` for a block begin.
+    #[inline(always)]
+    pub fn at(self, k: usize, block: usize) -> usize {
+        let (part, inside) = (k / PART * PART, k % PART);
+        let depth = PART.min(self.depth - part);
+        (part * self.blocks + block * depth + inside) * LANES
+    }
+}
 
 /// How the left operand lies.
 #[derive(Clone, Copy, Debug)]
@@ -32,14 +57,12 @@ pub struct Product<'a> {
     pub rows: usize,
     /// Terms of each sum; a multiple of 16 where the left operand is blocked.
     pub depth: usize,
-    /// `[block][weight_depth][16]`, of which `depth` from `weight_from` on are used.
+    /// Packed, of which `depth` terms from `from` on are used.
     pub weights: &'a [f32],
-    /// Terms that each block's weights hold.
-    pub weight_depth: usize,
-    /// The first term used.
-    pub weight_from: usize,
-    /// Blocks of columns.
-    pub blocks: usize,
+    /// How they lie.
+    pub packed: Weights,
+    /// The first term used: a multiple of [`DEPTH`].
+    pub from: usize,
     /// The result, `[block][row][16]`.
     pub result: &'a mut [f32],
     /// From one block of the result to the next.
@@ -60,16 +83,17 @@ impl Product<'_> {
             }
             Left::Rows(stride) => (self.depth - 1) * stride + self.rows <= self.left.len(),
         };
-        let bias = self.bias.is_empty() || self.bias.len() >= self.blocks * LANES;
+        let bias = self.bias.is_empty() || self.bias.len() >= self.packed.blocks * LANES;
         left && bias
-            && self.weight_from + self.depth <= self.weight_depth
-            && self.blocks * self.weight_depth * LANES <= self.weights.len()
-            && (self.blocks - 1) * self.block_stride + self.rows * LANES <= self.result.len()
+            && self.from.is_multiple_of(PART)
+            && self.from + self.depth <= self.packed.depth
+            && self.packed.len() <= self.weights.len()
+            && (self.packed.blocks - 1) * self.block_stride + self.rows * LANES <= self.result.len()
     }
 
     /// Computes it.
     pub fn run(self, isa: Isa) {
-        if self.rows == 0 || self.blocks == 0 || self.depth == 0 {
+        if self.rows == 0 || self.packed.blocks == 0 || self.depth == 0 {
             return;
         }
         assert!(self.fits(), "a matrix product reaches outside its buffers");
@@ -86,8 +110,8 @@ impl Kernel for Product<'_> {
         while from < self.depth {
             let depth = PART.min(self.depth - from);
             let last = from + depth == self.depth;
-            for block in 0..self.blocks {
-                let at = block * self.weight_depth + self.weight_from + from;
+            for block in 0..self.packed.blocks {
+                let at = self.packed.at(self.from + from, block);
                 // SAFETY: `fits` has checked the furthest element of each operand.
                 unsafe {
                     let bias = match last && !self.bias.is_empty() {
@@ -95,7 +119,7 @@ impl Kernel for Product<'_> {
                         false => None,
                     };
                     let end = (self.add || from > 0, bias);
-                    let weights = self.weights.as_ptr().add(at * LANES);
+                    let weights = self.weights.as_ptr().add(at);
                     let result = self.result.as_mut_ptr().add(block * self.block_stride);
                     match self.order {
                         Left::Blocked(stride) => {

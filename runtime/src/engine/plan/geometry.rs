@@ -4,6 +4,7 @@ use super::planner::Planner;
 use super::values::Image;
 use crate::engine::kernels::conv::{Conv, Phase, Source};
 use crate::engine::kernels::depthwise::Depthwise;
+use crate::engine::kernels::product::Weights;
 use crate::engine::simd::LANES;
 use crate::onnx::Node;
 
@@ -175,20 +176,19 @@ impl Geometry {
         };
         let (stride, spread) = self.steps();
         let pack = |taps: &[(usize, [isize; 2])]| {
-            let mut packed = vec![0.0; groups * blocks * taps.len() * ins * LANES];
-            let mut lanes = packed.chunks_exact_mut(LANES);
-            for block in 0..groups * blocks {
-                let group = block / blocks;
+            let order = Weights { depth: taps.len() * ins, blocks };
+            let mut packed = vec![0.0; groups * order.len()];
+            for (group, packed) in packed.chunks_exact_mut(order.len()).enumerate() {
                 let first = group * (self.input.channels / groups);
-                for k in 0..taps.len() * ins {
+                for k in 0..order.depth {
                     let (tap, input) = match planes {
                         true => (k % taps.len(), k / taps.len()),
                         false => (k / ins, k % ins),
                     };
-                    let Some(lanes) = lanes.next() else { break };
-                    for (lane, v) in lanes.iter_mut().enumerate() {
-                        if let Some(at) = self.weight_at(first + input, block * LANES + lane, taps[tap].0) {
-                            *v = weights[at];
+                    for column in 0..blocks * LANES {
+                        let output = group * blocks * LANES + column;
+                        if let Some(at) = self.weight_at(first + input, output, taps[tap].0) {
+                            packed[order.at(k, column / LANES) + column % LANES] = weights[at];
                         }
                     }
                 }
