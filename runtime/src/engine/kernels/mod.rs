@@ -10,6 +10,7 @@ pub mod functions;
 pub mod layout;
 pub mod matmul;
 pub mod moves;
+pub mod narrow;
 pub mod peak;
 pub mod pool;
 pub mod product;

@@ -11,6 +11,7 @@ use super::values::{Image, Lazy, Order};
 use crate::engine::kernels::chain::Operands;
 use crate::engine::kernels::conv::Conv;
 use crate::engine::kernels::depthwise::Depthwise;
+use crate::engine::kernels::narrow::Narrow;
 use crate::engine::kernels::pool::MaxPool;
 use crate::engine::simd::{Isa, LANES};
 use crate::error::Result;
@@ -148,6 +149,9 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
     let (Some(Some(weights)), Some(bias)) = (constant(1), constant(2).unwrap_or(Some(vec![]))) else {
         return Ok(Lowered::Not);
     };
+    if geometry.is_narrow() {
+        return narrow(planner, node, &geometry, &weights, &bias);
+    }
     // A few planes, as of an image, are read as they are: padding them to a block would be mostly zeros.
     let planes = geometry.groups == 1 && geometry.input.channels < LANES / 2 && !planner.is_blocked(input);
     let kind = if geometry.is_depthwise() {
@@ -167,4 +171,52 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
     };
     let host = Host { reads: vec![read], writes: vec![], kind, from, to: geometry.output };
     planner.postpone(output, Lazy::Host(Box::new(host)), Order::Blocked)
+}
+
+/// Straight to planes: its result is what leaves the network, and takes no epilogue.
+fn narrow(planner: &mut Planner, node: &Node, geometry: &Geometry, weights: &[f32], bias: &[f32]) -> Result<Lowered> {
+    let (input, output) = (node.input(0).unwrap_or_default(), node.output(0).unwrap_or_default());
+    let planes = !planner.is_blocked(input);
+    let pack = || Arc::new(geometry.narrow(weights, bias, planes));
+    let kernel = planner.packs.narrow.entry(node.name.clone()).or_insert_with(pack).clone();
+    let (read, from) = match planes {
+        true => (planner.planes(input)?, geometry.input.channels * geometry.input.places()),
+        false => (planner.blocked(input)?, geometry.input.blocked()),
+    };
+    let to = geometry.output.channels * geometry.output.places();
+    let write = planner.buffer(geometry.output.batch * to);
+    planner.step(output, Box::new(NarrowWork { kernel, from, to }), vec![read], vec![write]);
+    planner.set(output, Order::Planes, write)?;
+    Ok(Lowered::Done)
+}
+
+/// A transposed convolution to a few planes; floats of one image that is read, and written.
+struct NarrowWork {
+    kernel: Arc<Narrow>,
+    from: usize,
+    to: usize,
+}
+
+impl Work for NarrowWork {
+    fn kernel(&self) -> &str {
+        "narrow conv"
+    }
+
+    fn flops(&self) -> u64 {
+        self.kernel.flops()
+    }
+
+    fn scratch(&self) -> usize {
+        self.kernel.scratch()
+    }
+
+    fn weights(&self) -> Option<(usize, usize)> {
+        Some((Arc::as_ptr(&self.kernel) as usize, self.kernel.weight_bytes()))
+    }
+
+    fn run(&self, isa: Isa, mut io: Io<'_>) -> Result<()> {
+        let images = io.read[0].chunks_exact(self.from).zip(io.write[0].chunks_exact_mut(self.to));
+        images.for_each(|(from, to)| self.kernel.run(isa, from, to, io.scratch));
+        Ok(())
+    }
 }

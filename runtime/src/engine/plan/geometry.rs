@@ -4,6 +4,7 @@ use super::planner::Planner;
 use super::values::Image;
 use crate::engine::kernels::conv::{Conv, Phase, Source};
 use crate::engine::kernels::depthwise::Depthwise;
+use crate::engine::kernels::narrow::Narrow;
 use crate::engine::kernels::product::Weights;
 use crate::engine::simd::LANES;
 use crate::onnx::Node;
@@ -207,6 +208,33 @@ impl Geometry {
             phases: phases.collect(),
             bias: padded(bias, self.output.blocks()),
         })
+    }
+
+    /// Whether output channels would leave most lanes empty.
+    pub(super) fn is_narrow(&self) -> bool {
+        self.transposed && self.groups == 1 && self.output.channels < LANES / 2
+    }
+
+    pub(super) fn narrow(&self, weights: &[f32], bias: &[f32], planes: bool) -> Narrow {
+        let (taps, channels) = (self.window.taps(), self.output.channels);
+        let mut packed = vec![0.0; self.input.blocks() * taps.len() * channels * LANES];
+        for (i, lanes) in packed.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+            let (channel, tap) = (i % channels, i / channels % taps.len());
+            let first = i / channels / taps.len() * LANES;
+            for (lane, v) in lanes.iter_mut().enumerate() {
+                *v = self.weight_at(first + lane, channel, tap).map_or(0.0, |at| weights[at]);
+            }
+        }
+        Narrow {
+            input: self.input.extents,
+            source: if planes { Source::Planes(self.input.channels) } else { Source::Blocked(self.input.blocks()) },
+            output: self.output.extents,
+            channels,
+            stride: self.window.strides,
+            taps,
+            weights: packed,
+            bias: bias.to_vec(),
+        }
     }
 
     pub(super) fn is_depthwise(&self) -> bool {

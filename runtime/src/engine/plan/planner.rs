@@ -11,6 +11,7 @@ use super::{dense, elementwise, fallback, in_place, pooling, products, rows, sha
 use crate::engine::kernels::conv::Conv;
 use crate::engine::kernels::depthwise::Depthwise;
 use crate::engine::kernels::layout;
+use crate::engine::kernels::narrow::Narrow;
 use crate::engine::simd::{Isa, LANES};
 use crate::error::{Error, Result};
 use crate::onnx::graph::{inputs_of, outputs_of};
@@ -21,6 +22,7 @@ use crate::onnx::{DType, Fact, Facts, Graph, Node, Tensor, TypedGraph};
 pub struct Packs {
     pub(super) conv: HashMap<String, Arc<Conv>>,
     pub(super) depthwise: HashMap<String, Arc<Depthwise>>,
+    pub(super) narrow: HashMap<String, Arc<Narrow>>,
     pub(super) constants: HashMap<(String, Order), Arc<[f32]>>,
     pub(super) panels: HashMap<(String, bool), Arc<[f32]>>,
 }
