@@ -15,3 +15,4 @@ pub mod peak;
 pub mod pool;
 pub mod product;
 pub mod rows;
+pub mod winograd;

@@ -13,6 +13,7 @@ use crate::engine::kernels::conv::Conv;
 use crate::engine::kernels::depthwise::Depthwise;
 use crate::engine::kernels::narrow::Narrow;
 use crate::engine::kernels::pool::MaxPool;
+use crate::engine::kernels::winograd::Winograd;
 use crate::engine::simd::{Isa, LANES};
 use crate::error::Result;
 use crate::onnx::Node;
@@ -35,6 +36,8 @@ pub struct Host {
 pub enum HostKind {
     /// A convolution.
     Conv(Arc<Conv>),
+    /// A 3x3 convolution by Winograd's algorithm.
+    Winograd(Arc<Winograd>),
     /// A convolution of each channel by itself.
     Depthwise(Arc<Depthwise>),
     /// A max pool; notes the winners where it writes two buffers.
@@ -69,6 +72,7 @@ impl Work for HostWork {
     fn kernel(&self) -> &str {
         match &self.host.kind {
             HostKind::Conv(_) => "conv",
+            HostKind::Winograd(_) => "winograd",
             HostKind::Depthwise(_) => "depthwise",
             HostKind::MaxPool(_) => "max pool",
             HostKind::MaxPoolGrad(_) => "max pool adjoint",
@@ -79,6 +83,7 @@ impl Work for HostWork {
         self.host.to.batch as u64
             * match &self.host.kind {
                 HostKind::Conv(conv) => conv.flops(),
+                HostKind::Winograd(conv) => conv.flops(),
                 HostKind::Depthwise(conv) => conv.flops(),
                 _ => 0,
             }
@@ -87,6 +92,7 @@ impl Work for HostWork {
     fn scratch(&self) -> usize {
         match &self.host.kind {
             HostKind::Conv(conv) => conv.scratch(),
+            HostKind::Winograd(conv) => conv.scratch(),
             _ => 0,
         }
     }
@@ -94,6 +100,7 @@ impl Work for HostWork {
     fn weights(&self) -> Option<(usize, usize)> {
         match &self.host.kind {
             HostKind::Conv(conv) => Some((Arc::as_ptr(conv) as usize, conv.weight_bytes())),
+            HostKind::Winograd(conv) => Some((Arc::as_ptr(conv) as usize, conv.weight_bytes())),
             HostKind::Depthwise(conv) => Some((Arc::as_ptr(conv) as usize, conv.weight_bytes())),
             _ => None,
         }
@@ -121,6 +128,7 @@ impl Work for HostWork {
             };
             match &host.kind {
                 HostKind::Conv(conv) => conv.run(isa, image, output, io.scratch, &mut epilogue),
+                HostKind::Winograd(conv) => conv.run(isa, image, output, io.scratch, &mut epilogue),
                 HostKind::Depthwise(conv) => conv.run(isa, image, output, &mut epilogue),
                 HostKind::MaxPool(pool) => {
                     pool.forward(isa, image, output, &mut winners[i * noted..(i + 1) * noted], &mut epilogue);
@@ -157,6 +165,8 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
     let kind = if geometry.is_depthwise() {
         let pack = || Arc::new(geometry.depthwise(&weights, &bias));
         HostKind::Depthwise(planner.packs.depthwise.entry(node.name.clone()).or_insert_with(pack).clone())
+    } else if let Some(conv) = winograd(planner, node, &geometry, &weights, &bias) {
+        HostKind::Winograd(conv)
     } else {
         let key = format!("{}{}", node.name, if planes { "/planes" } else { "" });
         if !planner.packs.conv.contains_key(&key) {
@@ -171,6 +181,22 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
     };
     let host = Host { reads: vec![read], writes: vec![], kind, from, to: geometry.output };
     planner.postpone(output, Lazy::Host(Box::new(host)), Order::Blocked)
+}
+
+/// The kernel for a 3x3 convolution that is worth it.
+fn winograd(
+    planner: &mut Planner,
+    node: &Node,
+    geometry: &Geometry,
+    weights: &[f32],
+    bias: &[f32],
+) -> Option<Arc<Winograd>> {
+    if let Some(known) = planner.packs.winograd.get(&node.name) {
+        return Some(known.clone());
+    }
+    let conv = Arc::new(geometry.winograd(weights, bias)?);
+    planner.packs.winograd.insert(node.name.clone(), conv.clone());
+    Some(conv)
 }
 
 /// Straight to planes: its result is what leaves the network, and takes no epilogue.

@@ -6,8 +6,12 @@ use crate::engine::kernels::conv::{Conv, Phase, Source};
 use crate::engine::kernels::depthwise::Depthwise;
 use crate::engine::kernels::narrow::Narrow;
 use crate::engine::kernels::product::Weights;
+use crate::engine::kernels::winograd::{self, Winograd};
 use crate::engine::simd::LANES;
 use crate::onnx::Node;
+
+/// Pairs of channels up to which Winograd's weights, four times as many as there are, are worth their memory.
+const WINOGRAD_PAIRS: usize = 256 * 256;
 
 /// A convolution's or transposed convolution's attributes, in two dimensions.
 pub struct Window {
@@ -208,6 +212,37 @@ impl Geometry {
             phases: phases.collect(),
             bias: padded(bias, self.output.blocks()),
         })
+    }
+
+    /// By Winograd's algorithm, for 3x3 kernels without strides where that pays and its larger weights are not too
+    /// many.
+    pub(super) fn winograd(&self, weights: &[f32], bias: &[f32]) -> Option<Winograd> {
+        let square = self.window.kernel == [3, 3] && self.window.strides == [1, 1] && self.window.dilations == [1, 1];
+        let (ins, outs) = (self.input.channels, self.output.channels);
+        let large = self.output.extents.iter().all(|&e| e >= 8) && ins >= LANES && outs >= LANES;
+        if !square || !large || self.groups != 1 || ins * outs > WINOGRAD_PAIRS {
+            return None;
+        }
+        let taps = self.phases().pop()?.taps;
+        let first = |axis: usize| taps.iter().map(|t| t.1[axis]).min();
+        let shift = [first(0)?, first(1)?];
+        let (from, to) = (self.input.blocks(), self.output.blocks());
+        let order = winograd::packed(from, to);
+        let mut packed = vec![0.0; 36 * order.len()];
+        for input in 0..ins {
+            for output in 0..outs {
+                let mut kernel = [[0.0; 3]; 3];
+                for (tap, [y, x]) in &taps {
+                    let at = self.weight_at(input, output, *tap)?;
+                    kernel[(y - shift[0]) as usize][(x - shift[1]) as usize] = weights[at];
+                }
+                let at = order.at(input, output / LANES) + output % LANES;
+                let values = winograd::transform_weights(kernel);
+                values.iter().enumerate().for_each(|(point, v)| packed[point * order.len() + at] = *v);
+            }
+        }
+        let (input, output) = (self.input.extents, self.output.extents);
+        Some(Winograd { input, output, shift, from, to, weights: packed, bias: padded(bias, to) })
     }
 
     /// Whether output channels would leave most lanes empty.

@@ -12,6 +12,7 @@ use crate::engine::kernels::conv::Conv;
 use crate::engine::kernels::depthwise::Depthwise;
 use crate::engine::kernels::layout;
 use crate::engine::kernels::narrow::Narrow;
+use crate::engine::kernels::winograd::Winograd;
 use crate::engine::simd::{Isa, LANES};
 use crate::error::{Error, Result};
 use crate::onnx::graph::{inputs_of, outputs_of};
@@ -23,6 +24,7 @@ pub struct Packs {
     pub(super) conv: HashMap<String, Arc<Conv>>,
     pub(super) depthwise: HashMap<String, Arc<Depthwise>>,
     pub(super) narrow: HashMap<String, Arc<Narrow>>,
+    pub(super) winograd: HashMap<String, Arc<Winograd>>,
     pub(super) constants: HashMap<(String, Order), Arc<[f32]>>,
     pub(super) panels: HashMap<(String, bool), Arc<[f32]>>,
 }
