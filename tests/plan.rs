@@ -1,30 +1,173 @@
-//! Plans of our kernels against tract's executor, on whole models.
+//! Plans of our kernels against tract's executor: whole models, and random operators large enough for every
+//! kernel, on plain Rust and on this machine's best instruction set.
 
 mod common;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use common::{assert_close, normal};
-use whyline_runtime::engine::{PlanSession, Session, TractSession};
+use common::{assert_close, graph, ints, node, normal, typed, weight};
+use proptest::prelude::*;
+use whyline_runtime::engine::{Isa, PlanSession, Plans, Session, TractSession};
 use whyline_runtime::explain::{LoadOptions, Loaded};
 use whyline_runtime::gradient::composite::GRADIENT;
+use whyline_runtime::gradient::{GradientGraph, Spec, differentiate};
+use whyline_runtime::onnx::{Attr, Graph, Node, Tensor};
 
-fn models() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")
+/// Of the largest magnitude; Winograd's algorithm rounds more.
+const TOLERANCE: f32 = 1e-5;
+const WINOGRAD: f32 = 1e-4;
+
+fn agrees(what: &str, derived: &GradientGraph, tolerance: f32) {
+    let mut tract = TractSession::new(derived).unwrap();
+    let x = normal(tract.input_shape().iter().product(), 5);
+    let logits = tract.forward(&x).unwrap();
+    let seed = normal(logits.len(), 6);
+    let gradient = tract.gradient(&x, &seed).unwrap().input;
+    for isa in [Isa::Portable, Isa::best()] {
+        let what = format!("{what}, {}", isa.name());
+        let mut ours = PlanSession::of(Arc::new(Plans::with_isa(derived, isa).unwrap()));
+        assert_close(&format!("{what}: logits"), &ours.forward(&x).unwrap(), &logits, tolerance);
+        let both = ours.gradient(&x, &seed).unwrap();
+        assert_close(&format!("{what}: logits of the gradient pass"), &both.logits, &logits, tolerance);
+        assert_close(&format!("{what}: gradient"), &both.input, &gradient, tolerance);
+        let again = ours.gradient(&x, &seed).unwrap();
+        assert_eq!(both.input, again.input, "{what}: the second run gives another gradient");
+    }
+}
+
+/// A graph's gradient with respect to `x`, and that every node has a kernel if it must.
+fn all_kernels(graph: Graph) -> GradientGraph {
+    let what = graph.nodes.iter().map(|n| n.op.as_str()).collect::<Vec<_>>().join(" ");
+    let derived = differentiate(&typed(graph).unwrap(), &Spec::default()).unwrap();
+    assert_eq!(Plans::new(&derived).unwrap().fallbacks(), Vec::<String>::new(), "{what} runs on tract");
+    derived
+}
+
+fn with_weights(mut graph: Graph, weights: Vec<(&str, Tensor)>) -> Graph {
+    graph.constants.extend(weights.into_iter().map(|(name, t)| (name.to_string(), t)));
+    graph
+}
+
+fn pair(a: usize, b: usize) -> Attr {
+    ints(&[a as i64, b as i64])
 }
 
 #[test]
 fn plans_of_the_trained_models_agree_with_tract() {
+    let models: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
     for model in ["digits-cnn", "digits-vit"] {
-        let loaded = Loaded::read(&models().join(model).with_extension("onnx"), &LoadOptions::default()).unwrap();
-        let derived = loaded.derive(&GRADIENT, None).unwrap();
-        let (mut ours, mut tract) = (PlanSession::new(&derived).unwrap(), TractSession::new(&derived).unwrap());
-        let x = normal(ours.input_shape().iter().product(), 5);
-        let logits = ours.forward(&x).unwrap();
-        assert_close(&format!("{model}: logits"), &logits, &tract.forward(&x).unwrap(), 1e-5);
-        let seed = normal(logits.len(), 6);
-        let (a, b) = (ours.gradient(&x, &seed).unwrap(), tract.gradient(&x, &seed).unwrap());
-        assert_close(&format!("{model}: logits of the gradient pass"), &a.logits, &b.logits, 1e-5);
-        assert_close(&format!("{model}: gradient"), &a.input, &b.input, 1e-4);
+        let loaded = Loaded::read(&models.join(model).with_extension("onnx"), &LoadOptions::default()).unwrap();
+        agrees(model, &loaded.derive(&GRADIENT, None).unwrap(), WINOGRAD);
+    }
+}
+
+/// A residual block as networks have it: convolutions with an epilogue, clipping, an addition, a pool.
+#[test]
+fn residual_blocks_agree_with_tract() {
+    let op = |op: &str, inputs: &[&str], output: &str| node(op, inputs, &[output], vec![]);
+    let conv = |inputs: &[&str], output: &str| node("Conv", inputs, &[output], vec![("pads", ints(&[1, 1, 1, 1]))]);
+    let pool = vec![("kernel_shape", pair(3, 3)), ("strides", pair(2, 2)), ("pads", ints(&[1, 1, 1, 1]))];
+    let nodes = vec![
+        conv(&["x", "w0", "b0"], "stem"),
+        node("BatchNormalization", &["stem", "s", "b0", "m", "v"], &["normal"], vec![]),
+        op("Relu", &["normal"], "first"),
+        conv(&["first", "w1"], "inner"),
+        node("BatchNormalization", &["inner", "s", "b0", "m", "v"], &["inner normal"], vec![]),
+        op("Add", &["inner normal", "first"], "sum"),
+        op("Relu", &["sum"], "second"),
+        node("MaxPool", &["second"], &["pooled"], pool),
+        op("HardSwish", &["pooled"], "swished"),
+        op("GlobalAveragePool", &["swished"], "mean"),
+        op("Flatten", &["mean"], "flat"),
+        node("Gemm", &["flat", "wl", "bl"], &["y"], vec![("transB", Attr::Int(1))]),
+    ];
+    let positive = Tensor::f32(&[24], &normal(24, 6).iter().map(|v| v.abs() + 0.5).collect::<Vec<_>>());
+    let vectors = ["b0", "m"].map(|n| (n, weight(&[24], 5)));
+    let weights = [
+        ("w0", weight(&[24, 3, 3, 3], 1)),
+        ("w1", weight(&[24, 24, 3, 3], 2)),
+        ("s", positive.clone()),
+        ("v", positive),
+        ("wl", weight(&[10, 24], 3)),
+        ("bl", weight(&[10], 4)),
+    ];
+    let graph = graph(&[1, 3, 18, 17], nodes, "y");
+    let derived = all_kernels(with_weights(graph, weights.into_iter().chain(vectors).collect()));
+    agrees("a residual block", &derived, WINOGRAD);
+}
+
+/// Kernel, stride, dilation, pads before and after, and an extent.
+type Window = (usize, usize, usize, usize, usize, usize);
+
+fn window() -> impl Strategy<Value = Window> {
+    (1usize..5, 1usize..4, 1usize..3).prop_flat_map(|(kernel, stride, dilation)| {
+        let reach = (kernel - 1) * dilation + 1;
+        (Just(kernel), Just(stride), Just(dilation), 0..kernel, 0..kernel, reach..reach + 16)
+    })
+}
+
+/// Half of all windows are those of Winograd's algorithm.
+fn usual_window() -> impl Strategy<Value = Window> {
+    prop_oneof![window(), (8usize..23, 0usize..3, 0usize..3).prop_map(|(extent, a, b)| (3, 1, 1, a, b, extent))]
+}
+
+fn flags(h: Window, w: Window) -> Vec<(&'static str, Attr)> {
+    let pads = [h.3, w.3, h.4, w.4].map(|p| p as i64);
+    vec![("strides", pair(h.1, w.1)), ("dilations", pair(h.2, w.2)), ("pads", ints(&pads))]
+}
+
+fn one(op: &str, x: &[usize], weights: Vec<Tensor>, attributes: Vec<(&str, Attr)>) -> Graph {
+    let names: Vec<String> = (0..weights.len()).map(|i| format!("w{i}")).collect();
+    let inputs: Vec<&str> = std::iter::once("x").chain(names.iter().map(String::as_str)).collect();
+    let nodes: Vec<Node> = vec![node(op, &inputs, &["y"], attributes)];
+    with_weights(graph(x, nodes, "y"), names.iter().map(String::as_str).zip(weights).collect())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 20, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_convolutions_agree(h in usual_window(), w in usual_window(), batch in 1usize..3, ins in 1usize..40, outs in 1usize..40) {
+        let graph = one("Conv", &[batch, ins, h.5, w.5], vec![weight(&[outs, ins, h.0, w.0], 1), weight(&[outs], 2)], flags(h, w));
+        agrees(&format!("Conv {batch} x {ins} to {outs}, {h:?} {w:?}"), &all_kernels(graph), WINOGRAD);
+    }
+
+    #[test]
+    fn random_groups_agree(h in window(), w in window(), groups in 1usize..9, ins in prop::sample::select(vec![1usize, 2, 4, 8, 16]), outs in prop::sample::select(vec![1usize, 4, 16])) {
+        let mut attributes = flags(h, w);
+        attributes.push(("group", Attr::Int(groups as i64)));
+        let graph = one("Conv", &[1, groups * ins, h.5, w.5], vec![weight(&[groups * outs, ins, h.0, w.0], 1)], attributes);
+        let derived = differentiate(&typed(graph).unwrap(), &Spec::default()).unwrap();
+        agrees(&format!("Conv in {groups} groups of {ins} to {outs}, {h:?} {w:?}"), &derived, TOLERANCE);
+    }
+
+    #[test]
+    fn random_depthwise_convolutions_agree(h in window(), w in window(), channels in 2usize..40) {
+        let mut attributes = flags(h, w);
+        attributes.push(("group", Attr::Int(channels as i64)));
+        let graph = one("Conv", &[1, channels, h.5, w.5], vec![weight(&[channels, 1, h.0, w.0], 1), weight(&[channels], 2)], attributes);
+        agrees(&format!("depthwise Conv of {channels}, {h:?} {w:?}"), &all_kernels(graph), TOLERANCE);
+    }
+
+    #[test]
+    fn random_transposed_convolutions_agree(h in window(), w in window(), ins in 1usize..40, outs in 1usize..40) {
+        let attributes = flags((h.0, h.1, h.2, 0, 0, 0), (w.0, w.1, w.2, 0, 0, 0));
+        let graph = one("ConvTranspose", &[1, ins, h.5, w.5], vec![weight(&[ins, outs, h.0, w.0], 1), weight(&[outs], 2)], attributes);
+        agrees(&format!("ConvTranspose {ins} to {outs}, {h:?} {w:?}"), &all_kernels(graph), WINOGRAD);
+    }
+
+    #[test]
+    fn random_max_pools_agree(h in window(), w in window(), channels in 1usize..40) {
+        let mut attributes = flags(h, w);
+        attributes.push(("kernel_shape", pair(h.0, w.0)));
+        let graph = one("MaxPool", &[1, channels, h.5, w.5], vec![], attributes);
+        agrees(&format!("MaxPool of {channels}, {h:?} {w:?}"), &all_kernels(graph), TOLERANCE);
+    }
+
+    #[test]
+    fn random_products_agree(batch in 1usize..4, rows in 1usize..30, depth in 1usize..300, columns in 1usize..40) {
+        let graph = one("MatMul", &[batch, rows, depth], vec![weight(&[depth, columns], 1)], vec![]);
+        agrees(&format!("MatMul {batch} x {rows} x {depth} x {columns}"), &all_kernels(graph), TOLERANCE);
     }
 }

@@ -46,6 +46,12 @@ pub enum Op {
     Tanh,
     Erf,
     Relu,
+    /// One where `a > b`, else zero.
+    Greater,
+    /// `b` where `a` is not zero, else zero.
+    Where,
+    /// `b` where `a` is zero, else zero.
+    Unless,
     /// `max(a, 0)`, and a bit where `a > 0` into the mask of this number.
     ReluBits(u8),
     /// `a` cut to the range, and a bit where it lies inside into the mask of this number.
@@ -345,6 +351,9 @@ impl Run<'_, '_> {
                 Op::Tanh => each!(a, b, to, n, tanh::<S>(a)),
                 Op::Erf => each!(a, b, to, n, erf::<S>(a)),
                 Op::Relu => each!(a, b, to, n, S::max(zero, a)),
+                Op::Greater => each!(a, b, to, n, S::keep(S::splat(1.0), S::greater(a, b))),
+                Op::Where => each!(a, b, to, n, S::keep(b, S::greater(a, zero))),
+                Op::Unless => each!(a, b, to, n, S::keep(b, !S::greater(a, zero))),
                 Op::ReluBits(mask) => {
                     let bits = self.written(mask, at, n);
                     for (i, bits) in bits.iter_mut().enumerate() {

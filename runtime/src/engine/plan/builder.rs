@@ -57,12 +57,16 @@ impl Builder {
 
     /// A link whose arguments nobody reads again.
     pub(super) fn link(&mut self, op: Op, a: Source, b: Source) -> Result<Source> {
-        for source in [a, b] {
-            if let Source::Register(r) = source {
-                self.busy[r as usize] = false;
-            }
-        }
+        self.free(a);
+        self.free(b);
         self.link_kept(op, a, b)
+    }
+
+    /// Says that nobody reads a value again.
+    pub(super) fn free(&mut self, source: Source) {
+        if let Source::Register(r) = source {
+            self.busy[r as usize] = false;
+        }
     }
 
     /// A link whose arguments are read again.

@@ -58,7 +58,9 @@ impl Planner<'_> {
 /// Leaves an elementwise node for later.
 pub fn lower(planner: &mut Planner, node: &Node, index: usize) -> Result<Lowered> {
     let Some(output) = node.output(0) else { return Ok(Lowered::Not) };
-    let floats = |name: &str| planner.fact(name).is_ok_and(|f| f.dtype == DType::F32 && !f.shape.contains(&0));
+    let truth = |name: &str| planner.constant(name).is_some_and(|t| t.dtype == DType::Bool);
+    let floats =
+        |name: &str| planner.fact(name).is_ok_and(|f| (f.dtype == DType::F32 || truth(name)) && !f.shape.contains(&0));
     let needed = |slot: usize| match node.op.as_str() {
         "Expand" | "BatchNormalization" => slot == 0,
         _ => !planner.masks.replaces(node, slot),

@@ -159,32 +159,32 @@ impl Geometry {
         if self.transposed { ([1, 1], self.window.strides) } else { (self.window.strides, [1, 1]) }
     }
 
-    /// Groups for the kernel: narrow ones are taken together, sixteen channels at a time.
-    fn merged_groups(&self) -> Option<usize> {
-        let (ins, outs) = (self.input.channels / self.groups, self.output.channels / self.groups);
-        if self.groups == 1 || (ins % LANES == 0 && outs % LANES == 0) {
-            return Some(self.groups);
+    /// Groups for the kernel, with their input and output blocks: as many are taken together as fill whole blocks.
+    fn merged_groups(&self) -> Option<(usize, usize, usize)> {
+        if self.groups == 1 {
+            return Some((1, self.input.blocks(), self.output.blocks()));
         }
-        let together = ins == outs && LANES.is_multiple_of(ins) && self.input.channels.is_multiple_of(LANES);
-        together.then_some(self.input.channels / LANES)
+        let (ins, outs) = (self.input.channels / self.groups, self.output.channels / self.groups);
+        let whole = |together: &usize| (together * ins) % LANES == 0 && (together * outs) % LANES == 0;
+        let together = (1..=LANES).find(whole)?;
+        let groups = self.groups.div_ceil(together);
+        let (from, to) = (together * ins / LANES, together * outs / LANES);
+        // The last may be short of channels, but not of a block.
+        (groups * from == self.input.blocks() && groups * to == self.output.blocks()).then_some((groups, from, to))
     }
 
     pub(super) fn conv(&self, weights: &[f32], bias: &[f32], planes: bool) -> Option<Conv> {
-        let groups = self.merged_groups()?;
-        let blocks = (self.output.channels / groups).div_ceil(LANES);
+        let (groups, from, blocks) = self.merged_groups()?;
         let (source, ins) = match planes {
             true => (Source::Planes(self.input.channels), self.input.channels),
-            false => {
-                let blocks = (self.input.channels / groups).div_ceil(LANES);
-                (Source::Blocked(blocks), blocks * LANES)
-            }
+            false => (Source::Blocked(from), from * LANES),
         };
         let (stride, spread) = self.steps();
         let pack = |taps: &[(usize, [isize; 2])]| {
             let order = Weights { depth: taps.len() * ins, blocks };
             let mut packed = vec![0.0; groups * order.len()];
             for (group, packed) in packed.chunks_exact_mut(order.len()).enumerate() {
-                let first = group * (self.input.channels / groups);
+                let first = group * ins;
                 for k in 0..order.depth {
                     let (tap, input) = match planes {
                         true => (k % taps.len(), k / taps.len()),

@@ -11,6 +11,7 @@ mod elementwise;
 mod fallback;
 mod geometry;
 mod in_place;
+mod indexing;
 mod masks;
 mod planner;
 mod pooling;
@@ -19,6 +20,7 @@ mod recipes;
 mod rows;
 mod run;
 mod shapes;
+mod truth;
 mod values;
 
 pub use planner::{Packs, make_plan, unpaired};

@@ -7,7 +7,7 @@ use super::arena::{BufferId, Home, Life, place};
 use super::masks::Masks;
 use super::run::{Plan, Step, Work};
 use super::values::{Image, Lazy, Order, Value};
-use super::{dense, elementwise, fallback, in_place, pooling, products, rows, shapes};
+use super::{dense, elementwise, fallback, in_place, indexing, pooling, products, rows, shapes, truth};
 use crate::engine::kernels::conv::Conv;
 use crate::engine::kernels::depthwise::Depthwise;
 use crate::engine::kernels::layout;
@@ -41,8 +41,16 @@ pub enum Lowered {
 type Lower = fn(&mut Planner, &Node, usize) -> Result<Lowered>;
 
 /// Tried in order; the last takes everything.
-const LOWERINGS: &[Lower] =
-    &[elementwise::lower, dense::lower, pooling::lower, products::lower, rows::lower, shapes::lower, fallback::lower];
+const LOWERINGS: &[Lower] = &[
+    elementwise::lower,
+    dense::lower,
+    pooling::lower,
+    products::lower,
+    rows::lower,
+    shapes::lower,
+    indexing::lower,
+    fallback::lower,
+];
 
 pub(super) struct Buffer {
     pub floats: usize,
@@ -147,10 +155,15 @@ impl<'a> Planner<'a> {
             }
         }
         outputs.iter().for_each(|o| *counted.entry(o).or_default() += 1);
+        let truths = truth::in_floats(graph, facts, outputs);
         for name in graph.nodes.iter().flat_map(outputs_of).chain(graph.constants.keys().map(String::as_str)) {
             if let Some(fact) = facts.get(name) {
                 let uses = counted.get(name).copied().unwrap_or(0);
-                let value = Value { fact: fact.clone(), uses, planes: None, blocked: None, lazy: None };
+                let mut fact = fact.clone();
+                if truths.contains(name) {
+                    fact.dtype = DType::F32;
+                }
+                let value = Value { fact, uses, planes: None, blocked: None, lazy: None };
                 self.values.insert(name.to_string(), value);
             }
         }
@@ -280,6 +293,8 @@ impl<'a> Planner<'a> {
         if !self.packs.constants.contains_key(&key) {
             let mut values = match tensor.dtype {
                 DType::F32 => tensor.to_f32().unwrap_or_default(),
+                // Only chains read them this way; tract gets its constants as they are.
+                DType::Bool => tensor.bytes().iter().map(|&b| if b != 0 { 1.0 } else { 0.0 }).collect(),
                 _ => floats_of(tensor.bytes()),
             };
             if let (Order::Blocked, Some(image)) = (order, self.image(name)) {

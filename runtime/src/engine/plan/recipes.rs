@@ -64,6 +64,19 @@ pub(super) fn recipe(planner: &Planner, node: &Node) -> Option<Recipe> {
         "PRelu" => Recipe::Other(prelu),
         "Pow" if number(1) == Some(2.0) => Recipe::Other(|b, _, a| b.link(Op::Mul, a[0], a[0])),
         "Pow" if number(1).is_some() => with(|v, [p, _]| v.powf(p), number(1)?, 0.0),
+        "Greater" => Recipe::Fold(Op::Greater),
+        "Less" => Recipe::Other(|b, _, a| b.link(Op::Greater, a[1], a[0])),
+        "LessOrEqual" => Recipe::Other(|b, _, a| not_greater(b, a[0], a[1])),
+        "GreaterOrEqual" => Recipe::Other(|b, _, a| not_greater(b, a[1], a[0])),
+        "Equal" => Recipe::Other(equal),
+        "And" => Recipe::Fold(Op::Mul),
+        "Or" => Recipe::Fold(Op::Max),
+        "Not" => Recipe::Other(|b, _, a| b.link(Op::Sub, Source::Number(1.0), a[0])),
+        "Where" => Recipe::Other(choose),
+        "Sign" => map(|v, _| if v == 0.0 { 0.0 } else { v.signum() }),
+        "Floor" => map(|v, _| v.floor()),
+        "Ceil" => map(|v, _| v.ceil()),
+        "Round" => map(|v, _| v.round_ties_even()),
         "Abs" => map(|v, _| v.abs()),
         "Log" => map(|v, _| v.ln()),
         "Sin" => map(|v, _| v.sin()),
@@ -74,6 +87,25 @@ pub(super) fn recipe(planner: &Planner, node: &Node) -> Option<Recipe> {
         "Elu" => with(|v, [a, _]| if v < 0.0 { a * v.exp_m1() } else { v }, node.float("alpha", 1.0), 0.0),
         _ => return None,
     })
+}
+
+fn not_greater(b: &mut Builder, left: Source, right: Source) -> Result<Source> {
+    let greater = b.link(Op::Greater, left, right)?;
+    b.link(Op::Sub, Source::Number(1.0), greater)
+}
+
+fn equal(b: &mut Builder, _: &Node, args: &[Source]) -> Result<Source> {
+    let above = b.link_kept(Op::Greater, args[0], args[1])?;
+    let below = b.link(Op::Greater, args[1], args[0])?;
+    let apart = b.link(Op::Add, above, below)?;
+    b.link(Op::Sub, Source::Number(1.0), apart)
+}
+
+fn choose(b: &mut Builder, _: &Node, args: &[Source]) -> Result<Source> {
+    let first = b.link_kept(Op::Where, args[0], args[1])?;
+    b.free(args[1]);
+    let second = b.link(Op::Unless, args[0], args[2])?;
+    b.link(Op::Add, first, second)
 }
 
 fn relu(b: &mut Builder, _: &Node, args: &[Source]) -> Result<Source> {

@@ -22,6 +22,7 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
     let first = match node.op.as_str() {
         "Softmax" | "LogSoftmax" | "LayerNormalization" => fact.axis(node.int("axis", -1)),
         "ReduceSum" | "ReduceMean" => last_axes(planner, node, rank),
+        "GlobalAveragePool" if rank > 2 => Some(2),
         _ => None,
     };
     let Some(first) = first else { return Ok(Lowered::Not) };
@@ -32,7 +33,7 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
         "Softmax" => Kind::Softmax,
         "LogSoftmax" => Kind::LogSoftmax,
         "ReduceSum" => Kind::Sum(1.0),
-        "ReduceMean" => Kind::Sum(1.0 / len as f32),
+        "ReduceMean" | "GlobalAveragePool" => Kind::Sum(1.0 / len as f32),
         _ => {
             let vector = |slot: usize| node.input(slot).map(|n| planner.constant(n).and_then(|t| t.to_f32()));
             let (Some(Some(scale)), bias) = (vector(1), vector(2)) else { return Ok(Lowered::Not) };
