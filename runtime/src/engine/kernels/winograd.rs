@@ -6,6 +6,9 @@
 //! The usual points (1 and 2) round off badly; a = 2/3 and b = 3/2 give half the error, which is 3.4 times that of
 //! the plain sum, and since a b = 1 fewer constants.
 
+// An iterator over columns would be a closure, which is not compiled for the instruction set.
+#![allow(clippy::needless_range_loop)]
+
 use super::conv::Epilogue;
 use super::product::{Left, Product, Weights};
 use crate::engine::simd::{Isa, Kernel, LANES, Simd};

@@ -165,7 +165,7 @@ impl Geometry {
             return Some((1, self.input.blocks(), self.output.blocks()));
         }
         let (ins, outs) = (self.input.channels / self.groups, self.output.channels / self.groups);
-        let whole = |together: &usize| (together * ins) % LANES == 0 && (together * outs) % LANES == 0;
+        let whole = |n: &usize| (n * ins).is_multiple_of(LANES) && (n * outs).is_multiple_of(LANES);
         let together = (1..=LANES).find(whole)?;
         let groups = self.groups.div_ceil(together);
         let (from, to) = (together * ins / LANES, together * outs / LANES);
