@@ -32,7 +32,7 @@ pub fn in_floats(graph: &Graph, facts: &Facts, outputs: &[String]) -> HashSet<St
                 let chosen = among(reader, &["Where"]) && outputs_of(reader).all(|o| is(o, DType::F32));
                 chosen || (among(reader, LOGIC) && outputs_of(reader).all(|o| found.contains(o)))
             };
-            logical && outputs_of(node).all(|o| readers.get(o).is_none_or(|all| all.iter().all(|r| read(&r))))
+            logical && outputs_of(node).all(|o| readers.get(o).is_none_or(|all| all.iter().all(&read)))
         };
         let wrong = graph.nodes.iter().find(|n| outputs_of(n).any(|o| found.contains(o)) && !fits(n));
         let Some(wrong) = wrong else { break };
