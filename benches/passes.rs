@@ -18,8 +18,8 @@ fn passes(c: &mut Criterion) {
         let seed = vec![1.0; classes];
         let mut group = c.benchmark_group(name);
         group.sample_size(10);
-        group.bench_function("forward", |b| b.iter(|| session.forward(&input).unwrap()));
-        group.bench_function("gradient", |b| b.iter(|| session.gradient(&input, &seed).unwrap()));
+        group.bench_function("forward", |b| b.iter(|| session.forward(&input).map(drop).unwrap()));
+        group.bench_function("gradient", |b| b.iter(|| session.gradient(&input, &seed).map(drop).unwrap()));
         group.finish();
     }
 }

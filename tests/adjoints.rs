@@ -525,9 +525,9 @@ fn cases_can_be_written_for_other_engines() {
         let mut session = PlanSession::new(&derived).unwrap();
         let shape = session.input_shape().to_vec();
         let x = case.input(shape.iter().product());
-        let logits = session.forward(&x).unwrap();
+        let logits = session.forward(&x).unwrap().to_vec();
         let seed = normal(logits.len(), 1000);
-        let gradient = session.gradient(&x, &seed).unwrap().input;
+        let gradient = session.gradient(&x, &seed).unwrap().input.to_vec();
         let file = |what: &str| folder.join(format!("{i:03}-{}.{what}", case.op));
         whyline_runtime::onnx::write_model(&derived.graph, &derived.facts, &file("onnx")).unwrap();
         let scores = &derived.facts[&derived.logits].shape;

@@ -15,8 +15,8 @@ fn results(graph: Graph) -> (Vec<f32>, Vec<f32>) {
     let derived = differentiate(&typed(graph).unwrap(), &Spec::default()).unwrap();
     let mut session = PlanSession::new(&derived).unwrap();
     let x = normal(session.input_shape().iter().product(), 7);
-    let logits = session.forward(&x).unwrap();
-    let gradient = session.gradient(&x, &normal(logits.len(), 8)).unwrap().input;
+    let logits = session.forward(&x).unwrap().to_vec();
+    let gradient = session.gradient(&x, &normal(logits.len(), 8)).unwrap().input.to_vec();
     (logits, gradient)
 }
 

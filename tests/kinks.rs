@@ -8,7 +8,7 @@ use whyline_runtime::gradient::Spec;
 use whyline_runtime::onnx::Graph;
 
 fn gradient(graph: Graph, x: &[f32], seed: &[f32]) -> Vec<f32> {
-    session(graph, &Spec::default()).unwrap().gradient(x, seed).unwrap().input
+    session(graph, &Spec::default()).unwrap().gradient(x, seed).unwrap().input.to_vec()
 }
 
 #[test]

@@ -19,13 +19,16 @@ struct Polynomial {
     w: Vec<f32>,
     v: Vec<f32>,
     curve: f32,
+    logits: Vec<f32>,
+    at: Vec<f32>,
+    slopes: Vec<f32>,
 }
 
 impl Polynomial {
     fn new(curve: f32) -> Polynomial {
         let (mut w, mut v) = (normal(LEN, 1), normal(LEN, 2));
         (w[DUMMY], v[DUMMY]) = (0.0, 0.0);
-        Polynomial { w, v, curve }
+        Polynomial { w, v, curve, logits: vec![], at: vec![], slopes: vec![] }
     }
 }
 
@@ -34,16 +37,21 @@ impl Session for Polynomial {
         &SHAPE
     }
 
-    fn forward(&mut self, x: &[f32]) -> Result<Vec<f32>> {
+    fn forward(&mut self, x: &[f32]) -> Result<&[f32]> {
         let squares: Vec<f32> = x.iter().map(|x| x * x).collect();
-        Ok(vec![(dot(&self.w, x) + self.curve as f64 * dot(&self.v, &squares)) as f32])
+        self.logits = vec![(dot(&self.w, x) + self.curve as f64 * dot(&self.v, &squares)) as f32];
+        Ok(&self.logits)
     }
 
-    fn gradient(&mut self, x: &[f32], seed: &[f32]) -> Result<Gradient> {
+    fn gradient(&mut self, x: &[f32], seed: &[f32]) -> Result<Gradient<'_>> {
         let slope = |i: usize| seed[0] * (self.w[i] + 2.0 * self.curve * self.v[i] * x[i]);
-        let input: Vec<f32> = (0..LEN).map(slope).collect();
-        let tap = Tap { shape: SHAPE.to_vec(), value: x.to_vec(), gradient: input.clone() };
-        Ok(Gradient { logits: self.forward(x)?, input, taps: vec![tap] })
+        (self.at, self.slopes) = (x.to_vec(), (0..LEN).map(slope).collect());
+        self.forward(x)?;
+        Ok(Gradient { logits: &self.logits, input: &self.slopes })
+    }
+
+    fn tap(&self, index: usize) -> Option<Tap<'_>> {
+        (index == 0).then_some(Tap { shape: &SHAPE, value: &self.at, gradient: &self.slopes })
     }
 }
 

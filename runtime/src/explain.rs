@@ -129,7 +129,7 @@ impl<'a> Explainer<'a> {
         }
         let start = Instant::now();
         self.session.reset();
-        let logits = self.session.forward(input)?;
+        let logits = self.session.forward(input)?.to_vec();
         if let Some(i) = logits.iter().position(|v| !v.is_finite()) {
             let reason = format!("gives a logit of {} for class {i}; the model overflows on it", logits[i]);
             return Err(Error::bad_input(reason));

@@ -1,6 +1,6 @@
 //! A session that counts the passes of another.
 
-use super::session::{Gradient, Passes, Session};
+use super::session::{Gradient, Passes, Session, Tap};
 use crate::error::Result;
 
 /// Is told the passes taken so far, after each.
@@ -29,12 +29,6 @@ impl<'a, S: Session> Counting<'a, S> {
         self.watcher = Some(watcher);
     }
 
-    fn tell(&mut self) {
-        if let Some(watcher) = &mut self.watcher {
-            watcher(self.passes);
-        }
-    }
-
     /// Counts from zero again.
     pub fn reset(&mut self) {
         self.passes = Passes::default();
@@ -46,17 +40,27 @@ impl<S: Session> Session for Counting<'_, S> {
         self.inner.input_shape()
     }
 
-    fn forward(&mut self, input: &[f32]) -> Result<Vec<f32>> {
+    fn forward(&mut self, input: &[f32]) -> Result<&[f32]> {
         let logits = self.inner.forward(input)?;
         self.passes.forward += 1;
-        self.tell();
+        tell(&mut self.watcher, self.passes);
         Ok(logits)
     }
 
-    fn gradient(&mut self, input: &[f32], seed: &[f32]) -> Result<Gradient> {
+    fn gradient(&mut self, input: &[f32], seed: &[f32]) -> Result<Gradient<'_>> {
         let gradient = self.inner.gradient(input, seed)?;
         self.passes.gradient += 1;
-        self.tell();
+        tell(&mut self.watcher, self.passes);
         Ok(gradient)
+    }
+
+    fn tap(&self, index: usize) -> Option<Tap<'_>> {
+        self.inner.tap(index)
+    }
+}
+
+fn tell(watcher: &mut Option<Watcher>, passes: Passes) {
+    if let Some(watcher) = watcher {
+        watcher(passes);
     }
 }

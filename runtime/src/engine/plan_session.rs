@@ -173,23 +173,26 @@ impl Session for PlanSession {
         &self.plans.shape
     }
 
-    fn forward(&mut self, input: &[f32]) -> Result<Vec<f32>> {
+    fn forward(&mut self, input: &[f32]) -> Result<&[f32]> {
         self.check(input)?;
         let plan = &self.plans.forward;
         plan.run(&mut self.arena, &[input])?;
-        Ok(plan.output(&mut self.arena, 0).to_vec())
+        Ok(plan.output(&self.arena, 0))
     }
 
-    fn gradient(&mut self, input: &[f32], seed: &[f32]) -> Result<Gradient> {
+    fn gradient(&mut self, input: &[f32], seed: &[f32]) -> Result<Gradient<'_>> {
         self.check(input)?;
         self.check_seed(seed)?;
-        let (plans, arena) = (&self.plans, &mut self.arena);
-        plans.gradient.run(arena, &[input, seed])?;
-        let mut outputs = 0..;
-        let mut next = || outputs.next().map(|i| plans.gradient.output(arena, i).to_vec()).unwrap_or_default();
-        let logits = next();
-        let input = if plans.input_gradient { next() } else { vec![] };
-        let taps = plans.tap_shapes.iter().map(|s| Tap { shape: s.clone(), value: next(), gradient: next() }).collect();
-        Ok(Gradient { logits, input, taps })
+        let plan = &self.plans.gradient;
+        plan.run(&mut self.arena, &[input, seed])?;
+        let output = |i: usize| plan.output(&self.arena, i);
+        Ok(Gradient { logits: output(0), input: if self.plans.input_gradient { output(1) } else { &[] } })
+    }
+
+    fn tap(&self, index: usize) -> Option<Tap<'_>> {
+        let shape = self.plans.tap_shapes.get(index)?;
+        let first = 1 + self.plans.input_gradient as usize + 2 * index;
+        let output = |i: usize| self.plans.gradient.output(&self.arena, i);
+        Some(Tap { shape, value: output(first), gradient: output(first + 1) })
     }
 }

@@ -3,25 +3,23 @@
 use crate::error::Result;
 
 /// A tapped value and its gradient.
-#[derive(Clone, Debug, Default)]
-pub struct Tap {
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tap<'a> {
     /// The value's extents.
-    pub shape: Vec<usize>,
+    pub shape: &'a [usize],
     /// The value.
-    pub value: Vec<f32>,
+    pub value: &'a [f32],
     /// The derivative of the target with respect to it.
-    pub gradient: Vec<f32>,
+    pub gradient: &'a [f32],
 }
 
-/// What one gradient pass gives.
-#[derive(Clone, Debug, Default)]
-pub struct Gradient {
+/// What one gradient pass gives, until the next pass.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Gradient<'a> {
     /// All components that could be explained.
-    pub logits: Vec<f32>,
+    pub logits: &'a [f32],
     /// The derivative with respect to the input; empty where the session was made without.
-    pub input: Vec<f32>,
-    /// In the order that the taps were asked for.
-    pub taps: Vec<Tap>,
+    pub input: &'a [f32],
 }
 
 /// How many passes of a model.
@@ -42,8 +40,12 @@ pub trait Session {
     fn input_shape(&self) -> &[usize];
 
     /// The logits of `input`. One forward pass.
-    fn forward(&mut self, input: &[f32]) -> Result<Vec<f32>>;
+    fn forward(&mut self, input: &[f32]) -> Result<&[f32]>;
 
     /// The logits, and the gradients of `seed . logits`. One gradient pass.
-    fn gradient(&mut self, input: &[f32], seed: &[f32]) -> Result<Gradient>;
+    fn gradient(&mut self, input: &[f32], seed: &[f32]) -> Result<Gradient<'_>>;
+
+    /// What the latest pass, which must have been a gradient pass, left at a tap, by its place in the order asked
+    /// for.
+    fn tap(&self, index: usize) -> Option<Tap<'_>>;
 }

@@ -22,6 +22,8 @@ pub struct TractSession {
     gradient: Runnable,
     tap_shapes: Vec<Vec<usize>>,
     input_gradient: bool,
+    /// Of the latest pass: logits, the input's gradient if there is one, then each tap's value and gradient.
+    outputs: Vec<Vec<f32>>,
 }
 
 impl TractSession {
@@ -46,6 +48,7 @@ impl TractSession {
             gradient: lower(&graph, &[&derived.input, &derived.seed], &wanted)?,
             tap_shapes: derived.taps.iter().map(|t| shape_of(&t.gradient)).collect::<Result<_>>()?,
             input_gradient: derived.input_gradient.is_some(),
+            outputs: vec![],
         })
     }
 
@@ -64,30 +67,32 @@ impl Session for TractSession {
         &self.shape
     }
 
-    fn forward(&mut self, input: &[f32]) -> Result<Vec<f32>> {
+    fn forward(&mut self, input: &[f32]) -> Result<&[f32]> {
         let input = Self::tensor(&self.shape, input, "it")?;
-        let outputs = run(&self.forward, tvec!(input))?;
-        floats(&outputs[0])
+        self.outputs = run(&self.forward, tvec!(input))?;
+        Ok(&self.outputs[0])
     }
 
-    fn gradient(&mut self, input: &[f32], seed: &[f32]) -> Result<Gradient> {
+    fn gradient(&mut self, input: &[f32], seed: &[f32]) -> Result<Gradient<'_>> {
         let input = Self::tensor(&self.shape, input, "it")?;
         let seed = Self::tensor(&self.seed_shape, seed, "the cotangent")?;
-        let outputs = run(&self.gradient, tvec!(input, seed))?;
-        let mut rest = outputs.iter();
-        let mut next = || rest.next().map(floats).unwrap_or_else(|| Ok(vec![]));
-        let logits = next()?;
-        let input = if self.input_gradient { next()? } else { vec![] };
-        let mut taps = vec![];
-        for shape in &self.tap_shapes {
-            taps.push(Tap { shape: shape.clone(), value: next()?, gradient: next()? });
-        }
-        Ok(Gradient { logits, input, taps })
+        self.outputs = run(&self.gradient, tvec!(input, seed))?;
+        Ok(Gradient { logits: &self.outputs[0], input: if self.input_gradient { &self.outputs[1] } else { &[] } })
+    }
+
+    fn tap(&self, index: usize) -> Option<Tap<'_>> {
+        let first = 1 + self.input_gradient as usize + 2 * index;
+        Some(Tap {
+            shape: self.tap_shapes.get(index)?,
+            value: self.outputs.get(first)?,
+            gradient: self.outputs.get(first + 1)?,
+        })
     }
 }
 
-fn run(plan: &Runnable, inputs: TVec<TValue>) -> Result<TVec<TValue>> {
-    quietly(|| plan.run(inputs)).map_err(|reason| engine_error("run the model", reason))
+fn run(plan: &Runnable, inputs: TVec<TValue>) -> Result<Vec<Vec<f32>>> {
+    let outputs = quietly(|| plan.run(inputs)).map_err(|reason| engine_error("run the model", reason))?;
+    outputs.iter().map(floats).collect()
 }
 
 fn floats(value: &TValue) -> Result<Vec<f32>> {

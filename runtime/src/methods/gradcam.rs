@@ -39,11 +39,11 @@ impl Method for GradCam {
     }
 
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
-        let gradient = task.gradient_at(task.input)?;
+        task.gradient_at(task.input)?;
         let no_image = || Error::usage("Grad-CAM wants a layer and an input with height and width");
-        let tap = gradient.taps.first().ok_or_else(no_image)?;
+        let tap = task.session.tap(0).ok_or_else(no_image)?;
         let layout = task.layer_layout.ok_or_else(no_image)?;
-        let (channels, height, width) = layout.split(&tap.shape).ok_or_else(no_image)?;
+        let (channels, height, width) = layout.split(tap.shape).ok_or_else(no_image)?;
         let place = |channel: usize, pixel: usize| match layout {
             Layout::ChannelsFirst => channel * height * width + pixel,
             Layout::ChannelsLast => pixel * channels + channel,

@@ -18,8 +18,9 @@ struct GradientXInput;
 
 impl Method for GradientXInput {
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
-        let gradient = task.gradient_at(task.input)?.input;
-        let products = gradient.iter().zip(task.input).map(|(g, x)| g * x).collect();
+        let input = task.input;
+        let gradient = task.gradient_at(input)?.input;
+        let products = gradient.iter().zip(input).map(|(g, x)| g * x).collect();
         Ok(Outcome::of(Attribution::features(products, task.session.input_shape())))
     }
 }

@@ -31,7 +31,7 @@ impl Method for GuidedBackprop {
     }
 
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
-        let signal = task.gradient_at(task.input)?.input;
+        let signal = task.gradient_at(task.input)?.input.to_vec();
         Ok(Outcome::of(Attribution::features(signal, task.session.input_shape())))
     }
 }

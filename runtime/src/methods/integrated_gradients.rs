@@ -46,16 +46,14 @@ impl Method for IntegratedGradients {
         let baseline = self.baseline.values(task)?;
         // In f64: a sum of many float32 gradients would lose what the completeness gap measures.
         let mut integral = vec![0.0f64; task.input.len()];
+        let mut point = vec![0.0f32; task.input.len()];
         for i in 0..self.steps {
             let (t, weight) = self.rule.node(i, self.steps);
-            let point: Vec<f32> = task
-                .input
-                .iter()
-                .zip(&baseline)
-                .map(|(&x, &b)| (b as f64 + t * (x as f64 - b as f64)) as f32)
-                .collect();
+            for (p, (&x, &b)) in point.iter_mut().zip(task.input.iter().zip(&baseline)) {
+                *p = (b as f64 + t * (x as f64 - b as f64)) as f32;
+            }
             let gradient = task.gradient_at(&point)?.input;
-            for (sum, g) in integral.iter_mut().zip(gradient) {
+            for (sum, &g) in integral.iter_mut().zip(gradient) {
                 *sum += weight * g as f64;
             }
         }

@@ -91,7 +91,7 @@ pub struct Task<'a> {
 
 impl Task<'_> {
     /// One gradient pass at `input`.
-    pub fn gradient_at(&mut self, input: &[f32]) -> Result<Gradient> {
+    pub fn gradient_at(&mut self, input: &[f32]) -> Result<Gradient<'_>> {
         self.session.gradient(input, self.seed)
     }
 

@@ -18,7 +18,7 @@ struct Vanilla;
 
 impl Method for Vanilla {
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
-        let gradient = task.gradient_at(task.input)?.input;
+        let gradient = task.gradient_at(task.input)?.input.to_vec();
         Ok(Outcome::of(Attribution::features(gradient, task.session.input_shape())))
     }
 }

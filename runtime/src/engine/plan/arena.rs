@@ -103,10 +103,15 @@ impl Arena {
     }
 
     /// A buffer's contents.
-    pub fn read<'a>(&'a mut self, home: &'a Home) -> &'a [f32] {
+    pub fn read<'a>(&'a self, home: &'a Home) -> &'a [f32] {
         match home {
             Home::Constant(values) => values,
-            Home::Arena { offset, len } => &self.floats()[*offset..offset + len],
+            Home::Arena { offset, len } => {
+                // SAFETY: a line is sixteen floats without padding.
+                let floats =
+                    unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.lines.len() * LANES) };
+                &floats[*offset..offset + len]
+            }
         }
     }
 

@@ -1,10 +1,12 @@
 //! What works on whole rows.
 
+use std::ops::Range;
+
 use super::arena::Io;
 use super::planner::{Lowered, Planner};
 use super::run::Work;
 use super::values::Order;
-use crate::engine::kernels::rows::{RowOp, rows};
+use crate::engine::kernels::rows::{RowOp, rows, sums_across};
 use crate::engine::simd::Isa;
 use crate::error::Result;
 use crate::onnx::{DType, Node};
@@ -18,22 +20,25 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
     if !node.domain.is_empty() || !floats || planner.constant(input).is_some() || node.outputs.len() > 1 {
         return Ok(Lowered::Not);
     }
-    // The axes that a row spans: from this one to the last.
-    let first = match node.op.as_str() {
-        "Softmax" | "LogSoftmax" | "LayerNormalization" => fact.axis(node.int("axis", -1)),
-        "ReduceSum" | "ReduceMean" => last_axes(planner, node, rank),
-        "GlobalAveragePool" if rank > 2 => Some(2),
+    // The axes that a row spans, mostly to the last one.
+    let axes = match node.op.as_str() {
+        "Softmax" | "LogSoftmax" | "LayerNormalization" => fact.axis(node.int("axis", -1)).map(|first| first..rank),
+        "ReduceSum" | "ReduceMean" => reduced(planner, node, rank),
+        "GlobalAveragePool" if rank > 2 => Some(2..rank),
         _ => None,
     };
-    let Some(first) = first else { return Ok(Lowered::Not) };
-    let len: usize = fact.shape[first..].iter().product();
+    let Some(axes) = axes else { return Ok(Lowered::Not) };
+    let (first, inner) = (axes.start, fact.shape[axes.end..].iter().product::<usize>());
+    let len: usize = fact.shape[axes].iter().product();
     let kind = match node.op.as_str() {
         // One axis only: the later ones must be of extent one.
         "Softmax" | "LogSoftmax" if fact.shape[first] != len => return Ok(Lowered::Not),
         "Softmax" => Kind::Softmax,
         "LogSoftmax" => Kind::LogSoftmax,
-        "ReduceSum" => Kind::Sum(1.0),
-        "ReduceMean" | "GlobalAveragePool" => Kind::Sum(1.0 / len as f32),
+        "ReduceSum" | "ReduceMean" | "GlobalAveragePool" => {
+            let factor = if node.op == "ReduceSum" { 1.0 } else { 1.0 / len as f32 };
+            if inner == 1 { Kind::Sum(factor) } else { Kind::Across(inner, factor) }
+        }
         _ => {
             let vector = |slot: usize| node.input(slot).map(|n| planner.constant(n).and_then(|t| t.to_f32()));
             let (Some(Some(scale)), bias) = (vector(1), vector(2)) else { return Ok(Lowered::Not) };
@@ -52,8 +57,8 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
     Ok(Lowered::Done)
 }
 
-/// The first of the axes that a reduction runs over, where they are the last ones.
-fn last_axes(planner: &Planner, node: &Node, rank: usize) -> Option<usize> {
+/// The axes that a reduction runs over, where they lie side by side.
+fn reduced(planner: &Planner, node: &Node, rank: usize) -> Option<Range<usize>> {
     let axes = match node.input(1) {
         Some(name) => planner.constant(name)?.to_i64()?,
         None if node.int("noop_with_empty_axes", 0) == 0 => (0..rank as i64).collect(),
@@ -61,15 +66,21 @@ fn last_axes(planner: &Planner, node: &Node, rank: usize) -> Option<usize> {
     };
     let mut axes: Vec<i64> = axes.iter().map(|&a| if a < 0 { a + rank as i64 } else { a }).collect();
     axes.sort_unstable();
-    let first = *axes.first()?;
-    axes.iter().copied().eq(first..rank as i64).then_some(first as usize)
+    let (first, last) = (*axes.first()?, *axes.last()?);
+    axes.iter().copied().eq(first..last + 1).then_some(first as usize..last as usize + 1)
 }
 
 enum Kind {
     Sum(f32),
+    /// Of rows of rows: so many elements in each inner one.
+    Across(usize, f32),
     Softmax,
     LogSoftmax,
-    Normalise { epsilon: f32, scale: Vec<f32>, bias: Vec<f32> },
+    Normalise {
+        epsilon: f32,
+        scale: Vec<f32>,
+        bias: Vec<f32>,
+    },
 }
 
 /// One operation on every row.
@@ -81,7 +92,7 @@ struct Rows {
 impl Work for Rows {
     fn kernel(&self) -> &str {
         match self.kind {
-            Kind::Sum(_) => "row sums",
+            Kind::Sum(_) | Kind::Across(..) => "row sums",
             Kind::Softmax => "softmax",
             Kind::LogSoftmax => "log softmax",
             Kind::Normalise { .. } => "layer norm",
@@ -90,6 +101,10 @@ impl Work for Rows {
 
     fn run(&self, isa: Isa, mut io: Io<'_>) -> Result<()> {
         let op = match &self.kind {
+            Kind::Across(inner, factor) => {
+                sums_across(isa, self.len, *inner, *factor, io.read[0], io.write[0]);
+                return Ok(());
+            }
             Kind::Sum(factor) => RowOp::Sum(*factor),
             Kind::Softmax => RowOp::Softmax,
             Kind::LogSoftmax => RowOp::LogSoftmax,

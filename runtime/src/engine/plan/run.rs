@@ -148,7 +148,7 @@ impl Plan {
     }
 
     /// The i-th output, after a run.
-    pub fn output<'a>(&'a self, arena: &'a mut Arena, i: usize) -> &'a [f32] {
+    pub fn output<'a>(&'a self, arena: &'a Arena, i: usize) -> &'a [f32] {
         let (id, len) = self.outputs[i];
         &arena.read(&self.homes[id])[..len]
     }
