@@ -9,6 +9,9 @@ use crate::engine::kernels::chain::{
 use crate::engine::simd::LANES;
 use crate::error::{Error, Result};
 
+/// Registers that may hold a value to the end of a chain.
+const MAX_PINNED: usize = 2;
+
 /// A chain under construction.
 pub(super) struct Builder {
     pub(super) order: Order,
@@ -19,8 +22,12 @@ pub(super) struct Builder {
     masks: Vec<(BufferId, bool)>,
     busy: [bool; REGISTERS],
     pub(super) host: Option<Box<Host>>,
+    /// Nodes whose values stay in their registers to the end, because they are read several times.
+    pinned: Vec<(usize, u8)>,
     /// Where the node at hand leaves its bits.
     pub(super) bits: Option<BufferId>,
+    /// Whether what is being compiled will be compiled again for another reader.
+    pub(super) again: bool,
     /// Whether no other node's links may go before.
     pub(super) alone: bool,
     /// Operands and masks that the nodes whose inputs are being compiled will add.
@@ -31,7 +38,20 @@ impl Builder {
     pub(super) fn new(order: Order, shape: Vec<usize>) -> Builder {
         let (links, operands, masks) = (vec![], vec![], vec![]);
         let busy = [false; REGISTERS];
-        Builder { order, shape, links, operands, masks, busy, host: None, bits: None, alone: false, pending: (0, 0) }
+        Builder {
+            order,
+            shape,
+            links,
+            operands,
+            masks,
+            busy,
+            host: None,
+            pinned: vec![],
+            bits: None,
+            again: false,
+            alone: false,
+            pending: (0, 0),
+        }
     }
 
     /// Whether another node's links can be taken in: each needs three operands, a mask and two registers at most.
@@ -64,9 +84,25 @@ impl Builder {
 
     /// Says that nobody reads a value again.
     pub(super) fn free(&mut self, source: Source) {
-        if let Source::Register(r) = source {
+        if let Source::Register(r) = source
+            && !self.pinned.iter().any(|p| p.1 == r)
+        {
             self.busy[r as usize] = false;
         }
+    }
+
+    /// Keeps a node's value, where registers suffice.
+    pub(super) fn pin(&mut self, node: usize, source: Source) {
+        if let Source::Register(r) = source
+            && self.pinned.len() < MAX_PINNED
+        {
+            self.pinned.push((node, r));
+        }
+    }
+
+    /// A node's value, if it was kept.
+    pub(super) fn known(&self, node: usize) -> Option<Source> {
+        self.pinned.iter().find(|p| p.0 == node).map(|p| Source::Register(p.1))
     }
 
     /// A link whose arguments are read again.

@@ -88,6 +88,43 @@ pub fn lower(planner: &mut Planner, node: &Node, index: usize) -> Result<Lowered
     Ok(Lowered::Done)
 }
 
+/// Links up to which a value is rather computed again than kept.
+const CHEAP: usize = 12;
+
+/// Whether a postponed value is made of a single other one, in a few links.
+pub fn is_cheap(planner: &Planner, name: &str) -> bool {
+    let (mut leaves, mut links) = (vec![], 0);
+    made_of(planner, name, &mut leaves, &mut links) && leaves.len() == 1 && links <= CHEAP
+}
+
+/// Collects what a value is made of, and counts the links; false where it can be computed only once.
+fn made_of<'a>(planner: &'a Planner, name: &'a str, leaves: &mut Vec<&'a str>, links: &mut usize) -> bool {
+    let index = match planner.values.get(name).map(|v| &v.lazy) {
+        Some(Some((Lazy::Elementwise(index), _))) => *index,
+        Some(Some((Lazy::Host(_), _))) => return false,
+        _ => {
+            let number = planner.constant(name).is_some_and(|t| t.len() == 1);
+            if !number && !leaves.contains(&name) {
+                leaves.push(name);
+            }
+            return true;
+        }
+    };
+    let node = &planner.graph.nodes[index];
+    *links += if node.op == "BatchNormalization" { 2 } else { 1 };
+    let bits = planner.masks.pairs(node) || planner.masks.wanted(name);
+    !bits && *links <= CHEAP && read_in_links(planner, node).all(|input| made_of(planner, input, leaves, links))
+}
+
+/// The inputs that an elementwise node's links read; the others are constants, or given as bits.
+fn read_in_links<'a>(planner: &'a Planner, node: &'a Node) -> impl Iterator<Item = &'a String> {
+    let first_only = ["Expand", "BatchNormalization"].contains(&node.op.as_str());
+    let read = move |(slot, input): &(usize, &String)| {
+        !input.is_empty() && !planner.masks.replaces(node, *slot) && (*slot == 0 || !first_only)
+    };
+    node.inputs.iter().enumerate().filter(read).map(|(_, input)| input)
+}
+
 /// Emits the chain, or the kernel, that computes a postponed value.
 pub fn emit(planner: &mut Planner, name: &str) -> Result<()> {
     let Some((lazy, order)) = planner.value(name)?.lazy.take() else { return Ok(()) };
@@ -121,11 +158,7 @@ pub fn emit(planner: &mut Planner, name: &str) -> Result<()> {
 fn compile(planner: &mut Planner, builder: &mut Builder, index: usize) -> Result<Source> {
     let node = &planner.graph.nodes[index];
     let mask = planner.masks.pairs(node) || node.output(0).is_some_and(|o| planner.masks.wanted(o));
-    let first_only = ["Expand", "BatchNormalization"].contains(&node.op.as_str());
-    let read = |(slot, input): &(usize, &String)| {
-        !input.is_empty() && !planner.masks.replaces(node, *slot) && (*slot == 0 || !first_only)
-    };
-    let inputs: Vec<&String> = node.inputs.iter().enumerate().filter(read).map(|(_, input)| input).collect();
+    let inputs: Vec<String> = read_in_links(planner, node).cloned().collect();
     let own = if node.op == "BatchNormalization" { 2 } else { 0 };
     let mut args = vec![];
     for (i, input) in inputs.iter().enumerate() {
@@ -197,8 +230,23 @@ fn operand(planner: &mut Planner, builder: &mut Builder, name: &str) -> Result<S
     }
     let value = planner.value(name)?;
     let same = value.fact.shape == builder.shape;
-    if same && value.uses == 1 && builder.has_room() {
+    if same && builder.has_room() {
         match value.lazy.take() {
+            Some((Lazy::Elementwise(index), order)) if order == builder.order && (value.uses != 1 || builder.again) => {
+                // It stays, for its other readers, and so does all that it is made of.
+                value.lazy = Some((Lazy::Elementwise(index), order));
+                let shared = value.uses != 1;
+                if let Some(known) = builder.known(index) {
+                    return Ok(known);
+                }
+                let outer = std::mem::replace(&mut builder.again, true);
+                let source = compile(planner, builder, index)?;
+                builder.again = outer;
+                if shared {
+                    builder.pin(index, source);
+                }
+                return Ok(source);
+            }
             Some((Lazy::Elementwise(index), order)) if order == builder.order => {
                 return compile(planner, builder, index);
             }

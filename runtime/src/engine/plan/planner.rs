@@ -111,11 +111,11 @@ impl<'a> Planner<'a> {
                     break;
                 }
             }
-            // What several read, or the caller, is computed here; the rest when its reader comes.
+            // What several read, or the caller, is computed here; the rest when its reader comes. What is cheap is
+            // computed again by each reader, so that only what it is made of is kept for the backward pass.
             for output in outputs_of(node) {
-                if planner.values.get(output).is_some_and(|v| v.lazy.is_some() && v.uses != 1)
-                    || outputs.iter().any(|o| o == output)
-                {
+                let shared = planner.values.get(output).is_some_and(|v| v.lazy.is_some() && v.uses != 1);
+                if outputs.iter().any(|o| o == output) || (shared && !elementwise::is_cheap(&planner, output)) {
                     planner.materialise(output)?;
                 }
             }
