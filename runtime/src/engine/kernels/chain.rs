@@ -1,6 +1,8 @@
 //! Chains of elementwise operations, run over a piece at a time so that what lies between two of them stays in
 //! the first cache. Kernels run them on their results as an epilogue.
 
+use std::mem::MaybeUninit;
+
 use super::functions::{erf, exp, sigmoid, tanh};
 use crate::engine::simd::{Isa, Kernel, LANES, Simd};
 
@@ -203,6 +205,9 @@ macro_rules! each {
     };
 }
 
+/// Intermediate values of a piece.
+type Registers = [MaybeUninit<[f32; PIECE * LANES]>; REGISTERS];
+
 /// One run of a chain, or a part of it.
 struct Run<'a, 'b> {
     chain: &'a Chain,
@@ -223,7 +228,8 @@ impl Kernel for Run<'_, '_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(mut self) {
-        let mut registers = [[0.0f32; PIECE * LANES]; REGISTERS];
+        // Not set to zero, which would take as long as a short chain: a link reads what an earlier one wrote.
+        let mut registers: Registers = [const { MaybeUninit::uninit() }; REGISTERS];
         let total = self.output.len();
         let mut from = 0;
         while from < total {
@@ -253,18 +259,13 @@ impl Run<'_, '_> {
     }
 
     #[inline(always)]
-    unsafe fn piece<S: Simd>(
-        &mut self,
-        from: usize,
-        vectors: usize,
-        registers: &mut [[f32; PIECE * LANES]; REGISTERS],
-    ) {
+    unsafe fn piece<S: Simd>(&mut self, from: usize, vectors: usize, registers: &mut Registers) {
         let output = self.output[from..from + vectors * LANES].as_mut_ptr();
         let mut splats = [[0.0f32; LANES]; 2];
         for (i, link) in self.chain.links.iter().enumerate() {
             let stream = |source: Source, splat: &mut [f32; LANES]| -> Stream {
                 match source {
-                    Source::Register(r) => (registers[r as usize].as_ptr(), LANES),
+                    Source::Register(r) => (registers[r as usize].as_ptr().cast(), LANES),
                     Source::Output => (output.cast_const(), LANES),
                     Source::Number(v) => {
                         *splat = [v; LANES];
@@ -287,7 +288,7 @@ impl Run<'_, '_> {
             let [first, second] = &mut splats;
             let (a, b) = (stream(link.a, first), stream(link.b, second));
             let last = i + 1 == self.chain.links.len();
-            let to = if last { output } else { registers[link.to as usize].as_mut_ptr() };
+            let to = if last { output } else { registers[link.to as usize].as_mut_ptr().cast() };
             // SAFETY: both streams and the target hold `vectors` vectors.
             unsafe { self.link::<S>(link.op, a, b, to, vectors, (self.at + from) / LANES) };
         }
@@ -295,14 +296,15 @@ impl Run<'_, '_> {
 
     /// Fewer elements than a vector: the operands are copied to whole vectors first.
     #[inline(always)]
-    unsafe fn rest<S: Simd>(&mut self, from: usize, count: usize, registers: &mut [[f32; PIECE * LANES]; REGISTERS]) {
+    unsafe fn rest<S: Simd>(&mut self, from: usize, count: usize, registers: &mut Registers) {
         let mut output = [0.0; LANES];
         output[..count].copy_from_slice(&self.output[from..from + count]);
         for (i, link) in self.chain.links.iter().enumerate() {
             let fetch = |source: Source| -> [f32; LANES] {
                 let mut lanes = [0.0; LANES];
                 match source {
-                    Source::Register(r) => lanes.copy_from_slice(&registers[r as usize][..LANES]),
+                    // SAFETY: an earlier link has written the first sixteen.
+                    Source::Register(r) => unsafe { lanes = *registers[r as usize].as_ptr().cast() },
                     Source::Output => lanes = output,
                     Source::Number(v) => lanes = [v; LANES],
                     Source::Operand(o) => {
@@ -326,7 +328,8 @@ impl Run<'_, '_> {
             }
             match i + 1 == self.chain.links.len() {
                 true => self.output[from..from + count].copy_from_slice(&to[..count]),
-                false => registers[link.to as usize][..LANES].copy_from_slice(&to),
+                // SAFETY: a register holds more than sixteen.
+                false => unsafe { *registers[link.to as usize].as_mut_ptr().cast() = to },
             }
         }
     }

@@ -4,6 +4,8 @@
 //! strided convolutions are the same with several phases, one per offset of the output within the stride, so
 //! that nothing is scattered.
 
+use std::ops::Range;
+
 use super::product::{DEPTH, Left, Product, Weights};
 use crate::engine::simd::{Isa, LANES};
 
@@ -111,25 +113,25 @@ impl Conv {
         if covered < self.output[0] * self.output[1] {
             fill(output, self.output[0] * self.output[1] * LANES, &self.bias);
         }
+        // What is written where it stays is finished strip by strip, while it lies in the first cache.
+        let at_once = self.phases.len() == 1 && self.writes_in_place(&self.phases[0]);
         for phase in &self.phases {
             for group in 0..self.groups {
                 let image = &input[group * in_group..][..in_group];
                 let pixels = phase.grid[0] * phase.grid[1];
-                let whole = self.writes_in_place(phase);
+                let output = &mut output[group * out_group..][..out_group];
                 for from in (0..pixels).step_by(STRIP) {
                     let strip = Strip { conv: self, phase, group, from, to: pixels.min(from + STRIP) };
-                    strip.run(isa, image, &mut output[group * out_group..][..out_group], scratch);
-                    if whole && self.phases.len() == 1 {
-                        for block in 0..self.blocks {
-                            let at = (block * pixels + from) * LANES;
-                            let at = group * out_group + at;
-                            epilogue(at, &mut output[at..at + (strip.to - from) * LANES]);
+                    let finished = |at: usize, part: &mut [f32]| {
+                        if at_once {
+                            epilogue(group * out_group + at, part);
                         }
-                    }
+                    };
+                    strip.run(isa, image, output, scratch, finished);
                 }
             }
         }
-        if !(self.phases.len() == 1 && self.phases.iter().all(|p| self.writes_in_place(p))) {
+        if !at_once {
             let plane = self.output[0] * self.output[1] * LANES;
             for (block, part) in output.chunks_exact_mut(plane).enumerate() {
                 epilogue(block * plane, part);
@@ -156,60 +158,84 @@ struct Strip<'a> {
 }
 
 impl Strip<'_> {
-    fn run(&self, isa: Isa, image: &[f32], output: &mut [f32], scratch: &mut [f32]) {
+    fn run(
+        &self,
+        isa: Isa,
+        image: &[f32],
+        output: &mut [f32],
+        scratch: &mut [f32],
+        mut finished: impl FnMut(usize, &mut [f32]),
+    ) {
         let (conv, phase) = (self.conv, self.phase);
         let rows = self.to - self.from;
         let depth = conv.depth(phase);
         let plane = conv.output[0] * conv.output[1] * LANES;
-        let weights = &phase.weights[self.group * conv.blocks * depth * LANES..];
+        let packed = Weights { depth, blocks: conv.blocks };
+        let weights = &phase.weights[self.group * packed.len()..][..packed.len()];
         let bias = match conv.bias.is_empty() {
             true => &[],
             false => &conv.bias[self.group * conv.blocks * LANES..],
         };
         let in_place = conv.writes_in_place(phase);
-        let (apart, packed) = scratch.split_at_mut(if in_place { 0 } else { rows * conv.blocks * LANES });
-        let (result, block_stride) = match in_place {
-            true => (&mut output[self.from * LANES..], plane),
-            false => (&mut *apart, rows * LANES),
-        };
-        let mut product = |left: &[f32], order, depth_from: usize, depth_part| {
+        let (apart, strip) = scratch.split_at_mut(if in_place { 0 } else { rows * conv.blocks * LANES });
+        let mut product = |left: &[f32], order, from: usize, terms: usize, columns: Range<usize>| {
+            let first = columns.start;
+            let (result, block_stride) = match in_place {
+                true => (&mut output[first * plane + self.from * LANES..], plane),
+                false => (&mut apart[first * rows * LANES..], rows * LANES),
+            };
+            let bias = if from + terms == depth { bias } else { &[] };
+            let add = from > 0;
+            let (row_stride, rows) = (LANES, rows);
             Product {
                 left,
                 order,
                 rows,
-                depth: depth_part,
+                depth: terms,
                 weights,
-                packed: Weights { depth, blocks: conv.blocks },
-                from: depth_from,
-                result: &mut *result,
+                packed,
+                from,
+                columns,
+                result,
                 block_stride,
-                add: depth_from > 0,
-                bias: if depth_from + depth_part == depth { bias } else { &[] },
+                row_stride,
+                add,
+                bias,
             }
             .run(isa);
+            if from + terms == depth && in_place {
+                let at = first * plane + self.from * LANES;
+                finished(at, &mut output[at..at + rows * LANES]);
+            }
         };
-        if conv.reads_in_place(phase) {
-            let stride = conv.input[0] * conv.input[1] * LANES;
-            product(&image[self.from * LANES..], Left::Blocked(stride), 0, depth);
-        } else {
-            for depth_from in (0..depth).step_by(DEPTH) {
-                let part = DEPTH.min(depth - depth_from);
-                let packed = &mut packed[..part * rows];
-                match conv.source {
-                    Source::Blocked(blocks) => {
-                        for (i, place) in packed.chunks_exact_mut(rows * LANES).enumerate() {
-                            let at = depth_from / LANES + i;
-                            self.pack_block(image, at % blocks, phase.taps[at / blocks], place);
-                        }
-                        product(packed, Left::Blocked(rows * LANES), depth_from, part);
+        // The last terms block by block, so that each block is finished while it is at hand.
+        let mut products = |left: &[f32], order, from: usize, terms: usize| match from + terms == depth {
+            true => (0..conv.blocks).for_each(|block| product(left, order, from, terms, block..block + 1)),
+            false => product(left, order, from, terms, 0..conv.blocks),
+        };
+        for from in (0..depth).step_by(DEPTH) {
+            let terms = DEPTH.min(depth - from);
+            if conv.reads_in_place(phase) {
+                let stride = conv.input[0] * conv.input[1] * LANES;
+                let left = &image[from / LANES * stride + self.from * LANES..];
+                products(left, Left::Blocked(stride), from, terms);
+                continue;
+            }
+            let strip = &mut strip[..terms * rows];
+            match conv.source {
+                Source::Blocked(blocks) => {
+                    for (i, place) in strip.chunks_exact_mut(rows * LANES).enumerate() {
+                        let at = from / LANES + i;
+                        self.pack_block(image, at % blocks, phase.taps[at / blocks], place);
                     }
-                    Source::Planes(_) => {
-                        for (i, place) in packed.chunks_exact_mut(rows).enumerate() {
-                            let at = depth_from + i;
-                            self.pack_plane(image, at / phase.taps.len(), phase.taps[at % phase.taps.len()], place);
-                        }
-                        product(packed, Left::Rows(rows), depth_from, part);
+                    products(strip, Left::Blocked(rows * LANES), from, terms);
+                }
+                Source::Planes(_) => {
+                    for (i, place) in strip.chunks_exact_mut(rows).enumerate() {
+                        let at = from + i;
+                        self.pack_plane(image, at / phase.taps.len(), phase.taps[at % phase.taps.len()], place);
                     }
+                    products(strip, Left::Rows(rows), from, terms);
                 }
             }
         }

@@ -1,5 +1,8 @@
 //! Matrix products of row-major matrices: packs what needs packing around [`Product`].
 
+use std::ops::Range;
+
+use super::conv::Epilogue;
 use super::product::{DEPTH, Left, Product, Weights};
 use crate::engine::simd::{Isa, LANES};
 
@@ -61,7 +64,7 @@ impl MatMul {
     pub fn scratch(&self, packs: bool) -> usize {
         let strip = STRIP.min(self.rows);
         let left = strip * DEPTH.min(self.padded_depth());
-        left + strip * self.blocks() * LANES + if packs { self.panel() } else { 0 }
+        left + strip * LANES + if packs { self.panel() } else { 0 }
     }
 
     /// How the right side lies, packed.
@@ -112,15 +115,19 @@ impl MatMul {
         }
     }
 
-    /// Computes every product. `fixed` is the packed right side, where it is constant.
+    #[allow(clippy::too_many_arguments)]
+    /// Computes every product, plus `bias` per column padded to blocks, if there is one. `fixed` is the packed right
+    /// side, where it is constant.
     pub fn run(
         &self,
         isa: Isa,
         left: &[f32],
         right: &[f32],
         fixed: Option<&[f32]>,
+        bias: &[f32],
         output: &mut [f32],
         scratch: &mut [f32],
+        epilogue: Epilogue,
     ) {
         let panel = if fixed.is_some() { 0 } else { self.panel() };
         let (own, scratch) = scratch.split_at_mut(panel);
@@ -135,42 +142,66 @@ impl MatMul {
                     &*own
                 }
             };
-            self.one(isa, &left[i * self.left.stride..], weights, output, scratch);
+            let first = i * self.rows * self.columns;
+            let mut finished = |at: usize, part: &mut [f32]| epilogue(first + at, part);
+            self.one(isa, &left[i * self.left.stride..], weights, bias, output, scratch, &mut finished);
         }
     }
 
-    fn one(&self, isa: Isa, left: &[f32], weights: &[f32], output: &mut [f32], scratch: &mut [f32]) {
+    #[allow(clippy::too_many_arguments)]
+    fn one(
+        &self,
+        isa: Isa,
+        left: &[f32],
+        weights: &[f32],
+        bias: &[f32],
+        output: &mut [f32],
+        scratch: &mut [f32],
+        epilogue: Epilogue,
+    ) {
         let depth = self.padded_depth();
+        // Whole blocks of columns go where they belong; the last, if it is shorter, by way of scratch memory.
+        let (whole, rest) = (self.columns / LANES, self.columns % LANES);
         for from in (0..self.rows).step_by(STRIP) {
             let rows = STRIP.min(self.rows - from);
-            let (packed, result) = scratch.split_at_mut(rows * DEPTH.min(depth));
-            let result = &mut result[..rows * self.blocks() * LANES];
+            let (packed, last) = scratch.split_at_mut(rows * DEPTH.min(depth));
+            let output = &mut output[from * self.columns..][..rows * self.columns];
             for at in (0..depth).step_by(DEPTH) {
                 let part = DEPTH.min(depth - at);
                 let packed = &mut packed[..rows * part];
                 self.pack_left(left, from, rows, at, packed);
-                Product {
-                    left: packed,
-                    order: Left::Blocked(rows * LANES),
-                    rows,
-                    depth: part,
-                    weights,
-                    packed: self.packed(),
-                    from: at,
-                    result: &mut *result,
-                    block_stride: rows * LANES,
-                    add: at > 0,
-                    bias: &[],
+                let product = |columns: Range<usize>, result: &mut [f32], row_stride: usize| {
+                    let (packed, left, add) = (self.packed(), &*packed, at > 0);
+                    let (order, block_stride) = (Left::Blocked(rows * LANES), LANES);
+                    let bias = if at + part == depth { bias } else { &[] };
+                    Product {
+                        left,
+                        order,
+                        rows,
+                        depth: part,
+                        weights,
+                        packed,
+                        from: at,
+                        columns,
+                        result,
+                        block_stride,
+                        row_stride,
+                        add,
+                        bias,
+                    }
+                    .run(isa);
+                };
+                product(0..whole, output, self.columns);
+                if rest > 0 {
+                    product(whole..whole + 1, last, LANES);
                 }
-                .run(isa);
             }
-            for (block, result) in result.chunks_exact(rows * LANES).enumerate() {
-                let first = block * LANES;
-                let count = LANES.min(self.columns - first);
-                for (row, lanes) in result.as_chunks::<LANES>().0.iter().enumerate() {
-                    output[(from + row) * self.columns + first..][..count].copy_from_slice(&lanes[..count]);
+            if rest > 0 {
+                for (row, lanes) in last.as_chunks::<LANES>().0.iter().enumerate().take(rows) {
+                    output[row * self.columns + whole * LANES..][..rest].copy_from_slice(&lanes[..rest]);
                 }
             }
+            epilogue(from * self.columns, output);
         }
     }
 }

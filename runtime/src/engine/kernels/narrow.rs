@@ -84,6 +84,8 @@ impl Narrow {
                 from: 0,
                 result: &mut *results,
                 block_stride: self.rows() * LANES,
+                row_stride: LANES,
+                columns: 0..order.blocks,
                 add: false,
                 bias: &[],
             }

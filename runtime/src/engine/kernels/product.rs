@@ -6,6 +6,8 @@
 //! much. Weights lie in the order in which they are read, [`Weights`] says where, so that they stream from
 //! memory.
 
+use std::ops::Range;
+
 use crate::engine::simd::{Isa, Kernel, LANES, Simd};
 
 /// Terms of the left operand that callers pack at a time.
@@ -63,13 +65,17 @@ pub struct Product<'a> {
     pub packed: Weights,
     /// The first term used: a multiple of [`DEPTH`].
     pub from: usize,
-    /// The result, `[block][row][16]`.
+    /// The blocks that are computed.
+    pub columns: Range<usize>,
+    /// The result: sixteen columns side by side.
     pub result: &'a mut [f32],
     /// From one block of the result to the next.
     pub block_stride: usize,
+    /// From one row of a block to the next.
+    pub row_stride: usize,
     /// Whether the sums are added to what the result holds.
     pub add: bool,
-    /// A value per column, added last; empty for none.
+    /// A value per column of the whole, added last; empty for none.
     pub bias: &'a [f32],
 }
 
@@ -88,12 +94,14 @@ impl Product<'_> {
             && self.from.is_multiple_of(PART)
             && self.from + self.depth <= self.packed.depth
             && self.packed.len() <= self.weights.len()
-            && (self.packed.blocks - 1) * self.block_stride + self.rows * LANES <= self.result.len()
+            && self.columns.end <= self.packed.blocks
+            && (self.columns.len() - 1) * self.block_stride + (self.rows - 1) * self.row_stride + LANES
+                <= self.result.len()
     }
 
     /// Computes it.
     pub fn run(self, isa: Isa) {
-        if self.rows == 0 || self.packed.blocks == 0 || self.depth == 0 {
+        if self.rows == 0 || self.columns.is_empty() || self.depth == 0 {
             return;
         }
         assert!(self.fits(), "a matrix product reaches outside its buffers");
@@ -110,7 +118,7 @@ impl Kernel for Product<'_> {
         while from < self.depth {
             let depth = PART.min(self.depth - from);
             let last = from + depth == self.depth;
-            for block in 0..self.packed.blocks {
+            for block in self.columns.clone() {
                 let at = self.packed.at(self.from + from, block);
                 // SAFETY: `fits` has checked the furthest element of each operand.
                 unsafe {
@@ -118,9 +126,9 @@ impl Kernel for Product<'_> {
                         true => Some(S::load(self.bias.as_ptr().add(block * LANES))),
                         false => None,
                     };
-                    let end = (self.add || from > 0, bias);
+                    let end = End { add: self.add || from > 0, bias, stride: self.row_stride };
                     let weights = self.weights.as_ptr().add(at);
-                    let result = self.result.as_mut_ptr().add(block * self.block_stride);
+                    let result = self.result.as_mut_ptr().add((block - self.columns.start) * self.block_stride);
                     match self.order {
                         Left::Blocked(stride) => {
                             let left = self.left.as_ptr().add(from / LANES * stride);
@@ -138,8 +146,16 @@ impl Kernel for Product<'_> {
     }
 }
 
-/// Whether sums are added to the result, and the bias that comes on top.
-type End<S> = (bool, Option<<S as Simd>::V>);
+/// What becomes of a tile's sums.
+#[derive(Clone, Copy)]
+struct End<S: Simd> {
+    /// Whether they are added to the result.
+    add: bool,
+    /// What comes on top.
+    bias: Option<S::V>,
+    /// From one row of the result to the next.
+    stride: usize,
+}
 
 /// All rows of one block of columns.
 #[inline(always)]
@@ -159,7 +175,7 @@ unsafe fn panel<S: Simd, const BLOCKED: bool>(
         let count = (rows - row).div_ceil((rows - row).div_ceil(S::TILE));
         // SAFETY: the rows lie inside `0..rows`.
         unsafe {
-            let (left, result) = (left.add(row * step), result.add(row * LANES));
+            let (left, result) = (left.add(row * step), result.add(row * end.stride));
             match count {
                 6 => tile::<S, 6, BLOCKED>(left, stride, depth, weights, result, end),
                 5 => tile::<S, 5, BLOCKED>(left, stride, depth, weights, result, end),
@@ -208,15 +224,14 @@ unsafe fn tile<S: Simd, const M: usize, const BLOCKED: bool>(
                 weights = weights.add(LANES);
             }
         }
-        let (add, bias) = end;
         for (row, mut sum) in sums.into_iter().enumerate() {
-            if add {
-                sum = S::add(S::load(result.add(row * LANES)), sum);
+            if end.add {
+                sum = S::add(S::load(result.add(row * end.stride)), sum);
             }
-            if let Some(bias) = bias {
+            if let Some(bias) = end.bias {
                 sum = S::add(sum, bias);
             }
-            S::store(result.add(row * LANES), sum);
+            S::store(result.add(row * end.stride), sum);
         }
     }
 }

@@ -119,6 +119,8 @@ impl Winograd {
                     from: 0,
                     result: &mut products[point * self.to * tiles * LANES..][..self.to * tiles * LANES],
                     block_stride: tiles * LANES,
+                    row_stride: LANES,
+                    columns: 0..order.blocks,
                     add: false,
                     bias: &[],
                 }

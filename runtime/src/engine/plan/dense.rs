@@ -6,8 +6,9 @@ use super::arena::{BufferId, Io};
 use super::builder::ChainParts;
 use super::geometry::Geometry;
 use super::planner::{Lowered, Planner};
+use super::products::Products;
 use super::run::Work;
-use super::values::{Image, Lazy, Order};
+use super::values::{Lazy, Order};
 use crate::engine::kernels::chain::Operands;
 use crate::engine::kernels::conv::Conv;
 use crate::engine::kernels::depthwise::Depthwise;
@@ -18,18 +19,20 @@ use crate::engine::simd::{Isa, LANES};
 use crate::error::Result;
 use crate::onnx::Node;
 
-/// A kernel that works on an image and takes an epilogue.
+/// A kernel that takes an epilogue.
 pub struct Host {
-    /// What it reads: the image, then what else.
+    /// What it reads before what the epilogue reads.
     pub reads: Vec<BufferId>,
     /// What it writes besides its result.
     pub writes: Vec<BufferId>,
     /// What it computes.
     pub kind: HostKind,
-    /// Floats of one image that is read.
-    pub from: usize,
-    /// What it gives.
-    pub to: Image,
+    /// Images, which are computed one after the other.
+    pub batch: usize,
+    /// Floats of the result.
+    pub floats: usize,
+    /// Their order.
+    pub order: Order,
 }
 
 /// What a host computes.
@@ -44,12 +47,14 @@ pub enum HostKind {
     MaxPool(MaxPool),
     /// Its adjoint.
     MaxPoolGrad(MaxPool),
+    /// Matrix products, over planes.
+    Products(Products),
 }
 
 impl Host {
     /// Emits the kernel, with a chain that makes `name` of its result.
     pub fn emit(self, planner: &mut Planner, name: &str, chain: Option<ChainParts>) -> Result<()> {
-        let output = planner.buffer(self.to.batch * self.to.blocked());
+        let (output, order) = (planner.buffer(self.floats), self.order);
         let (mut reads, mut writes) = (self.reads.clone(), vec![output]);
         writes.extend(&self.writes);
         if let Some(chain) = &chain {
@@ -58,7 +63,7 @@ impl Host {
             writes.extend(more_writes);
         }
         planner.step(name, Box::new(HostWork { host: self, chain }), reads, writes);
-        planner.set(name, Order::Blocked, output)
+        planner.set(name, order, output)
     }
 }
 
@@ -76,23 +81,26 @@ impl Work for HostWork {
             HostKind::Depthwise(_) => "depthwise",
             HostKind::MaxPool(_) => "max pool",
             HostKind::MaxPoolGrad(_) => "max pool adjoint",
+            HostKind::Products(_) => "matmul",
         }
     }
 
     fn flops(&self) -> u64 {
-        self.host.to.batch as u64
-            * match &self.host.kind {
-                HostKind::Conv(conv) => conv.flops(),
-                HostKind::Winograd(conv) => conv.flops(),
-                HostKind::Depthwise(conv) => conv.flops(),
-                _ => 0,
-            }
+        let each = match &self.host.kind {
+            HostKind::Conv(conv) => conv.flops(),
+            HostKind::Winograd(conv) => conv.flops(),
+            HostKind::Depthwise(conv) => conv.flops(),
+            HostKind::Products(products) => products.flops(),
+            HostKind::MaxPool(_) | HostKind::MaxPoolGrad(_) => 0,
+        };
+        self.host.batch as u64 * each
     }
 
     fn scratch(&self) -> usize {
         match &self.host.kind {
             HostKind::Conv(conv) => conv.scratch(),
             HostKind::Winograd(conv) => conv.scratch(),
+            HostKind::Products(products) => products.scratch(),
             _ => 0,
         }
     }
@@ -102,40 +110,44 @@ impl Work for HostWork {
             HostKind::Conv(conv) => Some((Arc::as_ptr(conv) as usize, conv.weight_bytes())),
             HostKind::Winograd(conv) => Some((Arc::as_ptr(conv) as usize, conv.weight_bytes())),
             HostKind::Depthwise(conv) => Some((Arc::as_ptr(conv) as usize, conv.weight_bytes())),
+            HostKind::Products(products) => products.weights(),
             _ => None,
         }
     }
 
     fn run(&self, isa: Isa, io: Io<'_>) -> Result<()> {
-        let host = &self.host;
+        let (host, scratch) = (&self.host, io.scratch);
         let (own, rest) = io.read.split_at(host.reads.len());
         let mut write = io.write.into_iter();
         let Some(output) = write.next() else { return Ok(()) };
-        let extra = if host.writes.is_empty() { None } else { write.next() };
+        let winners: &mut [u16] = match host.writes.is_empty() {
+            true => &mut [],
+            false => write.next().map_or(&mut [], |w| bytemuck::cast_slice_mut(w)),
+        };
         let mut operands = match &self.chain {
             Some(parts) => parts.lent(rest, write),
             None => Operands::default(),
         };
-        let winners: &mut [u16] = extra.map_or(&mut [], |w| bytemuck::cast_slice_mut(w));
-        let to = host.to.blocked();
-        let noted = winners.len() / host.to.batch;
+        let (from, to, noted) = (own[0].len() / host.batch, output.len() / host.batch, winners.len() / host.batch);
         for (i, output) in output.chunks_exact_mut(to).enumerate() {
-            let image = &own[0][i * host.from..(i + 1) * host.from];
+            let image = &own[0][i * from..(i + 1) * from];
             let mut epilogue = |at: usize, part: &mut [f32]| {
                 if let Some(parts) = &self.chain {
                     parts.chain.run(isa, i * to + at, part, &mut operands);
                 }
             };
             match &host.kind {
-                HostKind::Conv(conv) => conv.run(isa, image, output, io.scratch, &mut epilogue),
-                HostKind::Winograd(conv) => conv.run(isa, image, output, io.scratch, &mut epilogue),
+                HostKind::Conv(conv) => conv.run(isa, image, output, scratch, &mut epilogue),
+                HostKind::Winograd(conv) => conv.run(isa, image, output, scratch, &mut epilogue),
                 HostKind::Depthwise(conv) => conv.run(isa, image, output, &mut epilogue),
+                HostKind::Products(products) => products.run(isa, own, output, scratch, &mut epilogue),
                 HostKind::MaxPool(pool) => {
-                    pool.forward(isa, image, output, &mut winners[i * noted..(i + 1) * noted], &mut epilogue);
+                    let winners = &mut winners[i * noted..(i + 1) * noted];
+                    pool.forward(isa, image, output, winners, &mut epilogue);
                 }
                 HostKind::MaxPoolGrad(pool) => {
                     let winners: &[u16] = bytemuck::cast_slice(own[1]);
-                    let noted = winners.len() / host.to.batch;
+                    let noted = winners.len() / host.batch;
                     pool.backward(isa, image, &winners[i * noted..(i + 1) * noted], output, &mut epilogue);
                 }
             }
@@ -175,11 +187,9 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
         }
         HostKind::Conv(planner.packs.conv[&key].clone())
     };
-    let (read, from) = match planes {
-        true => (planner.planes(input)?, geometry.input.channels * geometry.input.places()),
-        false => (planner.blocked(input)?, geometry.input.blocked()),
-    };
-    let host = Host { reads: vec![read], writes: vec![], kind, from, to: geometry.output };
+    let read = if planes { planner.planes(input)? } else { planner.blocked(input)? };
+    let (batch, floats) = (geometry.output.batch, geometry.output.batch * geometry.output.blocked());
+    let host = Host { reads: vec![read], writes: vec![], kind, batch, floats, order: Order::Blocked };
     planner.postpone(output, Lazy::Host(Box::new(host)), Order::Blocked)
 }
 

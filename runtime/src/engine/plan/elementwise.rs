@@ -250,7 +250,7 @@ fn operand(planner: &mut Planner, builder: &mut Builder, name: &str) -> Result<S
             Some((Lazy::Elementwise(index), order)) if order == builder.order => {
                 return compile(planner, builder, index);
             }
-            Some((Lazy::Host(host), _)) if builder.host.is_none() && builder.order == Order::Blocked => {
+            Some((Lazy::Host(host), order)) if builder.host.is_none() && order == builder.order => {
                 builder.host = Some(host);
                 return Ok(Source::Output);
             }

@@ -47,7 +47,8 @@ fn postpone(
 ) -> Result<Lowered> {
     let read = planner.blocked(node.input(0).unwrap_or_default())?;
     let reads = [vec![read], extra.0].concat();
-    let host = Host { reads, writes: extra.1, kind, from: images.0.blocked(), to: images.1 };
+    let (batch, floats) = (images.1.batch, images.1.batch * images.1.blocked());
+    let host = Host { reads, writes: extra.1, kind, batch, floats, order: Order::Blocked };
     planner.postpone(node.output(0).unwrap_or_default(), Lazy::Host(Box::new(host)), Order::Blocked)
 }
 

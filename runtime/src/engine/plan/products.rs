@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use super::arena::Io;
+use super::dense::{Host, HostKind};
 use super::planner::{Lowered, Planner};
-use super::run::Work;
-use super::values::Order;
+use super::values::{Lazy, Order};
+use crate::engine::kernels::conv::Epilogue;
 use crate::engine::kernels::matmul::{MatMul, Side, pack_right};
-use crate::engine::simd::Isa;
+use crate::engine::simd::{Isa, LANES};
 use crate::error::Result;
 use crate::onnx::{DType, Node};
 
-/// Lowers Gemm and MatMul.
+/// Leaves Gemm and MatMul for later, so that they can take an epilogue.
 pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
     let lowered = match (node.domain.as_str(), node.op.as_str()) {
         ("", "Gemm") => gemm(planner, node),
@@ -34,16 +34,23 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
         }
         None => reads.push(planner.planes(b)?),
     }
-    if let Some(c) = &plan.added {
-        reads.push(planner.planes(c)?);
+    // A row that is added goes along as a bias; anything else is added when all products are there.
+    let row = plan.added.as_ref().and_then(|c| planner.constant(c)).and_then(|t| t.to_f32());
+    let mut bias = vec![];
+    let mut added = plan.added.as_ref().map(|_| plan.added_scale);
+    if let Some(row) = row.filter(|row| row.len() == plan.product.columns && plan.scale == 1.0) {
+        bias = row.iter().map(|v| plan.added_scale * v).collect();
+        bias.resize(bias.len().next_multiple_of(LANES), 0.0);
+        added = None;
     }
-    let len = planner.fact(output)?.shape.iter().product();
-    let write = planner.buffer(len);
-    let work =
-        Products { product: plan.product, fixed, scale: plan.scale, added: plan.added.map(|_| plan.added_scale) };
-    planner.step(output, Box::new(work), reads, vec![write]);
-    planner.set(output, Order::Planes, write)?;
-    Ok(Lowered::Done)
+    if let Some(c) = plan.added.filter(|_| added.is_some()) {
+        reads.push(planner.planes(&c)?);
+    }
+    let products = Products { product: plan.product, fixed, scale: plan.scale, added, bias };
+    let floats = planner.fact(output)?.shape.iter().product();
+    let host =
+        Host { reads, writes: vec![], kind: HostKind::Products(products), batch: 1, floats, order: Order::Planes };
+    planner.postpone(output, Lazy::Host(Box::new(host)), Order::Planes)
 }
 
 /// A product, and what is added to it.
@@ -123,46 +130,54 @@ fn matmul(planner: &Planner, node: &Node) -> Option<Lowering> {
 }
 
 /// `scale A B + added C`
-struct Products {
+pub struct Products {
     product: MatMul,
     /// The right side, packed, where it is constant.
     fixed: Option<Arc<[f32]>>,
     scale: f32,
     added: Option<f32>,
+    /// A constant row that is added, padded to blocks; empty for none.
+    bias: Vec<f32>,
 }
 
-impl Work for Products {
-    fn kernel(&self) -> &str {
-        "matmul"
-    }
-
-    fn flops(&self) -> u64 {
+impl Products {
+    /// Multiplications and additions, each counted.
+    pub fn flops(&self) -> u64 {
         let p = &self.product;
         2 * (p.batch * p.rows * p.depth * p.columns) as u64
     }
 
-    fn scratch(&self) -> usize {
+    /// Floats of scratch memory.
+    pub fn scratch(&self) -> usize {
         self.product.scratch(self.fixed.is_none())
     }
 
-    fn weights(&self) -> Option<(usize, usize)> {
+    /// Where the packed weights are, and their bytes.
+    pub fn weights(&self) -> Option<(usize, usize)> {
         self.fixed.as_ref().map(|f| (f.as_ptr() as usize, 4 * f.len()))
     }
 
-    fn run(&self, isa: Isa, mut io: Io<'_>) -> Result<()> {
-        let right = if self.fixed.is_none() { io.read[1] } else { &[] };
-        let output = &mut *io.write[0];
-        self.product.run(isa, io.read[0], right, self.fixed.as_deref(), output, io.scratch);
-        if self.scale != 1.0 {
-            output.iter_mut().for_each(|v| *v *= self.scale);
+    /// Computes them from the left side, then the right one unless it is packed, then what is added.
+    pub fn run(&self, isa: Isa, read: &[&[f32]], output: &mut [f32], scratch: &mut [f32], epilogue: Epilogue) {
+        let right = if self.fixed.is_none() { read[1] } else { &[] };
+        let plain = self.scale == 1.0 && self.added.is_none();
+        let (fixed, bias) = (self.fixed.as_deref(), &self.bias);
+        self.product.run(isa, read[0], right, fixed, bias, output, scratch, &mut |at, part| {
+            if plain {
+                epilogue(at, part);
+            }
+        });
+        if plain {
+            return;
         }
-        if let (Some(factor), Some(c)) = (self.added, io.read.last()) {
-            let row = self.product.columns;
-            for (i, output) in output.chunks_exact_mut(row).enumerate() {
+        let row = self.product.columns;
+        for (i, output) in output.chunks_exact_mut(row).enumerate() {
+            output.iter_mut().for_each(|v| *v *= self.scale);
+            if let (Some(factor), Some(c)) = (self.added, read.last()) {
                 let c = if c.len() == row { c } else { &c[i * row..(i + 1) * row] };
                 output.iter_mut().zip(c).for_each(|(v, c)| *v += factor * c);
             }
         }
-        Ok(())
+        epilogue(0, output);
     }
 }
