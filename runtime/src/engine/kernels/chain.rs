@@ -205,8 +205,14 @@ macro_rules! each {
     };
 }
 
-/// Intermediate values of a piece.
-type Registers = [MaybeUninit<[f32; PIECE * LANES]>; REGISTERS];
+/// An intermediate value of a piece, on a cache line.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Register {
+    _floats: [f32; PIECE * LANES],
+}
+
+type Registers = [MaybeUninit<Register>; REGISTERS];
 
 /// One run of a chain, or a part of it.
 struct Run<'a, 'b> {

@@ -18,35 +18,44 @@ unsafe fn polynomial<S: Simd, const N: usize>(x: S::V, c: &[f32; N]) -> S::V {
     }
 }
 
-/// `a` where the bit is set, `b` elsewhere.
+/// `exp(r)` in `r`, up to half of `ln 2`.
+const EXP: [f32; 7] = [1.0, 1.0, 0.5, 0.166_664_14, 0.041_666_22, 0.008_375_21, 0.001_394_87];
+
+/// `x - n ln 2`. The logarithm comes in two parts, the first with few digits, so that `n` times it is exact.
 #[inline(always)]
-unsafe fn choose<S: Simd>(bits: u16, a: S::V, b: S::V) -> S::V {
+unsafe fn reduced<S: Simd>(x: S::V, n: S::V) -> S::V {
     // SAFETY: arithmetic only.
-    unsafe { S::add(S::keep(a, bits), S::keep(b, !bits)) }
+    unsafe { S::fma(n, S::splat(2.121_944_4e-4), S::fma(n, S::splat(-0.693_359_4), x)) }
 }
 
-/// `v` with the sign of `x`, for positive `v`.
+/// The exponential of what lies between -87 and 88.
 #[inline(always)]
-unsafe fn signed<S: Simd>(v: S::V, x: S::V) -> S::V {
+unsafe fn exp_inside<S: Simd>(x: S::V) -> S::V {
     // SAFETY: arithmetic only.
     unsafe {
-        let zero = S::splat(0.0);
-        S::sub(S::keep(v, S::greater(x, zero)), S::keep(v, S::greater(zero, x)))
+        // Adding this leaves an integer in the last bits.
+        let shift = S::splat(12_582_912.0);
+        let shifted = S::fma(x, S::splat(LOG2_E), shift);
+        let r = reduced::<S>(x, S::sub(shifted, shift));
+        S::scale(polynomial::<S, _>(r, &EXP), shifted)
     }
+}
+
+/// `exp(-x)` for `x` from zero on; never zero.
+#[inline(always)]
+unsafe fn exp_of_minus<S: Simd>(x: S::V) -> S::V {
+    // SAFETY: arithmetic only.
+    unsafe { exp_inside::<S>(S::max(S::splat(-87.0), S::sub(S::splat(0.0), x))) }
 }
 
 /// The exponential, zero and infinity included.
 #[inline(always)]
 pub unsafe fn exp<S: Simd>(x: S::V) -> S::V {
-    const TAYLOR_LIKE: [f32; 7] = [1.0, 1.0, 0.5, 0.166_664_14, 0.041_666_22, 0.008_375_21, 0.001_394_87];
     // SAFETY: arithmetic only.
     unsafe {
         let x = S::max(S::splat(-104.0), S::min(S::splat(89.0), x));
         let n = S::round(S::mul(x, S::splat(LOG2_E)));
-        // ln 2 in two parts, the first with few digits, so that n times it is exact.
-        let r = S::fma(n, S::splat(-0.693_359_4), x);
-        let r = S::fma(n, S::splat(2.121_944_4e-4), r);
-        let p = polynomial::<S, _>(r, &TAYLOR_LIKE);
+        let p = polynomial::<S, _>(reduced::<S>(x, n), &EXP);
         // In two factors: the power alone may lie outside what a float holds.
         let half = S::round(S::mul(n, S::splat(0.5)));
         S::mul(S::mul(p, S::exp2i(half)), S::exp2i(S::sub(n, half)))
@@ -59,7 +68,8 @@ pub unsafe fn sigmoid<S: Simd>(x: S::V) -> S::V {
     // SAFETY: arithmetic only.
     unsafe {
         let one = S::splat(1.0);
-        S::div(one, S::add(one, exp::<S>(S::sub(S::splat(0.0), x))))
+        let x = S::max(S::splat(-88.0), S::min(S::splat(87.0), x));
+        S::div(one, S::add(one, exp_inside::<S>(S::sub(S::splat(0.0), x))))
     }
 }
 
@@ -74,9 +84,9 @@ pub unsafe fn tanh<S: Simd>(x: S::V) -> S::V {
         let square = S::mul(x, x);
         let near = S::fma(S::mul(x, square), polynomial::<S, _>(square, &NEAR), x);
         let one = S::splat(1.0);
-        let grown = exp::<S>(S::add(size, size));
-        let far = S::sub(one, S::div(S::splat(2.0), S::add(grown, one)));
-        choose::<S>(S::greater(size, S::splat(0.625)), signed::<S>(far, x), near)
+        let shrunk = exp_of_minus::<S>(S::add(size, size));
+        let far = S::div(S::sub(one, shrunk), S::add(one, shrunk));
+        S::choose(size, S::splat(0.625), S::with_sign(far, x), near)
     }
 }
 
@@ -95,7 +105,7 @@ pub unsafe fn erf<S: Simd>(x: S::V) -> S::V {
         let near = S::mul(x, polynomial::<S, _>(square, &NEAR));
         let one = S::splat(1.0);
         let tail = polynomial::<S, _>(S::div(one, S::add(one, size)), &FAR);
-        let far = S::sub(one, S::mul(exp::<S>(S::sub(S::splat(0.0), square)), tail));
-        choose::<S>(S::greater(size, one), signed::<S>(far, x), near)
+        let far = S::sub(one, S::mul(exp_of_minus::<S>(square), tail));
+        S::choose(size, one, S::with_sign(far, x), near)
     }
 }

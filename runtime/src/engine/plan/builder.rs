@@ -26,6 +26,10 @@ pub(super) struct Builder {
     pinned: Vec<(usize, u8)>,
     /// Where the node at hand leaves its bits.
     pub(super) bits: Option<BufferId>,
+    /// The value, read several times, whose kernel this chain is to become the epilogue of.
+    pub(super) absorbs: Option<String>,
+    /// Whether that turned out to be impossible.
+    pub(super) failed: bool,
     /// Whether what is being compiled will be compiled again for another reader.
     pub(super) again: bool,
     /// Whether no other node's links may go before.
@@ -48,10 +52,17 @@ impl Builder {
             host: None,
             pinned: vec![],
             bits: None,
+            absorbs: None,
+            failed: false,
             again: false,
             alone: false,
             pending: (0, 0),
         }
+    }
+
+    /// Whether the chain may become the epilogue of a kernel whose result is read so many times.
+    pub(super) fn takes(&self, absorbed: bool, uses: usize) -> bool {
+        self.host.is_none() && if self.absorbs.is_some() { absorbed } else { uses == 1 }
     }
 
     /// Whether another node's links can be taken in: each needs three operands, a mask and two registers at most.

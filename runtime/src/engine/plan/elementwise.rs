@@ -1,5 +1,6 @@
 //! Elementwise nodes: they wait until their value is wanted, and then become one chain with what they read.
 
+use super::absorb;
 use super::arena::BufferId;
 use super::builder::{Builder, ChainParts};
 use super::planner::{Lowered, Planner};
@@ -101,7 +102,8 @@ pub fn is_cheap(planner: &Planner, name: &str) -> bool {
 fn made_of<'a>(planner: &'a Planner, name: &'a str, leaves: &mut Vec<&'a str>, links: &mut usize) -> bool {
     let index = match planner.values.get(name).map(|v| &v.lazy) {
         Some(Some((Lazy::Elementwise(index), _))) => *index,
-        Some(Some((Lazy::Host(_), _))) => return false,
+        // It will be stored for its readers.
+        Some(Some((Lazy::Host(_), _))) if planner.values[name].uses == 1 => return false,
         _ => {
             let number = planner.constant(name).is_some_and(|t| t.len() == 1);
             if !number && !leaves.contains(&name) {
@@ -117,7 +119,7 @@ fn made_of<'a>(planner: &'a Planner, name: &'a str, leaves: &mut Vec<&'a str>, l
 }
 
 /// The inputs that an elementwise node's links read; the others are constants, or given as bits.
-fn read_in_links<'a>(planner: &'a Planner, node: &'a Node) -> impl Iterator<Item = &'a String> {
+pub(super) fn read_in_links<'a>(planner: &'a Planner, node: &'a Node) -> impl Iterator<Item = &'a String> {
     let first_only = ["Expand", "BatchNormalization"].contains(&node.op.as_str());
     let read = move |(slot, input): &(usize, &String)| {
         !input.is_empty() && !planner.masks.replaces(node, *slot) && (*slot == 0 || !first_only)
@@ -133,16 +135,34 @@ pub fn emit(planner: &mut Planner, name: &str) -> Result<()> {
         Lazy::Elementwise(index) => index,
     };
     let fact = planner.fact(name)?.clone();
+    if let Some(leaf) = absorb::absorbable(planner, index, order, &fact.shape) {
+        let mut builder = Builder::new(order, fact.shape.clone());
+        (builder.absorbs, builder.again) = (Some(leaf.clone()), true);
+        let root = compile(planner, &mut builder, index)?;
+        if !builder.failed && builder.host.is_some() {
+            return finish(planner, builder, root, name);
+        }
+        // It does not fit: the kernel's result is stored after all.
+        if let Some(host) = builder.host {
+            planner.value(&leaf)?.lazy = Some((Lazy::Host(host), order));
+        }
+        planner.materialise(&leaf)?;
+    }
     let mut builder = Builder::new(order, fact.shape.clone());
     // Bits of planes are counted from the beginning of the whole, so such a chain stays alone.
     let node = &planner.graph.nodes[index];
     builder.alone = order == Order::Planes && (planner.masks.pairs(node) || planner.masks.wanted(name));
     let root = compile(planner, &mut builder, index)?;
+    finish(planner, builder, root, name)
+}
+
+/// Emits the step that a chain has become.
+fn finish(planner: &mut Planner, mut builder: Builder, root: Source, name: &str) -> Result<()> {
     if !matches!(root, Source::Register(_)) || builder.links.is_empty() {
         builder.link(Op::Copy, root, root)?;
     }
-    let host = builder.host.take();
-    let parts = builder.finish(Image::of(&fact).filter(|_| order == Order::Blocked));
+    let (host, order) = (builder.host.take(), builder.order);
+    let parts = builder.finish(planner.image(name).filter(|_| order == Order::Blocked));
     if let Some(host) = host {
         return host.emit(planner, name, Some(parts));
     }
@@ -228,9 +248,14 @@ fn operand(planner: &mut Planner, builder: &mut Builder, name: &str) -> Result<S
     {
         return Ok(Source::Number(values[0]));
     }
+    let absorbed = builder.absorbs.as_deref() == Some(name);
+    if absorbed && builder.host.is_some() {
+        return Ok(Source::Output);
+    }
+    let room = builder.has_room();
     let value = planner.value(name)?;
     let same = value.fact.shape == builder.shape;
-    if same && builder.has_room() {
+    if same && room {
         match value.lazy.take() {
             Some((Lazy::Elementwise(index), order)) if order == builder.order && (value.uses != 1 || builder.again) => {
                 // It stays, for its other readers, and so does all that it is made of.
@@ -250,13 +275,20 @@ fn operand(planner: &mut Planner, builder: &mut Builder, name: &str) -> Result<S
             Some((Lazy::Elementwise(index), order)) if order == builder.order => {
                 return compile(planner, builder, index);
             }
-            Some((Lazy::Host(host), order)) if builder.host.is_none() && order == builder.order => {
+            Some((Lazy::Host(host), order)) if builder.takes(absorbed, value.uses) && order == builder.order => {
                 builder.host = Some(host);
                 return Ok(Source::Output);
             }
             other => value.lazy = other,
         }
     }
+    if let Some(leaf) = &builder.absorbs
+        && absorb::is_made_of(planner, name, leaf)
+    {
+        builder.failed = true;
+        return Ok(Source::Number(0.0));
+    }
+    let value = planner.value(name)?;
     let shape = value.fact.shape.clone();
     let id = match builder.order {
         Order::Planes => planner.planes(name)?,

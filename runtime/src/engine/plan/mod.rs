@@ -4,6 +4,7 @@
 //! that they end up in one chain, or as the epilogue of the kernel whose result they begin with. [`arena`] then
 //! gives every buffer its place.
 
+mod absorb;
 pub mod arena;
 mod builder;
 mod dense;

@@ -114,7 +114,10 @@ impl<'a> Planner<'a> {
             // What several read, or the caller, is computed here; the rest when its reader comes. What is cheap is
             // computed again by each reader, so that only what it is made of is kept for the backward pass.
             for output in outputs_of(node) {
-                let shared = planner.values.get(output).is_some_and(|v| v.lazy.is_some() && v.uses != 1);
+                let shared = planner.values.get(output).is_some_and(|v| match &v.lazy {
+                    Some((Lazy::Elementwise(_), _)) => v.uses != 1,
+                    _ => false,
+                });
                 if outputs.iter().any(|o| o == output) || (shared && !elementwise::is_cheap(&planner, output)) {
                     planner.materialise(output)?;
                 }

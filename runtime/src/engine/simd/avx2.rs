@@ -92,6 +92,31 @@ unsafe impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn choose(a: V, b: V, yes: V, no: V) -> V {
+        unsafe {
+            let part = |i: usize| _mm256_blendv_ps(no[i], yes[i], _mm256_cmp_ps::<_CMP_GT_OQ>(a[i], b[i]));
+            [part(0), part(1)]
+        }
+    }
+    #[inline(always)]
+    unsafe fn with_sign(size: V, sign: V) -> V {
+        unsafe {
+            let bit = _mm256_set1_ps(-0.0);
+            let part = |i: usize| _mm256_or_ps(size[i], _mm256_and_ps(bit, sign[i]));
+            [part(0), part(1)]
+        }
+    }
+    #[inline(always)]
+    unsafe fn scale(v: V, n: V) -> V {
+        unsafe {
+            let part = |i: usize| {
+                let power = _mm256_slli_epi32::<23>(_mm256_castps_si256(n[i]));
+                _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(v[i]), power))
+            };
+            [part(0), part(1)]
+        }
+    }
+    #[inline(always)]
     unsafe fn round(a: V) -> V {
         const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
         unsafe { [_mm256_round_ps::<NEAREST>(a[0]), _mm256_round_ps::<NEAREST>(a[1])] }

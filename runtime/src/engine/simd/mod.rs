@@ -42,6 +42,13 @@ pub unsafe trait Simd: Copy {
     unsafe fn greater(a: Self::V, b: Self::V) -> u16;
     /// `a` in the lanes whose bit is set, zero in the others.
     unsafe fn keep(a: Self::V, bits: u16) -> Self::V;
+    /// `yes` in the lanes where `a > b`, `no` in the others.
+    unsafe fn choose(a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V;
+    /// `size`, which is not negative, with the sign of `sign`.
+    unsafe fn with_sign(size: Self::V, sign: Self::V) -> Self::V;
+    /// `v` times two to the power of `n - 1.5 * 2^23`, where `n` is an integer and the result has an ordinary
+    /// exponent: the last bits of such an `n` are the power.
+    unsafe fn scale(v: Self::V, n: Self::V) -> Self::V;
     /// Rounded to the nearest integer.
     unsafe fn round(a: Self::V) -> Self::V;
     /// Two to the power of `a`, which is an integer from -126 to 127.

@@ -97,6 +97,26 @@ unsafe impl Simd for Neon {
         }
     }
     #[inline(always)]
+    unsafe fn choose(a: V, b: V, yes: V, no: V) -> V {
+        unsafe {
+            let part = |i: usize| vbslq_f32(vcgtq_f32(a[i], b[i]), yes[i], no[i]);
+            [part(0), part(1), part(2), part(3)]
+        }
+    }
+    #[inline(always)]
+    unsafe fn with_sign(size: V, sign: V) -> V {
+        unsafe { map2(size, sign, |size, sign| vbslq_f32(vdupq_n_u32(1 << 31), sign, size)) }
+    }
+    #[inline(always)]
+    unsafe fn scale(v: V, n: V) -> V {
+        unsafe {
+            map2(v, n, |v, n| {
+                let power = vshlq_n_u32::<23>(vreinterpretq_u32_f32(n));
+                vreinterpretq_f32_u32(vaddq_u32(vreinterpretq_u32_f32(v), power))
+            })
+        }
+    }
+    #[inline(always)]
     unsafe fn round(a: V) -> V {
         unsafe { map2(a, a, |a, _| vrndnq_f32(a)) }
     }

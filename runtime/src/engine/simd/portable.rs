@@ -85,6 +85,24 @@ unsafe impl Simd for Portable {
         out
     }
     #[inline(always)]
+    unsafe fn choose(a: V, b: V, yes: V, no: V) -> V {
+        let mut out = no;
+        for i in 0..LANES {
+            if a[i] > b[i] {
+                out[i] = yes[i];
+            }
+        }
+        out
+    }
+    #[inline(always)]
+    unsafe fn with_sign(size: V, sign: V) -> V {
+        map2(size, sign, libm::copysignf)
+    }
+    #[inline(always)]
+    unsafe fn scale(v: V, n: V) -> V {
+        map2(v, n, |v, n| f32::from_bits(v.to_bits().wrapping_add(n.to_bits() << 23)))
+    }
+    #[inline(always)]
     unsafe fn round(a: V) -> V {
         map2(a, a, |a, _| libm::rintf(a))
     }

@@ -1,0 +1,70 @@
+//! Finds a kernel's result that is read several times, but only within one tree of elementwise nodes: the tree can
+//! be that kernel's epilogue, and the result itself is never stored.
+
+use std::collections::{HashMap, HashSet};
+
+use super::elementwise::read_in_links;
+use super::planner::Planner;
+use super::values::{Lazy, Order};
+
+/// The kernel's result that the tree of `root` may take in.
+pub fn absorbable(planner: &Planner, root: usize, order: Order, shape: &[usize]) -> Option<String> {
+    let tree = Tree::new(planner, root, order, shape);
+    let fits = |name: &&String| {
+        let kernel = planner.values.get(*name).is_some_and(|v| {
+            let host = matches!(&v.lazy, Some((Lazy::Host(_), o)) if *o == order);
+            host && v.uses > 1 && v.fact.shape == shape
+        });
+        kernel && tree.is_closed(planner, name)
+    };
+    tree.found.iter().find(fits).cloned()
+}
+
+/// Whether a postponed value is made of `leaf`, by way of postponed elementwise nodes.
+pub fn is_made_of(planner: &Planner, name: &str, leaf: &str) -> bool {
+    name == leaf
+        || match planner.values.get(name).map(|v| &v.lazy) {
+            Some(Some((Lazy::Elementwise(index), _))) => {
+                read_in_links(planner, &planner.graph.nodes[*index]).any(|input| is_made_of(planner, input, leaf))
+            }
+            _ => false,
+        }
+}
+
+/// The postponed elementwise nodes below one of them.
+struct Tree {
+    /// Values read in the tree, in the order of their first reading.
+    found: Vec<String>,
+    /// How often each is read.
+    reads: HashMap<String, usize>,
+}
+
+impl Tree {
+    fn new(planner: &Planner, root: usize, order: Order, shape: &[usize]) -> Tree {
+        let mut tree = Tree { found: vec![], reads: HashMap::new() };
+        let (mut open, mut seen) = (vec![root], HashSet::from([root]));
+        while let Some(index) = open.pop() {
+            for input in read_in_links(planner, &planner.graph.nodes[index]) {
+                if !tree.reads.contains_key(input) {
+                    tree.found.push(input.clone());
+                }
+                *tree.reads.entry(input.clone()).or_default() += 1;
+                if let Some(value) = planner.values.get(input)
+                    && let Some((Lazy::Elementwise(next), o)) = &value.lazy
+                    && *o == order
+                    && value.fact.shape == shape
+                    && seen.insert(*next)
+                {
+                    open.push(*next);
+                }
+            }
+        }
+        tree
+    }
+
+    /// Whether everything that is made of `leaf` is read in the tree alone.
+    fn is_closed(&self, planner: &Planner, leaf: &str) -> bool {
+        let inside = |name: &String| planner.values.get(name).is_some_and(|v| self.reads.get(name) == Some(&v.uses));
+        self.found.iter().all(|name| !is_made_of(planner, name, leaf) || inside(name))
+    }
+}
