@@ -147,6 +147,13 @@ pub struct ExplainArgs {
     /// More passes than this are refused (exit code 5)
     #[arg(long, value_name = "N")]
     pub max_passes: Option<u64>,
+    /// Passes that run at a time, each in memory of its own; by default as many as there are processors
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Memory for weights and arenas, as in 64MiB: fewer threads are used, and less than one needs is refused (exit
+    /// code 5); `whyline inspect` says what a model needs
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub memory: Option<usize>,
     /// Write the overlay; a folder, where INPUT is one
     #[arg(short = 'o', long = "png", value_name = "PNG", help_heading = "Output")]
     pub png: Option<PathBuf>,
@@ -216,4 +223,39 @@ pub struct MethodsArgs {
     /// As JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Bytes, as in 64MiB, 64MB, 1.5GiB or 65536.
+fn bytes(text: &str) -> Result<usize, String> {
+    let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let factor = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "k" | "kb" => 1e3,
+        "m" | "mb" => 1e6,
+        "g" | "gb" => 1e9,
+        "kib" => 1024.0,
+        "mib" => 1024.0 * 1024.0,
+        "gib" => 1024.0 * 1024.0 * 1024.0,
+        _ => return Err("write a number with B, kB, MB, GB, KiB, MiB or GiB".into()),
+    };
+    match number.trim().parse::<f64>() {
+        Ok(v) if v >= 0.0 && v.is_finite() => Ok((v * factor) as usize),
+        _ => Err("write a number with its unit, as in 64MiB".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn sizes_are_read_with_their_units() {
+        assert_eq!(bytes("65536"), Ok(65536));
+        assert_eq!(bytes("64MiB"), Ok(64 << 20));
+        assert_eq!(bytes("1.5 kB"), Ok(1500));
+        for wrong in ["", "MiB", "-1", "12 parsecs", "nan", "inf"] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -92,6 +92,37 @@ fn the_same_command_writes_the_same_bytes() {
 }
 
 #[test]
+fn threads_do_not_change_a_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let map = |threads: &str| {
+        let npy = in_folder(&folder, "map.npy");
+        let json = good(&[
+            "explain",
+            &model("digits-vit.onnx"),
+            &sample(4),
+            "-m",
+            "ig",
+            "--steps",
+            "17",
+            "--npy",
+            &npy,
+            "--threads",
+            threads,
+            "--json",
+            "-",
+        ]);
+        let record: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(record["threads"].to_string(), threads);
+        assert_eq!(record["passes"]["gradient"], 17);
+        std::fs::read(npy).unwrap()
+    };
+    let one = map("1");
+    for threads in ["2", "3", "4"] {
+        assert_eq!(map(threads), one, "{threads} threads");
+    }
+}
+
+#[test]
 fn a_folder_is_explained_image_by_image() {
     let folder = tempfile::tempdir().unwrap();
     let out = in_folder(&folder, "maps");
@@ -246,4 +277,21 @@ fn a_budget_that_does_not_fit_is_code_5() {
     let (m, s) = (model("digits-cnn.onnx"), sample(1));
     assert!(bad(5, &["explain", &m, &s, "--max-passes", "20"]).contains("53 passes"));
     good(&["explain", &m, &s, "--steps", "17", "--max-passes", "20", "-q"]);
+    let said = bad(5, &["explain", &model("digits-cnn.onnx"), &sample(1), "--memory", "100kB"]);
+    assert!(said.contains("bytes of weights") && said.contains("bytes of arena"), "{said}");
+    // Enough for one thread, not for two.
+    let json = good(&[
+        "explain",
+        &model("digits-cnn.onnx"),
+        &sample(1),
+        "--memory",
+        "3.9MiB",
+        "--threads",
+        "2",
+        "--json",
+        "-",
+    ]);
+    let record: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(record["threads"], 1);
+    assert!(record["memory"]["weights"].as_u64() > Some(100_000));
 }

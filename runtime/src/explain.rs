@@ -1,9 +1,10 @@
 //! The whole way: a model file, an input, a method; out comes a map with its record.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::attribution::Attribution;
-use crate::engine::{Counting, PlanSession, Session, Watcher};
+use crate::engine::{Counting, Memory, PlanSession, Plans, Resources, Session, Watcher};
 use crate::error::{Error, Result};
 use crate::gradient::GradientGraph;
 use crate::gradient::layers::Layer;
@@ -14,7 +15,7 @@ use crate::record::{ClassRecord, FileRecord, MapRecord, Record, TargetRecord, Ti
 
 impl Loaded {
     /// Prepares a method for this model.
-    pub fn explainer(&self, method: &str, given: &Given) -> Result<Explainer<'_>> {
+    pub fn explainer(&self, method: &str, given: &Given, resources: Resources) -> Result<Explainer<'_>> {
         let start = Instant::now();
         let entry = methods::find(method)?;
         let params = Params::new(entry, given)?;
@@ -24,7 +25,12 @@ impl Loaded {
         let layer = needs.layer.then(|| self.layer(named)).transpose()?;
         let derived = self.derive(needs.composite, layer.as_ref())?;
         let warnings = self.warnings(&derived, &needs);
-        let session = Counting::new(PlanSession::new(&derived)?);
+        // No more threads than passes: an arena that nobody uses is memory lost.
+        let most = usize::try_from(method.passes().gradient.max(1)).unwrap_or(usize::MAX);
+        let resources = Resources { threads: resources.threads.min(most), ..resources };
+        let session = PlanSession::of(Arc::new(Plans::new(&derived)?), resources)?;
+        let (threads, memory) = (session.threads(), session.plans().memory());
+        let session = Counting::new(session);
         let (composite, head, logits) = (derived.composite.clone(), derived.head, derived.logits.clone());
         let prepare_ms = milliseconds(start);
         Ok(Explainer {
@@ -34,6 +40,8 @@ impl Loaded {
             method,
             layer,
             session,
+            threads,
+            memory,
             composite,
             head,
             logits,
@@ -81,6 +89,8 @@ pub struct Explainer<'a> {
     method: Box<dyn Method>,
     layer: Option<Layer>,
     session: Counting<'a, PlanSession>,
+    threads: usize,
+    memory: Memory,
     composite: String,
     head: Head,
     logits: String,
@@ -169,7 +179,8 @@ impl<'a> Explainer<'a> {
             predicted: self.class_record(&logits, top),
             map: MapRecord { extent: attribution.extent, shape: attribution.shape.clone(), signed: self.signed() },
             precision: "f32",
-            threads: 1,
+            threads: self.threads,
+            memory: self.memory,
             passes: self.session.passes(),
             completeness: outcome.completeness,
             timing: Timing { prepare_ms: self.prepare_ms, explain_ms: milliseconds(start) },

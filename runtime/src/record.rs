@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::attribution::{Completeness, Extent};
-use crate::engine::Passes;
+use crate::engine::{Memory, Passes};
 use crate::error::Result;
 use crate::files;
 use crate::hash::sha256;
@@ -47,6 +47,8 @@ pub struct Record {
     pub precision: &'static str,
     /// Threads that computed.
     pub threads: usize,
+    /// Bytes; an arena per thread.
+    pub memory: Memory,
     /// Passes taken.
     pub passes: Passes,
     /// For methods that promise it.

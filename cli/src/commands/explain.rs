@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use whyline_runtime::engine::Resources;
 use whyline_runtime::explain::{CardSource, Explainer, Explanation, Loaded, Target};
 use whyline_runtime::files::write_atomically;
 use whyline_runtime::image::decode::is_image_name;
@@ -27,7 +28,9 @@ pub fn run(args: &ExplainArgs) -> Outcome {
         name => Target::Named(name.to_string()),
     };
     let loaded = load(&args.model, Some(&args.preprocess))?;
-    let mut explainer = loaded.explainer(&args.method.method, &given)?;
+    let all = std::thread::available_parallelism().map_or(1, usize::from);
+    let resources = Resources { threads: args.threads.map_or(all, usize::from), memory: args.memory };
+    let mut explainer = loaded.explainer(&args.method.method, &given, resources)?;
     refuse_over_budget(&explainer, args)?;
     if let Some(watcher) = output::progress::passes(explainer.passes()).filter(|_| !args.quiet) {
         explainer.watch(watcher);

@@ -1,10 +1,10 @@
 //! A session that counts the passes of another.
 
-use super::session::{Gradient, Passes, Session, Tap};
+use super::session::{Gradient, Make, Passes, Session, Take, Tap};
 use crate::error::Result;
 
 /// Is told the passes taken so far, after each.
-pub type Watcher<'a> = Box<dyn FnMut(Passes) + 'a>;
+pub type Watcher<'a> = Box<dyn FnMut(Passes) + Send + 'a>;
 
 /// Counts what methods ask for.
 pub struct Counting<'a, S> {
@@ -52,6 +52,15 @@ impl<S: Session> Session for Counting<'_, S> {
         self.passes.gradient += 1;
         tell(&mut self.watcher, self.passes);
         Ok(gradient)
+    }
+
+    fn gradients(&mut self, seed: &[f32], count: usize, make: Make, take: Take) -> Result<()> {
+        let (passes, watcher) = (&mut self.passes, &mut self.watcher);
+        self.inner.gradients(seed, count, make, &mut |i, gradient| {
+            passes.gradient += 1;
+            tell(watcher, *passes);
+            take(i, gradient)
+        })
     }
 
     fn tap(&self, index: usize) -> Option<Tap<'_>> {

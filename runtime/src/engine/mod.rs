@@ -9,12 +9,13 @@ mod plan_session;
 mod session;
 mod simd;
 mod tract_session;
+mod turns;
 
 pub use counting::{Counting, Watcher};
 pub use kernels::peak::peak_flops;
 pub use operators::TractOperators;
 pub use plan::StepReport;
-pub use plan_session::{Memory, PlanSession, Plans};
-pub use session::{Gradient, Passes, Session, Tap};
+pub use plan_session::{Memory, PlanSession, Plans, Resources};
+pub use session::{Gradient, Make, Passes, Session, Take, Tap};
 pub use simd::Isa;
 pub use tract_session::TractSession;

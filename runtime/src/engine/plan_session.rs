@@ -8,8 +8,9 @@ use serde::Serialize;
 use super::operators::PlanOperators;
 use super::plan::arena::Arena;
 use super::plan::{Packs, Plan, StepReport, make_plan, pair_folds, unpaired};
-use super::session::{Gradient, Session, Tap};
+use super::session::{Gradient, Make, Session, Take, Tap};
 use super::simd::Isa;
+use super::turns::Turns;
 use crate::error::{Error, Result};
 use crate::gradient::GradientGraph;
 use crate::onnx::{Graph, TypedGraph, inline::inline_some, type_graph};
@@ -93,28 +94,71 @@ impl Plans {
         self.gradient.fallbacks().map(str::to_string).collect()
     }
 
+    /// What the gradient plan has left in an arena.
+    fn handed_out<'a>(&'a self, arena: &'a Arena) -> Gradient<'a> {
+        let output = |i: usize| self.gradient.output(arena, i);
+        Gradient { logits: output(0), input: if self.input_gradient { output(1) } else { &[] } }
+    }
+
     /// Instruction set of the kernels.
     pub fn isa(&self) -> Isa {
         self.gradient.isa()
     }
 }
 
-/// Plans with an arena to run them in.
+/// What a session may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resources {
+    /// Passes that run at a time; each has an arena of its own.
+    pub threads: usize,
+    /// Bytes for weights and arenas; none for any number.
+    pub memory: Option<usize>,
+}
+
+impl Default for Resources {
+    /// One thread, any memory.
+    fn default() -> Resources {
+        Resources { threads: 1, memory: None }
+    }
+}
+
+/// Plans with arenas to run them in.
 pub struct PlanSession {
     plans: Arc<Plans>,
-    arena: Arena,
+    /// One per thread; single passes use the first.
+    arenas: Vec<Arena>,
 }
 
 impl PlanSession {
-    /// Prepares a gradient graph and the forward graph inside it.
+    /// Prepares a gradient graph and the forward graph inside it, for one thread.
     pub fn new(derived: &GradientGraph) -> Result<PlanSession> {
-        Ok(Self::of(Arc::new(Plans::new(derived)?)))
+        Self::of(Arc::new(Plans::new(derived)?), Resources::default())
     }
 
-    /// A session on plans that others may share; allocates its arena.
-    pub fn of(plans: Arc<Plans>) -> PlanSession {
-        let arena = Arena::new(plans.arena_floats());
-        PlanSession { plans, arena }
+    /// A session on plans that others may share; allocates its arenas. Fewer threads are used where the memory does
+    /// not suffice for all.
+    pub fn of(plans: Arc<Plans>, resources: Resources) -> Result<PlanSession> {
+        let Memory { weights, gradient_arena, .. } = plans.memory();
+        let mut threads = resources.threads.max(1);
+        if let Some(most) = resources.memory {
+            let room = most.saturating_sub(weights) / gradient_arena.max(1);
+            if weights + gradient_arena > most {
+                let reason = format!(
+                    "the model needs {weights} bytes of weights and {gradient_arena} bytes of arena, {} in all; {most} \
+                     are too few",
+                    weights + gradient_arena
+                );
+                return Err(Error::Budget { reason });
+            }
+            threads = threads.min(room);
+        }
+        let arenas = (0..threads).map(|_| Arena::new(plans.arena_floats())).collect();
+        Ok(PlanSession { plans, arenas })
+    }
+
+    /// Passes that run at a time.
+    pub fn threads(&self) -> usize {
+        self.arenas.len()
     }
 
     /// The plans.
@@ -125,14 +169,14 @@ impl PlanSession {
     /// One forward pass, with each step's time.
     pub fn profile_forward(&mut self, input: &[f32]) -> Result<Vec<StepReport>> {
         self.check(input)?;
-        self.plans.forward.profile(&mut self.arena, &[input])
+        self.plans.forward.profile(&mut self.arenas[0], &[input])
     }
 
     /// One gradient pass, with each step's time.
     pub fn profile_gradient(&mut self, input: &[f32], seed: &[f32]) -> Result<Vec<StepReport>> {
         self.check(input)?;
         self.check_seed(seed)?;
-        self.plans.gradient.profile(&mut self.arena, &[input, seed])
+        self.plans.gradient.profile(&mut self.arenas[0], &[input, seed])
     }
 
     fn check(&self, input: &[f32]) -> Result<()> {
@@ -176,23 +220,45 @@ impl Session for PlanSession {
     fn forward(&mut self, input: &[f32]) -> Result<&[f32]> {
         self.check(input)?;
         let plan = &self.plans.forward;
-        plan.run(&mut self.arena, &[input])?;
-        Ok(plan.output(&self.arena, 0))
+        plan.run(&mut self.arenas[0], &[input])?;
+        Ok(plan.output(&self.arenas[0], 0))
     }
 
     fn gradient(&mut self, input: &[f32], seed: &[f32]) -> Result<Gradient<'_>> {
         self.check(input)?;
         self.check_seed(seed)?;
         let plan = &self.plans.gradient;
-        plan.run(&mut self.arena, &[input, seed])?;
-        let output = |i: usize| plan.output(&self.arena, i);
-        Ok(Gradient { logits: output(0), input: if self.plans.input_gradient { output(1) } else { &[] } })
+        plan.run(&mut self.arenas[0], &[input, seed])?;
+        Ok(self.plans.handed_out(&self.arenas[0]))
+    }
+
+    fn gradients(&mut self, seed: &[f32], count: usize, make: Make, take: Take) -> Result<()> {
+        self.check_seed(seed)?;
+        let turns = Turns::new(count, take);
+        let plans = &*self.plans;
+        let len = plans.shape.iter().product();
+        let work = |arena: &mut Arena| {
+            let mut point = vec![0.0; len];
+            while let Some(turn) = turns.claim() {
+                make(turn.number, &mut point);
+                let ran = plans.gradient.run(arena, &[&point, seed]);
+                turn.give(ran.map(|()| plans.handed_out(arena)));
+            }
+        };
+        let (first, others) = self.arenas.split_at_mut(1);
+        std::thread::scope(|scope| {
+            for arena in others.iter_mut().take(count.saturating_sub(1)) {
+                scope.spawn(|| work(arena));
+            }
+            first.iter_mut().for_each(&work);
+        });
+        turns.end()
     }
 
     fn tap(&self, index: usize) -> Option<Tap<'_>> {
         let shape = self.plans.tap_shapes.get(index)?;
         let first = 1 + self.plans.input_gradient as usize + 2 * index;
-        let output = |i: usize| self.plans.gradient.output(&self.arena, i);
+        let output = |i: usize| self.plans.gradient.output(&self.arenas[0], i);
         Some(Tap { shape, value: output(first), gradient: output(first + 1) })
     }
 }

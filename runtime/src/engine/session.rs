@@ -22,6 +22,12 @@ pub struct Gradient<'a> {
     pub input: &'a [f32],
 }
 
+/// Writes the point of a number.
+pub type Make<'a> = &'a (dyn Fn(usize, &mut [f32]) + Sync);
+
+/// Is handed the gradient at the point of a number.
+pub type Take<'a> = &'a mut (dyn FnMut(usize, Gradient<'_>) -> Result<()> + Send);
+
 /// How many passes of a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Passes {
@@ -44,6 +50,18 @@ pub trait Session {
 
     /// The logits, and the gradients of `seed . logits`. One gradient pass.
     fn gradient(&mut self, input: &[f32], seed: &[f32]) -> Result<Gradient<'_>>;
+
+    /// The gradients of `seed . logits` at `count` points: `make` writes the point of a number, `take` is handed
+    /// the gradients one after the other, in the points' order. That many gradient passes; several at a time where
+    /// the session has threads.
+    fn gradients(&mut self, seed: &[f32], count: usize, make: Make, take: Take) -> Result<()> {
+        let mut point = vec![0.0; self.input_shape().iter().product()];
+        for i in 0..count {
+            make(i, &mut point);
+            take(i, self.gradient(&point, seed)?)?;
+        }
+        Ok(())
+    }
 
     /// What the latest pass, which must have been a gradient pass, left at a tap, by its place in the order asked
     /// for.

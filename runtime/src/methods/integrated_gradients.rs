@@ -46,17 +46,21 @@ impl Method for IntegratedGradients {
         let baseline = self.baseline.values(task)?;
         // In f64: a sum of many float32 gradients would lose what the completeness gap measures.
         let mut integral = vec![0.0f64; task.input.len()];
-        let mut point = vec![0.0f32; task.input.len()];
-        for i in 0..self.steps {
-            let (t, weight) = self.rule.node(i, self.steps);
-            for (p, (&x, &b)) in point.iter_mut().zip(task.input.iter().zip(&baseline)) {
+        let input = task.input;
+        let node = |i: usize| self.rule.node(i as u32, self.steps);
+        let make = |i: usize, point: &mut [f32]| {
+            let (t, _) = node(i);
+            for (p, (&x, &b)) in point.iter_mut().zip(input.iter().zip(&baseline)) {
                 *p = (b as f64 + t * (x as f64 - b as f64)) as f32;
             }
-            let gradient = task.gradient_at(&point)?.input;
-            for (sum, &g) in integral.iter_mut().zip(gradient) {
+        };
+        task.gradients_at(self.steps as usize, &make, &mut |i, gradient| {
+            let (_, weight) = node(i);
+            for (sum, &g) in integral.iter_mut().zip(gradient.input) {
                 *sum += weight * g as f64;
             }
-        }
+            Ok(())
+        })?;
         let difference = task.target_at(task.input)? - task.target_at(&baseline)?;
         let values: Vec<f32> = integral
             .iter()

@@ -15,7 +15,7 @@ mod vanilla;
 
 use crate::attribution::{Attribution, Completeness};
 pub use crate::engine::Passes;
-use crate::engine::{Gradient, Session};
+use crate::engine::{Gradient, Make, Session, Take};
 use crate::error::{Error, Result};
 use crate::gradient::Composite;
 use crate::gradient::composite::GRADIENT;
@@ -93,6 +93,11 @@ impl Task<'_> {
     /// One gradient pass at `input`.
     pub fn gradient_at(&mut self, input: &[f32]) -> Result<Gradient<'_>> {
         self.session.gradient(input, self.seed)
+    }
+
+    /// The gradients at `count` points, in their order.
+    pub fn gradients_at(&mut self, count: usize, make: Make, take: Take) -> Result<()> {
+        self.session.gradients(self.seed, count, make, take)
     }
 
     /// The target at `input`: one forward pass.

@@ -1,0 +1,129 @@
+//! Numbered results of several threads, handed over in the order of their numbers, so that sums come out the same for
+//! any number of threads.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::session::{Gradient, Take};
+use crate::error::{Error, Result};
+
+/// Who works on what, and whose turn it is.
+pub struct Turns<'a> {
+    count: usize,
+    next: AtomicUsize,
+    state: Mutex<State<'a>>,
+    moved: Condvar,
+}
+
+struct State<'a> {
+    /// The number that is to be handed over next.
+    turn: usize,
+    take: Take<'a>,
+    ended: Result<()>,
+}
+
+impl<'a> Turns<'a> {
+    /// Numbers below `count`, whose results go to `take`.
+    pub fn new(count: usize, take: Take<'a>) -> Turns<'a> {
+        let state = Mutex::new(State { turn: 0, take, ended: Ok(()) });
+        Turns { count, next: AtomicUsize::new(0), state, moved: Condvar::new() }
+    }
+
+    /// The next number to work on; none after the last, or after a failure.
+    pub fn claim(&self) -> Option<Turn<'_, 'a>> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        (number < self.count && self.lock().ended.is_ok()).then(|| Turn { turns: self, number })
+    }
+
+    /// How it ended.
+    pub fn end(self) -> Result<()> {
+        self.state.into_inner().unwrap_or_else(PoisonError::into_inner).ended
+    }
+
+    /// Runs `end` when the turn of `number` has come, and passes it on.
+    fn pass(&self, number: usize, end: impl FnOnce(&mut State<'a>)) {
+        let waiting = self.lock();
+        let come = self.moved.wait_while(waiting, |state| state.turn < number);
+        let mut state = come.unwrap_or_else(PoisonError::into_inner);
+        end(&mut state);
+        state.turn = number + 1;
+        self.moved.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<'a>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A number that somebody works on. Dropped without a result, as by a panic, it lets the others end.
+pub struct Turn<'t, 'a> {
+    turns: &'t Turns<'a>,
+    /// The number.
+    pub number: usize,
+}
+
+impl Turn<'_, '_> {
+    /// Waits for its turn and hands the result over. The first failure, by number, is the one that counts.
+    pub fn give(self, result: Result<Gradient<'_>>) {
+        let number = self.number;
+        self.turns.pass(number, |state| {
+            if state.ended.is_ok() {
+                state.ended = result.and_then(|gradient| (state.take)(number, gradient));
+            }
+        });
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Turn<'_, '_> {
+    fn drop(&mut self) {
+        let lost = || Err(Error::Plan { reason: "a thread ended before its pass did".into() });
+        self.turns.pass(self.number, |state| state.ended = lost());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(count: usize, threads: usize, fail_at: Option<usize>) -> (Vec<usize>, Result<()>) {
+        let mut seen = vec![];
+        let mut take = |i: usize, _: Gradient<'_>| {
+            seen.push(i);
+            Ok(())
+        };
+        let turns = Turns::new(count, &mut take);
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    while let Some(turn) = turns.claim() {
+                        // The later ones are ready first.
+                        std::thread::sleep(std::time::Duration::from_micros(300 / (turn.number as u64 + 1)));
+                        match Some(turn.number) == fail_at {
+                            true => drop(turn),
+                            false => turn.give(Ok(Gradient::default())),
+                        }
+                    }
+                });
+            }
+        });
+        let ended = turns.end();
+        (seen, ended)
+    }
+
+    #[test]
+    fn results_come_in_order() {
+        for threads in [1, 2, 5] {
+            let (seen, ended) = run(40, threads, None);
+            assert_eq!(seen, (0..40).collect::<Vec<_>>());
+            assert!(ended.is_ok());
+        }
+    }
+
+    #[test]
+    fn what_is_lost_ends_the_work() {
+        let (seen, ended) = run(40, 3, Some(7));
+        assert_eq!(seen, (0..7).collect::<Vec<_>>());
+        assert!(ended.is_err());
+    }
+}
