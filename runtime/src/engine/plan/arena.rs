@@ -14,6 +14,11 @@ pub const MAX_READS: usize = 16;
 /// What a step may write, at most.
 pub const MAX_WRITES: usize = 6;
 
+/// Floats behind every buffer that nobody may write; only where debug assertions are on, as in tests.
+pub const GUARD: usize = if cfg!(debug_assertions) { LANES } else { 0 };
+/// What they hold: a number that no kernel computes.
+const UNTOUCHED: u32 = 0x7fa5_5a5a;
+
 /// Where a buffer's floats are.
 #[derive(Clone, Debug)]
 pub enum Home {
@@ -49,11 +54,11 @@ pub fn place(lives: &[Life]) -> (Vec<usize>, usize) {
     let mut size = 0;
     for i in order {
         let life = lives[i];
-        let len = life.len.next_multiple_of(LANES);
+        let len = life.len.next_multiple_of(LANES) + GUARD;
         let mut taken: Vec<(usize, usize)> = placed
             .iter()
             .filter(|&&j| lives[j].from <= life.to && life.from <= lives[j].to)
-            .map(|&j| (offsets[j], offsets[j] + lives[j].len.next_multiple_of(LANES)))
+            .map(|&j| (offsets[j], offsets[j] + lives[j].len.next_multiple_of(LANES) + GUARD))
             .collect();
         taken.sort_unstable();
         let (mut best, mut end) = (None, 0);
@@ -121,6 +126,26 @@ impl Arena {
             Home::Constant(_) => &mut [],
             Home::Arena { offset, len } => &mut self.floats()[*offset..offset + len],
         }
+    }
+
+    /// The floats behind a buffer, up to the end of its guard.
+    fn guard(&mut self, home: &Home) -> &mut [f32] {
+        match home {
+            Home::Constant(_) => &mut [],
+            Home::Arena { offset, len } => {
+                &mut self.floats()[offset + len..offset + len.next_multiple_of(LANES) + GUARD]
+            }
+        }
+    }
+
+    /// Marks what lies behind a buffer.
+    pub fn arm(&mut self, home: &Home) {
+        self.guard(home).fill(f32::from_bits(UNTOUCHED));
+    }
+
+    /// Whether what lies behind a buffer is still as it was marked.
+    pub fn is_untouched(&mut self, home: &Home) -> bool {
+        self.guard(home).iter().all(|v| v.to_bits() == UNTOUCHED)
     }
 
     /// Lends a step its buffers. `homes` has passed [`lie_apart`] for this step.
@@ -196,6 +221,6 @@ mod tests {
                 assert!(apart || !together, "{i} and {j}: {offsets:?}");
             }
         }
-        assert_eq!(size, 64);
+        assert_eq!(size, 64 + 3 * GUARD);
     }
 }

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::arena::{Arena, BufferId, Home, Io, lie_apart};
-use crate::engine::simd::Isa;
+use super::arena::{Arena, BufferId, GUARD, Home, Io, lie_apart};
+use crate::engine::simd::{Isa, LANES};
 use crate::error::{Error, Result};
 
 /// What a step does.
@@ -85,7 +85,8 @@ impl Plan {
         for step in &steps {
             lie_apart(&step.node, &homes, &step.reads, &step.writes, &scratch)?;
         }
-        Ok(Plan { isa, steps, homes, scratch, floats: offset + len, inputs, outputs })
+        let floats = offset + len.next_multiple_of(LANES) + GUARD;
+        Ok(Plan { isa, steps, homes, scratch, floats, inputs, outputs })
     }
 
     /// Floats that an arena for this plan holds.
@@ -115,11 +116,24 @@ impl Plan {
     /// Runs every step. `inputs` are in the order that the plan was made with.
     pub fn run(&self, arena: &mut Arena, inputs: &[&[f32]]) -> Result<()> {
         self.load(arena, inputs);
-        for step in &self.steps {
-            let io = arena.lend(&self.homes, &step.reads, &step.writes, &self.scratch);
-            step.work.run(self.isa, io)?;
+        self.steps.iter().try_for_each(|step| self.run_step(arena, step))
+    }
+
+    /// Runs one step; where debug assertions are on, a kernel that writes outside its buffers is an error.
+    fn run_step(&self, arena: &mut Arena, step: &Step) -> Result<()> {
+        let written = || step.writes.iter().map(|&id| &self.homes[id]).chain([&self.scratch]);
+        if GUARD > 0 {
+            written().for_each(|home| arena.arm(home));
         }
-        Ok(())
+        step.work.run(self.isa, arena.lend(&self.homes, &step.reads, &step.writes, &self.scratch))?;
+        match GUARD == 0 || written().all(|home| arena.is_untouched(home)) {
+            true => Ok(()),
+            false => {
+                let reason =
+                    format!("the step for '{}' ({}) writes outside its buffers", step.node, step.work.kernel());
+                Err(Error::Plan { reason })
+            }
+        }
     }
 
     /// Runs every step and times each.
@@ -127,9 +141,8 @@ impl Plan {
         self.load(arena, inputs);
         let mut reports = vec![];
         for step in &self.steps {
-            let io = arena.lend(&self.homes, &step.reads, &step.writes, &self.scratch);
             let start = Instant::now();
-            step.work.run(self.isa, io)?;
+            self.run_step(arena, step)?;
             reports.push(StepReport {
                 node: step.node.clone(),
                 kernel: step.work.kernel().to_string(),
@@ -151,5 +164,40 @@ impl Plan {
     pub fn output<'a>(&'a self, arena: &'a Arena, i: usize) -> &'a [f32] {
         let (id, len) = self.outputs[i];
         &arena.read(&self.homes[id])[..len]
+    }
+}
+
+#[cfg(test)]
+#[allow(unsafe_code)]
+mod tests {
+    use super::*;
+
+    /// Writes its buffer, and so many floats behind it.
+    struct Writes(usize);
+
+    impl Work for Writes {
+        fn kernel(&self) -> &str {
+            "writes"
+        }
+
+        fn run(&self, _: Isa, mut io: Io<'_>) -> Result<()> {
+            let to = &mut *io.write[0];
+            for i in 0..to.len() + self.0 {
+                // SAFETY: not inside the buffer, which is the point, but inside the arena: its guard follows.
+                unsafe { to.as_mut_ptr().add(i).write(1.0) };
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_kernel_that_writes_outside_is_caught() {
+        for (outside, ends_well) in [(0, true), (1, false), (6, false)] {
+            let homes = vec![Home::Arena { offset: 0, len: 10 }];
+            let step = Step { node: "y".into(), work: Box::new(Writes(outside)), reads: vec![], writes: vec![0] };
+            let plan = Plan::new(Isa::Portable, vec![step], homes, LANES + GUARD, vec![], vec![(0, 10)]).unwrap();
+            let mut arena = Arena::new(plan.arena_floats());
+            assert_eq!(plan.run(&mut arena, &[]).is_ok(), ends_well, "{outside} floats outside");
+        }
     }
 }
