@@ -1,5 +1,8 @@
 //! Moves elements from one strided arrangement to another.
 
+/// Rows and columns of the pieces in which a matrix is turned over: both sides of one lie in the first cache.
+const TURNED: usize = 16;
+
 /// `to[to + sum i * writes] = from[from + sum i * reads]` for every index within the extents.
 #[derive(Clone, Debug)]
 pub struct Move {
@@ -16,42 +19,103 @@ pub struct Move {
 }
 
 impl Move {
+    /// The same move along fewer axes: those of extent one are left out, and those that lie side by side on both
+    /// ends are one.
+    pub fn simplified(mut self) -> Move {
+        let mut axis = 0;
+        while axis < self.extents.len() {
+            let inner = axis + 1;
+            let joins = inner < self.extents.len()
+                && self.reads[axis] == self.reads[inner] * self.extents[inner]
+                && self.writes[axis] == self.writes[inner] * self.extents[inner];
+            if joins {
+                self.extents[inner] *= self.extents[axis];
+            }
+            if joins || self.extents[axis] == 1 {
+                self.extents.remove(axis);
+                self.reads.remove(axis);
+                self.writes.remove(axis);
+                // The one before may join what is here now.
+                axis = axis.saturating_sub(1);
+            } else {
+                axis += 1;
+            }
+        }
+        self
+    }
+
     /// Does it.
     pub fn run(&self, from: &[f32], to: &mut [f32]) {
         self.along(0, self.from, self.to, from, to);
     }
 
     fn along(&self, axis: usize, at: usize, place: usize, from: &[f32], to: &mut [f32]) {
-        let rest = self.extents.len() - axis;
-        if rest == 0 {
-            to[place] = from[at];
-            return;
-        }
-        if let Some(len) = self.whole(axis) {
-            to[place..place + len].copy_from_slice(&from[at..at + len]);
-            return;
-        }
-        let (extent, read, write) = (self.extents[axis], self.reads[axis], self.writes[axis]);
-        if rest == 1 {
-            for i in 0..extent {
-                to[place + i * write] = from[at + i * read];
+        match self.extents.len() - axis {
+            0 => to[place] = from[at],
+            1 => self.line(axis, self.extents[axis], at, place, from, to),
+            2 if self.reads[axis] < self.reads[axis + 1] => self.turned(axis, at, place, from, to),
+            _ => {
+                for i in 0..self.extents[axis] {
+                    self.along(axis + 1, at + i * self.reads[axis], place + i * self.writes[axis], from, to);
+                }
             }
-            return;
-        }
-        for i in 0..extent {
-            self.along(axis + 1, at + i * read, place + i * write, from, to);
         }
     }
 
-    /// Elements from this axis on, where both sides are contiguous.
-    fn whole(&self, axis: usize) -> Option<usize> {
-        let mut len = 1;
-        for i in (axis..self.extents.len()).rev() {
-            if self.extents[i] != 1 && (self.reads[i] != len || self.writes[i] != len) {
-                return None;
+    /// The first `count` along the last axis.
+    #[inline(always)]
+    fn line(&self, axis: usize, count: usize, at: usize, place: usize, from: &[f32], to: &mut [f32]) {
+        match (self.reads[axis], self.writes[axis]) {
+            (1, 1) => to[place..place + count].copy_from_slice(&from[at..at + count]),
+            (0, 1) => to[place..place + count].fill(from[at]),
+            (read, 1) => {
+                let from = from[at..].iter().step_by(read);
+                to[place..place + count].iter_mut().zip(from).for_each(|(to, v)| *to = *v);
             }
-            len *= self.extents[i];
+            (read, write) => (0..count).for_each(|i| to[place + i * write] = from[at + i * read]),
         }
-        Some(len)
+    }
+
+    /// The last two axes where what lies side by side is not the last: piece by piece.
+    fn turned(&self, axis: usize, at: usize, place: usize, from: &[f32], to: &mut [f32]) {
+        let (rows, columns) = (self.extents[axis], self.extents[axis + 1]);
+        for first in (0..columns).step_by(TURNED) {
+            let count = TURNED.min(columns - first);
+            for row in 0..rows {
+                let at = at + row * self.reads[axis] + first * self.reads[axis + 1];
+                let place = place + row * self.writes[axis] + first * self.writes[axis + 1];
+                self.line(axis + 1, count, at, place, from, to);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_simpler_move_does_the_same() {
+        let strides = |e: &[usize]| (0..e.len()).map(|i| e[i + 1..].iter().product()).collect::<Vec<usize>>();
+        let extents = [3, 1, 20, 2, 5];
+        let own = strides(&extents);
+        let from: Vec<f32> = (0..600).map(|i| i as f32).collect();
+        for order in [[0, 1, 2, 3, 4], [2, 0, 1, 3, 4], [4, 3, 2, 1, 0], [0, 2, 1, 4, 3], [1, 0, 3, 4, 2]] {
+            let to = order.map(|axis| extents[axis]);
+            let moved = Move {
+                from: 0,
+                to: 0,
+                reads: order.map(|a| own[a]).to_vec(),
+                writes: strides(&to),
+                extents: to.to_vec(),
+            };
+            let (mut simple, mut plain) = (vec![-1.0; 600], vec![-1.0; 600]);
+            moved.clone().simplified().run(&from, &mut simple);
+            for (i, v) in plain.iter_mut().enumerate() {
+                let at = (0..5).map(|a| i / moved.writes[a] % moved.extents[a] * moved.reads[a]).sum::<usize>();
+                *v = from[at];
+            }
+            assert_eq!(simple, plain, "{order:?}");
+        }
     }
 }

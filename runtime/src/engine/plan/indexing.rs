@@ -47,7 +47,7 @@ fn pad(planner: &Planner, node: &Node, input: &str, output: &str) -> Result<Opti
     let writes = strides(&to);
     let first = pads.iter().zip(&writes).map(|(p, s)| *p as usize * s).sum();
     let moved = Move { from: 0, to: first, reads: strides(&own), writes, extents: own };
-    Ok(Some(Pad { value, moved }))
+    Ok(Some(Pad { value, moved: moved.simplified() }))
 }
 
 /// Along one axis, by constant indices.

@@ -50,7 +50,7 @@ fn emit(planner: &mut Planner, input: &str, output: &str, moved: Move) -> Result
     let read = planner.planes(input)?;
     let len = planner.fact(output)?.shape.iter().product();
     let write = planner.buffer(len);
-    planner.step(output, Box::new(Moves { moved }), vec![read], vec![write]);
+    planner.step(output, Box::new(Moves { moved: moved.simplified() }), vec![read], vec![write]);
     planner.set(output, Order::Planes, write)?;
     Ok(Lowered::Done)
 }
@@ -72,7 +72,7 @@ fn concat(planner: &mut Planner, node: &Node) -> Result<Lowered> {
                 let read = planner.blocked(name)?;
                 let len = fact.shape[1].div_ceil(LANES) * LANES * image.places();
                 let moved = Move { from: 0, to: at, extents: vec![len], reads: vec![1], writes: vec![1] };
-                planner.step(output, Box::new(Moves { moved }), vec![read], vec![write]);
+                planner.step(output, Box::new(Moves { moved: moved.simplified() }), vec![read], vec![write]);
                 at += len;
             }
             planner.set(output, Order::Blocked, write)?;
@@ -91,7 +91,7 @@ fn concat(planner: &mut Planner, node: &Node) -> Result<Lowered> {
             reads: strides(&part.shape),
             writes: writes.clone(),
         };
-        planner.step(output, Box::new(Moves { moved }), vec![read], vec![write]);
+        planner.step(output, Box::new(Moves { moved: moved.simplified() }), vec![read], vec![write]);
         at += part.shape[axis];
     }
     planner.set(output, Order::Planes, write)?;
@@ -112,7 +112,7 @@ fn part(planner: &mut Planner, input: &str, output: &str, from: Vec<usize>, step
         let len = to[1].div_ceil(LANES) * LANES * image.places();
         let (read, write) = (planner.blocked(input)?, planner.buffer(len));
         let moved = Move { from: first * image.places(), to: 0, extents: vec![len], reads: vec![1], writes: vec![1] };
-        planner.step(output, Box::new(Moves { moved }), vec![read], vec![write]);
+        planner.step(output, Box::new(Moves { moved: moved.simplified() }), vec![read], vec![write]);
         planner.set(output, Order::Blocked, write)?;
         return Ok(Lowered::Done);
     }
