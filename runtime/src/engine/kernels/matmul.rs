@@ -50,9 +50,9 @@ impl MatMul {
         self.columns.div_ceil(LANES)
     }
 
-    /// Terms of each sum, padded.
-    fn padded_depth(&self) -> usize {
-        self.depth.next_multiple_of(LANES)
+    /// Terms of each sum; where the left side is packed, padded.
+    pub fn padded_depth(&self) -> usize {
+        if self.left.transposed { self.depth.next_multiple_of(LANES) } else { self.depth }
     }
 
     /// Floats of one packed right side.
@@ -63,7 +63,7 @@ impl MatMul {
     /// Floats of scratch memory; `packs` says that the right side comes unpacked.
     pub fn scratch(&self, packs: bool) -> usize {
         let strip = STRIP.min(self.rows);
-        let left = strip * DEPTH.min(self.padded_depth());
+        let left = if self.left.transposed { strip * DEPTH.min(self.padded_depth()) } else { 0 };
         left + strip * LANES + if packs { self.panel() } else { 0 }
     }
 
@@ -95,7 +95,7 @@ impl MatMul {
         }
     }
 
-    /// `[k / 16][row][16]` of the rows `from..from + rows` and the terms `at..at + depth`.
+    /// A transposed left side as `[k / 16][row][16]`: the rows `from..from + rows` and the terms `at..at + depth`.
     fn pack_left(&self, left: &[f32], from: usize, rows: usize, at: usize, to: &mut [f32]) {
         for (i, to) in to.chunks_exact_mut(rows * LANES).enumerate() {
             let first = at + i * LANES;
@@ -104,12 +104,8 @@ impl MatMul {
                 if count < LANES {
                     *lanes = [0.0; LANES];
                 }
-                match self.left.transposed {
-                    false => lanes[..count].copy_from_slice(&left[(from + row) * self.depth + first..][..count]),
-                    true => lanes[..count]
-                        .iter_mut()
-                        .enumerate()
-                        .for_each(|(k, v)| *v = left[(first + k) * self.rows + from + row]),
+                for (k, v) in lanes[..count].iter_mut().enumerate() {
+                    *v = left[(first + k) * self.rows + from + row];
                 }
             }
         }
@@ -164,15 +160,21 @@ impl MatMul {
         let (whole, rest) = (self.columns / LANES, self.columns % LANES);
         for from in (0..self.rows).step_by(STRIP) {
             let rows = STRIP.min(self.rows - from);
-            let (packed, last) = scratch.split_at_mut(rows * DEPTH.min(depth));
+            let transposed = self.left.transposed;
+            let (packed, last) = scratch.split_at_mut(if transposed { rows * DEPTH.min(depth) } else { 0 });
             let output = &mut output[from * self.columns..][..rows * self.columns];
             for at in (0..depth).step_by(DEPTH) {
                 let part = DEPTH.min(depth - at);
-                let packed = &mut packed[..rows * part];
-                self.pack_left(left, from, rows, at, packed);
+                let (left, order) = match transposed {
+                    true => {
+                        let packed = &mut packed[..rows * part];
+                        self.pack_left(left, from, rows, at, packed);
+                        (&*packed, Left::Blocked(rows * LANES))
+                    }
+                    false => (&left[from * depth + at..], Left::Plain(depth)),
+                };
                 let product = |columns: Range<usize>, result: &mut [f32], row_stride: usize| {
-                    let (packed, left, add) = (self.packed(), &*packed, at > 0);
-                    let (order, block_stride) = (Left::Blocked(rows * LANES), LANES);
+                    let (packed, add, block_stride) = (self.packed(), at > 0, LANES);
                     let bias = if at + part == depth { bias } else { &[] };
                     Product {
                         left,

@@ -47,6 +47,8 @@ pub enum Left {
     Blocked(usize),
     /// `[k][row]`; the stride from one `k` to the next.
     Rows(usize),
+    /// `[row][k]`; the stride from one row to the next.
+    Plain(usize),
 }
 
 /// One product of `rows` by `blocks` times sixteen columns.
@@ -88,6 +90,7 @@ impl Product<'_> {
                     && (self.depth / LANES - 1) * stride + self.rows * LANES <= self.left.len()
             }
             Left::Rows(stride) => (self.depth - 1) * stride + self.rows <= self.left.len(),
+            Left::Plain(stride) => (self.rows - 1) * stride + self.depth <= self.left.len(),
         };
         let bias = self.bias.is_empty() || self.bias.len() >= self.packed.blocks * LANES;
         left && bias
@@ -132,11 +135,15 @@ impl Kernel for Product<'_> {
                     match self.order {
                         Left::Blocked(stride) => {
                             let left = self.left.as_ptr().add(from / LANES * stride);
-                            panel::<S, true>(left, stride, self.rows, depth, weights, result, end);
+                            panel::<S, BLOCKED>(left, stride, self.rows, depth, weights, result, end);
                         }
                         Left::Rows(stride) => {
                             let left = self.left.as_ptr().add(from * stride);
-                            panel::<S, false>(left, stride, self.rows, depth, weights, result, end);
+                            panel::<S, ROWS>(left, stride, self.rows, depth, weights, result, end);
+                        }
+                        Left::Plain(stride) => {
+                            let left = self.left.as_ptr().add(from);
+                            panel::<S, PLAIN>(left, stride, self.rows, depth, weights, result, end);
                         }
                     }
                 }
@@ -145,6 +152,11 @@ impl Kernel for Product<'_> {
         }
     }
 }
+
+/// The orders of the left operand, for the compiler.
+const BLOCKED: u8 = 0;
+const ROWS: u8 = 1;
+const PLAIN: u8 = 2;
 
 /// What becomes of a tile's sums.
 #[derive(Clone, Copy)]
@@ -159,7 +171,7 @@ struct End<S: Simd> {
 
 /// All rows of one block of columns.
 #[inline(always)]
-unsafe fn panel<S: Simd, const BLOCKED: bool>(
+unsafe fn panel<S: Simd, const ORDER: u8>(
     left: *const f32,
     stride: usize,
     rows: usize,
@@ -168,7 +180,11 @@ unsafe fn panel<S: Simd, const BLOCKED: bool>(
     result: *mut f32,
     end: End<S>,
 ) {
-    let step = if BLOCKED { LANES } else { 1 };
+    let step = match ORDER {
+        BLOCKED => LANES,
+        ROWS => 1,
+        _ => stride,
+    };
     let mut row = 0;
     while row < rows {
         // Evenly, because a tile of one row takes nearly as long as one of four.
@@ -177,12 +193,12 @@ unsafe fn panel<S: Simd, const BLOCKED: bool>(
         unsafe {
             let (left, result) = (left.add(row * step), result.add(row * end.stride));
             match count {
-                6 => tile::<S, 6, BLOCKED>(left, stride, depth, weights, result, end),
-                5 => tile::<S, 5, BLOCKED>(left, stride, depth, weights, result, end),
-                4 => tile::<S, 4, BLOCKED>(left, stride, depth, weights, result, end),
-                3 => tile::<S, 3, BLOCKED>(left, stride, depth, weights, result, end),
-                2 => tile::<S, 2, BLOCKED>(left, stride, depth, weights, result, end),
-                _ => tile::<S, 1, BLOCKED>(left, stride, depth, weights, result, end),
+                6 => tile::<S, 6, ORDER>(left, stride, depth, weights, result, end),
+                5 => tile::<S, 5, ORDER>(left, stride, depth, weights, result, end),
+                4 => tile::<S, 4, ORDER>(left, stride, depth, weights, result, end),
+                3 => tile::<S, 3, ORDER>(left, stride, depth, weights, result, end),
+                2 => tile::<S, 2, ORDER>(left, stride, depth, weights, result, end),
+                _ => tile::<S, 1, ORDER>(left, stride, depth, weights, result, end),
             }
         }
         row += count;
@@ -191,7 +207,7 @@ unsafe fn panel<S: Simd, const BLOCKED: bool>(
 
 /// `M` rows by sixteen columns, kept in registers.
 #[inline(always)]
-unsafe fn tile<S: Simd, const M: usize, const BLOCKED: bool>(
+unsafe fn tile<S: Simd, const M: usize, const ORDER: u8>(
     left: *const f32,
     stride: usize,
     depth: usize,
@@ -203,7 +219,7 @@ unsafe fn tile<S: Simd, const M: usize, const BLOCKED: bool>(
     unsafe {
         let mut sums = [S::splat(0.0); M];
         let (mut left, mut weights) = (left, weights);
-        if BLOCKED {
+        if ORDER == BLOCKED {
             for _ in 0..depth / LANES {
                 for k in 0..LANES {
                     let w = S::load(weights.add(k * LANES));
@@ -214,7 +230,7 @@ unsafe fn tile<S: Simd, const M: usize, const BLOCKED: bool>(
                 left = left.add(stride);
                 weights = weights.add(LANES * LANES);
             }
-        } else {
+        } else if ORDER == ROWS {
             for _ in 0..depth {
                 let w = S::load(weights);
                 for (row, sum) in sums.iter_mut().enumerate() {
@@ -222,6 +238,13 @@ unsafe fn tile<S: Simd, const M: usize, const BLOCKED: bool>(
                 }
                 left = left.add(stride);
                 weights = weights.add(LANES);
+            }
+        } else {
+            for k in 0..depth {
+                let w = S::load(weights.add(k * LANES));
+                for (row, sum) in sums.iter_mut().enumerate() {
+                    *sum = S::fma(S::splat(*left.add(row * stride + k)), w, *sum);
+                }
             }
         }
         for (row, mut sum) in sums.into_iter().enumerate() {

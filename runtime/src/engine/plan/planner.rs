@@ -26,7 +26,7 @@ pub struct Packs {
     pub(super) narrow: HashMap<String, Arc<Narrow>>,
     pub(super) winograd: HashMap<String, Arc<Winograd>>,
     pub(super) constants: HashMap<(String, Order), Arc<[f32]>>,
-    pub(super) panels: HashMap<(String, bool), Arc<[f32]>>,
+    pub(super) panels: HashMap<(String, bool, usize), Arc<[f32]>>,
 }
 
 /// What becomes of a node.

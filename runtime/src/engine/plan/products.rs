@@ -25,7 +25,7 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
     let mut fixed = None;
     match planner.constant(b) {
         Some(tensor) => {
-            let key = (b.to_string(), plan.product.right.transposed);
+            let key = (b.to_string(), plan.product.right.transposed, plan.product.padded_depth());
             if !planner.packs.panels.contains_key(&key) {
                 let packed = pack_right(&plan.product, &tensor.to_f32().unwrap_or_default());
                 planner.packs.panels.insert(key.clone(), packed.into());
