@@ -1,10 +1,12 @@
-//! 3x3 convolutions of stride one by Winograd's minimal filtering, F(4x4, 3x3): 36 products make sixteen outputs,
-//! where the plain sum takes 144 (Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016).
+//! 3x3 convolutions of stride one by Winograd's minimal filtering: F(4x4, 3x3) makes sixteen outputs with 36 products
+//! and F(2x2, 3x3) four with sixteen, where the plain sum takes 144 and 36 (Lavin and Gray, "Fast algorithms for
+//! convolutional neural networks", 2016). The small tile has smaller weights, and suits small images.
 //!
-//! A tile of six by six inputs and the weights are both taken to the values of polynomials at the points 0, a,
-//! -a, b, -b and infinity; there the convolution is a product, one matrix product over the channels per point.
-//! The usual points (1 and 2) round off badly; a = 2/3 and b = 3/2 give half the error, which is 3.4 times that of
-//! the plain sum, and since a b = 1 fewer constants.
+//! A tile of the input and the weights are both taken to the values of polynomials at a few points; there the
+//! convolution is a product, one matrix product over the channels per point. The small tile has the points 0, 1, -1
+//! and infinity. The usual ones of the large tile (1 and 2) round off badly; 0, a, -a, b, -b and infinity with a = 2/3
+//! and b = 3/2 give half the error, which is 3.4 times that of the plain sum (the small tile's is 1.4 times), and
+//! since a b = 1 fewer constants.
 
 // An iterator over columns would be a closure, which is not compiled for the instruction set.
 #![allow(clippy::needless_range_loop)]
@@ -13,20 +15,17 @@ use super::conv::Epilogue;
 use super::product::{Left, Product, Weights};
 use crate::engine::simd::{Isa, Kernel, LANES, Simd};
 
-/// The points besides zero and infinity, both signs of each.
+/// The large tile's points besides zero and infinity, both signs of each.
 const A: f32 = 2.0 / 3.0;
 const B: f32 = 1.5;
-/// Extents of an input tile, of the values it is taken to, and of an output tile.
-const FROM: usize = 6;
-const TO: usize = 4;
-/// Products per tile.
-const POINTS: usize = FROM * FROM;
 /// Floats of transformed tiles that are worked on together: about what the second cache holds.
 const STRIP: usize = 300_000;
 
 /// A 3x3 convolution of one image, all channels in blocks.
 #[derive(Clone, Debug)]
 pub struct Winograd {
+    /// Extents of an output tile: 2 or 4.
+    pub tile: usize,
     /// Input rows and columns.
     pub input: [usize; 2],
     /// Output rows and columns.
@@ -48,48 +47,50 @@ pub fn packed(from: usize, to: usize) -> Weights {
     Weights { depth: from * LANES, blocks: to }
 }
 
-/// The values of a 3x3 kernel at the points, row by row, computed in double precision.
-pub fn transform_weights(kernel: [[f32; 3]; 3]) -> [f32; POINTS] {
+/// Products per tile.
+pub fn points(tile: usize) -> usize {
+    (tile + 2) * (tile + 2)
+}
+
+/// The values of a 3x3 kernel at the points of a tile, row by row, computed in double precision.
+pub fn transform_weights(tile: usize, kernel: [[f32; 3]; 3]) -> Vec<f32> {
     let (a, b) = (A as f64, B as f64);
     let near = 2.0 * a * a * (a * a - b * b);
     let far = 2.0 * b * b * (b * b - a * a);
-    let line = |g: [f64; 3]| -> [f64; FROM] {
+    let line = |g: [f64; 3]| -> Vec<f64> {
         let at = |x: f64| g[0] + x * g[1] + x * x * g[2];
-        [g[0] / (a * a * b * b), at(a) / near, at(-a) / near, at(b) / far, at(-b) / far, g[2]]
+        match tile {
+            2 => vec![g[0], at(1.0) / 2.0, at(-1.0) / 2.0, g[2]],
+            _ => vec![g[0] / (a * a * b * b), at(a) / near, at(-a) / near, at(b) / far, at(-b) / far, g[2]],
+        }
     };
     let rows = kernel.map(|row| line(row.map(f64::from)));
-    let mut values = [0.0; POINTS];
-    for column in 0..FROM {
-        let values_of_column = line([rows[0][column], rows[1][column], rows[2][column]]);
-        for (row, v) in values_of_column.into_iter().enumerate() {
-            values[row * FROM + column] = v as f32;
-        }
-    }
-    values
+    let columns: Vec<Vec<f64>> = (0..tile + 2).map(|c| line([rows[0][c], rows[1][c], rows[2][c]])).collect();
+    (0..points(tile)).map(|i| columns[i % (tile + 2)][i / (tile + 2)] as f32).collect()
 }
 
 impl Winograd {
     /// Rows and columns of tiles.
     fn tiles(&self) -> [usize; 2] {
-        self.output.map(|extent| extent.div_ceil(TO))
+        self.output.map(|extent| extent.div_ceil(self.tile))
     }
 
     /// Rows of tiles that are worked on together.
     fn strip(&self) -> usize {
         let [rows, columns] = self.tiles();
-        let most = (STRIP / (POINTS * (self.from + self.to) * LANES * columns)).clamp(1, rows);
+        let most = (STRIP / (points(self.tile) * (self.from + self.to) * LANES * columns)).clamp(1, rows);
         rows.div_ceil(rows.div_ceil(most))
     }
 
     /// Floats of scratch memory.
     pub fn scratch(&self) -> usize {
-        POINTS * (self.from + self.to) * LANES * self.strip() * self.tiles()[1]
+        points(self.tile) * (self.from + self.to) * LANES * self.strip() * self.tiles()[1]
     }
 
     /// Multiplications and additions of the products, each counted.
     pub fn flops(&self) -> u64 {
         let [rows, columns] = self.tiles();
-        (2 * POINTS * rows * columns * self.from * self.to * LANES * LANES) as u64
+        (2 * points(self.tile) * rows * columns * self.from * self.to * LANES * LANES) as u64
     }
 
     /// Bytes of weights.
@@ -105,10 +106,14 @@ impl Winograd {
         for first in (0..rows).step_by(self.strip()) {
             let strip = self.strip().min(rows - first);
             let tiles = strip * columns;
-            let (values, products) = scratch.split_at_mut(POINTS * self.from * tiles * LANES);
-            let products = &mut products[..POINTS * self.to * tiles * LANES];
-            isa.run(Inward { conv: self, input, first, tiles, values });
-            for point in 0..POINTS {
+            let points = points(self.tile);
+            let (values, products) = scratch.split_at_mut(points * self.from * tiles * LANES);
+            let products = &mut products[..points * self.to * tiles * LANES];
+            match self.tile {
+                2 => isa.run(Inward::<4> { conv: self, input, first, tiles, values }),
+                _ => isa.run(Inward::<6> { conv: self, input, first, tiles, values }),
+            }
+            for point in 0..points {
                 Product {
                     left: &values[point * self.from * tiles * LANES..][..self.from * tiles * LANES],
                     order: Left::Blocked(tiles * LANES),
@@ -126,8 +131,11 @@ impl Winograd {
                 }
                 .run(isa);
             }
-            isa.run(Outward { conv: self, products, first, tiles, output: &mut *output });
-            let (start, end) = (first * TO * width, ((first + strip) * TO).min(height) * width);
+            match self.tile {
+                2 => isa.run(Outward::<4, 2> { conv: self, products, first, tiles, output: &mut *output }),
+                _ => isa.run(Outward::<6, 4> { conv: self, products, first, tiles, output: &mut *output }),
+            }
+            let (start, end) = (first * self.tile * width, ((first + strip) * self.tile).min(height) * width);
             for block in 0..self.to {
                 let at = block * height * width;
                 epilogue((at + start) * LANES, &mut output[(at + start) * LANES..(at + end) * LANES]);
@@ -137,7 +145,7 @@ impl Winograd {
 }
 
 /// Takes tiles of the input to their values at the points: `[point][block][tile][16]`.
-struct Inward<'a> {
+struct Inward<'a, const FROM: usize> {
     conv: &'a Winograd,
     input: &'a [f32],
     first: usize,
@@ -145,7 +153,7 @@ struct Inward<'a> {
     values: &'a mut [f32],
 }
 
-impl Kernel for Inward<'_> {
+impl<const FROM: usize> Kernel for Inward<'_, FROM> {
     type Output = ();
 
     #[inline(always)]
@@ -157,9 +165,10 @@ impl Kernel for Inward<'_> {
         for block in 0..conv.from {
             let plane = &self.input[block * height * width * LANES..][..height * width * LANES];
             for tile in 0..self.tiles {
-                let top = ((self.first + tile / columns) * TO) as isize + conv.shift[0];
-                let left = ((tile % columns) * TO) as isize + conv.shift[1];
-                let values = &mut self.values[(block * self.tiles + tile) * LANES..][..(POINTS - 1) * step + LANES];
+                let top = ((self.first + tile / columns) * conv.tile) as isize + conv.shift[0];
+                let left = ((tile % columns) * conv.tile) as isize + conv.shift[1];
+                let values =
+                    &mut self.values[(block * self.tiles + tile) * LANES..][..(FROM * FROM - 1) * step + LANES];
                 // SAFETY: what is read lies inside the plane, what is written inside `values`.
                 unsafe {
                     let mut rows = [[S::splat(0.0); FROM]; FROM];
@@ -182,11 +191,10 @@ impl Kernel for Inward<'_> {
                                 }
                             }
                         }
-                        *row = inward::<S>(taken);
+                        *row = inward::<S, FROM>(taken);
                     }
                     for j in 0..FROM {
-                        let column =
-                            inward::<S>([rows[0][j], rows[1][j], rows[2][j], rows[3][j], rows[4][j], rows[5][j]]);
+                        let column = inward::<S, FROM>(column_of(&rows, j));
                         for (i, v) in column.into_iter().enumerate() {
                             S::store(values.as_mut_ptr().add((i * FROM + j) * step), v);
                         }
@@ -198,7 +206,7 @@ impl Kernel for Inward<'_> {
 }
 
 /// Takes products back to places of the output, and adds the bias.
-struct Outward<'a> {
+struct Outward<'a, const FROM: usize, const TO: usize> {
     conv: &'a Winograd,
     products: &'a [f32],
     first: usize,
@@ -206,7 +214,7 @@ struct Outward<'a> {
     output: &'a mut [f32],
 }
 
-impl Kernel for Outward<'_> {
+impl<const FROM: usize, const TO: usize> Kernel for Outward<'_, FROM, TO> {
     type Output = ();
 
     #[inline(always)]
@@ -219,7 +227,8 @@ impl Kernel for Outward<'_> {
             let plane = &mut self.output[block * height * width * LANES..][..height * width * LANES];
             for tile in 0..self.tiles {
                 let (top, left) = ((self.first + tile / columns) * TO, tile % columns * TO);
-                let products = &self.products[(block * self.tiles + tile) * LANES..][..(POINTS - 1) * step + LANES];
+                let products =
+                    &self.products[(block * self.tiles + tile) * LANES..][..(FROM * FROM - 1) * step + LANES];
                 // SAFETY: what is read lies inside `products`, what is written inside the plane.
                 unsafe {
                     let bias = match conv.bias.is_empty() {
@@ -232,11 +241,10 @@ impl Kernel for Outward<'_> {
                         for (j, v) in taken.iter_mut().enumerate() {
                             *v = S::load(products.as_ptr().add((i * FROM + j) * step));
                         }
-                        *row = outward::<S>(taken);
+                        *row = outward::<S, FROM, TO>(taken);
                     }
                     for j in 0..TO.min(width - left) {
-                        let column =
-                            outward::<S>([rows[0][j], rows[1][j], rows[2][j], rows[3][j], rows[4][j], rows[5][j]]);
+                        let column = outward::<S, FROM, TO>(column_of(&rows, j));
                         for (i, v) in column.into_iter().enumerate().take(height - top) {
                             let at = ((top + i) * width + left + j) * LANES;
                             S::store(plane.as_mut_ptr().add(at), S::add(v, bias));
@@ -248,39 +256,61 @@ impl Kernel for Outward<'_> {
     }
 }
 
-/// Six values of a line to the points, in the order of [`transform_weights`].
+/// One column of a tile.
 #[inline(always)]
-unsafe fn inward<S: Simd>(d: [S::V; FROM]) -> [S::V; FROM] {
+fn column_of<V: Copy, const ROWS: usize, const COLUMNS: usize>(rows: &[[V; COLUMNS]; ROWS], j: usize) -> [V; ROWS] {
+    let mut column = [rows[0][j]; ROWS];
+    for i in 1..ROWS {
+        column[i] = rows[i][j];
+    }
+    column
+}
+
+/// The values of a line at the points, in the order of [`transform_weights`].
+#[inline(always)]
+unsafe fn inward<S: Simd, const FROM: usize>(d: [S::V; FROM]) -> [S::V; FROM] {
+    let mut values = d;
     // SAFETY: arithmetic only.
     unsafe {
+        if FROM == 4 {
+            values[0] = S::sub(d[0], d[2]);
+            values[1] = S::add(d[2], d[1]);
+            values[2] = S::sub(d[2], d[1]);
+            values[3] = S::sub(d[3], d[1]);
+            return values;
+        }
         let (a, b, sum) = (S::splat(A), S::splat(B), S::splat(-(A * A + B * B)));
         let even_near = S::fma(S::splat(-(B * B)), d[2], d[4]);
         let odd_near = S::sub(S::mul(a, d[3]), S::mul(b, d[1]));
         let even_far = S::fma(S::splat(-(A * A)), d[2], d[4]);
         let odd_far = S::sub(S::mul(b, d[3]), S::mul(a, d[1]));
-        [
-            S::add(S::fma(sum, d[2], d[4]), d[0]),
-            S::add(even_near, odd_near),
-            S::sub(even_near, odd_near),
-            S::add(even_far, odd_far),
-            S::sub(even_far, odd_far),
-            S::add(S::fma(sum, d[3], d[5]), d[1]),
-        ]
+        values[0] = S::add(S::fma(sum, d[2], d[4]), d[0]);
+        values[1] = S::add(even_near, odd_near);
+        values[2] = S::sub(even_near, odd_near);
+        values[3] = S::add(even_far, odd_far);
+        values[4] = S::sub(even_far, odd_far);
+        values[5] = S::add(S::fma(sum, d[3], d[5]), d[1]);
+        values
     }
 }
 
-/// Six products of a line to four places.
+/// The products of a line, one per point, to places of the output.
 #[inline(always)]
-unsafe fn outward<S: Simd>(m: [S::V; FROM]) -> [S::V; TO] {
+unsafe fn outward<S: Simd, const FROM: usize, const TO: usize>(m: [S::V; FROM]) -> [S::V; TO] {
+    let mut places = [m[0]; TO];
     // SAFETY: arithmetic only.
     unsafe {
         let (even_near, odd_near) = (S::add(m[1], m[2]), S::sub(m[1], m[2]));
+        if TO == 2 {
+            places[0] = S::add(m[0], even_near);
+            places[1] = S::add(m[3], odd_near);
+            return places;
+        }
         let (even_far, odd_far) = (S::add(m[3], m[4]), S::sub(m[3], m[4]));
-        [
-            S::add(m[0], S::add(even_near, even_far)),
-            S::fma(S::splat(A), odd_near, S::mul(S::splat(B), odd_far)),
-            S::fma(S::splat(A * A), even_near, S::mul(S::splat(B * B), even_far)),
-            S::add(m[5], S::fma(S::splat(A * A * A), odd_near, S::mul(S::splat(B * B * B), odd_far))),
-        ]
+        places[0] = S::add(m[0], S::add(even_near, even_far));
+        places[1] = S::fma(S::splat(A), odd_near, S::mul(S::splat(B), odd_far));
+        places[2] = S::fma(S::splat(A * A), even_near, S::mul(S::splat(B * B), even_far));
+        places[3] = S::add(m[5], S::fma(S::splat(A * A * A), odd_near, S::mul(S::splat(B * B * B), odd_far)));
+        places
     }
 }

@@ -10,8 +10,10 @@ use crate::engine::kernels::winograd::{self, Winograd};
 use crate::engine::simd::LANES;
 use crate::onnx::Node;
 
-/// Pairs of channels up to which Winograd's weights, four times as many as there are, are worth their memory.
-const WINOGRAD_PAIRS: usize = 256 * 256;
+/// Pairs of channels up to which the weights of Winograd's large tile, four times as many as there are, and of its small
+/// one, not quite twice as many, are worth their memory.
+const LARGE_TILE: usize = 256 * 256;
+const SMALL_TILE: usize = 512 * 512;
 
 /// A convolution's or transposed convolution's attributes, in two dimensions.
 pub struct Window {
@@ -219,16 +221,21 @@ impl Geometry {
     pub(super) fn winograd(&self, weights: &[f32], bias: &[f32]) -> Option<Winograd> {
         let square = self.window.kernel == [3, 3] && self.window.strides == [1, 1] && self.window.dilations == [1, 1];
         let (ins, outs) = (self.input.channels, self.output.channels);
-        let large = self.output.extents.iter().all(|&e| e >= 8) && ins >= LANES && outs >= LANES;
-        if !square || !large || self.groups != 1 || ins * outs > WINOGRAD_PAIRS {
+        let extent = self.output.extents[0].min(self.output.extents[1]);
+        if !square || ins < LANES || outs < LANES || extent < 4 || self.groups != 1 {
             return None;
         }
+        let tile = match ins * outs {
+            0..=LARGE_TILE if extent >= 8 => 4,
+            0..=SMALL_TILE => 2,
+            _ => return None,
+        };
         let taps = self.phases().pop()?.taps;
         let first = |axis: usize| taps.iter().map(|t| t.1[axis]).min();
         let shift = [first(0)?, first(1)?];
         let (from, to) = (self.input.blocks(), self.output.blocks());
         let order = winograd::packed(from, to);
-        let mut packed = vec![0.0; 36 * order.len()];
+        let mut packed = vec![0.0; winograd::points(tile) * order.len()];
         for input in 0..ins {
             for output in 0..outs {
                 let mut kernel = [[0.0; 3]; 3];
@@ -237,12 +244,12 @@ impl Geometry {
                     kernel[(y - shift[0]) as usize][(x - shift[1]) as usize] = weights[at];
                 }
                 let at = order.at(input, output / LANES) + output % LANES;
-                let values = winograd::transform_weights(kernel);
+                let values = winograd::transform_weights(tile, kernel);
                 values.iter().enumerate().for_each(|(point, v)| packed[point * order.len() + at] = *v);
             }
         }
         let (input, output) = (self.input.extents, self.output.extents);
-        Some(Winograd { input, output, shift, from, to, weights: packed, bias: padded(bias, to) })
+        Some(Winograd { tile, input, output, shift, from, to, weights: packed, bias: padded(bias, to) })
     }
 
     /// Whether output channels would leave most lanes empty.
