@@ -97,6 +97,26 @@ fn residual_blocks_agree_with_tract() {
     agrees("a residual block", &derived, WINOGRAD);
 }
 
+/// Both tiles of Winograd's algorithm, with whole and cut tiles on every side.
+#[test]
+fn winograd_agrees_with_tract() {
+    for (h, w) in [(4, 5), (5, 7), (7, 7), (8, 9), (13, 18)] {
+        for pads in [[0, 0, 0, 0], [1, 1, 1, 1], [2, 0, 1, 2]] {
+            let (ins, outs) = (17, 33);
+            let (rows, columns) = (h + 2 - pads[0] - pads[2], w + 2 - pads[1] - pads[3]);
+            let attributes = vec![("pads", ints(&pads.map(|p| p as i64)))];
+            let weights = vec![weight(&[outs, ins, 3, 3], 1), weight(&[outs], 2)];
+            let what = format!("Conv to {h} x {w}, pads {pads:?}");
+            let derived = all_kernels(one("Conv", &[2, ins, rows, columns], weights, attributes));
+            let mut session = PlanSession::new(&derived).unwrap();
+            let x = normal(2 * ins * rows * columns, 5);
+            let steps = session.profile_forward(&x).unwrap();
+            assert!(steps.iter().any(|s| s.kernel == "winograd"), "{what} runs on {steps:?}");
+            agrees(&what, &derived, WINOGRAD);
+        }
+    }
+}
+
 /// Kernel, stride, dilation, pads before and after, and an extent.
 type Window = (usize, usize, usize, usize, usize, usize);
 
