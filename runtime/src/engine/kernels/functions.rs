@@ -109,3 +109,87 @@ pub unsafe fn erf<S: Simd>(x: S::V) -> S::V {
         S::choose(size, one, S::with_sign(far, x), near)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::simd::{Isa, Kernel, LANES};
+
+    #[derive(Clone, Copy, Debug)]
+    enum Function {
+        Exp,
+        Sigmoid,
+        Tanh,
+        Erf,
+    }
+
+    struct Apply<'a>(Function, &'a mut [f32]);
+
+    impl Kernel for Apply<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        unsafe fn run<S: Simd>(self) {
+            for part in self.1.as_chunks_mut::<LANES>().0 {
+                // SAFETY: whole vectors.
+                unsafe {
+                    let x = S::load(part.as_ptr());
+                    let y = match self.0 {
+                        Function::Exp => exp::<S>(x),
+                        Function::Sigmoid => sigmoid::<S>(x),
+                        Function::Tanh => tanh::<S>(x),
+                        Function::Erf => erf::<S>(x),
+                    };
+                    S::store(part.as_mut_ptr(), y);
+                }
+            }
+        }
+    }
+
+    fn apply(isa: Isa, function: Function, x: &[f32]) -> Vec<f32> {
+        let mut values = x.to_vec();
+        values.resize(x.len().next_multiple_of(LANES), 0.0);
+        isa.run(Apply(function, &mut values));
+        values[..x.len()].to_vec()
+    }
+
+    fn exact(function: Function, x: f64) -> f64 {
+        match function {
+            Function::Exp => x.exp(),
+            Function::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+            Function::Tanh => x.tanh(),
+            Function::Erf => libm::erf(x),
+        }
+    }
+
+    const ALL: [Function; 4] = [Function::Exp, Function::Sigmoid, Function::Tanh, Function::Erf];
+
+    #[test]
+    fn functions_are_right_to_a_few_units_in_the_last_place() {
+        let x: Vec<f32> = (-43_000..43_000).map(|i| i as f32 / 500.0).chain([1e-20, -3e-9, 1e-4]).collect();
+        for isa in [Isa::Portable, Isa::best()] {
+            for function in ALL {
+                for (x, y) in x.iter().zip(apply(isa, function, &x)) {
+                    let right = exact(function, *x as f64);
+                    let error = (y as f64 - right).abs() / right.abs().max(1e-37);
+                    assert!(error < 4e-7 || y as f64 == right, "{function:?}({x}) is {right}, not {y}; {}", isa.name());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn ends_and_nan_stay_what_they_are() {
+        let x = [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1000.0, -1000.0];
+        for isa in [Isa::Portable, Isa::best()] {
+            let ends = |function| apply(isa, function, &x);
+            for function in ALL {
+                assert!(ends(function)[2].is_nan(), "{function:?} of NaN; {}", isa.name());
+            }
+            let (e, s, t, f) = (ends(ALL[0]), ends(ALL[1]), ends(ALL[2]), ends(ALL[3]));
+            assert!(e[0] == f32::INFINITY && e[3] == f32::INFINITY && e[1] == 0.0 && e[4] == 0.0, "{e:?}");
+            assert!(s[0] == 1.0 && s[1] < 1e-37 && s[1] >= 0.0, "{s:?}");
+            assert!(t[0] == 1.0 && t[1] == -1.0 && f[3] == 1.0 && f[4] == -1.0, "{t:?} {f:?}");
+        }
+    }
+}
