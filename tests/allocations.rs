@@ -3,23 +3,33 @@
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::normal;
 use whyline_runtime::engine::{PlanSession, Session};
 use whyline_runtime::explain::{LoadOptions, Loaded};
 use whyline_runtime::gradient::composite::GRADIENT;
 
-/// The system's allocator, counting.
+/// The system's allocator, counting what each thread asks for.
 struct Counted;
 
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+fn count() {
+    ALLOCATIONS.with(|n| n.set(n.get() + 1));
+}
+
+fn counted() -> usize {
+    ALLOCATIONS.with(Cell::get)
+}
 
 // SAFETY: every call goes to the system's allocator as it came.
 unsafe impl GlobalAlloc for Counted {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        count();
         unsafe { System.alloc(layout) }
     }
 
@@ -28,7 +38,7 @@ unsafe impl GlobalAlloc for Counted {
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        count();
         unsafe { System.realloc(at, layout, size) }
     }
 }
@@ -36,7 +46,6 @@ unsafe impl GlobalAlloc for Counted {
 #[global_allocator]
 static ALLOCATOR: Counted = Counted;
 
-/// One test, because the count is the whole program's.
 #[test]
 fn running_allocates_nothing() {
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
@@ -49,15 +58,15 @@ fn running_allocates_nothing() {
     ];
     for name in names {
         let options = LoadOptions { random_weights: Some(0), ..LoadOptions::default() };
-        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        let before = counted();
         let loaded = Loaded::read(&models.join(name).with_extension("onnx"), &options).unwrap();
         let mut session = PlanSession::new(&loaded.derive(&GRADIENT, None).unwrap()).unwrap();
-        assert!(ALLOCATIONS.load(Ordering::Relaxed) > before, "the counter counts nothing");
+        assert!(counted() > before, "the counter counts nothing");
         let input = normal(session.input_shape().iter().product(), 1);
         let seed = vec![1.0; session.forward(&input).unwrap().len()];
-        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        let before = counted();
         session.forward(&input).unwrap();
         session.gradient(&input, &seed).unwrap();
-        assert_eq!(ALLOCATIONS.load(Ordering::Relaxed), before, "{name} allocates while it runs");
+        assert_eq!(counted(), before, "{name} allocates while it runs");
     }
 }
