@@ -52,21 +52,28 @@ pub fn points(tile: usize) -> usize {
     (tile + 2) * (tile + 2)
 }
 
-/// The values of a 3x3 kernel at the points of a tile, row by row, computed in double precision.
-pub fn transform_weights(tile: usize, kernel: [[f32; 3]; 3]) -> Vec<f32> {
+/// The values of a 3x3 kernel at the points of a tile, row by row, computed in double precision; as many as there are
+/// [`points`].
+pub fn transform_weights(tile: usize, kernel: [[f32; 3]; 3]) -> [f32; 36] {
     let (a, b) = (A as f64, B as f64);
     let near = 2.0 * a * a * (a * a - b * b);
     let far = 2.0 * b * b * (b * b - a * a);
-    let line = |g: [f64; 3]| -> Vec<f64> {
+    let line = |g: [f64; 3]| -> [f64; 6] {
         let at = |x: f64| g[0] + x * g[1] + x * x * g[2];
         match tile {
-            2 => vec![g[0], at(1.0) / 2.0, at(-1.0) / 2.0, g[2]],
-            _ => vec![g[0] / (a * a * b * b), at(a) / near, at(-a) / near, at(b) / far, at(-b) / far, g[2]],
+            2 => [g[0], at(1.0) / 2.0, at(-1.0) / 2.0, g[2], 0.0, 0.0],
+            _ => [g[0] / (a * a * b * b), at(a) / near, at(-a) / near, at(b) / far, at(-b) / far, g[2]],
         }
     };
     let rows = kernel.map(|row| line(row.map(f64::from)));
-    let columns: Vec<Vec<f64>> = (0..tile + 2).map(|c| line([rows[0][c], rows[1][c], rows[2][c]])).collect();
-    (0..points(tile)).map(|i| columns[i % (tile + 2)][i / (tile + 2)] as f32).collect()
+    let mut values = [0.0; 36];
+    for column in 0..tile + 2 {
+        let points = line([rows[0][column], rows[1][column], rows[2][column]]);
+        for row in 0..tile + 2 {
+            values[row * (tile + 2) + column] = points[row] as f32;
+        }
+    }
+    values
 }
 
 impl Winograd {

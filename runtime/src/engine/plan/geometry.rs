@@ -245,7 +245,8 @@ impl Geometry {
                 }
                 let at = order.at(input, output / LANES) + output % LANES;
                 let values = winograd::transform_weights(tile, kernel);
-                values.iter().enumerate().for_each(|(point, v)| packed[point * order.len() + at] = *v);
+                let points = values.iter().take(winograd::points(tile)).enumerate();
+                points.for_each(|(point, v)| packed[point * order.len() + at] = *v);
             }
         }
         let (input, output) = (self.input.extents, self.output.extents);
