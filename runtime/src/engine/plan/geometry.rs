@@ -134,14 +134,19 @@ impl Geometry {
 
     /// The place of the weight from an input to an output channel, both within the whole; none across groups.
     fn weight_at(&self, input: usize, output: usize, tap: usize) -> Option<usize> {
-        let (ins, outs) = (self.input.channels / self.groups, self.output.channels / self.groups);
-        if input >= self.input.channels || output >= self.output.channels || input / ins != output / outs {
+        if input >= self.input.channels || output >= self.output.channels {
             return None;
         }
-        let (first, second) = match self.transposed {
-            true => (input, output % outs),
-            false => (output, input % ins),
-        };
+        let (mut from, mut to) = (input, output);
+        // Most convolutions have one group, and are spared the divisions.
+        if self.groups > 1 {
+            let (ins, outs) = (self.input.channels / self.groups, self.output.channels / self.groups);
+            if input / ins != output / outs {
+                return None;
+            }
+            (from, to) = (input % ins, output % outs);
+        }
+        let (first, second) = if self.transposed { (input, to) } else { (output, from) };
         let taps = self.window.kernel[0] * self.window.kernel[1];
         Some((first * self.weight[1] + second) * taps + tap)
     }
