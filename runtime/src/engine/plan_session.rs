@@ -152,7 +152,7 @@ impl PlanSession {
             }
             threads = threads.min(room);
         }
-        let arenas = (0..threads).map(|_| Arena::new(plans.arena_floats())).collect();
+        let arenas = (0..threads).map(|_| Arena::new(plans.arena_floats())).collect::<Result<_>>()?;
         Ok(PlanSession { plans, arenas })
     }
 

@@ -96,9 +96,16 @@ pub struct Io<'a> {
 }
 
 impl Arena {
-    /// Room for this many floats, all zero.
-    pub fn new(floats: usize) -> Arena {
-        Arena { lines: vec![Line([0.0; LANES]); floats.div_ceil(LANES)] }
+    /// Room for this many floats, all zero; an error where the machine has not that much memory to give.
+    pub fn new(floats: usize) -> Result<Arena> {
+        let count = floats.div_ceil(LANES);
+        let mut lines = vec![];
+        if lines.try_reserve_exact(count).is_err() {
+            let reason = format!("the machine gives no arena of {} bytes; explain a smaller input", 4 * floats);
+            return Err(Error::Budget { reason });
+        }
+        lines.resize(count, Line([0.0; LANES]));
+        Ok(Arena { lines })
     }
 
     fn floats(&mut self) -> &mut [f32] {

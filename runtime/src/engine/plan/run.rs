@@ -196,7 +196,7 @@ mod tests {
             let homes = vec![Home::Arena { offset: 0, len: 10 }];
             let step = Step { node: "y".into(), work: Box::new(Writes(outside)), reads: vec![], writes: vec![0] };
             let plan = Plan::new(Isa::Portable, vec![step], homes, LANES + GUARD, vec![], vec![(0, 10)]).unwrap();
-            let mut arena = Arena::new(plan.arena_floats());
+            let mut arena = Arena::new(plan.arena_floats()).unwrap();
             assert_eq!(plan.run(&mut arena, &[]).is_ok(), ends_well, "{outside} floats outside");
         }
     }
