@@ -48,8 +48,15 @@ pub struct ModelArgs {
     /// The output that is explained; the first by default
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub output: Option<String>,
-    /// Fill in the weights of an architecture file from a seed
-    #[arg(long, value_name = "SEED", num_args = 0..=1, default_missing_value = "0", help_heading = "Model")]
+    /// Fill in the weights of an architecture file, from a seed if one is given: --random-weights=7
+    #[arg(
+        long,
+        value_name = "SEED",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "0",
+        help_heading = "Model"
+    )]
     pub random_weights: Option<u64>,
     /// In a foreign gradient graph: the input that is the cotangent of the scores
     #[arg(long, value_name = "NAME", help_heading = "Model")]

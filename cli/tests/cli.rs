@@ -186,6 +186,22 @@ fn inspect_bench_methods_and_completions_answer() {
 }
 
 #[test]
+fn an_architecture_gets_weights_from_a_seed() {
+    let (architecture, sample) = (model("architectures/squeezenet1_1.onnx"), sample(3));
+    let folder = tempfile::tempdir().unwrap();
+    let map = |flag: &str| {
+        let npy = in_folder(&folder, "map.npy");
+        // The flag's value is never taken from the argument behind it.
+        good(&["explain", &architecture, flag, &sample, "-m", "vanilla", "--npy", &npy, "-q"]);
+        std::fs::read(npy).unwrap()
+    };
+    let first = map("--random-weights");
+    assert_eq!(map("--random-weights=0"), first);
+    assert_ne!(map("--random-weights=1"), first);
+    bad(3, &["explain", &architecture, &sample, "-m", "vanilla"]);
+}
+
+#[test]
 fn wrong_usage_is_code_2_and_says_what_is_right() {
     let (m, s) = (model("digits-cnn.onnx"), sample(1));
     assert!(bad(2, &["explain", &m, &s, "-m", "magic"]).contains("integrated-gradients"));
