@@ -7,6 +7,7 @@
 mod absorb;
 pub mod arena;
 mod builder;
+mod convert;
 mod dense;
 mod elementwise;
 mod fallback;

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::arena::{BufferId, Home, Life, place};
+use super::convert::Convert;
 use super::masks::Masks;
 use super::run::{Plan, Step, Work};
 use super::values::{Image, Lazy, Order, Value};
@@ -363,37 +364,6 @@ fn to_blocked(planes: &[f32], image: Image) -> Vec<f32> {
         layout::to_blocked(from, image.channels, to);
     }
     values
-}
-
-/// Changes the order of a batch of images.
-struct Convert {
-    image: Image,
-    to: Order,
-}
-
-impl Work for Convert {
-    fn kernel(&self) -> &str {
-        match self.to {
-            Order::Planes => "to planes",
-            Order::Blocked => "to blocks",
-        }
-    }
-
-    fn run(&self, _: Isa, mut io: super::arena::Io<'_>) -> Result<()> {
-        let (image, from, to) = (self.image, io.read[0], &mut *io.write[0]);
-        let (planes, blocked) = (image.channels * image.places(), image.blocked());
-        match self.to {
-            Order::Blocked => from
-                .chunks_exact(planes)
-                .zip(to.chunks_exact_mut(blocked))
-                .for_each(|(from, to)| layout::to_blocked(from, image.channels, to)),
-            Order::Planes => from
-                .chunks_exact(blocked)
-                .zip(to.chunks_exact_mut(planes))
-                .for_each(|(from, to)| layout::to_planes(from, image.channels, to)),
-        }
-        Ok(())
-    }
 }
 
 /// The names that a node reads, left-out ones included as empty.
