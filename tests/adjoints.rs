@@ -518,6 +518,7 @@ fn cases_can_be_written_for_other_engines() {
         Some(folder) => std::path::PathBuf::from(folder),
         None => tempfile::tempdir().unwrap().keep(),
     };
+    std::fs::create_dir_all(&folder).unwrap();
     let asked = std::env::var_os("WHYLINE_CASES").is_some();
     let cases = all_cases();
     for (i, case) in cases.iter().enumerate().filter(|(i, _)| asked || i % 40 == 0) {
