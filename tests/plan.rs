@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use common::{assert_close, graph, ints, node, normal, typed, weight};
 use proptest::prelude::*;
-use whyline_runtime::engine::{Isa, PlanSession, Plans, Resources, Session, TractSession};
+use whyline_runtime::engine::{Isa, PlanSession, Plans, Precision, Resources, Session, TractSession};
 use whyline_runtime::explain::{LoadOptions, Loaded};
 use whyline_runtime::gradient::composite::GRADIENT;
 use whyline_runtime::gradient::{GradientGraph, Spec, differentiate};
@@ -26,7 +26,9 @@ fn agrees(what: &str, derived: &GradientGraph, tolerance: f32) {
     let gradient = tract.gradient(&x, &seed).unwrap().input.to_vec();
     for isa in [Isa::Portable, Isa::best()] {
         let what = format!("{what}, {}", isa.name());
-        let mut ours = PlanSession::of(Arc::new(Plans::with_isa(derived, isa).unwrap()), Resources::default()).unwrap();
+        let mut ours =
+            PlanSession::of(Arc::new(Plans::with_isa(derived, Precision::F32, isa).unwrap()), Resources::default())
+                .unwrap();
         assert_close(&format!("{what}: logits"), ours.forward(&x).unwrap(), &logits, tolerance);
         let both = ours.gradient(&x, &seed).unwrap();
         assert_close(&format!("{what}: logits of the gradient pass"), both.logits, &logits, tolerance);
@@ -40,7 +42,7 @@ fn agrees(what: &str, derived: &GradientGraph, tolerance: f32) {
 fn all_kernels(graph: Graph) -> GradientGraph {
     let what = graph.nodes.iter().map(|n| n.op.as_str()).collect::<Vec<_>>().join(" ");
     let derived = differentiate(&typed(graph).unwrap(), &Spec::default()).unwrap();
-    assert_eq!(Plans::new(&derived).unwrap().fallbacks(), Vec::<String>::new(), "{what} runs on tract");
+    assert_eq!(Plans::new(&derived, Precision::F32).unwrap().fallbacks(), Vec::<String>::new(), "{what} runs on tract");
     derived
 }
 

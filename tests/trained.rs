@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use whyline_runtime::engine::Resources;
+use whyline_runtime::engine::{Precision, Resources};
 use whyline_runtime::explain::{Explanation, LoadOptions, Loaded, Target};
 use whyline_runtime::image::{decode, prepare};
 use whyline_runtime::methods::{Given, METHODS};
@@ -24,7 +24,11 @@ fn explain(loaded: &Loaded, image: &Path, method: &str, given: &[(&str, &str)], 
     let layout = loaded.layout().unwrap().unwrap();
     let input = prepare(&picture, &loaded.input_shape().unwrap(), layout, &loaded.card.input).unwrap().input;
     let file = FileRecord::of(image).unwrap();
-    loaded.explainer(method, &given, Resources::default()).unwrap().explain(&input, file, target).unwrap()
+    loaded
+        .explainer(method, &given, Precision::F32, Resources::default())
+        .unwrap()
+        .explain(&input, file, target)
+        .unwrap()
 }
 
 fn sample(digit: usize) -> PathBuf {
@@ -162,7 +166,7 @@ fn a_model_of_sound_is_explained_from_a_tensor() {
     let rng = whyline_runtime::rng::Rng::new(3, 0);
     let input: Vec<f32> = (0..490).map(|i| 20.0 * rng.normal(i)).collect();
     let file = FileRecord { file: "noise".into(), sha256: String::new() };
-    let mut explainer = loaded.explainer("ig", &Given::new(), Resources::default()).unwrap();
+    let mut explainer = loaded.explainer("ig", &Given::new(), Precision::F32, Resources::default()).unwrap();
     let explained = explainer.explain(&input, file, &Target::Top).unwrap();
     assert_eq!(explained.attribution.shape, [1, 49, 10, 1]);
     assert!(explained.attribution.values.iter().any(|v| *v != 0.0));

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use whyline_runtime::engine::Precision;
 
 /// Why did the model decide that? Attribution maps from a bare ONNX file, on the device that decides.
 #[derive(Debug, Parser)]
@@ -64,6 +66,21 @@ pub struct ModelArgs {
     /// In a foreign gradient graph: the output that is the gradient
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub gradient: Option<String>,
+}
+
+/// How the model is run; shared by the commands that run or plan it.
+#[derive(Debug, Args)]
+pub struct PrecisionArgs {
+    /// f16 halves the memory of weights, and multiplies halves where the processor can; f16-weights never does,
+    /// f16-emulated shows, slowly, what a processor that can will give
+    #[arg(long, default_value = "f32", value_parser = precisions(), help_heading = "Model")]
+    pub precision: Precision,
+}
+
+/// The names of precisions, as a parser.
+fn precisions() -> impl TypedValueParser<Value = Precision> {
+    let named = |name: String| Precision::ALL.into_iter().find(|p| p.name() == name).unwrap_or_default();
+    PossibleValuesParser::new(Precision::ALL.map(Precision::name)).map(named)
 }
 
 /// How pixels become the input, in place of what the card says.
@@ -148,6 +165,8 @@ pub struct ExplainArgs {
     pub input: PathBuf,
     #[command(flatten)]
     pub method: MethodArgs,
+    #[command(flatten)]
+    pub precision: PrecisionArgs,
     /// The class explained: top, an index, or a label of the model card
     #[arg(long, default_value = "top", allow_negative_numbers = true)]
     pub target: String,
@@ -196,6 +215,9 @@ pub struct CompileArgs {
     /// A value to hand out with its gradient; may be repeated
     #[arg(long, value_name = "NAME")]
     pub tap: Vec<String>,
+    /// Store the weights as float16: half the file, each rounded to the nearest half
+    #[arg(long)]
+    pub f16: bool,
     /// Print nothing but errors
     #[arg(short, long)]
     pub quiet: bool,
@@ -205,6 +227,8 @@ pub struct CompileArgs {
 pub struct InspectArgs {
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub precision: PrecisionArgs,
     /// Write the result as JSON; - for standard output
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -214,6 +238,8 @@ pub struct InspectArgs {
 pub struct BenchArgs {
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub precision: PrecisionArgs,
     /// Passes timed of each kind
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub runs: u32,

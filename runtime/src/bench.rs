@@ -1,10 +1,11 @@
 //! How long passes take here.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::engine::{Memory, PlanSession, Session, StepReport, peak_flops};
+use crate::engine::{Memory, PlanSession, Plans, Precision, Resources, Session, StepReport, peak_flops};
 use crate::error::Result;
 use crate::explain::Loaded;
 use crate::flops::{flops, gradient_flops};
@@ -49,6 +50,8 @@ pub struct Steps {
 pub struct Report {
     /// Instruction set of the kernels.
     pub isa: &'static str,
+    /// How numbers are kept and multiplied here.
+    pub precision: Precision,
     /// Deriving the gradient and preparing both graphs.
     pub prepare_ms: f64,
     /// Billions of floating-point operations per second of a multiply-add loop in registers.
@@ -65,10 +68,11 @@ pub struct Report {
 }
 
 /// Times passes on a standard normal input, the two kinds in turn, after one of each that is not counted.
-pub fn bench(loaded: &Loaded, runs: u32, steps: bool) -> Result<Report> {
+pub fn bench(loaded: &Loaded, precision: Precision, runs: u32, steps: bool) -> Result<Report> {
     let start = Instant::now();
     let derived = loaded.derive(&GRADIENT, None)?;
-    let mut session = PlanSession::new(&derived)?;
+    let plans = Arc::new(Plans::new(&derived, precision)?);
+    let mut session = PlanSession::of(plans, Resources::default())?;
     let prepare_ms = start.elapsed().as_secs_f64() * 1e3;
     let rng = Rng::new(0, 0);
     let len: usize = session.input_shape().iter().product();
@@ -99,6 +103,7 @@ pub fn bench(loaded: &Loaded, runs: u32, steps: bool) -> Result<Report> {
     let (one, both) = (flops(&loaded.typed.graph, &loaded.typed.facts), gradient_flops(&derived)?);
     Ok(Report {
         isa: isa.name(),
+        precision: session.plans().precision(),
         prepare_ms,
         peak_gflops: peak * 1e-9,
         memory: session.plans().memory(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::attribution::Attribution;
-use crate::engine::{Counting, Memory, PlanSession, Plans, Resources, Session, Watcher};
+use crate::engine::{Counting, Halves, Memory, PlanSession, Plans, Precision, Resources, Session, Watcher};
 use crate::error::{Error, Result};
 use crate::gradient::GradientGraph;
 use crate::gradient::layers::Layer;
@@ -15,7 +15,13 @@ use crate::record::{ClassRecord, FileRecord, MapRecord, Record, TargetRecord, Ti
 
 impl Loaded {
     /// Prepares a method for this model.
-    pub fn explainer(&self, method: &str, given: &Given, resources: Resources) -> Result<Explainer<'_>> {
+    pub fn explainer(
+        &self,
+        method: &str,
+        given: &Given,
+        precision: Precision,
+        resources: Resources,
+    ) -> Result<Explainer<'_>> {
         let start = Instant::now();
         let entry = methods::find(method)?;
         let params = Params::new(entry, given)?;
@@ -28,8 +34,10 @@ impl Loaded {
         // No more threads than passes: an arena that nobody uses is memory lost.
         let most = usize::try_from(method.passes().gradient.max(1)).unwrap_or(usize::MAX);
         let resources = Resources { threads: resources.threads.min(most), ..resources };
-        let session = PlanSession::of(Arc::new(Plans::new(&derived)?), resources)?;
+        let session = PlanSession::of(Arc::new(Plans::new(&derived, precision)?), resources)?;
         let (threads, memory) = (session.threads(), session.plans().memory());
+        let precision = session.plans().precision();
+        let halves = precision.keeps_halves().then(|| session.plans().halves());
         let session = Counting::new(session);
         let (composite, head, logits) = (derived.composite.clone(), derived.head, derived.logits.clone());
         let prepare_ms = milliseconds(start);
@@ -42,6 +50,8 @@ impl Loaded {
             session,
             threads,
             memory,
+            precision,
+            halves,
             composite,
             head,
             logits,
@@ -91,6 +101,8 @@ pub struct Explainer<'a> {
     session: Counting<'a, PlanSession>,
     threads: usize,
     memory: Memory,
+    precision: Precision,
+    halves: Option<Halves>,
     composite: String,
     head: Head,
     logits: String,
@@ -178,7 +190,8 @@ impl<'a> Explainer<'a> {
             },
             predicted: self.class_record(&logits, top),
             map: MapRecord { extent: attribution.extent, shape: attribution.shape.clone(), signed: self.signed() },
-            precision: "f32",
+            precision: self.precision,
+            halves: self.halves.clone(),
             threads: self.threads,
             memory: self.memory,
             passes: self.session.passes(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::engine::{Memory, Passes, Plans};
+use crate::engine::{Halves, Memory, Passes, Plans, Precision};
 use crate::error::{Error, Result};
 use crate::explain::{Loaded, with_target};
 use crate::flops::{flops, gradient_flops};
@@ -38,6 +38,10 @@ pub struct Inspection {
     pub memory: Option<Memory>,
     /// Nodes of the gradient graph that run on tract's executor, one by one, for want of a kernel.
     pub on_tract: Vec<String>,
+    /// How numbers are kept and multiplied here; absent where the gradient can't be derived.
+    pub precision: Option<Precision>,
+    /// Which steps use halves, where precision is not single.
+    pub halves: Option<Halves>,
     pub ops: Vec<OpLine>,
     /// Nodes on the path that can't be differentiated.
     pub gaps: Vec<String>,
@@ -83,7 +87,7 @@ fn method_lines() -> Result<Vec<MethodLine>> {
 }
 
 /// Looks a loaded model over.
-pub fn inspect(loaded: &Loaded) -> Result<Inspection> {
+pub fn inspect(loaded: &Loaded, precision: Precision) -> Result<Inspection> {
     if loaded.ready_made.is_some() {
         return Err(Error::usage("the file is a gradient graph; inspect takes the forward model"));
     }
@@ -99,7 +103,7 @@ pub fn inspect(loaded: &Loaded) -> Result<Inspection> {
     if gaps.is_empty() {
         let derived = loaded.derive(&GRADIENT, None)?;
         backward_flops = Some(gradient_flops(&derived)?.saturating_sub(forward_flops));
-        plans = Some(Plans::new(&derived)?);
+        plans = Some(Plans::new(&derived, precision)?);
     }
     let layers = cam_layers(typed, output)?;
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
@@ -122,6 +126,8 @@ pub fn inspect(loaded: &Loaded) -> Result<Inspection> {
         backward_flops,
         memory: plans.as_ref().map(Plans::memory),
         on_tract: plans.as_ref().map(Plans::fallbacks).unwrap_or_default(),
+        precision: plans.as_ref().map(Plans::precision),
+        halves: plans.as_ref().filter(|p| p.precision().keeps_halves()).map(Plans::halves),
         ops: counts.into_iter().map(|(op, count)| OpLine { derivative: derivative(&op), op, count }).collect(),
         gaps: gaps
             .iter()

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::attribution::{Completeness, Extent};
-use crate::engine::{Memory, Passes};
+use crate::engine::{Halves, Memory, Passes, Precision};
 use crate::error::Result;
 use crate::files;
 use crate::hash::sha256;
@@ -44,7 +44,10 @@ pub struct Record {
     /// What the map's values stand for, and their extents.
     pub map: MapRecord,
     /// Arithmetic.
-    pub precision: &'static str,
+    pub precision: Precision,
+    /// Which steps use halves, where precision is not single.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub halves: Option<Halves>,
     /// Threads that computed.
     pub threads: usize,
     /// Bytes; an arena per thread.

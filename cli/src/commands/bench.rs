@@ -13,12 +13,12 @@ use crate::say;
 /// Runs it.
 pub fn run(args: &BenchArgs) -> Outcome {
     let loaded = load(&args.model, None)?;
-    let report = bench(&loaded, args.runs, args.steps)?;
+    let report = bench(&loaded, args.precision.precision, args.runs, args.steps)?;
     if let Some(path) = &args.json {
         let value = json!({
             "model": loaded.model.name,
             "threads": 1,
-            "precision": "f32",
+            "precision": report.precision,
             "isa": report.isa,
             "runs": args.runs,
             "prepare_ms": report.prepare_ms,
@@ -39,7 +39,7 @@ pub fn run(args: &BenchArgs) -> Outcome {
 
 fn print(report: &Report, runs: u32) {
     say!(
-        "{:<10} {:>9} {:>9} {:>9} {:>9} {:>10} {:>8}   {runs} runs, 1 thread, f32, {}",
+        "{:<10} {:>9} {:>9} {:>9} {:>9} {:>10} {:>8}   {runs} runs, 1 thread, {}, {}",
         "",
         "p50 ms",
         "p90 ms",
@@ -47,6 +47,7 @@ fn print(report: &Report, runs: u32) {
         "max ms",
         "GFLOP/s",
         "of peak",
+        report.precision.name(),
         report.isa
     );
     let row = |name: &str, p: &PassReport| {

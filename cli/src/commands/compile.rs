@@ -3,6 +3,7 @@
 use whyline_runtime::explain::CardSource;
 use whyline_runtime::gradient::layers::cam_layers;
 use whyline_runtime::gradient::{COMPOSITES, Composite, Spec, differentiate, names};
+use whyline_runtime::onnx::half_weights::store_as_halves;
 use whyline_runtime::onnx::{Layout, write_model};
 
 use super::load::load;
@@ -33,9 +34,13 @@ pub fn run(args: &CompileArgs) -> Outcome {
         let layout = if layer.layout == Layout::ChannelsLast { "nhwc" } else { "nchw" };
         derived.graph.metadata.insert(format!("{}{}", names::TAP_LAYOUT, layer.name), layout.into());
     }
+    let halved = args.f16.then(|| store_as_halves(&mut derived.graph));
     write_model(&derived.graph, &derived.facts, &args.to)?;
     for (node, op) in &derived.flat {
         eprintln!("warning: the derivative of {node} ({op}) is zero; nothing passes through");
+    }
+    for name in halved.iter().flat_map(|h| &h.refused) {
+        eprintln!("warning: {name} does not fit half precision and stays in single");
     }
     if !args.quiet {
         let forward = loaded.typed.graph.nodes.len();
@@ -43,6 +48,9 @@ pub fn run(args: &CompileArgs) -> Outcome {
         say!("outputs    {}", derived.graph.outputs.join(", "));
         say!("nodes      {} ({forward} of the forward model)", derived.graph.nodes.len());
         say!("composite  {} ({} nodes under a rule)", derived.composite, derived.ruled);
+        if let Some(halved) = &halved {
+            say!("float16    {} tensors", halved.tensors);
+        }
         say!("wrote      {}", args.to.display());
     }
     Ok(())

@@ -11,7 +11,7 @@ use crate::say;
 /// Runs it.
 pub fn run(args: &InspectArgs) -> Outcome {
     let loaded = load(&args.model, None)?;
-    let inspection = inspect(&loaded)?;
+    let inspection = inspect(&loaded, args.precision.precision)?;
     if let Some(path) = &args.json {
         output::write_text(path, &output::to_json(&inspection)?)?;
         if path.as_os_str() == "-" {
@@ -47,6 +47,9 @@ fn print(i: &Inspection) {
     }
     if let Some(memory) = &i.memory {
         say!("memory      {}", output::memory(memory));
+    }
+    if let (Some(precision), Some(halves)) = (i.precision, &i.halves) {
+        say!("precision   {}: {}", precision.name(), output::halves(halves));
     }
     if !i.on_tract.is_empty() {
         say!("on tract    {} steps without a kernel: {}", i.on_tract.len(), i.on_tract.join(", "));

@@ -5,7 +5,7 @@ pub mod progress;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use whyline_runtime::engine::Memory;
+use whyline_runtime::engine::{Halves, Memory};
 use whyline_runtime::files::write_atomically;
 use whyline_runtime::image::colormap::Colormap;
 use whyline_runtime::record::{ClassRecord, Record};
@@ -105,5 +105,15 @@ pub fn memory(memory: &Memory) -> String {
         mib(memory.weights),
         mib(memory.gradient_arena),
         mib(memory.forward_arena)
+    )
+}
+
+/// What steps do in half precision, in a line.
+pub fn halves(halves: &Halves) -> String {
+    format!(
+        "{} steps multiply halves, {} have their weights in halves, {} work on floats",
+        halves.multiplied,
+        halves.kept,
+        halves.floats.len()
     )
 }

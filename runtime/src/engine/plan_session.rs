@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::operators::PlanOperators;
 use super::plan::arena::Arena;
-use super::plan::{Packs, Plan, StepReport, make_plan, pair_folds, unpaired};
+use super::plan::{Numbers, Packs, Plan, StepReport, make_plan, pair_folds, unpaired};
+use super::precision::Precision;
 use super::session::{Gradient, Make, Session, Take, Tap};
 use super::simd::Isa;
 use super::turns::Turns;
@@ -26,6 +27,17 @@ pub struct Memory {
     pub gradient_arena: usize,
 }
 
+/// How many steps with weights of a gradient pass do what in half precision.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Halves {
+    /// Steps that multiply halves.
+    pub multiplied: usize,
+    /// Steps that multiply floats, with weights kept as halves.
+    pub kept: usize,
+    /// Steps that do neither, by node: they are faster or more exact with floats, and their weights are few.
+    pub floats: Vec<String>,
+}
+
 /// The forward and the gradient plan of a model. They hold the packed weights but no memory to work in, so that
 /// threads share them.
 pub struct Plans {
@@ -35,16 +47,18 @@ pub struct Plans {
     gradient: Plan,
     tap_shapes: Vec<Vec<usize>>,
     input_gradient: bool,
+    precision: Precision,
 }
 
 impl Plans {
     /// Plans a gradient graph and the forward graph inside it, for the best instruction set of this machine.
-    pub fn new(derived: &GradientGraph) -> Result<Plans> {
-        Self::with_isa(derived, Isa::best())
+    pub fn new(derived: &GradientGraph, precision: Precision) -> Result<Plans> {
+        Self::with_isa(derived, precision, Isa::best())
     }
 
     /// Plans for one instruction set, which this machine must have.
-    pub fn with_isa(derived: &GradientGraph, isa: Isa) -> Result<Plans> {
+    pub fn with_isa(derived: &GradientGraph, precision: Precision, isa: Isa) -> Result<Plans> {
+        let precision = precision.here(isa);
         let mut wanted = vec![derived.logits.clone()];
         wanted.extend(derived.input_gradient.clone());
         for tap in &derived.taps {
@@ -61,7 +75,7 @@ impl Plans {
             Some(fact) => Ok(fact.shape.clone()),
             None => Err(Error::Plan { reason: format!("'{name}' is not typed") }),
         };
-        let mut packs = Packs::default();
+        let mut packs = Packs::new(precision);
         let inputs = [derived.input.as_str(), derived.seed.as_str()];
         let gradient = make_plan(&typed, &inputs, &wanted, isa, &mut packs)?;
         let forward = make_plan(&forward_part(&typed, &wanted[..1]), &inputs[..1], &wanted[..1], isa, &mut packs)?;
@@ -72,6 +86,7 @@ impl Plans {
             input_gradient: derived.input_gradient.is_some(),
             forward,
             gradient,
+            precision,
         })
     }
 
@@ -98,6 +113,25 @@ impl Plans {
     fn handed_out<'a>(&'a self, arena: &'a Arena) -> Gradient<'a> {
         let output = |i: usize| self.gradient.output(arena, i);
         Gradient { logits: output(0), input: if self.input_gradient { output(1) } else { &[] } }
+    }
+
+    /// What the steps do in half precision, if any: how many multiply halves, how many only keep their weights as
+    /// halves, and which steps with weights do neither.
+    pub fn halves(&self) -> Halves {
+        let mut halves = Halves::default();
+        for (node, numbers) in self.gradient.numbers() {
+            match numbers {
+                Numbers::Halves => halves.multiplied += 1,
+                Numbers::HalfWeights => halves.kept += 1,
+                Numbers::Floats => halves.floats.push(node.to_string()),
+            }
+        }
+        halves
+    }
+
+    /// How numbers are kept and multiplied here.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Instruction set of the kernels.
@@ -130,9 +164,9 @@ pub struct PlanSession {
 }
 
 impl PlanSession {
-    /// Prepares a gradient graph and the forward graph inside it, for one thread.
+    /// Prepares a gradient graph and the forward graph inside it, for one thread, in single precision.
     pub fn new(derived: &GradientGraph) -> Result<PlanSession> {
-        Self::of(Arc::new(Plans::new(derived)?), Resources::default())
+        Self::of(Arc::new(Plans::new(derived, Precision::F32)?), Resources::default())
     }
 
     /// A session on plans that others may share; allocates its arenas. Fewer threads are used where the memory does

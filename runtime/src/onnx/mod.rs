@@ -2,6 +2,7 @@
 
 pub mod card;
 pub mod graph;
+pub mod half_weights;
 pub mod infer;
 pub mod inline;
 pub mod layout;

@@ -6,7 +6,10 @@
 
 use std::ops::Range;
 
-use super::product::{DEPTH, Left, Product, Weights};
+use half::f16;
+
+use super::product::{DEPTH, Left, Packing, Product};
+use super::stored::{Stored, to_halves, values_factor};
 use crate::engine::simd::{Isa, LANES};
 
 /// Pixels that are packed and multiplied together: what fits the second cache beside the weights.
@@ -24,9 +27,9 @@ pub enum Source {
     Planes(usize),
 }
 
-/// The places of the output that one set of taps computes.
+/// The places of the output that one set of taps computes, with weights `W`.
 #[derive(Clone, Debug)]
-pub struct Phase {
+pub struct Phase<W> {
     /// Rows and columns computed.
     pub grid: [usize; 2],
     /// The first output row and column.
@@ -34,7 +37,7 @@ pub struct Phase {
     /// What each tap adds to the input row and column.
     pub taps: Vec<[isize; 2]>,
     /// Per group packed as for a product, whose terms are `[tap][channel]`; for planes `[channel][tap]`.
-    pub weights: Vec<f32>,
+    pub weights: W,
 }
 
 /// A convolution of one image.
@@ -55,9 +58,11 @@ pub struct Conv {
     /// Output rows and columns per row and column of the grid.
     pub spread: [usize; 2],
     /// One, or one per offset of the output.
-    pub phases: Vec<Phase>,
+    pub phases: Vec<Phase<Stored>>,
     /// Per output channel, padded to blocks; empty for none.
     pub bias: Vec<f32>,
+    /// Whether halves are multiplied; wants blocked input and weights in half precision.
+    pub halves: bool,
 }
 
 impl Conv {
@@ -66,15 +71,21 @@ impl Conv {
         self.phases.iter().map(|phase| self.phase_scratch(phase)).max().unwrap_or(0)
     }
 
-    fn phase_scratch(&self, phase: &Phase) -> usize {
+    fn phase_scratch(&self, phase: &Phase<Stored>) -> usize {
         let strip = STRIP.min(phase.grid[0] * phase.grid[1]);
-        let packed = if self.reads_in_place(phase) { 0 } else { strip * self.depth(phase).min(DEPTH) };
+        let depth = self.depth(phase).min(DEPTH);
+        let packed = match (self.halves, self.reads_in_place(phase)) {
+            // A block of floats, and the strip as halves.
+            (true, _) => strip * (LANES + depth / 2),
+            (false, true) => 0,
+            (false, false) => strip * depth,
+        };
         let result = if self.writes_in_place(phase) { 0 } else { strip * self.blocks * LANES };
         packed + result
     }
 
     /// Terms of each output's sum.
-    fn depth(&self, phase: &Phase) -> usize {
+    fn depth(&self, phase: &Phase<Stored>) -> usize {
         phase.taps.len()
             * match self.source {
                 Source::Blocked(blocks) => blocks * LANES,
@@ -82,27 +93,28 @@ impl Conv {
             }
     }
 
-    fn reads_in_place(&self, phase: &Phase) -> bool {
+    fn reads_in_place(&self, phase: &Phase<Stored>) -> bool {
         matches!(self.source, Source::Blocked(_))
             && phase.taps == [[0, 0]]
             && self.stride == [1, 1]
             && phase.grid == self.input
     }
 
-    fn writes_in_place(&self, phase: &Phase) -> bool {
+    fn writes_in_place(&self, phase: &Phase<Stored>) -> bool {
         self.spread == [1, 1] && phase.grid == self.output
     }
 
     /// Multiplications and additions, each counted.
     pub fn flops(&self) -> u64 {
-        let phase =
-            |p: &Phase| 2 * p.grid.iter().product::<usize>() * self.depth(p) * self.blocks * LANES * self.groups;
+        let phase = |p: &Phase<Stored>| {
+            2 * p.grid.iter().product::<usize>() * self.depth(p) * self.blocks * LANES * self.groups
+        };
         self.phases.iter().map(phase).sum::<usize>() as u64
     }
 
     /// Bytes of weights.
     pub fn weight_bytes(&self) -> usize {
-        4 * (self.phases.iter().map(|p| p.weights.len()).sum::<usize>() + self.bias.len())
+        self.phases.iter().map(|p| p.weights.bytes()).sum::<usize>() + size_of_val(self.bias.as_slice())
     }
 
     /// Convolves one image.
@@ -115,13 +127,14 @@ impl Conv {
         }
         // What is written where it stays is finished strip by strip, while it lies in the first cache.
         let at_once = self.phases.len() == 1 && self.writes_in_place(&self.phases[0]);
+        let factor = if self.halves { values_factor(isa, input) } else { 1.0 };
         for phase in &self.phases {
             for group in 0..self.groups {
                 let image = &input[group * in_group..][..in_group];
                 let pixels = phase.grid[0] * phase.grid[1];
                 let output = &mut output[group * out_group..][..out_group];
                 for from in (0..pixels).step_by(STRIP) {
-                    let strip = Strip { conv: self, phase, group, from, to: pixels.min(from + STRIP) };
+                    let strip = Strip { conv: self, phase, group, factor, from, to: pixels.min(from + STRIP) };
                     let finished = |at: usize, part: &mut [f32]| {
                         if at_once {
                             epilogue(group * out_group + at, part);
@@ -151,8 +164,10 @@ pub(super) fn fill(output: &mut [f32], plane: usize, bias: &[f32]) {
 /// The pixels `from..to` of a phase's grid, in one group.
 struct Strip<'a> {
     conv: &'a Conv,
-    phase: &'a Phase,
+    phase: &'a Phase<Stored>,
     group: usize,
+    /// What values are multiplied by on their way to halves.
+    factor: f32,
     from: usize,
     to: usize,
 }
@@ -170,15 +185,15 @@ impl Strip<'_> {
         let rows = self.to - self.from;
         let depth = conv.depth(phase);
         let plane = conv.output[0] * conv.output[1] * LANES;
-        let packed = Weights { depth, blocks: conv.blocks };
-        let weights = &phase.weights[self.group * packed.len()..][..packed.len()];
+        let packed = Packing { depth, blocks: conv.blocks };
+        let weights = phase.weights.part(self.group * packed.len()..(self.group + 1) * packed.len());
         let bias = match conv.bias.is_empty() {
             true => &[],
             false => &conv.bias[self.group * conv.blocks * LANES..],
         };
         let in_place = conv.writes_in_place(phase);
         let (apart, strip) = scratch.split_at_mut(if in_place { 0 } else { rows * conv.blocks * LANES });
-        let mut product = |left: &[f32], order, from: usize, terms: usize, columns: Range<usize>| {
+        let mut product = |left: Left, from: usize, terms: usize, columns: Range<usize>| {
             let first = columns.start;
             let (result, block_stride) = match in_place {
                 true => (&mut output[first * plane + self.from * LANES..], plane),
@@ -189,7 +204,6 @@ impl Strip<'_> {
             let (row_stride, rows) = (LANES, rows);
             Product {
                 left,
-                order,
                 rows,
                 depth: terms,
                 weights,
@@ -209,16 +223,23 @@ impl Strip<'_> {
             }
         };
         // The last terms block by block, so that each block is finished while it is at hand.
-        let mut products = |left: &[f32], order, from: usize, terms: usize| match from + terms == depth {
-            true => (0..conv.blocks).for_each(|block| product(left, order, from, terms, block..block + 1)),
-            false => product(left, order, from, terms, 0..conv.blocks),
+        let mut products = |left: Left, from: usize, terms: usize| match from + terms == depth {
+            true => (0..conv.blocks).for_each(|block| product(left, from, terms, block..block + 1)),
+            false => product(left, from, terms, 0..conv.blocks),
         };
         for from in (0..depth).step_by(DEPTH) {
             let terms = DEPTH.min(depth - from);
+            if conv.halves {
+                let (block, halves) = strip.split_at_mut(rows * LANES);
+                let halves = &mut bytemuck::cast_slice_mut::<f32, f16>(halves)[..terms * rows];
+                self.pack_halves(isa, image, from / LANES, block, halves);
+                products(Left::Halves(halves, rows * LANES, 1.0 / self.factor), from, terms);
+                continue;
+            }
             if conv.reads_in_place(phase) {
                 let stride = conv.input[0] * conv.input[1] * LANES;
                 let left = &image[from / LANES * stride + self.from * LANES..];
-                products(left, Left::Blocked(stride), from, terms);
+                products(Left::Blocked(left, stride), from, terms);
                 continue;
             }
             let strip = &mut strip[..terms * rows];
@@ -228,14 +249,14 @@ impl Strip<'_> {
                         let at = from / LANES + i;
                         self.pack_block(image, at % blocks, phase.taps[at / blocks], place);
                     }
-                    products(strip, Left::Blocked(rows * LANES), from, terms);
+                    products(Left::Blocked(strip, rows * LANES), from, terms);
                 }
                 Source::Planes(_) => {
                     for (i, place) in strip.chunks_exact_mut(rows).enumerate() {
                         let at = from + i;
                         self.pack_plane(image, at / phase.taps.len(), phase.taps[at % phase.taps.len()], place);
                     }
-                    products(strip, Left::Rows(rows), from, terms);
+                    products(Left::Rows(strip, rows), from, terms);
                 }
             }
         }
@@ -267,6 +288,16 @@ impl Strip<'_> {
     /// The input row that a tap reads for a grid row, if there is one.
     fn input_row(&self, row: usize, shift: isize) -> Option<usize> {
         usize::try_from((row * self.conv.stride[0]) as isize + shift).ok().filter(|&y| y < self.conv.input[0])
+    }
+
+    /// Blocks of terms from the `first` on, as halves; `room` holds one block of floats.
+    fn pack_halves(&self, isa: Isa, image: &[f32], first: usize, room: &mut [f32], halves: &mut [f16]) {
+        let blocks = self.conv.depth(self.phase) / self.phase.taps.len() / LANES;
+        for (i, place) in halves.chunks_exact_mut(room.len()).enumerate() {
+            let at = first + i;
+            self.pack_block(image, at % blocks, self.phase.taps[at / blocks], room);
+            to_halves(isa, room, self.factor, place);
+        }
     }
 
     fn pack_block(&self, image: &[f32], block: usize, tap: [isize; 2], to: &mut [f32]) {

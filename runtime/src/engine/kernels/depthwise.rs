@@ -20,7 +20,7 @@ pub struct Depthwise {
     /// Output rows and columns per row and column of the grid.
     pub spread: [usize; 2],
     /// One, or one per offset of the output. What none of them writes gets the bias.
-    pub phases: Vec<Phase>,
+    pub phases: Vec<Phase<Vec<f32>>>,
     /// Per channel, padded to blocks; empty for none.
     pub bias: Vec<f32>,
 }
@@ -28,7 +28,7 @@ pub struct Depthwise {
 impl Depthwise {
     /// Multiplications and additions, each counted.
     pub fn flops(&self) -> u64 {
-        let phase = |p: &Phase| p.grid.iter().product::<usize>() * p.taps.len();
+        let phase = |p: &Phase<Vec<f32>>| p.grid.iter().product::<usize>() * p.taps.len();
         (2 * self.phases.iter().map(phase).sum::<usize>() * self.blocks * LANES) as u64
     }
 
@@ -63,7 +63,7 @@ impl Depthwise {
 /// Some rows of one phase in one block of channels.
 struct Plane<'a> {
     conv: &'a Depthwise,
-    phase: &'a Phase,
+    phase: &'a Phase<Vec<f32>>,
     block: usize,
     input: &'a [f32],
     output: &'a mut [f32],

@@ -3,7 +3,10 @@
 use std::ops::Range;
 
 use super::conv::Epilogue;
-use super::product::{DEPTH, Left, Product, Weights};
+use half::f16;
+
+use super::product::{DEPTH, Left, Packing, Product};
+use super::stored::{Weights, to_halves, values_factor};
 use crate::engine::simd::{Isa, LANES};
 
 /// Rows that are packed and multiplied together.
@@ -33,6 +36,8 @@ pub struct MatMul {
     pub left: Side,
     /// How the right side is stored.
     pub right: Side,
+    /// Whether halves are multiplied; wants a packed right side in half precision.
+    pub halves: bool,
 }
 
 /// The right side as [`Product`] wants it, one matrix after the other.
@@ -50,9 +55,14 @@ impl MatMul {
         self.columns.div_ceil(LANES)
     }
 
+    /// Whether the left side is packed.
+    fn packs_left(&self) -> bool {
+        self.left.transposed || self.halves
+    }
+
     /// Terms of each sum; where the left side is packed, padded.
     pub fn padded_depth(&self) -> usize {
-        if self.left.transposed { self.depth.next_multiple_of(LANES) } else { self.depth }
+        if self.packs_left() { self.depth.next_multiple_of(LANES) } else { self.depth }
     }
 
     /// Floats of one packed right side.
@@ -63,13 +73,18 @@ impl MatMul {
     /// Floats of scratch memory; `packs` says that the right side comes unpacked.
     pub fn scratch(&self, packs: bool) -> usize {
         let strip = STRIP.min(self.rows);
-        let left = if self.left.transposed { strip * DEPTH.min(self.padded_depth()) } else { 0 };
+        let depth = DEPTH.min(self.padded_depth());
+        let left = match (self.packs_left(), self.halves) {
+            (true, true) => strip * (depth + depth / 2),
+            (true, false) => strip * depth,
+            _ => 0,
+        };
         left + strip * LANES + if packs { self.panel() } else { 0 }
     }
 
     /// How the right side lies, packed.
-    fn packed(&self) -> Weights {
-        Weights { depth: self.padded_depth(), blocks: self.blocks() }
+    fn packed(&self) -> Packing {
+        Packing { depth: self.padded_depth(), blocks: self.blocks() }
     }
 
     fn pack_one(&self, right: &[f32], to: &mut [f32]) {
@@ -95,7 +110,7 @@ impl MatMul {
         }
     }
 
-    /// A transposed left side as `[k / 16][row][16]`: the rows `from..from + rows` and the terms `at..at + depth`.
+    /// The left side as `[k / 16][row][16]`: the rows `from..from + rows` and the terms `at..at + depth`.
     fn pack_left(&self, left: &[f32], from: usize, rows: usize, at: usize, to: &mut [f32]) {
         for (i, to) in to.chunks_exact_mut(rows * LANES).enumerate() {
             let first = at + i * LANES;
@@ -103,6 +118,10 @@ impl MatMul {
             for (row, lanes) in to.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
                 if count < LANES {
                     *lanes = [0.0; LANES];
+                }
+                if !self.left.transposed {
+                    lanes[..count].copy_from_slice(&left[(from + row) * self.depth + first..][..count]);
+                    continue;
                 }
                 for (k, v) in lanes[..count].iter_mut().enumerate() {
                     *v = left[(first + k) * self.rows + from + row];
@@ -119,7 +138,7 @@ impl MatMul {
         isa: Isa,
         left: &[f32],
         right: &[f32],
-        fixed: Option<&[f32]>,
+        fixed: Option<Weights>,
         bias: &[f32],
         output: &mut [f32],
         scratch: &mut [f32],
@@ -130,12 +149,13 @@ impl MatMul {
         for (i, output) in output.chunks_exact_mut(self.rows * self.columns).enumerate() {
             let weights = match fixed {
                 Some(fixed) if self.right.stride == 0 => fixed,
-                Some(fixed) => &fixed[i * self.panel()..],
+                Some(Weights::Single(all)) => Weights::Single(&all[i * self.panel()..]),
+                Some(Weights::Half(all, factor)) => Weights::Half(&all[i * self.panel()..], factor),
                 None => {
                     if i == 0 || self.right.stride > 0 {
                         self.pack_one(&right[i * self.right.stride..], own);
                     }
-                    &*own
+                    Weights::Single(own)
                 }
             };
             let first = i * self.rows * self.columns;
@@ -149,36 +169,44 @@ impl MatMul {
         &self,
         isa: Isa,
         left: &[f32],
-        weights: &[f32],
+        weights: Weights,
         bias: &[f32],
         output: &mut [f32],
         scratch: &mut [f32],
         epilogue: Epilogue,
     ) {
         let depth = self.padded_depth();
+        let factor = if self.halves { values_factor(isa, &left[..self.rows * self.depth]) } else { 1.0 };
         // Whole blocks of columns go where they belong; the last, if it is shorter, by way of scratch memory.
-        let (whole, rest) = (self.columns / LANES, self.columns % LANES);
+        let (whole, short) = (self.columns / LANES, self.columns % LANES);
         for from in (0..self.rows).step_by(STRIP) {
             let rows = STRIP.min(self.rows - from);
-            let transposed = self.left.transposed;
-            let (packed, last) = scratch.split_at_mut(if transposed { rows * DEPTH.min(depth) } else { 0 });
+            let (packed, rest) = scratch.split_at_mut(if self.packs_left() { rows * DEPTH.min(depth) } else { 0 });
+            let (halves, last) = rest.split_at_mut(if self.halves { rows * DEPTH.min(depth) / 2 } else { 0 });
+            let halves: &mut [f16] = bytemuck::cast_slice_mut(halves);
             let output = &mut output[from * self.columns..][..rows * self.columns];
             for at in (0..depth).step_by(DEPTH) {
                 let part = DEPTH.min(depth - at);
-                let (left, order) = match transposed {
+                let left = match self.packs_left() {
                     true => {
                         let packed = &mut packed[..rows * part];
                         self.pack_left(left, from, rows, at, packed);
-                        (&*packed, Left::Blocked(rows * LANES))
+                        match self.halves {
+                            true => {
+                                let halves = &mut halves[..rows * part];
+                                to_halves(isa, packed, factor, halves);
+                                Left::Halves(halves, rows * LANES, 1.0 / factor)
+                            }
+                            false => Left::Blocked(packed, rows * LANES),
+                        }
                     }
-                    false => (&left[from * depth + at..], Left::Plain(depth)),
+                    false => Left::Plain(&left[from * depth + at..], depth),
                 };
                 let product = |columns: Range<usize>, result: &mut [f32], row_stride: usize| {
                     let (packed, add, block_stride) = (self.packed(), at > 0, LANES);
                     let bias = if at + part == depth { bias } else { &[] };
                     Product {
                         left,
-                        order,
                         rows,
                         depth: part,
                         weights,
@@ -194,13 +222,13 @@ impl MatMul {
                     .run(isa);
                 };
                 product(0..whole, output, self.columns);
-                if rest > 0 {
+                if short > 0 {
                     product(whole..whole + 1, last, LANES);
                 }
             }
-            if rest > 0 {
+            if short > 0 {
                 for (row, lanes) in last.as_chunks::<LANES>().0.iter().enumerate().take(rows) {
-                    output[row * self.columns + whole * LANES..][..rest].copy_from_slice(&lanes[..rest]);
+                    output[row * self.columns + whole * LANES..][..short].copy_from_slice(&lanes[..short]);
                 }
             }
             epilogue(from * self.columns, output);

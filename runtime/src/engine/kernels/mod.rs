@@ -15,4 +15,5 @@ pub mod peak;
 pub mod pool;
 pub mod product;
 pub mod rows;
+pub mod stored;
 pub mod winograd;

@@ -5,7 +5,8 @@
 //! stride a row is held as one part per offset within the stride until all is added.
 
 use super::conv::Source;
-use super::product::{Left, Product, Weights};
+use super::product::{Left, Packing, Product};
+use super::stored::Weights;
 use crate::engine::simd::{Isa, Kernel, LANES, Simd};
 
 /// A transposed convolution of one image, in one group.
@@ -71,15 +72,14 @@ impl Narrow {
         }
         let (packed, rest) = scratch.split_at_mut(self.depth() * self.columns());
         let (results, line) = rest.split_at_mut(self.rows() * self.columns());
-        let order = Weights { depth: self.depth(), blocks: self.columns() / LANES };
+        let order = Packing { depth: self.depth(), blocks: self.columns() / LANES };
         for row in 0..self.input[0] {
             self.pack(input, row, order, packed);
             Product {
-                left: &self.weights,
-                order: Left::Blocked(self.rows() * LANES),
+                left: Left::Blocked(&self.weights, self.rows() * LANES),
                 rows: self.rows(),
                 depth: order.depth,
-                weights: packed,
+                weights: Weights::Single(packed),
                 packed: order,
                 from: 0,
                 result: &mut *results,
@@ -113,7 +113,7 @@ impl Narrow {
     }
 
     /// One row of the input as the right side of a product: a term per channel, a column per pixel.
-    fn pack(&self, input: &[f32], row: usize, order: Weights, to: &mut [f32]) {
+    fn pack(&self, input: &[f32], row: usize, order: Packing, to: &mut [f32]) {
         let [height, width] = self.input;
         for block in 0..order.blocks {
             let first = block * LANES;

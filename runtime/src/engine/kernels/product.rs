@@ -3,12 +3,19 @@
 //! Columns come in blocks of sixteen. A tile of a few rows by one block stays in registers while `k` runs;
 //! longer sums are cut into parts of [`PART`], which keeps a block's weights in the first cache. Each part starts
 //! from zero and the bias comes last: one running sum from a large bias on would round off several times as
-//! much. Weights lie in the order in which they are read, [`Weights`] says where, so that they stream from
+//! much. Weights lie in the order in which they are read, [`Packing`] says where, so that they stream from
 //! memory.
+//!
+//! Weights kept in half precision are made floats block by block. Where the left operand comes as halves too, products
+//! are added up as halves sixteen at a time, and those sums as floats.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use crate::engine::simd::{Isa, Kernel, LANES, Simd};
+use half::f16;
+
+use super::stored::Weights;
+use crate::engine::simd::{Half, HalfKernel, Isa, Kernel, LANES, Simd};
 
 /// Terms of the left operand that callers pack at a time.
 pub const DEPTH: usize = 256;
@@ -18,15 +25,15 @@ const PART: usize = 128;
 
 /// How packed weights lie: `[part of k][block][k within the part][16]`.
 #[derive(Clone, Copy, Debug)]
-pub struct Weights {
+pub struct Packing {
     /// Terms of each sum.
     pub depth: usize,
     /// Blocks of columns.
     pub blocks: usize,
 }
 
-impl Weights {
-    /// Floats in all.
+impl Packing {
+    /// Numbers in all.
     pub fn len(self) -> usize {
         self.depth * self.blocks * LANES
     }
@@ -40,31 +47,31 @@ impl Weights {
     }
 }
 
-/// How the left operand lies.
+/// The left operand.
 #[derive(Clone, Copy, Debug)]
-pub enum Left {
+pub enum Left<'a> {
     /// `[k / 16][row][16]`; the stride from one sixteen of `k` to the next.
-    Blocked(usize),
+    Blocked(&'a [f32], usize),
     /// `[k][row]`; the stride from one `k` to the next.
-    Rows(usize),
+    Rows(&'a [f32], usize),
     /// `[row][k]`; the stride from one row to the next.
-    Plain(usize),
+    Plain(&'a [f32], usize),
+    /// As blocked, but halves, to be multiplied by the factor that comes last. Wants weights in half precision.
+    Halves(&'a [f16], usize, f32),
 }
 
 /// One product of `rows` by `blocks` times sixteen columns.
 pub struct Product<'a> {
     /// The left operand.
-    pub left: &'a [f32],
-    /// How it lies.
-    pub order: Left,
+    pub left: Left<'a>,
     /// Rows of the result.
     pub rows: usize,
     /// Terms of each sum; a multiple of 16 where the left operand is blocked.
     pub depth: usize,
     /// Packed, of which `depth` terms from `from` on are used.
-    pub weights: &'a [f32],
+    pub weights: Weights<'a>,
     /// How they lie.
-    pub packed: Weights,
+    pub packed: Packing,
     /// The first term used: a multiple of [`DEPTH`].
     pub from: usize,
     /// The blocks that are computed.
@@ -84,13 +91,14 @@ pub struct Product<'a> {
 impl Product<'_> {
     /// Whether every access lies inside its slice.
     fn fits(&self) -> bool {
-        let left = match self.order {
-            Left::Blocked(stride) => {
-                self.depth.is_multiple_of(LANES)
-                    && (self.depth / LANES - 1) * stride + self.rows * LANES <= self.left.len()
-            }
-            Left::Rows(stride) => (self.depth - 1) * stride + self.rows <= self.left.len(),
-            Left::Plain(stride) => (self.rows - 1) * stride + self.depth <= self.left.len(),
+        let blocked = |stride: usize, len: usize| {
+            self.depth.is_multiple_of(LANES) && (self.depth / LANES - 1) * stride + self.rows * LANES <= len
+        };
+        let left = match self.left {
+            Left::Blocked(left, stride) => blocked(stride, left.len()),
+            Left::Rows(left, stride) => (self.depth - 1) * stride + self.rows <= left.len(),
+            Left::Plain(left, stride) => (self.rows - 1) * stride + self.depth <= left.len(),
+            Left::Halves(left, stride, _) => blocked(stride, left.len()) && matches!(self.weights, Weights::Half(..)),
         };
         let bias = self.bias.is_empty() || self.bias.len() >= self.packed.blocks * LANES;
         left && bias
@@ -108,8 +116,57 @@ impl Product<'_> {
             return;
         }
         assert!(self.fits(), "a matrix product reaches outside its buffers");
-        isa.run(self);
+        match self.left {
+            Left::Halves(..) => isa.run_halves(self),
+            _ => isa.run(self),
+        }
     }
+
+    /// Every part of the sums and every block of columns.
+    fn panels(&self) -> impl Iterator<Item = Panel> + use<> {
+        let (from, depth, packed, columns) = (self.from, self.depth, self.packed, self.columns.clone());
+        (0..depth).step_by(PART).flat_map(move |at| {
+            let first = columns.start;
+            columns.clone().map(move |block| Panel {
+                at,
+                depth: PART.min(depth - at),
+                last: depth - at <= PART,
+                weights: packed.at(from + at, block),
+                block,
+                place: block - first,
+            })
+        })
+    }
+
+    /// What becomes of a panel's sums.
+    ///
+    /// # Safety
+    /// Of `S`; and `fits`.
+    #[inline(always)]
+    unsafe fn end<S: Simd>(&self, panel: &Panel, factor: f32) -> End<S> {
+        // SAFETY: `fits` has checked how long the bias is.
+        unsafe {
+            let bias = match panel.last && !self.bias.is_empty() {
+                true => Some(S::load(self.bias.as_ptr().add(panel.block * LANES))),
+                false => None,
+            };
+            End { factor, add: self.add || panel.at > 0, bias, stride: self.row_stride }
+        }
+    }
+}
+
+/// One part of the sums of one block of columns.
+struct Panel {
+    /// The first term, and how many.
+    at: usize,
+    depth: usize,
+    /// Whether these are the last terms.
+    last: bool,
+    /// Where their weights begin.
+    weights: usize,
+    /// The block, among all and among those computed.
+    block: usize,
+    place: usize,
 }
 
 impl Kernel for Product<'_> {
@@ -117,38 +174,71 @@ impl Kernel for Product<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let mut from = 0;
-        while from < self.depth {
-            let depth = PART.min(self.depth - from);
-            let last = from + depth == self.depth;
-            for block in self.columns.clone() {
-                let at = self.packed.at(self.from + from, block);
-                // SAFETY: `fits` has checked the furthest element of each operand.
-                unsafe {
-                    let bias = match last && !self.bias.is_empty() {
-                        true => Some(S::load(self.bias.as_ptr().add(block * LANES))),
-                        false => None,
-                    };
-                    let end = End { add: self.add || from > 0, bias, stride: self.row_stride };
-                    let weights = self.weights.as_ptr().add(at);
-                    let result = self.result.as_mut_ptr().add((block - self.columns.start) * self.block_stride);
-                    match self.order {
-                        Left::Blocked(stride) => {
-                            let left = self.left.as_ptr().add(from / LANES * stride);
-                            panel::<S, BLOCKED>(left, stride, self.rows, depth, weights, result, end);
+        let mut room = [const { MaybeUninit::<f32>::uninit() }; PART * LANES];
+        for panel in self.panels() {
+            // SAFETY: `fits` has checked the furthest element of each operand; a panel has at most `PART` terms.
+            unsafe {
+                let end = self.end::<S>(&panel, 1.0);
+                let weights = match self.weights {
+                    Weights::Single(weights) => weights.as_ptr().add(panel.weights),
+                    Weights::Half(weights, factor) => {
+                        let room = room.as_mut_ptr().cast::<f32>();
+                        for k in (0..panel.depth * LANES).step_by(LANES) {
+                            let w = S::widen(weights.as_ptr().add(panel.weights + k));
+                            S::store(room.add(k), S::mul(S::splat(factor), w));
                         }
-                        Left::Rows(stride) => {
-                            let left = self.left.as_ptr().add(from * stride);
-                            panel::<S, ROWS>(left, stride, self.rows, depth, weights, result, end);
-                        }
-                        Left::Plain(stride) => {
-                            let left = self.left.as_ptr().add(from);
-                            panel::<S, PLAIN>(left, stride, self.rows, depth, weights, result, end);
-                        }
+                        room.cast_const()
                     }
+                };
+                let result = self.result.as_mut_ptr().add(panel.place * self.block_stride);
+                let (rows, depth) = (self.rows, panel.depth);
+                match self.left {
+                    Left::Blocked(left, stride) => {
+                        let left = left.as_ptr().add(panel.at / LANES * stride);
+                        rows_of::<S, BLOCKED>(left, stride, rows, depth, weights, result, end);
+                    }
+                    Left::Rows(left, stride) => {
+                        let left = left.as_ptr().add(panel.at * stride);
+                        rows_of::<S, ROWS>(left, stride, rows, depth, weights, result, end);
+                    }
+                    Left::Plain(left, stride) => {
+                        rows_of::<S, PLAIN>(left.as_ptr().add(panel.at), stride, rows, depth, weights, result, end);
+                    }
+                    Left::Halves(..) => unreachable!("halves have a kernel of their own"),
                 }
             }
-            from += depth;
+        }
+    }
+}
+
+impl HalfKernel for Product<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<H: Half>(self) {
+        let (Left::Halves(left, stride, factor), Weights::Half(weights, other)) = (self.left, self.weights) else {
+            return;
+        };
+        for panel in self.panels() {
+            // SAFETY: `fits` has checked the furthest element of each operand.
+            unsafe {
+                let end = self.end::<H::Single>(&panel, factor * other);
+                let (left, weights) =
+                    (left.as_ptr().add(panel.at / LANES * stride), weights.as_ptr().add(panel.weights));
+                let result = self.result.as_mut_ptr().add(panel.place * self.block_stride);
+                let mut row = 0;
+                while row < self.rows {
+                    let count = tile_rows(self.rows - row, H::TILE);
+                    let (left, result) = (left.add(row * LANES), result.add(row * self.row_stride));
+                    match count {
+                        4 => half_tile::<H, 4>(left, stride, panel.depth, weights, result, end),
+                        3 => half_tile::<H, 3>(left, stride, panel.depth, weights, result, end),
+                        2 => half_tile::<H, 2>(left, stride, panel.depth, weights, result, end),
+                        _ => half_tile::<H, 1>(left, stride, panel.depth, weights, result, end),
+                    }
+                    row += count;
+                }
+            }
         }
     }
 }
@@ -161,6 +251,8 @@ const PLAIN: u8 = 2;
 /// What becomes of a tile's sums.
 #[derive(Clone, Copy)]
 struct End<S: Simd> {
+    /// What halves are multiplied by.
+    factor: f32,
     /// Whether they are added to the result.
     add: bool,
     /// What comes on top.
@@ -169,9 +261,15 @@ struct End<S: Simd> {
     stride: usize,
 }
 
+/// Rows of the next tile: evenly, because a tile of one row takes nearly as long as one of four.
+#[inline(always)]
+fn tile_rows(rows: usize, most: usize) -> usize {
+    rows.div_ceil(rows.div_ceil(most))
+}
+
 /// All rows of one block of columns.
 #[inline(always)]
-unsafe fn panel<S: Simd, const ORDER: u8>(
+unsafe fn rows_of<S: Simd, const ORDER: u8>(
     left: *const f32,
     stride: usize,
     rows: usize,
@@ -187,8 +285,7 @@ unsafe fn panel<S: Simd, const ORDER: u8>(
     };
     let mut row = 0;
     while row < rows {
-        // Evenly, because a tile of one row takes nearly as long as one of four.
-        let count = (rows - row).div_ceil((rows - row).div_ceil(S::TILE));
+        let count = tile_rows(rows - row, S::TILE);
         // SAFETY: the rows lie inside `0..rows`.
         unsafe {
             let (left, result) = (left.add(row * step), result.add(row * end.stride));
@@ -247,7 +344,51 @@ unsafe fn tile<S: Simd, const M: usize, const ORDER: u8>(
                 }
             }
         }
-        for (row, mut sum) in sums.into_iter().enumerate() {
+        finish::<S, M>(sums, result, end);
+    }
+}
+
+/// `M` rows by sixteen columns of halves.
+#[inline(always)]
+unsafe fn half_tile<H: Half, const M: usize>(
+    left: *const f16,
+    stride: usize,
+    depth: usize,
+    weights: *const f16,
+    result: *mut f32,
+    end: End<H::Single>,
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut sums = [H::Single::splat(0.0); M];
+        let (mut left, mut weights) = (left, weights);
+        for _ in 0..depth / LANES {
+            let mut short = [H::zero(); M];
+            for k in 0..LANES {
+                let w = H::load(weights.add(k * LANES));
+                for (row, sum) in short.iter_mut().enumerate() {
+                    *sum = H::fma(H::splat(left.add(row * LANES + k)), w, *sum);
+                }
+            }
+            for (sum, short) in sums.iter_mut().zip(short) {
+                *sum = H::Single::add(*sum, H::widen(short));
+            }
+            left = left.add(stride);
+            weights = weights.add(LANES * LANES);
+        }
+        for sum in &mut sums {
+            *sum = H::Single::mul(H::Single::splat(end.factor), *sum);
+        }
+        finish::<H::Single, M>(sums, result, end);
+    }
+}
+
+/// Puts a tile's sums where they belong.
+#[inline(always)]
+unsafe fn finish<S: Simd, const M: usize>(sums: [S::V; M], result: *mut f32, end: End<S>) {
+    for (row, mut sum) in sums.into_iter().enumerate() {
+        // SAFETY: the caller's.
+        unsafe {
             if end.add {
                 sum = S::add(S::load(result.add(row * end.stride)), sum);
             }

@@ -7,12 +7,19 @@
 //! and infinity. The usual ones of the large tile (1 and 2) round off badly; 0, a, -a, b, -b and infinity with a = 2/3
 //! and b = 3/2 give half the error, which is 3.4 times that of the plain sum (the small tile's is 1.4 times), and
 //! since a b = 1 fewer constants.
+//!
+//! Weights at the points are four times as many as there are, or not quite twice. They are made once and kept; weights
+//! in half precision, which are to save memory, are kept as they are and taken to the points in each pass, a few blocks
+//! of channels at a time, which takes a fifth longer where channels are many.
 
 // An iterator over columns would be a closure, which is not compiled for the instruction set.
 #![allow(clippy::needless_range_loop)]
 
+use std::ops::Range;
+
 use super::conv::Epilogue;
-use super::product::{Left, Product, Weights};
+use super::product::{Left, Packing, Product};
+use super::stored::{Stored, Weights};
 use crate::engine::simd::{Isa, Kernel, LANES, Simd};
 
 /// The large tile's points besides zero and infinity, both signs of each.
@@ -20,6 +27,19 @@ const A: f32 = 2.0 / 3.0;
 const B: f32 = 1.5;
 /// Floats of transformed tiles that are worked on together: about what the second cache holds.
 const STRIP: usize = 300_000;
+/// Floats of transformed weights that are worked on together.
+const GROUP: usize = 160_000;
+/// Taps of a kernel.
+const TAPS: usize = 9;
+
+/// The weights of all pairs of channels.
+#[derive(Clone, Debug)]
+pub enum Kernels {
+    /// As they are: `[output block][input channel][kernel row][kernel column][16]`.
+    Plain(Stored),
+    /// At the points: `[point]`, each packed as for a product, and a little apart.
+    AtPoints(Vec<f32>),
+}
 
 /// A 3x3 convolution of one image, all channels in blocks.
 #[derive(Clone, Debug)]
@@ -36,15 +56,10 @@ pub struct Winograd {
     pub from: usize,
     /// Output blocks.
     pub to: usize,
-    /// [`transform_weights`] of every pair of channels, packed as for a product, point by point.
-    pub weights: Vec<f32>,
+    /// See there.
+    pub weights: Kernels,
     /// Per output channel, padded to blocks; empty for none.
     pub bias: Vec<f32>,
-}
-
-/// How the weights of one point lie.
-pub fn packed(from: usize, to: usize) -> Weights {
-    Weights { depth: from * LANES, blocks: to }
 }
 
 /// Products per tile.
@@ -52,31 +67,28 @@ pub fn points(tile: usize) -> usize {
     (tile + 2) * (tile + 2)
 }
 
-/// The values of a 3x3 kernel at the points of a tile, row by row, computed in double precision; as many as there are
-/// [`points`].
-pub fn transform_weights(tile: usize, kernel: [[f32; 3]; 3]) -> [f32; 36] {
-    let (a, b) = (A as f64, B as f64);
-    let near = 2.0 * a * a * (a * a - b * b);
-    let far = 2.0 * b * b * (b * b - a * a);
-    let line = |g: [f64; 3]| -> [f64; 6] {
-        let at = |x: f64| g[0] + x * g[1] + x * x * g[2];
-        match tile {
-            2 => [g[0], at(1.0) / 2.0, at(-1.0) / 2.0, g[2], 0.0, 0.0],
-            _ => [g[0] / (a * a * b * b), at(a) / near, at(-a) / near, at(b) / far, at(-b) / far, g[2]],
-        }
-    };
-    let rows = kernel.map(|row| line(row.map(f64::from)));
-    let mut values = [0.0; 36];
-    for column in 0..tile + 2 {
-        let points = line([rows[0][column], rows[1][column], rows[2][column]]);
-        for row in 0..tile + 2 {
-            values[row * (tile + 2) + column] = points[row] as f32;
+impl Winograd {
+    /// Takes the weights to the points once and for all.
+    pub fn prepare(&mut self, isa: Isa) {
+        let mut values = vec![0.0; points(self.tile) * self.step(self.to)];
+        self.weigh(isa, 0..self.to, &mut values);
+        self.weights = Kernels::AtPoints(values);
+    }
+
+    /// Whether the weights are kept in half precision.
+    pub fn keeps_halves(&self) -> bool {
+        matches!(&self.weights, Kernels::Plain(stored) if stored.is_half())
+    }
+
+    fn weigh(&self, isa: Isa, blocks: Range<usize>, values: &mut [f32]) {
+        if let Kernels::Plain(kernels) = &self.weights {
+            match self.tile {
+                2 => isa.run(Weigh::<4> { conv: self, kernels, blocks, values }),
+                _ => isa.run(Weigh::<6> { conv: self, kernels, blocks, values }),
+            }
         }
     }
-    values
-}
 
-impl Winograd {
     /// Rows and columns of tiles.
     fn tiles(&self) -> [usize; 2] {
         self.output.map(|extent| extent.div_ceil(self.tile))
@@ -89,9 +101,30 @@ impl Winograd {
         rows.div_ceil(rows.div_ceil(most))
     }
 
+    /// Output blocks whose weights are worked on together.
+    fn group(&self) -> usize {
+        if matches!(self.weights, Kernels::AtPoints(_)) {
+            return self.to;
+        }
+        let most = (GROUP / (points(self.tile) * self.from * LANES * LANES)).clamp(1, self.to);
+        self.to.div_ceil(self.to.div_ceil(most))
+    }
+
+    /// How the weights of one point lie for some output blocks.
+    fn packed(&self, blocks: usize) -> Packing {
+        Packing { depth: self.from * LANES, blocks }
+    }
+
+    /// Floats from the weights of one point to those of the next: not a power of two, which would put all points into
+    /// the same few lines of the first cache.
+    fn step(&self, blocks: usize) -> usize {
+        self.packed(blocks).len() + LANES
+    }
+
     /// Floats of scratch memory.
     pub fn scratch(&self) -> usize {
-        points(self.tile) * (self.from + self.to) * LANES * self.strip() * self.tiles()[1]
+        let tiles = (self.from + self.to) * LANES * self.strip() * self.tiles()[1];
+        points(self.tile) * tiles + self.own_weights()
     }
 
     /// Multiplications and additions of the products, each counted.
@@ -102,50 +135,133 @@ impl Winograd {
 
     /// Bytes of weights.
     pub fn weight_bytes(&self) -> usize {
-        4 * (self.weights.len() + self.bias.len())
+        let kernels = match &self.weights {
+            Kernels::Plain(stored) => stored.bytes(),
+            Kernels::AtPoints(values) => size_of_val(values.as_slice()),
+        };
+        kernels + size_of_val(self.bias.as_slice())
+    }
+
+    /// Floats of scratch memory for weights at the points.
+    fn own_weights(&self) -> usize {
+        match self.weights {
+            Kernels::Plain(_) => points(self.tile) * self.step(self.group()),
+            Kernels::AtPoints(_) => 0,
+        }
     }
 
     /// Convolves one image.
     pub fn run(&self, isa: Isa, input: &[f32], output: &mut [f32], scratch: &mut [f32], epilogue: Epilogue) {
-        let [rows, columns] = self.tiles();
-        let [height, width] = self.output;
-        let order = packed(self.from, self.to);
+        let ([rows, columns], points) = (self.tiles(), points(self.tile));
+        let (own, scratch) = scratch.split_at_mut(self.own_weights());
         for first in (0..rows).step_by(self.strip()) {
             let strip = self.strip().min(rows - first);
             let tiles = strip * columns;
-            let points = points(self.tile);
             let (values, products) = scratch.split_at_mut(points * self.from * tiles * LANES);
             let products = &mut products[..points * self.to * tiles * LANES];
             match self.tile {
                 2 => isa.run(Inward::<4> { conv: self, input, first, tiles, values }),
                 _ => isa.run(Inward::<6> { conv: self, input, first, tiles, values }),
             }
-            for point in 0..points {
-                Product {
-                    left: &values[point * self.from * tiles * LANES..][..self.from * tiles * LANES],
-                    order: Left::Blocked(tiles * LANES),
-                    rows: tiles,
-                    depth: order.depth,
-                    weights: &self.weights[point * order.len()..][..order.len()],
-                    packed: order,
-                    from: 0,
-                    result: &mut products[point * self.to * tiles * LANES..][..self.to * tiles * LANES],
-                    block_stride: tiles * LANES,
-                    row_stride: LANES,
-                    columns: 0..order.blocks,
-                    add: false,
-                    bias: &[],
+            for block in (0..self.to).step_by(self.group()) {
+                let blocks = block..self.to.min(block + self.group());
+                // All in one group stay for the next strip.
+                if first == 0 || self.group() < self.to {
+                    self.weigh(isa, blocks.clone(), own);
                 }
-                .run(isa);
+                let weights = match &self.weights {
+                    Kernels::Plain(_) => &*own,
+                    Kernels::AtPoints(values) => values,
+                };
+                self.multiply(isa, blocks, tiles, values, weights, products);
             }
             match self.tile {
                 2 => isa.run(Outward::<4, 2> { conv: self, products, first, tiles, output: &mut *output }),
                 _ => isa.run(Outward::<6, 4> { conv: self, products, first, tiles, output: &mut *output }),
             }
-            let (start, end) = (first * self.tile * width, ((first + strip) * self.tile).min(height) * width);
+            let width = self.output[1];
+            let (start, end) = (first * self.tile * width, ((first + strip) * self.tile).min(self.output[0]) * width);
             for block in 0..self.to {
-                let at = block * height * width;
+                let at = block * self.output[0] * width;
                 epilogue((at + start) * LANES, &mut output[(at + start) * LANES..(at + end) * LANES]);
+            }
+        }
+    }
+
+    /// The products of some output blocks at every point, `[point][block][tile][16]` like the values.
+    fn multiply(
+        &self,
+        isa: Isa,
+        blocks: Range<usize>,
+        tiles: usize,
+        values: &[f32],
+        weights: &[f32],
+        products: &mut [f32],
+    ) {
+        let order = self.packed(blocks.len());
+        for point in 0..points(self.tile) {
+            Product {
+                left: Left::Blocked(&values[point * self.from * tiles * LANES..], tiles * LANES),
+                rows: tiles,
+                depth: order.depth,
+                weights: Weights::Single(&weights[point * self.step(blocks.len())..][..order.len()]),
+                packed: order,
+                from: 0,
+                result: &mut products[(point * self.to + blocks.start) * tiles * LANES..],
+                block_stride: tiles * LANES,
+                row_stride: LANES,
+                columns: 0..order.blocks,
+                add: false,
+                bias: &[],
+            }
+            .run(isa);
+        }
+    }
+}
+
+/// Takes the weights of some output blocks to their values at the points: point by point, packed as for a product.
+struct Weigh<'a, const FROM: usize> {
+    conv: &'a Winograd,
+    kernels: &'a Stored,
+    blocks: Range<usize>,
+    values: &'a mut [f32],
+}
+
+impl<const FROM: usize> Kernel for Weigh<'_, FROM> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let order = self.conv.packed(self.blocks.len());
+        let step = self.conv.step(self.blocks.len());
+        for (i, block) in self.blocks.enumerate() {
+            let each = order.depth * TAPS * LANES;
+            let kernels = self.kernels.part(block * each..(block + 1) * each);
+            for k in 0..order.depth {
+                let values = &mut self.values[order.at(k, i)..][..(FROM * FROM - 1) * step + LANES];
+                // SAFETY: what is read lies inside the kernels, what is written inside `values`.
+                unsafe {
+                    let mut rows = [[S::splat(0.0); FROM]; 3];
+                    for (i, row) in rows.iter_mut().enumerate() {
+                        let mut taps = [S::splat(0.0); 3];
+                        for (j, tap) in taps.iter_mut().enumerate() {
+                            let at = (k * TAPS + 3 * i + j) * LANES;
+                            *tap = match kernels {
+                                Weights::Single(kernels) => S::load(kernels.as_ptr().add(at)),
+                                Weights::Half(kernels, factor) => {
+                                    S::mul(S::splat(factor), S::widen(kernels.as_ptr().add(at)))
+                                }
+                            };
+                        }
+                        *row = weigh::<S, FROM>(taps);
+                    }
+                    for j in 0..FROM {
+                        let column = weigh::<S, FROM>(column_of(&rows, j));
+                        for (i, v) in column.into_iter().enumerate() {
+                            S::store(values.as_mut_ptr().add((i * FROM + j) * step), v);
+                        }
+                    }
+                }
             }
         }
     }
@@ -273,7 +389,39 @@ fn column_of<V: Copy, const ROWS: usize, const COLUMNS: usize>(rows: &[[V; COLUM
     column
 }
 
-/// The values of a line at the points, in the order of [`transform_weights`].
+/// The values of a line of weights at the points, in the order zero, a, -a, b, -b, infinity.
+#[inline(always)]
+unsafe fn weigh<S: Simd, const FROM: usize>(g: [S::V; 3]) -> [S::V; FROM] {
+    let mut values = [g[0]; FROM];
+    // SAFETY: arithmetic only.
+    unsafe {
+        values[FROM - 1] = g[2];
+        if FROM == 4 {
+            let half = S::splat(0.5);
+            let (even, odd) = (S::mul(half, S::add(g[0], g[2])), S::mul(half, g[1]));
+            values[1] = S::add(even, odd);
+            values[2] = S::sub(even, odd);
+            return values;
+        }
+        [values[1], values[2]] = weigh_pair::<S>(g, A as f64, B as f64);
+        [values[3], values[4]] = weigh_pair::<S>(g, B as f64, A as f64);
+        values
+    }
+}
+
+/// The values of a line of weights at `x` and `-x`, where `other` is the other pair of points.
+#[inline(always)]
+unsafe fn weigh_pair<S: Simd>(g: [S::V; 3], x: f64, other: f64) -> [S::V; 2] {
+    let by = 2.0 * x * x * (x * x - other * other);
+    // SAFETY: arithmetic only.
+    unsafe {
+        let odd = S::mul(S::splat((x / by) as f32), g[1]);
+        let even = S::fma(S::splat((x * x / by) as f32), g[2], S::mul(S::splat((1.0 / by) as f32), g[0]));
+        [S::add(even, odd), S::sub(even, odd)]
+    }
+}
+
+/// The values of a line of the input at the points, in the order of [`weigh`].
 #[inline(always)]
 unsafe fn inward<S: Simd, const FROM: usize>(d: [S::V; FROM]) -> [S::V; FROM] {
     let mut values = d;

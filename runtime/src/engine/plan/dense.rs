@@ -7,7 +7,7 @@ use super::builder::ChainParts;
 use super::geometry::Geometry;
 use super::planner::{Lowered, Planner};
 use super::products::Products;
-use super::run::Work;
+use super::run::{Numbers, Work};
 use super::values::{Lazy, Order};
 use crate::engine::kernels::chain::Operands;
 use crate::engine::kernels::conv::Conv;
@@ -115,6 +115,19 @@ impl Work for HostWork {
         }
     }
 
+    fn numbers(&self) -> Option<Numbers> {
+        match &self.host.kind {
+            HostKind::Conv(conv) => {
+                let kept = conv.phases.iter().any(|p| p.weights.is_half());
+                Some(Numbers::of(kept, conv.halves))
+            }
+            HostKind::Winograd(conv) => Some(Numbers::of(conv.keeps_halves(), false)),
+            HostKind::Depthwise(_) => Some(Numbers::Floats),
+            HostKind::Products(products) => products.numbers(),
+            HostKind::MaxPool(_) | HostKind::MaxPoolGrad(_) => None,
+        }
+    }
+
     fn run(&self, isa: Isa, io: Io<'_>) -> Result<()> {
         let (host, scratch) = (&self.host, io.scratch);
         let (own, rest) = io.read.split_at(host.reads.len());
@@ -182,7 +195,9 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
     } else {
         let key = format!("{}{}", node.name, if planes { "/planes" } else { "" });
         if !planner.packs.conv.contains_key(&key) {
-            let Some(conv) = geometry.conv(&weights, &bias, planes) else { return Ok(Lowered::Not) };
+            let Some(conv) = geometry.conv(&weights, &bias, planes, planner.packs.precision) else {
+                return Ok(Lowered::Not);
+            };
             planner.packs.conv.insert(key.clone(), Arc::new(conv));
         }
         HostKind::Conv(planner.packs.conv[&key].clone())
@@ -204,7 +219,7 @@ fn winograd(
     if let Some(known) = planner.packs.winograd.get(&node.name) {
         return Some(known.clone());
     }
-    let conv = Arc::new(geometry.winograd(weights, bias)?);
+    let conv = Arc::new(geometry.winograd(weights, bias, planner.isa, planner.packs.precision)?);
     planner.packs.winograd.insert(node.name.clone(), conv.clone());
     Some(conv)
 }
@@ -248,6 +263,10 @@ impl Work for NarrowWork {
 
     fn weights(&self) -> Option<(usize, usize)> {
         Some((Arc::as_ptr(&self.kernel) as usize, self.kernel.weight_bytes()))
+    }
+
+    fn numbers(&self) -> Option<Numbers> {
+        Some(Numbers::Floats)
     }
 
     fn run(&self, isa: Isa, mut io: Io<'_>) -> Result<()> {

@@ -5,9 +5,11 @@ use super::values::Image;
 use crate::engine::kernels::conv::{Conv, Phase, Source};
 use crate::engine::kernels::depthwise::Depthwise;
 use crate::engine::kernels::narrow::Narrow;
-use crate::engine::kernels::product::Weights;
-use crate::engine::kernels::winograd::{self, Winograd};
-use crate::engine::simd::LANES;
+use crate::engine::kernels::product::Packing;
+use crate::engine::kernels::stored::Stored;
+use crate::engine::kernels::winograd::{Kernels, Winograd};
+use crate::engine::precision::Precision;
+use crate::engine::simd::{Isa, LANES};
 use crate::onnx::Node;
 
 /// Pairs of channels up to which the weights of Winograd's large tile, four times as many as there are, and of its small
@@ -100,7 +102,7 @@ struct Taps {
 }
 
 impl Taps {
-    fn with(self, pack: impl Fn(&[(usize, [isize; 2])]) -> Vec<f32>) -> Phase {
+    fn with<W>(self, pack: impl Fn(&[(usize, [isize; 2])]) -> W) -> Phase<W> {
         let weights = pack(&self.taps);
         Phase { grid: self.grid, offset: self.offset, weights, taps: self.taps.into_iter().map(|t| t.1).collect() }
     }
@@ -180,7 +182,7 @@ impl Geometry {
         (groups * from == self.input.blocks() && groups * to == self.output.blocks()).then_some((groups, from, to))
     }
 
-    pub(super) fn conv(&self, weights: &[f32], bias: &[f32], planes: bool) -> Option<Conv> {
+    pub(super) fn conv(&self, weights: &[f32], bias: &[f32], planes: bool, precision: Precision) -> Option<Conv> {
         let (groups, from, blocks) = self.merged_groups()?;
         let (source, ins) = match planes {
             true => (Source::Planes(self.input.channels), self.input.channels),
@@ -188,7 +190,7 @@ impl Geometry {
         };
         let (stride, spread) = self.steps();
         let pack = |taps: &[(usize, [isize; 2])]| {
-            let order = Weights { depth: taps.len() * ins, blocks };
+            let order = Packing { depth: taps.len() * ins, blocks };
             let mut packed = vec![0.0; groups * order.len()];
             for (group, packed) in packed.chunks_exact_mut(order.len()).enumerate() {
                 let first = group * ins;
@@ -205,10 +207,11 @@ impl Geometry {
                     }
                 }
             }
-            packed
+            Stored::new(packed, precision.keeps_halves())
         };
         let phases = self.phases().into_iter().map(|taps| taps.with(pack));
         Some(Conv {
+            halves: precision.multiplies_halves() && !planes,
             input: self.input.extents,
             output: self.output.extents,
             source,
@@ -223,7 +226,7 @@ impl Geometry {
 
     /// By Winograd's algorithm, for 3x3 kernels without strides where that pays and its larger weights are not too
     /// many.
-    pub(super) fn winograd(&self, weights: &[f32], bias: &[f32]) -> Option<Winograd> {
+    pub(super) fn winograd(&self, weights: &[f32], bias: &[f32], isa: Isa, precision: Precision) -> Option<Winograd> {
         let square = self.window.kernel == [3, 3] && self.window.strides == [1, 1] && self.window.dilations == [1, 1];
         let (ins, outs) = (self.input.channels, self.output.channels);
         let extent = self.output.extents[0].min(self.output.extents[1]);
@@ -232,30 +235,33 @@ impl Geometry {
         }
         let tile = match ins * outs {
             0..=LARGE_TILE if extent >= 8 => 4,
-            0..=SMALL_TILE => 2,
+            // Taking halves to the points takes longer than the small tile saves.
+            0..=SMALL_TILE if !precision.keeps_halves() => 2,
             _ => return None,
         };
         let taps = self.phases().pop()?.taps;
         let first = |axis: usize| taps.iter().map(|t| t.1[axis]).min();
         let shift = [first(0)?, first(1)?];
         let (from, to) = (self.input.blocks(), self.output.blocks());
-        let order = winograd::packed(from, to);
-        let mut packed = vec![0.0; winograd::points(tile) * order.len()];
-        for input in 0..ins {
-            for output in 0..outs {
-                let mut kernel = [[0.0; 3]; 3];
-                for (tap, [y, x]) in &taps {
-                    let at = self.weight_at(input, output, *tap)?;
-                    kernel[(y - shift[0]) as usize][(x - shift[1]) as usize] = weights[at];
-                }
-                let at = order.at(input, output / LANES) + output % LANES;
-                let values = winograd::transform_weights(tile, kernel);
-                let points = values.iter().take(winograd::points(tile)).enumerate();
-                points.for_each(|(point, v)| packed[point * order.len() + at] = *v);
+        let mut packed = vec![0.0; from * to * LANES * LANES * taps.len()];
+        for (i, lanes) in packed.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+            let (input, block) = (i / taps.len() % (from * LANES), i / taps.len() / (from * LANES));
+            let place = |tap: &&(usize, [isize; 2])| {
+                let [y, x] = [tap.1[0] - shift[0], tap.1[1] - shift[1]];
+                (3 * y + x) as usize == i % taps.len()
+            };
+            let (tap, _) = taps.iter().find(place)?;
+            for (lane, v) in lanes.iter_mut().enumerate() {
+                *v = self.weight_at(input, block * LANES + lane, *tap).map_or(0.0, |at| weights[at]);
             }
         }
         let (input, output) = (self.input.extents, self.output.extents);
-        Some(Winograd { tile, input, output, shift, from, to, weights: packed, bias: padded(bias, to) })
+        let weights = Kernels::Plain(Stored::new(packed, precision.keeps_halves()));
+        let mut conv = Winograd { tile, input, output, shift, from, to, weights, bias: padded(bias, to) };
+        if !precision.keeps_halves() {
+            conv.prepare(isa);
+        }
+        Some(conv)
     }
 
     /// Whether output channels would leave most lanes empty.

@@ -27,4 +27,4 @@ mod values;
 
 pub use planner::{Packs, make_plan, unpaired};
 pub use recipes::pair_folds;
-pub use run::{Plan, StepReport};
+pub use run::{Numbers, Plan, StepReport};

@@ -13,21 +13,38 @@ use crate::engine::kernels::conv::Conv;
 use crate::engine::kernels::depthwise::Depthwise;
 use crate::engine::kernels::layout;
 use crate::engine::kernels::narrow::Narrow;
+use crate::engine::kernels::stored::Stored;
 use crate::engine::kernels::winograd::Winograd;
+use crate::engine::precision::Precision;
 use crate::engine::simd::{Isa, LANES};
 use crate::error::{Error, Result};
 use crate::onnx::graph::{inputs_of, outputs_of};
 use crate::onnx::{DType, Fact, Facts, Graph, Node, Tensor, TypedGraph};
 
 /// Weights packed for kernels, by node, so that plans of one model share them.
-#[derive(Default)]
 pub struct Packs {
+    pub(super) precision: Precision,
     pub(super) conv: HashMap<String, Arc<Conv>>,
     pub(super) depthwise: HashMap<String, Arc<Depthwise>>,
     pub(super) narrow: HashMap<String, Arc<Narrow>>,
     pub(super) winograd: HashMap<String, Arc<Winograd>>,
     pub(super) constants: HashMap<(String, Order), Arc<[f32]>>,
-    pub(super) panels: HashMap<(String, bool, usize), Arc<[f32]>>,
+    pub(super) panels: HashMap<(String, bool, usize), Arc<Stored>>,
+}
+
+impl Packs {
+    /// None yet.
+    pub fn new(precision: Precision) -> Packs {
+        Packs {
+            precision,
+            conv: HashMap::new(),
+            depthwise: HashMap::new(),
+            narrow: HashMap::new(),
+            winograd: HashMap::new(),
+            constants: HashMap::new(),
+            panels: HashMap::new(),
+        }
+    }
 }
 
 /// What becomes of a node.

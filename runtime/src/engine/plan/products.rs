@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use super::dense::{Host, HostKind};
 use super::planner::{Lowered, Planner};
+use super::run::Numbers;
 use super::values::{Lazy, Order};
 use crate::engine::kernels::conv::Epilogue;
 use crate::engine::kernels::matmul::{MatMul, Side, pack_right};
+use crate::engine::kernels::stored::Stored;
 use crate::engine::simd::{Isa, LANES};
 use crate::error::Result;
 use crate::onnx::{DType, Node};
@@ -18,17 +20,20 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
         ("", "MatMul") => matmul(planner, node),
         _ => None,
     };
-    let Some(plan) = lowered else { return Ok(Lowered::Not) };
+    let Some(mut plan) = lowered else { return Ok(Lowered::Not) };
     let (a, b, output) = (node.input(0).unwrap_or_default(), node.input(1).unwrap_or_default(), node.output(0));
     let output = output.unwrap_or_default();
     let mut reads = vec![planner.planes(a)?];
     let mut fixed = None;
     match planner.constant(b) {
         Some(tensor) => {
+            let precision = planner.packs.precision;
+            plan.product.halves = precision.multiplies_halves();
             let key = (b.to_string(), plan.product.right.transposed, plan.product.padded_depth());
             if !planner.packs.panels.contains_key(&key) {
                 let packed = pack_right(&plan.product, &tensor.to_f32().unwrap_or_default());
-                planner.packs.panels.insert(key.clone(), packed.into());
+                let stored = Stored::new(packed, precision.keeps_halves());
+                planner.packs.panels.insert(key.clone(), Arc::new(stored));
             }
             fixed = Some(planner.packs.panels[&key].clone());
         }
@@ -85,6 +90,7 @@ fn gemm(planner: &Planner, node: &Node) -> Option<Lowering> {
         columns,
         left: Side { transposed: left, stride: 0 },
         right: Side { transposed: right, stride: 0 },
+        halves: false,
     };
     (rows * depth * columns > 0).then_some(Lowering {
         product,
@@ -125,6 +131,7 @@ fn matmul(planner: &Planner, node: &Node) -> Option<Lowering> {
         columns,
         left: Side { transposed: false, stride: rows * depth },
         right: Side { transposed: false, stride },
+        halves: false,
     };
     Some(Lowering { product, scale: 1.0, added: None, added_scale: 0.0 })
 }
@@ -133,7 +140,7 @@ fn matmul(planner: &Planner, node: &Node) -> Option<Lowering> {
 pub struct Products {
     product: MatMul,
     /// The right side, packed, where it is constant.
-    fixed: Option<Arc<[f32]>>,
+    fixed: Option<Arc<Stored>>,
     scale: f32,
     added: Option<f32>,
     /// A constant row that is added, padded to blocks; empty for none.
@@ -154,14 +161,19 @@ impl Products {
 
     /// Where the packed weights are, and their bytes.
     pub fn weights(&self) -> Option<(usize, usize)> {
-        self.fixed.as_ref().map(|f| (f.as_ptr() as usize, 4 * f.len()))
+        self.fixed.as_ref().map(|f| (Arc::as_ptr(f) as usize, f.bytes()))
+    }
+
+    /// What they multiply, if the right side is constant.
+    pub fn numbers(&self) -> Option<Numbers> {
+        self.fixed.as_ref().map(|f| Numbers::of(f.is_half(), self.product.halves))
     }
 
     /// Computes them from the left side, then the right one unless it is packed, then what is added.
     pub fn run(&self, isa: Isa, read: &[&[f32]], output: &mut [f32], scratch: &mut [f32], epilogue: Epilogue) {
         let right = if self.fixed.is_none() { read[1] } else { &[] };
         let plain = self.scale == 1.0 && self.added.is_none();
-        let (fixed, bias) = (self.fixed.as_deref(), &self.bias);
+        let (fixed, bias) = (self.fixed.as_ref().map(|f| f.all()), &self.bias);
         self.product.run(isa, read[0], right, fixed, bias, output, scratch, &mut |at, part| {
             if plain {
                 epilogue(at, part);

@@ -8,6 +8,28 @@ use super::arena::{Arena, BufferId, GUARD, Home, Io, lie_apart};
 use crate::engine::simd::{Isa, LANES};
 use crate::error::{Error, Result};
 
+/// What a step with weights multiplies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbers {
+    /// Floats.
+    Floats,
+    /// Floats, with weights that are kept as halves.
+    HalfWeights,
+    /// Halves.
+    Halves,
+}
+
+impl Numbers {
+    /// What a kernel multiplies whose weights are kept as halves, or not, and which multiplies halves, or not.
+    pub fn of(kept: bool, multiplied: bool) -> Numbers {
+        match (kept, multiplied) {
+            (true, true) => Numbers::Halves,
+            (true, false) => Numbers::HalfWeights,
+            _ => Numbers::Floats,
+        }
+    }
+}
+
 /// What a step does.
 pub trait Work: Send + Sync {
     /// The kernel's name.
@@ -22,6 +44,10 @@ pub trait Work: Send + Sync {
     }
     /// The weights packed for this step: where they are, which tells shared ones, and their bytes.
     fn weights(&self) -> Option<(usize, usize)> {
+        None
+    }
+    /// What it multiplies by its weights, if it has any.
+    fn numbers(&self) -> Option<Numbers> {
         None
     }
     /// The reads in whose place the result may be written, element for element.
@@ -101,6 +127,11 @@ impl Plan {
             Home::Arena { .. } => None,
         };
         self.steps.iter().filter_map(|s| s.work.weights()).chain(self.homes.iter().filter_map(constant))
+    }
+
+    /// Its steps with weights: their nodes, and what they multiply.
+    pub fn numbers(&self) -> impl Iterator<Item = (&str, Numbers)> {
+        self.steps.iter().filter_map(|s| Some((s.node.as_str(), s.work.numbers()?)))
     }
 
     /// Instruction set of its kernels.
@@ -191,6 +222,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(debug_assertions), ignore = "guards are there where debug assertions are on")]
     fn a_kernel_that_writes_outside_is_caught() {
         for (outside, ends_well) in [(0, true), (1, false), (6, false)] {
             let homes = vec![Home::Arena { offset: 0, len: 10 }];

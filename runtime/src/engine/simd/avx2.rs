@@ -1,6 +1,8 @@
-//! AVX2 with fused multiply-add: sixteen lanes are two registers.
+//! AVX2 with fused multiply-add and conversions of halves: sixteen lanes are two registers.
 
 use std::arch::x86_64::*;
+
+use half::f16;
 
 use super::{Kernel, Simd};
 
@@ -12,8 +14,8 @@ type V = [__m256; 2];
 /// Compiles a kernel for AVX2 and runs it.
 ///
 /// # Safety
-/// The machine has AVX2 and FMA.
-#[target_feature(enable = "avx2,fma")]
+/// The machine has AVX2, FMA and F16C.
+#[target_feature(enable = "avx2,fma,f16c")]
 pub unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
     unsafe { kernel.run::<Avx2>() }
 }
@@ -32,6 +34,21 @@ unsafe impl Simd for Avx2 {
         unsafe {
             _mm256_storeu_ps(to, v[0]);
             _mm256_storeu_ps(to.add(8), v[1]);
+        }
+    }
+    #[inline(always)]
+    unsafe fn widen(from: *const f16) -> V {
+        unsafe {
+            let from = from.cast::<__m128i>();
+            [_mm256_cvtph_ps(_mm_loadu_si128(from)), _mm256_cvtph_ps(_mm_loadu_si128(from.add(1)))]
+        }
+    }
+    #[inline(always)]
+    unsafe fn narrow(to: *mut f16, v: V) {
+        unsafe {
+            let to = to.cast::<__m128i>();
+            _mm_storeu_si128(to, _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v[0]));
+            _mm_storeu_si128(to.add(1), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v[1]));
         }
     }
     #[inline(always)]

@@ -6,9 +6,16 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+mod halves;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(target_arch = "aarch64")]
+mod neon_halves;
 mod portable;
+
+use half::f16;
+
+pub use halves::{Half, HalfKernel};
 
 /// Lanes of a vector, on every machine.
 pub const LANES: usize = 16;
@@ -17,7 +24,7 @@ pub const LANES: usize = 16;
 ///
 /// # Safety
 /// Every function needs the instruction set that the implementation stands for, which [`Isa::run`] has
-/// checked; those that take a pointer read or write `LANES` floats there, at any alignment.
+/// checked; those that take a pointer read or write `LANES` numbers there, at any alignment.
 pub unsafe trait Simd: Copy {
     /// A vector.
     type V: Copy;
@@ -26,6 +33,10 @@ pub unsafe trait Simd: Copy {
 
     unsafe fn load(from: *const f32) -> Self::V;
     unsafe fn store(to: *mut f32, v: Self::V);
+    /// Halves, made floats.
+    unsafe fn widen(from: *const f16) -> Self::V;
+    /// Rounded to the nearest halves, ties to even.
+    unsafe fn narrow(to: *mut f16, v: Self::V);
     unsafe fn splat(v: f32) -> Self::V;
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
@@ -71,7 +82,7 @@ pub trait Kernel {
 pub enum Isa {
     /// Plain Rust, anywhere.
     Portable,
-    /// AVX2 with fused multiply-add.
+    /// AVX2 with fused multiply-add and conversions from and to halves.
     #[cfg(target_arch = "x86_64")]
     Avx2,
     /// Advanced SIMD of 64-bit ARM.
@@ -83,7 +94,10 @@ impl Isa {
     /// The best that this machine has.
     pub fn best() -> Isa {
         #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+        if std::arch::is_x86_feature_detected!("avx2")
+            && std::arch::is_x86_feature_detected!("fma")
+            && std::arch::is_x86_feature_detected!("f16c")
+        {
             return Isa::Avx2;
         }
         #[cfg(target_arch = "aarch64")]
@@ -127,6 +141,25 @@ impl Isa {
             // SAFETY: every 64-bit ARM machine has it.
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => unsafe { kernel.run::<neon::Neon>() },
+        }
+    }
+
+    /// Whether the machine has arithmetic on halves of its own.
+    pub fn has_halves(self) -> bool {
+        match self {
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => std::arch::is_aarch64_feature_detected!("fp16"),
+            _ => false,
+        }
+    }
+
+    /// Runs a kernel on halves: with the machine's own arithmetic, or with floats that are rounded likewise.
+    pub fn run_halves<K: HalfKernel>(self, kernel: K) -> K::Output {
+        match self {
+            // SAFETY: `has_halves` has asked the machine.
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon if self.has_halves() => unsafe { neon_halves::run(kernel) },
+            other => other.run(halves::Emulate(kernel)),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::arch::aarch64::*;
 
+use half::f16;
+
 use super::Simd;
 
 #[derive(Clone, Copy)]
@@ -27,6 +29,17 @@ unsafe impl Simd for Neon {
     unsafe fn store(to: *mut f32, v: V) {
         for (i, part) in v.into_iter().enumerate() {
             unsafe { vst1q_f32(to.add(4 * i), part) }
+        }
+    }
+    #[inline(always)]
+    unsafe fn widen(from: *const f16) -> V {
+        let part = |i: usize| unsafe { vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from.cast::<u16>().add(4 * i)))) };
+        [part(0), part(1), part(2), part(3)]
+    }
+    #[inline(always)]
+    unsafe fn narrow(to: *mut f16, v: V) {
+        for (i, part) in v.into_iter().enumerate() {
+            unsafe { vst1_u16(to.cast::<u16>().add(4 * i), vreinterpret_u16_f16(vcvt_f16_f32(part))) }
         }
     }
     #[inline(always)]

@@ -1,6 +1,8 @@
 //! Sixteen lanes in an array: for machines without an instruction set of their own here, and as the slow twin
 //! that the others are tested against.
 
+use half::f16;
+
 use super::{LANES, Simd};
 
 #[derive(Clone, Copy)]
@@ -29,6 +31,14 @@ unsafe impl Simd for Portable {
     #[inline(always)]
     unsafe fn store(to: *mut f32, v: V) {
         unsafe { to.cast::<V>().write_unaligned(v) }
+    }
+    #[inline(always)]
+    unsafe fn widen(from: *const f16) -> V {
+        unsafe { from.cast::<[f16; LANES]>().read_unaligned() }.map(f16::to_f32)
+    }
+    #[inline(always)]
+    unsafe fn narrow(to: *mut f16, v: V) {
+        unsafe { to.cast::<[f16; LANES]>().write_unaligned(v.map(f16::from_f32)) }
     }
     #[inline(always)]
     unsafe fn splat(v: f32) -> V {
