@@ -5,9 +5,10 @@ mod common;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::path::Path;
+use std::sync::Arc;
 
 use common::normal;
-use whyline_runtime::engine::{PlanSession, Session};
+use whyline_runtime::engine::{PlanSession, Plans, Precision, Resources, Session};
 use whyline_runtime::explain::{LoadOptions, Loaded};
 use whyline_runtime::gradient::composite::GRADIENT;
 
@@ -58,15 +59,19 @@ fn running_allocates_nothing() {
     ];
     for name in names {
         let options = LoadOptions { random_weights: Some(0), ..LoadOptions::default() };
-        let before = counted();
         let loaded = Loaded::read(&models.join(name).with_extension("onnx"), &options).unwrap();
-        let mut session = PlanSession::new(&loaded.derive(&GRADIENT, None).unwrap()).unwrap();
-        assert!(counted() > before, "the counter counts nothing");
-        let input = normal(session.input_shape().iter().product(), 1);
-        let seed = vec![1.0; session.forward(&input).unwrap().len()];
-        let before = counted();
-        session.forward(&input).unwrap();
-        session.gradient(&input, &seed).unwrap();
-        assert_eq!(counted(), before, "{name} allocates while it runs");
+        let derived = loaded.derive(&GRADIENT, None).unwrap();
+        for precision in [Precision::F32, Precision::F16Emulated] {
+            let before = counted();
+            let plans = Arc::new(Plans::new(&derived, precision).unwrap());
+            let mut session = PlanSession::of(plans, Resources::default()).unwrap();
+            assert!(counted() > before, "the counter counts nothing");
+            let input = normal(session.input_shape().iter().product(), 1);
+            let seed = vec![1.0; session.forward(&input).unwrap().len()];
+            let before = counted();
+            session.forward(&input).unwrap();
+            session.gradient(&input, &seed).unwrap();
+            assert_eq!(counted(), before, "{name} in {} allocates while it runs", precision.name());
+        }
     }
 }

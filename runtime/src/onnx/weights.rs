@@ -71,8 +71,8 @@ pub(crate) fn fill(graph: &mut Graph, blanks: Vec<Blank>, seed: Option<u64>, mod
         let rng = Rng::new(seed, draw as u64);
         let len: usize = blank.shape.iter().product();
         let value = |i| match (op, slot) {
-            // A variance must be positive.
-            ("BatchNormalization", 4) => 0.5 + rng.uniform(i),
+            // Positive, and large enough that activations do not grow from block to block.
+            ("BatchNormalization", 4) => 1.0 + 2.0 * rng.uniform(i),
             _ => mean + deviation * rng.normal(i),
         };
         let values: Vec<f32> = (0..len as u64).map(value).collect();
