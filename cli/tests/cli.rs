@@ -163,6 +163,44 @@ fn a_compiled_gradient_graph_gives_the_models_own_map() {
 }
 
 #[test]
+fn half_precision_halves_the_file_and_is_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let (single, half, npy) =
+        (in_folder(&folder, "single.onnx"), in_folder(&folder, "half.onnx"), in_folder(&folder, "map.npy"));
+    let digits = model("digits-vit.onnx");
+    good(&["compile", &digits, "-o", &single]);
+    assert!(good(&["compile", &digits, "-o", &half, "--f16"]).contains("float16"));
+    let size = |path: &str| std::fs::metadata(path).unwrap().len() as f64;
+    let nodes = size(&single) - 4.0 * parameters(&digits);
+    assert!(size(&half) - nodes < 0.55 * (size(&single) - nodes), "{} of {} bytes", size(&half), size(&single));
+    let record = |model: &str, precision: &str| -> serde_json::Value {
+        let said = good(&["explain", model, &sample(3), "-m", "vanilla", "--precision", precision, "--json", "-"]);
+        serde_json::from_str(&said).unwrap()
+    };
+    assert_eq!(record(&half, "f32")["predicted"]["class"], 3);
+    assert!(record(&digits, "f32")["halves"].is_null());
+    let told = record(&digits, "f16-weights");
+    assert_eq!((told["precision"].as_str(), told["halves"]["multiplied"].as_u64()), (Some("f16-weights"), Some(0)));
+    assert!(told["halves"]["kept"].as_u64() > Some(10), "{told}");
+    let emulated = record(&digits, "f16-emulated");
+    assert!(emulated["precision"].as_str().unwrap().starts_with("f16"), "{emulated}");
+    assert!(emulated["halves"]["multiplied"].as_u64() > Some(10), "{emulated}");
+    let bytes = |precision: &str| {
+        let said = good(&["inspect", &digits, "--precision", precision, "--json", "-"]);
+        serde_json::from_str::<serde_json::Value>(&said).unwrap()["memory"]["weights"].as_f64().unwrap()
+    };
+    assert!(bytes("f16-weights") < 0.6 * bytes("f32"));
+    assert!(good(&["inspect", &digits, "--precision", "f16-weights"]).contains("weights in halves"));
+    assert!(bad(2, &["explain", &digits, &sample(3), "--precision", "f8", "--npy", &npy]).contains("f16-weights"));
+}
+
+/// How many parameters a model has.
+fn parameters(model: &str) -> f64 {
+    let said = good(&["inspect", model, "--json", "-"]);
+    serde_json::from_str::<serde_json::Value>(&said).unwrap()["parameters"].as_f64().unwrap()
+}
+
+#[test]
 fn inspect_bench_methods_and_completions_answer() {
     let folder = tempfile::tempdir().unwrap();
     let said = good(&["inspect", &model("digits-cnn.onnx")]);
