@@ -1,4 +1,4 @@
-//! Each kernel beside tract's op: a graph of one node, at an extent that networks have.
+//! Each kernel beside tract's op, at an extent that networks have.
 
 use std::collections::BTreeMap;
 
@@ -82,19 +82,20 @@ fn graph(case: &Case) -> GradientGraph {
     };
     let attributes = case.attributes.iter().map(|(name, ints)| (name.to_string(), value(name, ints))).collect();
     let dims = case.input.iter().map(|&d| Dim::Fixed(d)).collect();
-    let node = Node {
-        name: "node".into(),
-        op: case.op.into(),
+    let node = |op: &str, inputs: Vec<String>, output: &str| Node {
+        name: op.into(),
+        op: op.into(),
         inputs,
-        outputs: vec!["y".into()],
-        attributes,
+        outputs: vec![output.into()],
         ..Node::default()
     };
+    // What follows keeps a Softmax from being stepped over.
+    let nodes = vec![Node { attributes, ..node(case.op, inputs, "inner") }, node("Neg", vec!["inner".into()], "y")];
     let graph = Graph {
         opset: 18,
         inputs: vec![Input { name: "x".into(), dtype: DType::F32, dims: Some(dims) }],
         outputs: vec!["y".into()],
-        nodes: vec![node],
+        nodes,
         constants,
         ..Graph::default()
     };

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use common::normal;
-use whyline_runtime::engine::{PlanSession, Plans, Precision, Resources, Session};
+use whyline_runtime::Error;
+use whyline_runtime::engine::{Gradient, PlanSession, Plans, Precision, Resources, Session};
 use whyline_runtime::explain::{LoadOptions, Loaded};
 use whyline_runtime::gradient::composite::GRADIENT;
 
@@ -74,4 +75,34 @@ fn running_allocates_nothing() {
             assert_eq!(counted(), before, "{name} in {} allocates while it runs", precision.name());
         }
     }
+}
+
+/// Sessions in memory that the caller lends, and every pass of a path, one after the other.
+#[test]
+fn a_session_in_lent_memory_allocates_nothing_from_the_start() {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
+    let loaded = Loaded::read(&models.join("digits-cnn.onnx"), &LoadOptions::default()).unwrap();
+    let plans = Arc::new(Plans::new(&loaded.derive(&GRADIENT, None).unwrap(), Precision::F32).unwrap());
+    let input = normal(48 * 48, 1);
+    let (seed, arena) = (vec![1.0; 10], plans.memory().gradient_arena);
+    let mut own = PlanSession::of(plans.clone(), Resources::default()).unwrap();
+    let expected = own.gradient(&input, &seed).unwrap().input.to_vec();
+    // Anything may be in it, and it may begin anywhere.
+    let mut memory = vec![0xa5; 2 * arena + 65];
+    let before = counted();
+    let mut session = PlanSession::within(plans.clone(), &mut memory[1..], 1).unwrap();
+    assert_eq!(session.gradient(&input, &seed).unwrap().input, expected);
+    let mut taken = 0;
+    let mut take = |_: usize, gradient: Gradient| {
+        taken += usize::from(gradient.input == expected);
+        Ok(())
+    };
+    session.gradients(&seed, 3, &|_, point| point.copy_from_slice(&input), &mut take).unwrap();
+    let allocations = counted() - before;
+    assert_eq!(taken, 3);
+    // The list of arenas.
+    assert!(allocations <= 1, "{allocations} allocations");
+    assert_eq!(PlanSession::within(plans.clone(), &mut memory, 8).unwrap().threads(), 2);
+    let error = PlanSession::within(plans, &mut memory[..arena / 2], 1).map(|_| ()).unwrap_err();
+    assert!(matches!(error, Error::Budget { .. }), "{error}");
 }

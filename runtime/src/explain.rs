@@ -98,7 +98,7 @@ pub struct Explainer<'a> {
     params: Params,
     method: Box<dyn Method>,
     layer: Option<Layer>,
-    session: Counting<'a, PlanSession>,
+    session: Counting<'a, PlanSession<'static>>,
     threads: usize,
     memory: Memory,
     precision: Precision,

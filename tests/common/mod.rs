@@ -57,7 +57,7 @@ pub fn typed(graph: Graph) -> Result<TypedGraph> {
     type_graph(graph, &TractOperators::default())
 }
 
-pub fn session(graph: Graph, spec: &Spec) -> Result<PlanSession> {
+pub fn session(graph: Graph, spec: &Spec) -> Result<PlanSession<'static>> {
     PlanSession::new(&differentiate(&typed(graph)?, spec)?)
 }
 

@@ -110,7 +110,7 @@ impl Plans {
     }
 
     /// What the gradient plan has left in an arena.
-    fn handed_out<'a>(&'a self, arena: &'a Arena) -> Gradient<'a> {
+    fn handed_out<'a>(&'a self, arena: &'a Arena<'_>) -> Gradient<'a> {
         let output = |i: usize| self.gradient.output(arena, i);
         Gradient { logits: output(0), input: if self.input_gradient { output(1) } else { &[] } }
     }
@@ -156,22 +156,22 @@ impl Default for Resources {
     }
 }
 
-/// Plans with arenas to run them in.
-pub struct PlanSession {
+/// Plans with arenas to run them in: its own, or in memory of the caller's that lives for `'m`.
+pub struct PlanSession<'m> {
     plans: Arc<Plans>,
     /// One per thread; single passes use the first.
-    arenas: Vec<Arena>,
+    arenas: Vec<Arena<'m>>,
 }
 
-impl PlanSession {
+impl<'m> PlanSession<'m> {
     /// Prepares a gradient graph and the forward graph inside it, for one thread, in single precision.
-    pub fn new(derived: &GradientGraph) -> Result<PlanSession> {
+    pub fn new(derived: &GradientGraph) -> Result<PlanSession<'m>> {
         Self::of(Arc::new(Plans::new(derived, Precision::F32)?), Resources::default())
     }
 
     /// A session on plans that others may share; allocates its arenas. Fewer threads are used where the memory does
     /// not suffice for all.
-    pub fn of(plans: Arc<Plans>, resources: Resources) -> Result<PlanSession> {
+    pub fn of(plans: Arc<Plans>, resources: Resources) -> Result<PlanSession<'m>> {
         let Memory { weights, gradient_arena, .. } = plans.memory();
         let mut threads = resources.threads.max(1);
         if let Some(most) = resources.memory {
@@ -187,6 +187,19 @@ impl PlanSession {
             threads = threads.min(room);
         }
         let arenas = (0..threads).map(|_| Arena::new(plans.arena_floats())).collect::<Result<_>>()?;
+        Ok(PlanSession { plans, arenas })
+    }
+
+    /// A session whose arenas lie in `memory`, which may be static: one thread for each arena that fits, up to
+    /// `threads`. An arena takes [`Memory::gradient_arena`] bytes, and the first begins at a multiple of 64.
+    pub fn within(plans: Arc<Plans>, memory: &'m mut [u8], threads: usize) -> Result<PlanSession<'m>> {
+        let given = memory.len();
+        let arenas = Arena::within(memory, plans.arena_floats(), threads.max(1));
+        if arenas.is_empty() {
+            let wanted = plans.memory().gradient_arena;
+            let reason = format!("an arena takes {wanted} bytes at a multiple of 64; {given} bytes were lent");
+            return Err(Error::Budget { reason });
+        }
         Ok(PlanSession { plans, arenas })
     }
 
@@ -246,7 +259,7 @@ fn forward_part(typed: &TypedGraph, outputs: &[String]) -> TypedGraph {
     TypedGraph { graph, facts: typed.facts.clone() }
 }
 
-impl Session for PlanSession {
+impl Session for PlanSession<'_> {
     fn input_shape(&self) -> &[usize] {
         &self.plans.shape
     }
@@ -270,15 +283,19 @@ impl Session for PlanSession {
         self.check_seed(seed)?;
         let turns = Turns::new(count, take);
         let plans = &*self.plans;
-        let len = plans.shape.iter().product();
         let work = |arena: &mut Arena| {
-            let mut point = vec![0.0; len];
+            let plan = &plans.gradient;
             while let Some(turn) = turns.claim() {
-                make(turn.number, &mut point);
-                let ran = plans.gradient.run(arena, &[&point, seed]);
-                turn.give(ran.map(|()| plans.handed_out(arena)));
+                make(turn.number, plan.input(arena, 0));
+                plan.input(arena, 1).copy_from_slice(seed);
+                turn.give(plan.run_loaded(arena).map(|()| plans.handed_out(arena)));
             }
         };
+        // A scope for threads allocates.
+        if let [arena] = &mut self.arenas[..] {
+            work(arena);
+            return turns.end();
+        }
         let (first, others) = self.arenas.split_at_mut(1);
         std::thread::scope(|scope| {
             for arena in others.iter_mut().take(count.saturating_sub(1)) {

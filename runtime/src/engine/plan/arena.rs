@@ -1,6 +1,7 @@
 //! One piece of memory for everything that a plan computes, and where in it each buffer lies.
 #![allow(unsafe_code)]
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use crate::engine::simd::LANES;
@@ -80,9 +81,34 @@ pub fn place(lives: &[Life]) -> (Vec<usize>, usize) {
 #[repr(C, align(64))]
 struct Line([f32; LANES]);
 
-/// The memory.
-pub struct Arena {
-    lines: Vec<Line>,
+/// The memory: our own, or somebody's who has lent it.
+pub struct Arena<'m> {
+    lines: Lines<'m>,
+}
+
+enum Lines<'m> {
+    Own(Vec<Line>),
+    Lent(&'m mut [Line]),
+}
+
+impl Deref for Lines<'_> {
+    type Target = [Line];
+
+    fn deref(&self) -> &[Line] {
+        match self {
+            Lines::Own(lines) => lines,
+            Lines::Lent(lines) => lines,
+        }
+    }
+}
+
+impl DerefMut for Lines<'_> {
+    fn deref_mut(&mut self) -> &mut [Line] {
+        match self {
+            Lines::Own(lines) => lines,
+            Lines::Lent(lines) => lines,
+        }
+    }
 }
 
 /// What a step works on.
@@ -95,9 +121,17 @@ pub struct Io<'a> {
     pub scratch: &'a mut [f32],
 }
 
-impl Arena {
+impl<'m> Arena<'m> {
+    /// Room for this many floats each, in memory that is lent; as many as fit, up to `most`.
+    pub fn within(memory: &'m mut [u8], floats: usize, most: usize) -> Vec<Arena<'m>> {
+        // SAFETY: any bytes are floats.
+        let (_, lines, _) = unsafe { memory.align_to_mut::<Line>() };
+        let each = floats.div_ceil(LANES).max(1);
+        lines.chunks_exact_mut(each).take(most).map(|lines| Arena { lines: Lines::Lent(lines) }).collect()
+    }
+
     /// Room for this many floats, all zero; an error where the machine has not that much memory to give.
-    pub fn new(floats: usize) -> Result<Arena> {
+    pub fn new(floats: usize) -> Result<Arena<'m>> {
         let count = floats.div_ceil(LANES);
         let mut lines = vec![];
         if lines.try_reserve_exact(count).is_err() {
@@ -105,7 +139,7 @@ impl Arena {
             return Err(Error::Budget { reason });
         }
         lines.resize(count, Line([0.0; LANES]));
-        Ok(Arena { lines })
+        Ok(Arena { lines: Lines::Own(lines) })
     }
 
     fn floats(&mut self) -> &mut [f32] {

@@ -147,6 +147,11 @@ impl Plan {
     /// Runs every step. `inputs` are in the order that the plan was made with.
     pub fn run(&self, arena: &mut Arena, inputs: &[&[f32]]) -> Result<()> {
         self.load(arena, inputs);
+        self.run_loaded(arena)
+    }
+
+    /// Runs every step on inputs that are there already.
+    pub fn run_loaded(&self, arena: &mut Arena) -> Result<()> {
         self.steps.iter().try_for_each(|step| self.run_step(arena, step))
     }
 
@@ -185,14 +190,18 @@ impl Plan {
     }
 
     fn load(&self, arena: &mut Arena, inputs: &[&[f32]]) {
-        for (&id, values) in self.inputs.iter().zip(inputs) {
-            let to = arena.write(&self.homes[id]);
-            to[..values.len()].copy_from_slice(values);
+        for (i, values) in inputs.iter().enumerate() {
+            self.input(arena, i).copy_from_slice(values);
         }
     }
 
+    /// Where the i-th input goes; every pass wants it anew.
+    pub fn input<'a>(&self, arena: &'a mut Arena, i: usize) -> &'a mut [f32] {
+        arena.write(&self.homes[self.inputs[i]])
+    }
+
     /// The i-th output, after a run.
-    pub fn output<'a>(&'a self, arena: &'a Arena, i: usize) -> &'a [f32] {
+    pub fn output<'a>(&'a self, arena: &'a Arena<'_>, i: usize) -> &'a [f32] {
         let (id, len) = self.outputs[i];
         &arena.read(&self.homes[id])[..len]
     }
