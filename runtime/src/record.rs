@@ -132,25 +132,29 @@ pub struct Timing {
 
 /// The CPU features that this build can use and this machine has.
 pub fn cpu_features() -> Vec<&'static str> {
-    let mut found = vec![];
-    #[cfg(target_arch = "x86_64")]
-    {
-        let known = [
-            ("avx2", std::arch::is_x86_feature_detected!("avx2")),
-            ("fma", std::arch::is_x86_feature_detected!("fma")),
-            ("f16c", std::arch::is_x86_feature_detected!("f16c")),
-            ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
-        ];
-        found.extend(known.into_iter().filter(|(_, has)| *has).map(|(name, _)| name));
-    }
-    #[cfg(target_arch = "aarch64")]
-    {
-        let known = [
-            ("neon", std::arch::is_aarch64_feature_detected!("neon")),
-            ("fp16", std::arch::is_aarch64_feature_detected!("fp16")),
-            ("dotprod", std::arch::is_aarch64_feature_detected!("dotprod")),
-        ];
-        found.extend(known.into_iter().filter(|(_, has)| *has).map(|(name, _)| name));
-    }
-    found
+    known_features().iter().filter(|(_, has)| *has).map(|(name, _)| *name).collect()
+}
+
+#[cfg(target_arch = "x86_64")]
+fn known_features() -> [(&'static str, bool); 4] {
+    [
+        ("avx2", std::arch::is_x86_feature_detected!("avx2")),
+        ("fma", std::arch::is_x86_feature_detected!("fma")),
+        ("f16c", std::arch::is_x86_feature_detected!("f16c")),
+        ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
+    ]
+}
+
+#[cfg(target_arch = "aarch64")]
+fn known_features() -> [(&'static str, bool); 3] {
+    [
+        ("neon", std::arch::is_aarch64_feature_detected!("neon")),
+        ("fp16", std::arch::is_aarch64_feature_detected!("fp16")),
+        ("dotprod", std::arch::is_aarch64_feature_detected!("dotprod")),
+    ]
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn known_features() -> [(&'static str, bool); 0] {
+    []
 }
