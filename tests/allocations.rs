@@ -84,7 +84,7 @@ fn a_session_in_lent_memory_allocates_nothing_from_the_start() {
     let loaded = Loaded::read(&models.join("digits-cnn.onnx"), &LoadOptions::default()).unwrap();
     let plans = Arc::new(Plans::new(&loaded.derive(&GRADIENT, None).unwrap(), Precision::F32).unwrap());
     let input = normal(48 * 48, 1);
-    let (seed, arena) = (vec![1.0; 10], plans.memory().gradient_arena);
+    let (seed, arena) = (vec![1.0; 10], plans.arena_bytes());
     let mut own = PlanSession::of(plans.clone(), Resources::default()).unwrap();
     let expected = own.gradient(&input, &seed).unwrap().input.to_vec();
     // Anything may be in it, and it may begin anywhere.

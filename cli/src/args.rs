@@ -74,7 +74,17 @@ pub struct PrecisionArgs {
     /// f16 halves the memory of weights, and multiplies halves where the processor can; f16-weights never does,
     /// f16-emulated shows, slowly, what a processor that can will give
     #[arg(long, default_value = "f32", value_parser = precisions(), help_heading = "Model")]
-    pub precision: Precision,
+    precision: Precision,
+    /// The same as --precision f16
+    #[arg(long, conflicts_with = "precision", help_heading = "Model")]
+    f16: bool,
+}
+
+impl PrecisionArgs {
+    /// The one that was asked for.
+    pub fn precision(&self) -> Precision {
+        if self.f16 { Precision::F16 } else { self.precision }
+    }
 }
 
 /// The names of precisions, as a parser.

@@ -191,6 +191,8 @@ fn half_precision_halves_the_file_and_is_told_of() {
     };
     assert!(bytes("f16-weights") < 0.6 * bytes("f32"));
     assert!(good(&["inspect", &digits, "--precision", "f16-weights"]).contains("weights in halves"));
+    assert!(good(&["inspect", &digits, "--f16"]).contains("precision   f16"));
+    assert!(bad(2, &["inspect", &digits, "--f16", "--precision", "f32"]).contains("cannot be used with"));
     assert!(bad(2, &["explain", &digits, &sample(3), "--precision", "f8", "--npy", &npy]).contains("f16-weights"));
 }
 

@@ -13,7 +13,7 @@ use crate::say;
 /// Runs it.
 pub fn run(args: &BenchArgs) -> Outcome {
     let loaded = load(&args.model, None)?;
-    let report = bench(&loaded, args.precision.precision, args.runs, args.steps)?;
+    let report = bench(&loaded, args.precision.precision(), args.runs, args.steps)?;
     if let Some(path) = &args.json {
         let value = json!({
             "model": loaded.model.name,

@@ -30,7 +30,7 @@ pub fn run(args: &ExplainArgs) -> Outcome {
     let loaded = load(&args.model, Some(&args.preprocess))?;
     let all = std::thread::available_parallelism().map_or(1, usize::from);
     let resources = Resources { threads: args.threads.map_or(all, usize::from), memory: args.memory };
-    let mut explainer = loaded.explainer(&args.method.method, &given, args.precision.precision, resources)?;
+    let mut explainer = loaded.explainer(&args.method.method, &given, args.precision.precision(), resources)?;
     refuse_over_budget(&explainer, args)?;
     if let Some(watcher) = output::progress::passes(explainer.passes()).filter(|_| !args.quiet) {
         explainer.watch(watcher);

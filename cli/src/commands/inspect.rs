@@ -11,7 +11,7 @@ use crate::say;
 /// Runs it.
 pub fn run(args: &InspectArgs) -> Outcome {
     let loaded = load(&args.model, None)?;
-    let inspection = inspect(&loaded, args.precision.precision)?;
+    let inspection = inspect(&loaded, args.precision.precision())?;
     if let Some(path) = &args.json {
         output::write_text(path, &output::to_json(&inspection)?)?;
         if path.as_os_str() == "-" {

@@ -96,12 +96,17 @@ impl Plans {
         Memory {
             weights: weights.values().sum(),
             forward_arena: 4 * self.forward.arena_floats(),
-            gradient_arena: 4 * self.arena_floats(),
+            gradient_arena: self.arena_bytes(),
         }
     }
 
     fn arena_floats(&self) -> usize {
         self.gradient.arena_floats().max(self.forward.arena_floats())
+    }
+
+    /// Bytes of the arena that each thread needs.
+    pub fn arena_bytes(&self) -> usize {
+        4 * self.arena_floats()
     }
 
     /// Nodes that no kernel of ours covers: tract runs them, and they allocate.
@@ -191,12 +196,12 @@ impl<'m> PlanSession<'m> {
     }
 
     /// A session whose arenas lie in `memory`, which may be static: one thread for each arena that fits, up to
-    /// `threads`. An arena takes [`Memory::gradient_arena`] bytes, and the first begins at a multiple of 64.
+    /// `threads`. An arena takes [`Plans::arena_bytes`], and the first begins at a multiple of 64.
     pub fn within(plans: Arc<Plans>, memory: &'m mut [u8], threads: usize) -> Result<PlanSession<'m>> {
         let given = memory.len();
         let arenas = Arena::within(memory, plans.arena_floats(), threads.max(1));
         if arenas.is_empty() {
-            let wanted = plans.memory().gradient_arena;
+            let wanted = plans.arena_bytes();
             let reason = format!("an arena takes {wanted} bytes at a multiple of 64; {given} bytes were lent");
             return Err(Error::Budget { reason });
         }
