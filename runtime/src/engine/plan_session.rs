@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::operators::PlanOperators;
 use super::plan::arena::Arena;
-use super::plan::{Numbers, Packs, Plan, StepReport, make_plan, pair_folds, unpaired};
+use super::plan::{Numbers, Packs, Plan, StepReport, fold_scales, make_plan, pair_folds, unpaired};
 use super::precision::Precision;
 use super::session::{Gradient, Make, Session, Take, Tap};
 use super::simd::Isa;
@@ -69,6 +69,7 @@ impl Plans {
         let left = unpaired(&graph);
         inline_some(&mut graph, |node| left.contains(&node.name))?;
         pair_folds(&mut graph);
+        fold_scales(&mut graph);
         graph.prune();
         let typed = type_graph(graph, &PlanOperators::default())?;
         let shape_of = |name: &str| match typed.facts.get(name) {

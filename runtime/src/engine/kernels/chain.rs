@@ -54,6 +54,8 @@ pub enum Op {
     Where,
     /// `b` where `a` is zero, else zero.
     Unless,
+    /// `a` cut to the range.
+    Clip(f32, f32),
     /// `max(a, 0)`, and a bit where `a > 0` into the mask of this number.
     ReluBits(u8),
     /// `a` cut to the range, and a bit where it lies inside into the mask of this number.
@@ -363,6 +365,10 @@ impl Run<'_, '_> {
                 Op::Greater => each!(a, b, to, n, S::keep(S::splat(1.0), S::greater(a, b))),
                 Op::Where => each!(a, b, to, n, S::keep(b, S::greater(a, zero))),
                 Op::Unless => each!(a, b, to, n, S::keep(b, !S::greater(a, zero))),
+                Op::Clip(low, high) => {
+                    let (low, high) = (S::splat(low), S::splat(high));
+                    each!(a, b, to, n, S::min(high, S::max(low, a)))
+                }
                 Op::ReluBits(mask) => {
                     let bits = self.written(mask, at, n);
                     for (i, bits) in bits.iter_mut().enumerate() {

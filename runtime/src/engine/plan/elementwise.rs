@@ -3,6 +3,7 @@
 use super::absorb;
 use super::arena::BufferId;
 use super::builder::{Builder, ChainParts};
+use super::fold_scales::batch_norm as batch_norm_factors;
 use super::planner::{Lowered, Planner};
 use super::recipes::{Recipe, recipe};
 use super::run::Work;
@@ -217,23 +218,15 @@ fn compile(planner: &mut Planner, builder: &mut Builder, index: usize) -> Result
 
 /// `x scale + shift`, both computed in double precision from the constant statistics.
 fn batch_norm(planner: &mut Planner, builder: &mut Builder, node: &Node, x: Source) -> Result<Source> {
-    let vector = |slot: usize| {
-        let values = node.input(slot).and_then(|n| planner.constant(n)).and_then(|t| t.to_f32());
-        values.ok_or_else(|| node.error("has statistics that are not constant floats"))
+    let vector = |slot: usize| node.input(slot).and_then(|n| planner.constant(n)).and_then(|t| t.to_f32());
+    let Some((scale, shift)) = batch_norm_factors(node, vector) else {
+        return Err(node.error("has statistics that are not constant floats"));
     };
-    let (gamma, beta, mean, variance) = (vector(1)?, vector(2)?, vector(3)?, vector(4)?);
-    let epsilon = node.float("epsilon", 1e-5) as f64;
-    let channels = gamma.len();
-    let (mut scale, mut shift) = (vec![0.0; channels], vec![0.0; channels]);
-    for c in 0..channels {
-        let factor = gamma[c] as f64 / (variance[c] as f64 + epsilon).sqrt();
-        scale[c] = factor as f32;
-        shift[c] = (beta[c] as f64 - mean[c] as f64 * factor) as f32;
-    }
+    let channels = scale.len();
     let mut shape = vec![1; builder.shape.len().saturating_sub(1)];
     shape[0] = channels;
-    let mut operand = |values: Vec<f32>| {
-        let id = planner.fixed_lanes(values);
+    let mut operand = |values: Vec<f64>| {
+        let id = planner.fixed_lanes(values.iter().map(|&v| v as f32).collect());
         builder.operand(id, shape.clone())
     };
     let (scale, shift) = (operand(scale), operand(shift));

@@ -11,6 +11,7 @@ mod convert;
 mod dense;
 mod elementwise;
 mod fallback;
+mod fold_scales;
 mod geometry;
 mod in_place;
 mod indexing;
@@ -25,6 +26,7 @@ mod shapes;
 mod truth;
 mod values;
 
+pub use fold_scales::fold_scales;
 pub use planner::{Packs, make_plan, unpaired};
 pub use recipes::pair_folds;
 pub use run::{Numbers, Plan, StepReport};

@@ -130,27 +130,24 @@ fn clip(b: &mut Builder, node: &Node, args: &[Source]) -> Result<Source> {
         (false, true) => (None, bound(1)),
         (false, false) => (None, None),
     };
-    if let Some(id) = b.bits {
-        let mask = b.mask(id, true);
-        let op = Op::ClipBits(mask, low.unwrap_or(f32::NEG_INFINITY), high.unwrap_or(f32::INFINITY));
-        return b.link(op, args[0], args[0]);
-    }
-    let raised = b.link(Op::Max, Source::Number(low.unwrap_or(f32::NEG_INFINITY)), args[0])?;
-    b.link(Op::Min, Source::Number(high.unwrap_or(f32::INFINITY)), raised)
+    let (low, high) = (low.unwrap_or(f32::NEG_INFINITY), high.unwrap_or(f32::INFINITY));
+    let op = match b.bits {
+        Some(id) => Op::ClipBits(b.mask(id, true), low, high),
+        None => Op::Clip(low, high),
+    };
+    b.link(op, args[0], args[0])
 }
 
 fn hard_sigmoid(b: &mut Builder, node: &Node, args: &[Source]) -> Result<Source> {
     let scaled = b.link(Op::Mul, args[0], Source::Number(node.float("alpha", 0.2)))?;
     let shifted = b.link(Op::Add, scaled, Source::Number(node.float("beta", 0.5)))?;
-    let raised = b.link(Op::Max, Source::Number(0.0), shifted)?;
-    b.link(Op::Min, Source::Number(1.0), raised)
+    b.link(Op::Clip(0.0, 1.0), shifted, shifted)
 }
 
 fn hard_swish(b: &mut Builder, _: &Node, args: &[Source]) -> Result<Source> {
     let scaled = b.link_kept(Op::Mul, args[0], Source::Number(1.0 / 6.0))?;
     let shifted = b.link(Op::Add, scaled, Source::Number(0.5))?;
-    let raised = b.link(Op::Max, Source::Number(0.0), shifted)?;
-    let cut = b.link(Op::Min, Source::Number(1.0), raised)?;
+    let cut = b.link(Op::Clip(0.0, 1.0), shifted, shifted)?;
     b.link(Op::Mul, cut, args[0])
 }
 
