@@ -99,6 +99,85 @@ fn residual_blocks_agree_with_tract() {
     agrees("a residual block", &derived, WINOGRAD);
 }
 
+/// Smooth activations as exporters write them; each reads `x` and writes `y`.
+fn activations() -> Vec<(&'static str, Vec<Node>)> {
+    let op = |op: &str, inputs: &[&str], output: &str| node(op, inputs, &[output], vec![]);
+    let gate = |gate: &str| vec![op(gate, &["x"], "s"), op("Mul", &["x", "s"], "y")];
+    let gelu = |last: &str| {
+        let moved = op("Mul", &["x", "half"], "h");
+        vec![op("Div", &["x", "root"], "d"), op("Erf", &["d"], "e"), op("Add", &["e", "one"], "p"), moved]
+            .into_iter()
+            .chain([op("Mul", &["h", "p"], last)])
+            .collect::<Vec<_>>()
+    };
+    let mut quick = gate("Sigmoid");
+    quick[0].inputs[0] = "m".into();
+    quick.insert(0, op("Mul", &["x", "some"], "m"));
+    let mut mish = gate("Tanh");
+    mish[0].inputs[0] = "m".into();
+    mish.insert(0, op("Softplus", &["x"], "m"));
+    let twice = [gelu("z"), vec![op("Sigmoid", &["z"], "s"), op("Mul", &["s", "z"], "y")]].concat();
+    // What an activation is made of is wanted elsewhere too.
+    let shared = [gate("Sigmoid"), vec![op("Add", &["s", "x"], "t")]].concat();
+    let shared = shared.into_iter().chain([op("Sin", &["t"], "u")]).collect::<Vec<_>>();
+    let both = |nodes: Vec<Node>| {
+        let mut nodes = nodes;
+        let from = nodes.iter().position(|n| n.outputs[0] == "y").unwrap();
+        nodes[from].outputs[0] = "first".into();
+        nodes[from].name = "first".into();
+        nodes.push(op("Mul", &["first", "u"], "y"));
+        nodes
+    };
+    vec![
+        ("swish", gate("Sigmoid")),
+        ("quick gelu", quick),
+        ("mish", mish),
+        ("gelu", gelu("y")),
+        ("swish of gelu", twice),
+        ("tanh", vec![op("Tanh", &["x"], "y")]),
+        ("shared", both(shared)),
+    ]
+}
+
+/// On images in blocks, as the epilogue of a convolution and alone, and on planes that end within a vector.
+#[test]
+fn smooth_activations_agree_with_tract() {
+    let numbers = [("one", 1.0), ("half", 0.5), ("root", std::f32::consts::SQRT_2), ("some", 1.702)];
+    for (name, nodes) in activations() {
+        let rename = |(from, to): (&str, &str)| {
+            let mut nodes = nodes.clone();
+            let names = nodes.iter_mut().flat_map(|n| n.inputs.iter_mut().chain(&mut n.outputs));
+            for value in names {
+                match value.as_str() {
+                    "x" => *value = from.into(),
+                    "y" => *value = to.into(),
+                    _ => {}
+                }
+            }
+            nodes
+        };
+        let conv = |inputs: &[&str], output: &str| node("Conv", inputs, &[output], vec![]);
+        let inside = [vec![conv(&["x", "w0"], "a")], rename(("a", "b")), vec![conv(&["b", "w1"], "logits")]].concat();
+        let sum = vec![node("Sub", &["a", "b"], &["c"], vec![]), conv(&["c", "w1"], "logits")];
+        let beside = [vec![conv(&["x", "w0"], "a")], rename(("a", "b")), sum].concat();
+        let product = |inputs: &[&str], output: &str| node("MatMul", inputs, &[output], vec![]);
+        let planes = [vec![product(&["x", "m0"], "a")], rename(("a", "b")), vec![product(&["b", "m1"], "logits")]];
+        let forms = [(inside, [1, 5, 7, 9]), (beside, [2, 5, 6, 5]), (planes.concat(), [1, 1, 7, 5])];
+        for (nodes, shape) in forms {
+            let weights = vec![
+                ("w0", weight(&[20, 5, 1, 1], 1)),
+                ("w1", weight(&[3, 20, 1, 1], 2)),
+                ("m0", weight(&[5, 11], 3)),
+                ("m1", weight(&[11, 4], 4)),
+            ];
+            let constants = numbers.map(|(name, value)| (name, Tensor::f32(&[], &[value])));
+            let graph = with_weights(graph(&shape, nodes, "logits"), [weights, constants.to_vec()].concat());
+            let derived = differentiate(&typed(graph).unwrap(), &Spec::default()).unwrap();
+            agrees(&format!("{name} of {shape:?}"), &derived, TOLERANCE);
+        }
+    }
+}
+
 /// Both tiles of Winograd's algorithm, with whole and cut tiles on every side.
 #[test]
 fn winograd_agrees_with_tract() {

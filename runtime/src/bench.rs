@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::explain::Loaded;
 use crate::flops::{flops, gradient_flops};
 use crate::gradient::composite::GRADIENT;
+use crate::gradient::target::top_class;
 use crate::rng::Rng;
 
 /// Percentiles of many runs, in milliseconds.
@@ -67,7 +68,7 @@ pub struct Report {
     pub steps: Option<Steps>,
 }
 
-/// Times passes on a standard normal input, the two kinds in turn, after one of each that is not counted.
+/// Times passes on a standard normal input, the gradient that of its top class, the two kinds in turn, after one of each that is not counted.
 pub fn bench(loaded: &Loaded, precision: Precision, runs: u32, steps: bool) -> Result<Report> {
     let start = Instant::now();
     let derived = loaded.derive(&GRADIENT, None)?;
@@ -77,9 +78,9 @@ pub fn bench(loaded: &Loaded, precision: Precision, runs: u32, steps: bool) -> R
     let rng = Rng::new(0, 0);
     let len: usize = session.input_shape().iter().product();
     let input: Vec<f32> = (0..len as u64).map(|i| rng.normal(i)).collect();
-    let classes = session.forward(&input)?.len();
-    let mut seed = vec![0.0; classes];
-    seed[0] = 1.0;
+    let logits = session.forward(&input)?;
+    let mut seed = vec![0.0; logits.len()];
+    seed[top_class(logits)] = 1.0;
     session.gradient(&input, &seed)?;
     let (mut forward, mut gradient) = (vec![], vec![]);
     for _ in 0..runs {

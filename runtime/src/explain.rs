@@ -8,7 +8,7 @@ use crate::engine::{Counting, Halves, Memory, PlanSession, Plans, Precision, Res
 use crate::error::{Error, Result};
 use crate::gradient::GradientGraph;
 use crate::gradient::layers::Layer;
-use crate::gradient::target::Head;
+use crate::gradient::target::{Head, top_class};
 pub use crate::load::{CardSource, LoadOptions, Loaded};
 use crate::methods::{self, Given, Method, Needs, Params, Passes, Task};
 use crate::record::{ClassRecord, FileRecord, MapRecord, Record, TargetRecord, Timing, cpu_features};
@@ -156,7 +156,7 @@ impl<'a> Explainer<'a> {
             let reason = format!("gives a logit of {} for class {i}; the model overflows on it", logits[i]);
             return Err(Error::bad_input(reason));
         }
-        let top = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]).then(b.cmp(&a))).unwrap_or(0);
+        let top = top_class(&logits);
         let class = match target {
             Target::Top => top,
             Target::Named(name) => self.loaded.card.class(name, logits.len())?,

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::operators::PlanOperators;
 use super::plan::arena::Arena;
-use super::plan::{Numbers, Packs, Plan, StepReport, fold_scales, make_plan, pair_folds, unpaired};
+use super::plan::{Numbers, Packs, Plan, Slopes, StepReport};
+use super::plan::{fold_scales, hoist_slopes, make_plan, pair_folds, unpaired};
 use super::precision::Precision;
 use super::session::{Gradient, Make, Session, Take, Tap};
 use super::simd::Isa;
@@ -71,6 +72,7 @@ impl Plans {
         pair_folds(&mut graph);
         fold_scales(&mut graph);
         graph.prune();
+        let slopes = hoist_slopes(&mut graph, &derived.seed, &derived.logits);
         let typed = type_graph(graph, &PlanOperators::default())?;
         let shape_of = |name: &str| match typed.facts.get(name) {
             Some(fact) => Ok(fact.shape.clone()),
@@ -78,8 +80,9 @@ impl Plans {
         };
         let mut packs = Packs::new(precision);
         let inputs = [derived.input.as_str(), derived.seed.as_str()];
-        let gradient = make_plan(&typed, &inputs, &wanted, isa, &mut packs)?;
-        let forward = make_plan(&forward_part(&typed, &wanted[..1]), &inputs[..1], &wanted[..1], isa, &mut packs)?;
+        let gradient = make_plan(&typed, slopes, &inputs, &wanted, isa, &mut packs)?;
+        let forward = forward_part(&typed, &wanted[..1]);
+        let forward = make_plan(&forward, Slopes::new(), &inputs[..1], &wanted[..1], isa, &mut packs)?;
         Ok(Plans {
             shape: shape_of(&derived.input)?,
             classes: shape_of(&derived.seed)?.iter().product(),

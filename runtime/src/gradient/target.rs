@@ -27,6 +27,11 @@ pub enum Head {
     None,
 }
 
+/// The component with the largest score, the first of equals; zero where there is none.
+pub fn top_class(scores: &[f32]) -> usize {
+    (0..scores.len()).max_by(|&a, &b| scores[a].total_cmp(&scores[b]).then(b.cmp(&a))).unwrap_or(0)
+}
+
 impl Head {
     /// The probability of one of the scores.
     pub fn probability(self, scores: &[f32], class: usize) -> Option<f64> {

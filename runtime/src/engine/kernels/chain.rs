@@ -3,7 +3,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::functions::{erf, exp, sigmoid, tanh};
+use super::functions::{erf, exp, gelu, sigmoid, swish, tanh};
 use crate::engine::simd::{Isa, Kernel, LANES, Simd};
 
 /// Vectors of a piece.
@@ -17,6 +17,9 @@ pub const MAX_OPERANDS: usize = 10;
 
 /// Masks that a chain can read and write.
 pub const MAX_MASKS: usize = 4;
+
+/// Values besides its result that a chain can write.
+pub const MAX_BESIDE: usize = 4;
 
 /// Where a link reads.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -64,8 +67,23 @@ pub enum Op {
     Keep(u8),
     /// The positive part of `a` where the mask of this number has a bit, else zero.
     KeepPositive(u8),
+    /// The function of `a`; its slope goes to what is written besides the output, in the place of this number.
+    Activate(Activation, Option<u8>),
+    /// The function's slope.
+    Slope(Activation),
+    /// `a` goes to what is written besides the output, in the place of this number; gives nothing to read.
+    Store(u8),
     /// Any function of one number, with two parameters.
     Map(fn(f32, [f32; 2]) -> f32, [f32; 2]),
+}
+
+/// Smooth activations, whose slopes come at little more than their values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `x sigmoid(x)`
+    Swish,
+    /// `x` times the normal distribution's cumulative function.
+    Gelu,
 }
 
 /// One operation.
@@ -121,6 +139,8 @@ pub struct Operands<'a> {
     pub read: heapless::Vec<&'a [f32], MAX_OPERANDS>,
     /// Masks that are read or written, a bit per element.
     pub masks: heapless::Vec<Mask<'a>, MAX_MASKS>,
+    /// What is written besides the output, element for element.
+    pub beside: heapless::Vec<&'a mut [f32], MAX_BESIDE>,
 }
 
 /// A bit per element of the output.
@@ -298,7 +318,7 @@ impl Run<'_, '_> {
             let last = i + 1 == self.chain.links.len();
             let to = if last { output } else { registers[link.to as usize].as_mut_ptr().cast() };
             // SAFETY: both streams and the target hold `vectors` vectors.
-            unsafe { self.link::<S>(link.op, a, b, to, vectors, (self.at + from) / LANES) };
+            unsafe { self.link::<S>(link.op, a, b, to, vectors, self.at + from) };
         }
     }
 
@@ -329,11 +349,27 @@ impl Run<'_, '_> {
             };
             let (a, b) = (fetch(link.a), fetch(link.b));
             let mut to = [0.0; LANES];
-            // SAFETY: one vector each.
-            unsafe {
-                let (a, b) = ((a.as_ptr(), 0), (b.as_ptr(), 0));
-                self.link::<S>(link.op, a, b, to.as_mut_ptr(), 1, (self.at + from) / LANES);
+            let (a, b) = ((a.as_ptr(), 0), (b.as_ptr(), 0));
+            // What is written besides the output ends where the elements do.
+            let (mut op, mut beside) = (link.op, [0.0; LANES]);
+            let (store, make) = match op {
+                Op::Store(place) => (Some(place), Op::Copy),
+                Op::Activate(function, Some(place)) => {
+                    op = Op::Activate(function, None);
+                    (Some(place), Op::Slope(function))
+                }
+                _ => (None, Op::Copy),
+            };
+            if let Some(place) = store {
+                // SAFETY: one vector each.
+                unsafe { self.link::<S>(make, a, b, beside.as_mut_ptr(), 1, self.at + from) };
+                self.stored(place, self.at + from, count).copy_from_slice(&beside[..count]);
             }
+            if matches!(op, Op::Store(_)) {
+                continue;
+            }
+            // SAFETY: one vector each.
+            unsafe { self.link::<S>(op, a, b, to.as_mut_ptr(), 1, self.at + from) };
             match i + 1 == self.chain.links.len() {
                 true => self.output[from..from + count].copy_from_slice(&to[..count]),
                 // SAFETY: a register holds more than sixteen.
@@ -342,7 +378,7 @@ impl Run<'_, '_> {
         }
     }
 
-    /// One operation on `n` vectors; masks are read and written from vector `at` of the whole on.
+    /// One operation on `n` vectors, from element `at` of the whole on.
     #[inline(always)]
     unsafe fn link<S: Simd>(&mut self, op: Op, a: Stream, b: Stream, to: *mut f32, n: usize, at: usize) {
         // SAFETY: the caller's, for the streams; masks are sliced.
@@ -396,6 +432,28 @@ impl Run<'_, '_> {
                         S::store(to.add(i * LANES), S::keep(S::max(zero, S::load(a.0.add(i * a.1))), bits));
                     }
                 }
+                Op::Activate(Activation::Swish, None) => each!(a, b, to, n, swish::<S>(a).0),
+                Op::Activate(Activation::Gelu, None) => each!(a, b, to, n, gelu::<S>(a).0),
+                Op::Slope(Activation::Swish) => each!(a, b, to, n, swish::<S>(a).1),
+                Op::Slope(Activation::Gelu) => each!(a, b, to, n, gelu::<S>(a).1),
+                Op::Activate(function, Some(place)) => {
+                    let slopes = self.stored(place, at, n * LANES).as_mut_ptr();
+                    for i in 0..n {
+                        let x = S::load(a.0.add(i * a.1));
+                        let (value, slope) = match function {
+                            Activation::Swish => swish::<S>(x),
+                            Activation::Gelu => gelu::<S>(x),
+                        };
+                        S::store(to.add(i * LANES), value);
+                        S::store(slopes.add(i * LANES), slope);
+                    }
+                }
+                Op::Store(place) => {
+                    let stored = self.stored(place, at, n * LANES).as_mut_ptr();
+                    for i in 0..n {
+                        S::store(stored.add(i * LANES), S::load(a.0.add(i * a.1)));
+                    }
+                }
                 Op::Map(function, with) => {
                     for i in 0..n {
                         for lane in 0..LANES {
@@ -407,7 +465,14 @@ impl Run<'_, '_> {
         }
     }
 
+    /// What is written besides the output, for `count` elements from `at` of the whole on.
+    fn stored(&mut self, place: u8, at: usize, count: usize) -> &mut [f32] {
+        &mut self.operands.beside[place as usize][at..at + count]
+    }
+
+    /// Bits of `n` vectors from element `at` of the whole on, to be written.
     fn written(&mut self, mask: u8, at: usize, n: usize) -> &mut [u16] {
+        let at = at / LANES;
         match &mut self.operands.masks[mask as usize] {
             Mask::Write(bits) => &mut bits[at..at + n],
             Mask::Read(_) => &mut [],
@@ -415,6 +480,7 @@ impl Run<'_, '_> {
     }
 
     fn read(&self, mask: u8, at: usize, n: usize) -> &[u16] {
+        let at = at / LANES;
         match &self.operands.masks[mask as usize] {
             Mask::Read(bits) => &bits[at..at + n],
             Mask::Write(bits) => &bits[at..at + n],

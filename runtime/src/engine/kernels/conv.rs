@@ -8,7 +8,8 @@ use std::ops::Range;
 
 use half::f16;
 
-use super::product::{DEPTH, Left, Packing, Product};
+use super::left::Left;
+use super::product::{DEPTH, Packing, Product};
 use super::stored::{Stored, to_halves, values_factor};
 use crate::engine::simd::{Isa, LANES};
 
@@ -215,6 +216,7 @@ impl Strip<'_> {
                 row_stride,
                 add,
                 bias,
+                finite: true,
             }
             .run(isa);
             if from + terms == depth && in_place {

@@ -1,7 +1,7 @@
 //! Transcendental functions on vectors, to about two units in the last place. The coefficients are Chebyshev
 //! fits of our own over the stated ranges.
 
-use std::f32::consts::{FRAC_2_SQRT_PI, LOG2_E};
+use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, LOG2_E};
 
 use crate::engine::simd::Simd;
 
@@ -90,9 +90,40 @@ pub unsafe fn tanh<S: Simd>(x: S::V) -> S::V {
     }
 }
 
+/// `x sigmoid(x)`, and its slope.
+#[inline(always)]
+pub unsafe fn swish<S: Simd>(x: S::V) -> (S::V, S::V) {
+    // SAFETY: arithmetic only.
+    unsafe {
+        let gate = sigmoid::<S>(x);
+        let value = S::mul(x, gate);
+        (value, S::fma(value, S::sub(S::splat(1.0), gate), gate))
+    }
+}
+
+/// `x` times the normal distribution's cumulative function, and its slope: that function plus `x` times the density.
+#[inline(always)]
+pub unsafe fn gelu<S: Simd>(x: S::V) -> (S::V, S::V) {
+    // SAFETY: arithmetic only.
+    unsafe {
+        let half = S::splat(0.5);
+        let (erf, bell) = erf_and_bell::<S>(S::mul(x, S::splat(FRAC_1_SQRT_2)));
+        let share = S::fma(erf, half, half);
+        let density = S::mul(bell, S::splat(0.5 * FRAC_1_SQRT_2 * FRAC_2_SQRT_PI));
+        (S::mul(x, share), S::fma(x, density, share))
+    }
+}
+
 /// The error function.
 #[inline(always)]
 pub unsafe fn erf<S: Simd>(x: S::V) -> S::V {
+    // SAFETY: arithmetic only.
+    unsafe { erf_and_bell::<S>(x).0 }
+}
+
+/// The error function, and `exp(-x^2)`.
+#[inline(always)]
+unsafe fn erf_and_bell<S: Simd>(x: S::V) -> (S::V, S::V) {
     /// `erf(x) / x` in `x^2`, up to one.
     const NEAR: [f32; 7] =
         [FRAC_2_SQRT_PI, -0.376_126_27, 0.112_835_98, -0.026_854_33, 0.005_189_312, -0.000_801_885_5, 0.000_078_824_97];
@@ -105,8 +136,9 @@ pub unsafe fn erf<S: Simd>(x: S::V) -> S::V {
         let near = S::mul(x, polynomial::<S, _>(square, &NEAR));
         let one = S::splat(1.0);
         let tail = polynomial::<S, _>(S::div(one, S::add(one, size)), &FAR);
-        let far = S::sub(one, S::mul(exp_of_minus::<S>(square), tail));
-        S::choose(size, one, S::with_sign(far, x), near)
+        let bell = exp_of_minus::<S>(square);
+        let far = S::sub(one, S::mul(bell, tail));
+        (S::choose(size, one, S::with_sign(far, x), near), bell)
     }
 }
 
@@ -121,6 +153,10 @@ mod tests {
         Sigmoid,
         Tanh,
         Erf,
+        Swish,
+        SwishSlope,
+        Gelu,
+        GeluSlope,
     }
 
     struct Apply<'a>(Function, &'a mut [f32]);
@@ -139,6 +175,10 @@ mod tests {
                         Function::Sigmoid => sigmoid::<S>(x),
                         Function::Tanh => tanh::<S>(x),
                         Function::Erf => erf::<S>(x),
+                        Function::Swish => swish::<S>(x).0,
+                        Function::SwishSlope => swish::<S>(x).1,
+                        Function::Gelu => gelu::<S>(x).0,
+                        Function::GeluSlope => gelu::<S>(x).1,
                     };
                     S::store(part.as_mut_ptr(), y);
                 }
@@ -159,6 +199,15 @@ mod tests {
             Function::Sigmoid => 1.0 / (1.0 + (-x).exp()),
             Function::Tanh => x.tanh(),
             Function::Erf => libm::erf(x),
+            Function::Swish => x * exact(Function::Sigmoid, x),
+            Function::SwishSlope => {
+                let gate = exact(Function::Sigmoid, x);
+                gate * (1.0 + x * (1.0 - gate))
+            }
+            Function::Gelu => 0.5 * x * libm::erfc(-x / 2f64.sqrt()),
+            Function::GeluSlope => {
+                0.5 * libm::erfc(-x / 2f64.sqrt()) + x * (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt()
+            }
         }
     }
 
@@ -173,6 +222,20 @@ mod tests {
                     let right = exact(function, *x as f64);
                     let error = (y as f64 - right).abs() / right.abs().max(1e-37);
                     assert!(error < 4e-7 || y as f64 == right, "{function:?}({x}) is {right}, not {y}; {}", isa.name());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn activations_are_right_to_a_few_units_of_their_arguments() {
+        let x: Vec<f32> = (-43_000..43_000).map(|i| i as f32 / 500.0).chain([1e-20, -3e-9, 1e-4]).collect();
+        for isa in [Isa::Portable, Isa::best()] {
+            for function in [Function::Swish, Function::SwishSlope, Function::Gelu, Function::GeluSlope] {
+                for (x, y) in x.iter().zip(apply(isa, function, &x)) {
+                    let right = exact(function, *x as f64);
+                    let error = (y as f64 - right).abs() / x.abs().max(1.0) as f64;
+                    assert!(error < 3e-7, "{function:?}({x}) is {right}, not {y}; {}", isa.name());
                 }
             }
         }

@@ -5,7 +5,8 @@ use std::ops::Range;
 use super::conv::Epilogue;
 use half::f16;
 
-use super::product::{DEPTH, Left, Packing, Product};
+use super::left::Left;
+use super::product::{DEPTH, Packing, Product};
 use super::stored::{Weights, to_halves, values_factor};
 use crate::engine::simd::{Isa, LANES};
 
@@ -160,7 +161,8 @@ impl MatMul {
             };
             let first = i * self.rows * self.columns;
             let mut finished = |at: usize, part: &mut [f32]| epilogue(first + at, part);
-            self.one(isa, &left[i * self.left.stride..], weights, bias, output, scratch, &mut finished);
+            let finite = fixed.is_some();
+            self.one(isa, &left[i * self.left.stride..], weights, finite, bias, output, scratch, &mut finished);
         }
     }
 
@@ -170,6 +172,7 @@ impl MatMul {
         isa: Isa,
         left: &[f32],
         weights: Weights,
+        finite: bool,
         bias: &[f32],
         output: &mut [f32],
         scratch: &mut [f32],
@@ -218,6 +221,7 @@ impl MatMul {
                         row_stride,
                         add,
                         bias,
+                        finite,
                     }
                     .run(isa);
                 };

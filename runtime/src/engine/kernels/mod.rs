@@ -8,6 +8,7 @@ pub mod conv;
 pub mod depthwise;
 pub mod functions;
 pub mod layout;
+pub mod left;
 pub mod matmul;
 pub mod moves;
 pub mod narrow;

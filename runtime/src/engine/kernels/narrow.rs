@@ -5,7 +5,8 @@
 //! stride a row is held as one part per offset within the stride until all is added.
 
 use super::conv::Source;
-use super::product::{Left, Packing, Product};
+use super::left::Left;
+use super::product::{Packing, Product};
 use super::stored::Weights;
 use crate::engine::simd::{Isa, Kernel, LANES, Simd};
 
@@ -88,6 +89,7 @@ impl Narrow {
                 columns: 0..order.blocks,
                 add: false,
                 bias: &[],
+                finite: true,
             }
             .run(isa);
             isa.run(Scatter { conv: self, row, results, output: &mut *output });

@@ -6,6 +6,9 @@
 //! much. Weights lie in the order in which they are read, [`Packing`] says where, so that they stream from
 //! memory.
 //!
+//! Parts whose left operand is zero throughout are left out where the weights are known to be finite: the cotangent of
+//! one class among a thousand is zero nearly everywhere, and the layer behind it would read all its weights in vain.
+//!
 //! Weights kept in half precision are made floats block by block. Where the left operand comes as halves too, products
 //! are added up as halves sixteen at a time, and those sums as floats.
 
@@ -14,6 +17,7 @@ use std::ops::Range;
 
 use half::f16;
 
+use super::left::Left;
 use super::stored::Weights;
 use crate::engine::simd::{Half, HalfKernel, Isa, Kernel, LANES, Simd};
 
@@ -47,19 +51,6 @@ impl Packing {
     }
 }
 
-/// The left operand.
-#[derive(Clone, Copy, Debug)]
-pub enum Left<'a> {
-    /// `[k / 16][row][16]`; the stride from one sixteen of `k` to the next.
-    Blocked(&'a [f32], usize),
-    /// `[k][row]`; the stride from one `k` to the next.
-    Rows(&'a [f32], usize),
-    /// `[row][k]`; the stride from one row to the next.
-    Plain(&'a [f32], usize),
-    /// As blocked, but halves, to be multiplied by the factor that comes last. Wants weights in half precision.
-    Halves(&'a [f16], usize, f32),
-}
-
 /// One product of `rows` by `blocks` times sixteen columns.
 pub struct Product<'a> {
     /// The left operand.
@@ -86,6 +77,8 @@ pub struct Product<'a> {
     pub add: bool,
     /// A value per column of the whole, added last; empty for none.
     pub bias: &'a [f32],
+    /// Whether the weights are known to be finite, so that zero times any of them is zero.
+    pub finite: bool,
 }
 
 impl Product<'_> {
@@ -123,17 +116,22 @@ impl Product<'_> {
     }
 
     /// Every part of the sums and every block of columns.
-    fn panels(&self) -> impl Iterator<Item = Panel> + use<> {
-        let (from, depth, packed, columns) = (self.from, self.depth, self.packed, self.columns.clone());
-        (0..depth).step_by(PART).flat_map(move |at| {
-            let first = columns.start;
-            columns.clone().map(move |block| Panel {
+    fn panels(&self) -> impl Iterator<Item = Panel> {
+        (0..self.depth).step_by(PART).flat_map(move |at| {
+            let depth = PART.min(self.depth - at);
+            let last = self.depth - at <= PART;
+            let zero = self.finite && self.left.vanishes(self.rows, at..at + depth);
+            // The first terms, zero or not, begin the result, and the last add the bias.
+            let (begins, adds_bias) = (at == 0 && !self.add, last && !self.bias.is_empty());
+            let skipped = zero && !begins && !adds_bias;
+            let columns = if skipped { 0..0 } else { self.columns.clone() };
+            columns.map(move |block| Panel {
                 at,
-                depth: PART.min(depth - at),
-                last: depth - at <= PART,
-                weights: packed.at(from + at, block),
+                depth: if zero { 0 } else { depth },
+                last,
+                weights: self.packed.at(self.from + at, block),
                 block,
-                place: block - first,
+                place: block - self.columns.start,
             })
         })
     }
@@ -175,6 +173,7 @@ impl Kernel for Product<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let mut room = [const { MaybeUninit::<f32>::uninit() }; PART * LANES];
+        let result = self.result.as_mut_ptr();
         for panel in self.panels() {
             // SAFETY: `fits` has checked the furthest element of each operand; a panel has at most `PART` terms.
             unsafe {
@@ -190,7 +189,7 @@ impl Kernel for Product<'_> {
                         room.cast_const()
                     }
                 };
-                let result = self.result.as_mut_ptr().add(panel.place * self.block_stride);
+                let result = result.add(panel.place * self.block_stride);
                 let (rows, depth) = (self.rows, panel.depth);
                 match self.left {
                     Left::Blocked(left, stride) => {
@@ -219,13 +218,14 @@ impl HalfKernel for Product<'_> {
         let (Left::Halves(left, stride, factor), Weights::Half(weights, other)) = (self.left, self.weights) else {
             return;
         };
+        let result = self.result.as_mut_ptr();
         for panel in self.panels() {
             // SAFETY: `fits` has checked the furthest element of each operand.
             unsafe {
                 let end = self.end::<H::Single>(&panel, factor * other);
                 let (left, weights) =
                     (left.as_ptr().add(panel.at / LANES * stride), weights.as_ptr().add(panel.weights));
-                let result = self.result.as_mut_ptr().add(panel.place * self.block_stride);
+                let result = result.add(panel.place * self.block_stride);
                 let mut row = 0;
                 while row < self.rows {
                     let count = tile_rows(self.rows - row, H::TILE);

@@ -18,7 +18,8 @@
 use std::ops::Range;
 
 use super::conv::Epilogue;
-use super::product::{Left, Packing, Product};
+use super::left::Left;
+use super::product::{Packing, Product};
 use super::stored::{Stored, Weights};
 use crate::engine::simd::{Isa, Kernel, LANES, Simd};
 
@@ -213,6 +214,7 @@ impl Winograd {
                 columns: 0..order.blocks,
                 add: false,
                 bias: &[],
+                finite: true,
             }
             .run(isa);
         }

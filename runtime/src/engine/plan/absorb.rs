@@ -44,6 +44,8 @@ impl Tree {
         let mut tree = Tree { found: vec![], reads: HashMap::new() };
         let (mut open, mut seen) = (vec![root], HashSet::from([root]));
         while let Some(index) = open.pop() {
+            // The slope of an activation is computed with it.
+            open.extend(planner.beside.get(&index).map(|slope| slope.node).filter(|&node| seen.insert(node)));
             for input in read_in_links(planner, &planner.graph.nodes[index]) {
                 if !tree.reads.contains_key(input) {
                     tree.found.push(input.clone());

@@ -2,9 +2,10 @@
 
 use super::arena::BufferId;
 use super::dense::Host;
+use super::planner::Beside;
 use super::values::{Image, Order};
 use crate::engine::kernels::chain::{
-    Along, Chain, Link, MAX_MASKS, MAX_OPERANDS, Mask, Op, Operands, REGISTERS, Source, Walk,
+    Along, Chain, Link, MAX_BESIDE, MAX_MASKS, MAX_OPERANDS, Mask, Op, Operands, REGISTERS, Source, Walk,
 };
 use crate::engine::simd::LANES;
 use crate::error::{Error, Result};
@@ -20,6 +21,8 @@ pub(super) struct Builder {
     operands: Vec<(BufferId, Vec<usize>)>,
     /// Buffers of bits, and whether they are written.
     masks: Vec<(BufferId, bool)>,
+    /// Slopes that are written besides the result.
+    pub(super) beside: Vec<Beside>,
     busy: [bool; REGISTERS],
     pub(super) host: Option<Box<Host>>,
     /// Nodes whose values stay in their registers to the end, because they are read several times.
@@ -34,8 +37,8 @@ pub(super) struct Builder {
     pub(super) again: bool,
     /// Whether no other node's links may go before.
     pub(super) alone: bool,
-    /// Operands and masks that the nodes whose inputs are being compiled will add.
-    pub(super) pending: (usize, usize),
+    /// Operands, masks and slopes that the nodes whose inputs are being compiled will add.
+    pub(super) pending: (usize, usize, usize),
 }
 
 impl Builder {
@@ -48,6 +51,7 @@ impl Builder {
             links,
             operands,
             masks,
+            beside: vec![],
             busy,
             host: None,
             pinned: vec![],
@@ -56,7 +60,7 @@ impl Builder {
             failed: false,
             again: false,
             alone: false,
-            pending: (0, 0),
+            pending: (0, 0, 0),
         }
     }
 
@@ -69,7 +73,8 @@ impl Builder {
     pub(super) fn has_room(&self) -> bool {
         let free = self.busy.iter().filter(|b| !**b).count();
         let (operands, masks) = (self.operands.len() + self.pending.0, self.masks.len() + self.pending.1);
-        !self.alone && operands + 3 <= MAX_OPERANDS && masks < MAX_MASKS && free > 3
+        let writes = self.beside.len() + self.pending.2 < MAX_BESIDE;
+        !self.alone && operands + 3 <= MAX_OPERANDS && masks < MAX_MASKS && free > 3 && writes
     }
 
     pub(super) fn operand(&mut self, id: BufferId, shape: Vec<usize>) -> Source {
@@ -116,6 +121,24 @@ impl Builder {
         self.pinned.iter().find(|p| p.0 == node).map(|p| Source::Register(p.1))
     }
 
+    /// The link that gives an activation and its slope at once, where there is one.
+    pub(super) fn both(&mut self, value: Option<Op>, slope: Option<Op>, beside: &Beside) -> Option<Op> {
+        match (value, slope) {
+            (Some(Op::Activate(function, None)), Some(Op::Slope(other))) if function == other => {
+                self.beside.push(beside.clone());
+                Some(Op::Activate(function, Some(self.beside.len() as u8 - 1)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Writes a slope, which the chain has computed, to its buffer.
+    pub(super) fn keep(&mut self, value: Source, slope: Beside) -> Result<()> {
+        self.link(Op::Store(self.beside.len() as u8), value, value).map(|unused| self.free(unused))?;
+        self.beside.push(slope);
+        Ok(())
+    }
+
     /// A link whose arguments are read again.
     pub(super) fn link_kept(&mut self, op: Op, a: Source, b: Source) -> Result<Source> {
         let free = self.busy.iter().position(|b| !b);
@@ -132,7 +155,9 @@ impl Builder {
             None => plane_walks(&self.shape, &self.operands),
         };
         let chain = Chain { links: self.links, walks, outer, run };
-        ChainParts { chain, operands: self.operands.into_iter().map(|(id, _)| id).collect(), masks: self.masks }
+        let operands = self.operands.into_iter().map(|(id, _)| id).collect();
+        let beside = self.beside.into_iter().map(|slope| slope.buffer).collect();
+        ChainParts { chain, operands, masks: self.masks, beside }
     }
 }
 
@@ -182,13 +207,15 @@ pub struct ChainParts {
     pub chain: Chain,
     pub(super) operands: Vec<BufferId>,
     masks: Vec<(BufferId, bool)>,
+    beside: Vec<BufferId>,
 }
 
 impl ChainParts {
     /// What a step that runs it reads and writes, besides its own.
     pub fn buffers(&self) -> (Vec<BufferId>, Vec<BufferId>) {
         let masks = |written: bool| self.masks.iter().filter(move |m| m.1 == written).map(|m| m.0);
-        (self.operands.iter().copied().chain(masks(false)).collect(), masks(true).collect())
+        let reads = self.operands.iter().copied().chain(masks(false)).collect();
+        (reads, masks(true).chain(self.beside.iter().copied()).collect())
     }
 
     /// The operands, from what was lent in the order of [`ChainParts::buffers`].
@@ -205,6 +232,9 @@ impl ChainParts {
             if let Some(mask) = mask {
                 let _ = lent.masks.push(mask);
             }
+        }
+        for stored in write.take(self.beside.len()) {
+            let _ = lent.beside.push(stored);
         }
         lent
     }

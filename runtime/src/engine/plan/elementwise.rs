@@ -1,10 +1,11 @@
 //! Elementwise nodes: they wait until their value is wanted, and then become one chain with what they read.
 
 use super::absorb;
+use super::activations::link_of;
 use super::arena::BufferId;
 use super::builder::{Builder, ChainParts};
 use super::fold_scales::batch_norm as batch_norm_factors;
-use super::planner::{Lowered, Planner};
+use super::planner::{Beside, Lowered, Planner};
 use super::recipes::{Recipe, recipe};
 use super::run::Work;
 use super::values::{Image, Lazy, Order};
@@ -36,7 +37,7 @@ impl Planner<'_> {
     /// The order in which an elementwise node is best computed.
     fn order_of(&self, node: &Node) -> Order {
         let Some(image) = node.output(0).and_then(|o| self.image(o)) else { return Order::Planes };
-        if node.domain == DOMAIN {
+        if node.domain == DOMAIN && link_of(node).is_none() {
             return self.masks.of(node).map_or(Order::Planes, |(_, _, order)| order);
         }
         // What divides by the lanes beyond the channels, which are zero, would fill them with NaN.
@@ -82,12 +83,32 @@ pub fn lower(planner: &mut Planner, node: &Node, index: usize) -> Result<Lowered
         let id = planner.buffer(elements.div_ceil(2 * LANES));
         planner.masks.keep(output, id, order);
     }
+    wait_for_slope(planner, output, index, order);
     planner.postpone(output, Lazy::Elementwise(index), order)?;
     let bits = planner.masks.wanted(output) || planner.masks.pairs(node);
     if order == Order::Planes && bits {
         planner.materialise(output)?;
     }
     Ok(Lowered::Done)
+}
+
+/// Has the slope of an activation, if it is waiting, computed in the chain that the activation will be in.
+fn wait_for_slope(planner: &mut Planner, output: &str, index: usize, order: Order) {
+    let Some(slope) = planner.slopes.get(output).and_then(|name| Some((name.clone(), planner.values.get(name)?)))
+    else {
+        return;
+    };
+    let same = planner.fact(output).is_ok_and(|fact| *fact == slope.1.fact);
+    let (name, Some((Lazy::Elementwise(node), waiting))) = (slope.0, &slope.1.lazy) else { return };
+    if same && *waiting == order {
+        let floats = match (order, Image::of(&slope.1.fact)) {
+            (Order::Blocked, Some(image)) => image.batch * image.blocked(),
+            _ => slope.1.fact.shape.iter().product(),
+        };
+        let node = *node;
+        let buffer = planner.buffer(floats);
+        planner.beside.insert(index, Beside { value: name, node, buffer });
+    }
 }
 
 /// Links up to which a value is rather computed again than kept.
@@ -115,7 +136,7 @@ fn made_of<'a>(planner: &'a Planner, name: &'a str, leaves: &mut Vec<&'a str>, l
     };
     let node = &planner.graph.nodes[index];
     *links += if node.op == "BatchNormalization" { 2 } else { 1 };
-    let bits = planner.masks.pairs(node) || planner.masks.wanted(name);
+    let bits = planner.masks.pairs(node) || planner.masks.wanted(name) || planner.beside.contains_key(&index);
     !bits && *links <= CHEAP && read_in_links(planner, node).all(|input| made_of(planner, input, leaves, links))
 }
 
@@ -163,6 +184,9 @@ fn finish(planner: &mut Planner, mut builder: Builder, root: Source, name: &str)
         builder.link(Op::Copy, root, root)?;
     }
     let (host, order) = (builder.host.take(), builder.order);
+    for slope in &builder.beside {
+        planner.set(&slope.value, order, slope.buffer)?;
+    }
     let parts = builder.finish(planner.image(name).filter(|_| order == Order::Blocked));
     if let Some(host) = host {
         return host.emit(planner, name, Some(parts));
@@ -181,13 +205,24 @@ fn compile(planner: &mut Planner, builder: &mut Builder, index: usize) -> Result
     let mask = planner.masks.pairs(node) || node.output(0).is_some_and(|o| planner.masks.wanted(o));
     let inputs: Vec<String> = read_in_links(planner, node).cloned().collect();
     let own = if node.op == "BatchNormalization" { 2 } else { 0 };
-    let mut args = vec![];
+    let (mut args, mut both) = (vec![], None);
+    if let Some(slope) = planner.beside.get(&index).cloned() {
+        let before = builder.pending;
+        builder.pending = (before.0 + inputs.len() + own, before.1 + mask as usize, before.2 + 1);
+        both = builder.both(link_of(node), link_of(&planner.graph.nodes[slope.node]), &slope);
+        if both.is_none() {
+            let value = compile(planner, builder, slope.node)?;
+            builder.keep(value, slope)?;
+        }
+        builder.pending = before;
+    }
     for (i, input) in inputs.iter().enumerate() {
         // What this node itself will still add when the links of this input are there.
         let (operands, masks) = (inputs.len() - i - 1 + own, mask as usize);
-        builder.pending = (builder.pending.0 + operands, builder.pending.1 + masks);
+        let before = builder.pending;
+        builder.pending = (before.0 + operands, before.1 + masks, before.2);
         args.push(operand(planner, builder, input)?);
-        builder.pending = (builder.pending.0 - operands, builder.pending.1 - masks);
+        builder.pending = before;
     }
     let Some(recipe) = recipe(planner, node) else {
         return Err(node.error("is not elementwise after all"));
@@ -202,7 +237,7 @@ fn compile(planner: &mut Planner, builder: &mut Builder, index: usize) -> Result
             }
             Ok(sum)
         }
-        Recipe::Unary(op) => builder.link(op, args[0], args[0]),
+        Recipe::Unary(op) => builder.link(both.unwrap_or(op), args[0], args[0]),
         Recipe::Keep(op) => {
             let Some((forward, id, _)) = planner.masks.of(node) else {
                 return Err(node.error("has lost its forward node"));

@@ -5,6 +5,7 @@
 //! gives every buffer its place.
 
 mod absorb;
+mod activations;
 pub mod arena;
 mod builder;
 mod convert;
@@ -23,6 +24,7 @@ mod recipes;
 mod rows;
 mod run;
 mod shapes;
+mod slopes;
 mod truth;
 mod values;
 
@@ -30,3 +32,4 @@ pub use fold_scales::fold_scales;
 pub use planner::{Packs, make_plan, unpaired};
 pub use recipes::pair_folds;
 pub use run::{Numbers, Plan, StepReport};
+pub use slopes::{Slopes, hoist_slopes};

@@ -7,6 +7,7 @@ use super::arena::{BufferId, Home, Life, place};
 use super::convert::Convert;
 use super::masks::Masks;
 use super::run::{Plan, Step, Work};
+use super::slopes::Slopes;
 use super::values::{Image, Lazy, Order, Value};
 use super::{dense, elementwise, fallback, in_place, indexing, pooling, products, rows, shapes, truth};
 use crate::engine::kernels::conv::Conv;
@@ -75,6 +76,15 @@ pub(super) struct Buffer {
     pub constant: Option<Arc<[f32]>>,
 }
 
+/// A slope that is computed in the chain of its activation.
+#[derive(Clone)]
+pub(super) struct Beside {
+    pub value: String,
+    /// The node that gives it.
+    pub node: usize,
+    pub buffer: BufferId,
+}
+
 /// The state of the walk.
 pub struct Planner<'a> {
     pub(super) graph: &'a Graph,
@@ -82,6 +92,9 @@ pub struct Planner<'a> {
     pub(super) packs: &'a mut Packs,
     pub(super) values: HashMap<String, Value>,
     pub(super) masks: Masks,
+    pub(super) slopes: Slopes,
+    /// By node: the slope that its chain computes on the way.
+    pub(super) beside: HashMap<usize, Beside>,
     pub(super) buffers: Vec<Buffer>,
     pub(super) steps: Vec<Step>,
 }
@@ -93,24 +106,27 @@ pub fn unpaired(graph: &Graph) -> HashSet<String> {
     graph.nodes.iter().filter(left).map(|n| n.name.clone()).collect()
 }
 
-/// Plans the computation of `outputs` from `inputs`.
-pub fn make_plan(typed: &TypedGraph, inputs: &[&str], outputs: &[String], isa: Isa, packs: &mut Packs) -> Result<Plan> {
-    Planner::plan(&typed.graph, &typed.facts, inputs, outputs, isa, packs)
+/// Plans the computation of `outputs` from `inputs`. `slopes` stand in front of their activations.
+pub fn make_plan(
+    typed: &TypedGraph,
+    slopes: Slopes,
+    inputs: &[&str],
+    outputs: &[String],
+    isa: Isa,
+    packs: &mut Packs,
+) -> Result<Plan> {
+    let (graph, masks) = (&typed.graph, Masks::find(&typed.graph));
+    let (values, beside) = (HashMap::new(), HashMap::new());
+    let planner = Planner { graph, isa, packs, values, masks, slopes, beside, buffers: vec![], steps: vec![] };
+    planner.plan(&typed.facts, inputs, outputs)
 }
 
 impl<'a> Planner<'a> {
     /// Plans the computation of `outputs` from `inputs`. The graph is typed, pruned and in topological order; of
     /// functions it calls only ours.
-    fn plan(
-        graph: &'a Graph,
-        facts: &Facts,
-        inputs: &[&str],
-        outputs: &[String],
-        isa: Isa,
-        packs: &'a mut Packs,
-    ) -> Result<Plan> {
-        let masks = Masks::find(graph);
-        let mut planner = Planner { graph, isa, packs, values: HashMap::new(), masks, buffers: vec![], steps: vec![] };
+    fn plan(self, facts: &Facts, inputs: &[&str], outputs: &[String]) -> Result<Plan> {
+        let mut planner = self;
+        let graph = planner.graph;
         planner.count_uses(facts, outputs);
         let mut input_buffers = vec![];
         for name in inputs {
@@ -136,7 +152,9 @@ impl<'a> Planner<'a> {
                     Some((Lazy::Elementwise(_), _)) => v.uses != 1,
                     _ => false,
                 });
-                if outputs.iter().any(|o| o == output) || (shared && !elementwise::is_cheap(&planner, output)) {
+                let waits = planner.slopes.values().any(|slope| slope == output);
+                let kept = shared && !waits && !elementwise::is_cheap(&planner, output);
+                if outputs.iter().any(|o| o == output) || kept {
                     planner.materialise(output)?;
                 }
             }

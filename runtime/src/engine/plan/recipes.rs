@@ -1,8 +1,9 @@
 //! What elementwise ops are in links of a chain: a line per op.
 
+use super::activations::link_of;
 use super::builder::Builder;
 use super::planner::Planner;
-use crate::engine::kernels::chain::{Op, Source};
+use crate::engine::kernels::chain::{Activation, Op, Source};
 use crate::error::Result;
 use crate::gradient::functions::DOMAIN;
 use crate::onnx::{DType, Graph, Node};
@@ -27,6 +28,9 @@ fn map(f: fn(f32, [f32; 2]) -> f32) -> Recipe {
 
 /// The links of an op, where it is elementwise.
 pub(super) fn recipe(planner: &Planner, node: &Node) -> Option<Recipe> {
+    if let Some(link) = link_of(node) {
+        return Some(Recipe::Unary(link));
+    }
     if node.domain == DOMAIN {
         planner.masks.of(node)?;
         return Some(match node.op.as_str() {
@@ -60,7 +64,7 @@ pub(super) fn recipe(planner: &Planner, node: &Node) -> Option<Recipe> {
         "Clip" if bounded(1) && bounded(2) => Recipe::Other(clip),
         "HardSigmoid" => Recipe::Other(hard_sigmoid),
         "HardSwish" => Recipe::Other(hard_swish),
-        "Gelu" if node.text("approximate", "none") == "none" => Recipe::Other(gelu),
+        "Gelu" if node.text("approximate", "none") == "none" => Recipe::Unary(Op::Activate(Activation::Gelu, None)),
         "PRelu" => Recipe::Other(prelu),
         "Pow" if number(1) == Some(2.0) => Recipe::Other(|b, _, a| b.link(Op::Mul, a[0], a[0])),
         "Pow" if number(1).is_some() => with(|v, [p, _]| v.powf(p), number(1)?, 0.0),
@@ -149,14 +153,6 @@ fn hard_swish(b: &mut Builder, _: &Node, args: &[Source]) -> Result<Source> {
     let shifted = b.link(Op::Add, scaled, Source::Number(0.5))?;
     let cut = b.link(Op::Clip(0.0, 1.0), shifted, shifted)?;
     b.link(Op::Mul, cut, args[0])
-}
-
-fn gelu(b: &mut Builder, _: &Node, args: &[Source]) -> Result<Source> {
-    let scaled = b.link_kept(Op::Mul, args[0], Source::Number(std::f32::consts::FRAC_1_SQRT_2))?;
-    let erf = b.link(Op::Erf, scaled, scaled)?;
-    let shifted = b.link(Op::Add, erf, Source::Number(1.0))?;
-    let product = b.link(Op::Mul, shifted, args[0])?;
-    b.link(Op::Mul, product, Source::Number(0.5))
 }
 
 fn prelu(b: &mut Builder, _: &Node, args: &[Source]) -> Result<Source> {
