@@ -63,6 +63,17 @@ pub struct Winograd {
     pub bias: Vec<f32>,
 }
 
+/// A distance from one point to the next that is not a power of two, which would put all points into the same few lines
+/// of the first cache.
+fn apart(floats: usize) -> usize {
+    floats + LANES
+}
+
+/// Floats from the tiles of one point to those of the next.
+fn tile_step(blocks: usize, tiles: usize) -> usize {
+    apart(blocks * tiles * LANES)
+}
+
 /// Products per tile.
 pub fn points(tile: usize) -> usize {
     (tile + 2) * (tile + 2)
@@ -116,16 +127,15 @@ impl Winograd {
         Packing { depth: self.from * LANES, blocks }
     }
 
-    /// Floats from the weights of one point to those of the next: not a power of two, which would put all points into
-    /// the same few lines of the first cache.
+    /// Floats from the weights of one point to those of the next.
     fn step(&self, blocks: usize) -> usize {
-        self.packed(blocks).len() + LANES
+        apart(self.packed(blocks).len())
     }
 
     /// Floats of scratch memory.
     pub fn scratch(&self) -> usize {
-        let tiles = (self.from + self.to) * LANES * self.strip() * self.tiles()[1];
-        points(self.tile) * tiles + self.own_weights()
+        let tiles = self.strip() * self.tiles()[1];
+        points(self.tile) * (tile_step(self.from, tiles) + tile_step(self.to, tiles)) + self.own_weights()
     }
 
     /// Multiplications and additions of the products, each counted.
@@ -158,8 +168,8 @@ impl Winograd {
         for first in (0..rows).step_by(self.strip()) {
             let strip = self.strip().min(rows - first);
             let tiles = strip * columns;
-            let (values, products) = scratch.split_at_mut(points * self.from * tiles * LANES);
-            let products = &mut products[..points * self.to * tiles * LANES];
+            let (values, products) = scratch.split_at_mut(points * tile_step(self.from, tiles));
+            let products = &mut products[..points * tile_step(self.to, tiles)];
             match self.tile {
                 2 => isa.run(Inward::<4> { conv: self, input, first, tiles, values }),
                 _ => isa.run(Inward::<6> { conv: self, input, first, tiles, values }),
@@ -202,13 +212,13 @@ impl Winograd {
         let order = self.packed(blocks.len());
         for point in 0..points(self.tile) {
             Product {
-                left: Left::Blocked(&values[point * self.from * tiles * LANES..], tiles * LANES),
+                left: Left::Blocked(&values[point * tile_step(self.from, tiles)..], tiles * LANES),
                 rows: tiles,
                 depth: order.depth,
                 weights: Weights::Single(&weights[point * self.step(blocks.len())..][..order.len()]),
                 packed: order,
                 from: 0,
-                result: &mut products[(point * self.to + blocks.start) * tiles * LANES..],
+                result: &mut products[point * tile_step(self.to, tiles) + blocks.start * tiles * LANES..],
                 block_stride: tiles * LANES,
                 row_stride: LANES,
                 columns: 0..order.blocks,
@@ -286,7 +296,7 @@ impl<const FROM: usize> Kernel for Inward<'_, FROM> {
         let conv = self.conv;
         let [height, width] = conv.input;
         let columns = conv.tiles()[1];
-        let step = conv.from * self.tiles * LANES;
+        let step = tile_step(conv.from, self.tiles);
         for block in 0..conv.from {
             let plane = &self.input[block * height * width * LANES..][..height * width * LANES];
             for tile in 0..self.tiles {
@@ -347,7 +357,7 @@ impl<const FROM: usize, const TO: usize> Kernel for Outward<'_, FROM, TO> {
         let conv = self.conv;
         let [height, width] = conv.output;
         let columns = conv.tiles()[1];
-        let step = conv.to * self.tiles * LANES;
+        let step = tile_step(conv.to, self.tiles);
         for block in 0..conv.to {
             let plane = &mut self.output[block * height * width * LANES..][..height * width * LANES];
             for tile in 0..self.tiles {

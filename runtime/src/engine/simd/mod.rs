@@ -38,6 +38,8 @@ pub unsafe trait Simd: Copy {
     /// Rounded to the nearest halves, ties to even.
     unsafe fn narrow(to: *mut f16, v: Self::V);
     unsafe fn splat(v: f32) -> Self::V;
+    /// Asks for what will soon be read, which may lie anywhere; does nothing where the machine has no such hint.
+    unsafe fn ahead(_from: *const u8) {}
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;

@@ -1,6 +1,7 @@
 //! Advanced SIMD of 64-bit ARM: sixteen lanes are four registers.
 
 use std::arch::aarch64::*;
+use std::arch::asm;
 
 use half::f16;
 
@@ -73,6 +74,10 @@ unsafe impl Simd for Neon {
     #[inline(always)]
     unsafe fn sqrt(a: V) -> V {
         unsafe { map2(a, a, |a, _| vsqrtq_f32(a)) }
+    }
+    #[inline(always)]
+    unsafe fn ahead(from: *const u8) {
+        unsafe { asm!("prfm pldl1keep, [{}]", in(reg) from, options(nostack, preserves_flags, readonly)) }
     }
     #[inline(always)]
     unsafe fn fma(a: V, b: V, c: V) -> V {
