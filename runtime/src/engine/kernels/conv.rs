@@ -69,7 +69,7 @@ pub struct Conv {
 impl Conv {
     /// Floats of scratch memory that a run needs.
     pub fn scratch(&self) -> usize {
-        self.phases.iter().map(|phase| self.phase_scratch(phase)).max().unwrap_or(0)
+        self.phases.iter().map(|phase| self.phase_scratch(phase)).max().unwrap_or(0) + self.sorted()
     }
 
     fn phase_scratch(&self, phase: &Phase<Stored>) -> usize {
@@ -83,6 +83,30 @@ impl Conv {
         };
         let result = if self.writes_in_place(phase) { 0 } else { strip * self.blocks * LANES };
         packed + result
+    }
+
+    /// Floats of an image of planes whose columns are sorted by their offset within the stride, so that what a tap reads of a
+    /// row lies side by side; zero where it does so anyway.
+    fn sorted(&self) -> usize {
+        match self.source {
+            Source::Planes(channels) if self.stride[1] > 1 => channels * self.input[0] * self.row(),
+            _ => 0,
+        }
+    }
+
+    /// Floats of a row of planes.
+    fn row(&self) -> usize {
+        self.input[1].next_multiple_of(self.stride[1])
+    }
+
+    /// Sorts the columns of planes.
+    fn sort(&self, image: &[f32], to: &mut [f32]) {
+        let ([_, width], step) = (self.input, self.stride[1]);
+        for (from, to) in image.chunks_exact(width).zip(to.chunks_exact_mut(self.row())) {
+            for (offset, to) in to.chunks_exact_mut(self.row() / step).enumerate() {
+                to.iter_mut().zip(from.iter().skip(offset).step_by(step)).for_each(|(to, from)| *to = *from);
+            }
+        }
     }
 
     /// Terms of each output's sum.
@@ -120,6 +144,14 @@ impl Conv {
 
     /// Convolves one image.
     pub fn run(&self, isa: Isa, input: &[f32], output: &mut [f32], scratch: &mut [f32], epilogue: Epilogue) {
+        let (sorted, scratch) = scratch.split_at_mut(self.sorted());
+        let input = match sorted.is_empty() {
+            true => input,
+            false => {
+                self.sort(input, sorted);
+                &*sorted
+            }
+        };
         let in_group = input.len() / self.groups;
         let out_group = output.len() / self.groups;
         let covered: usize = self.phases.iter().map(|p| p.grid[0] * p.grid[1]).sum();
@@ -326,8 +358,8 @@ impl Strip<'_> {
     }
 
     fn pack_plane(&self, image: &[f32], channel: usize, tap: [isize; 2], to: &mut [f32]) {
-        let [height, width] = self.conv.input;
-        let plane = &image[channel * height * width..][..height * width];
+        let (row, step) = (self.conv.row(), self.conv.stride[1]);
+        let plane = &image[channel * self.conv.input[0] * row..][..self.conv.input[0] * row];
         for (row, first, count, at) in self.segments() {
             let to = &mut to[at..at + count];
             let Some(y) = self.input_row(row, tap[0]) else {
@@ -337,12 +369,13 @@ impl Strip<'_> {
             let (before, inside, x) = self.inside(first, count, tap[1]);
             to[..before].fill(0.0);
             to[before + inside..].fill(0.0);
-            let to = &mut to[before..before + inside];
-            let from = &plane[y * width + x.min(width - 1)..];
-            match self.conv.stride[1] {
-                1 => to.copy_from_slice(&from[..to.len()]),
-                step => to.iter_mut().zip(from.iter().step_by(step)).for_each(|(to, from)| *to = *from),
+            if inside == 0 {
+                continue;
             }
+            let to = &mut to[before..before + inside];
+            // Columns as `sort` leaves them; with a stride of one they are where they were.
+            let at = y * row + x % step * (row / step) + x / step;
+            to.copy_from_slice(&plane[at..at + to.len()]);
         }
     }
 
