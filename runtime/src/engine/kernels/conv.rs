@@ -358,8 +358,8 @@ impl Strip<'_> {
     }
 
     fn pack_plane(&self, image: &[f32], channel: usize, tap: [isize; 2], to: &mut [f32]) {
-        let (row, step) = (self.conv.row(), self.conv.stride[1]);
-        let plane = &image[channel * self.conv.input[0] * row..][..self.conv.input[0] * row];
+        let (line, step) = (self.conv.row(), self.conv.stride[1]);
+        let plane = &image[channel * self.conv.input[0] * line..][..self.conv.input[0] * line];
         for (row, first, count, at) in self.segments() {
             let to = &mut to[at..at + count];
             let Some(y) = self.input_row(row, tap[0]) else {
@@ -374,7 +374,7 @@ impl Strip<'_> {
             }
             let to = &mut to[before..before + inside];
             // Columns as `sort` leaves them; with a stride of one they are where they were.
-            let at = y * row + x % step * (row / step) + x / step;
+            let at = y * line + x % step * (line / step) + x / step;
             to.copy_from_slice(&plane[at..at + to.len()]);
         }
     }

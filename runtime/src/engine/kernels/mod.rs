@@ -17,4 +17,5 @@ pub mod pool;
 pub mod product;
 pub mod rows;
 pub mod stored;
+mod tile;
 pub mod winograd;

@@ -19,6 +19,7 @@ use half::f16;
 
 use super::left::Left;
 use super::stored::Weights;
+use super::tile::{Ahead, BLOCKED, End, PLAIN, ROWS, half_rows_of, rows_of};
 use crate::engine::simd::{Half, HalfKernel, Isa, Kernel, LANES, Simd};
 
 /// Terms of the left operand that callers pack at a time.
@@ -150,14 +151,15 @@ impl Product<'_> {
     /// # Safety
     /// Of `S`; and `fits`.
     #[inline(always)]
-    unsafe fn end<S: Simd>(&self, panel: &Panel, factor: f32) -> End<S> {
+    unsafe fn end<S: Simd>(&self, panel: &Panel, result: *mut f32, factor: f32) -> End<S> {
         // SAFETY: `fits` has checked how long the bias is.
         unsafe {
             let bias = match panel.last && !self.bias.is_empty() {
                 true => Some(S::load(self.bias.as_ptr().add(panel.block * LANES))),
                 false => None,
             };
-            End { factor, add: self.add || panel.at > 0, bias, stride: self.row_stride }
+            let result = result.add(panel.place * self.block_stride);
+            End { result, factor, add: self.add || panel.at > 0, bias, stride: self.row_stride }
         }
     }
 }
@@ -186,7 +188,7 @@ impl Kernel for Product<'_> {
         for panel in self.panels() {
             // SAFETY: `fits` has checked the furthest element of each operand; a panel has at most `PART` terms.
             unsafe {
-                let end = self.end::<S>(&panel, 1.0);
+                let end = self.end::<S>(&panel, result, 1.0);
                 let weights = match self.weights {
                     Weights::Single(weights) => weights.as_ptr().add(panel.weights),
                     Weights::Half(weights, factor) => {
@@ -198,7 +200,6 @@ impl Kernel for Product<'_> {
                         room.cast_const()
                     }
                 };
-                let result = result.add(panel.place * self.block_stride);
                 let (rows, depth) = (self.rows, panel.depth);
                 // The next panel's weights follow, as they are kept.
                 let bytes =
@@ -207,23 +208,14 @@ impl Kernel for Product<'_> {
                 match self.left {
                     Left::Blocked(left, stride) => {
                         let left = left.as_ptr().add(panel.at / LANES * stride);
-                        rows_of::<S, BLOCKED>(left, stride, rows, depth, weights, ahead, result, end);
+                        rows_of::<S, BLOCKED>(left, stride, rows, depth, weights, ahead, end);
                     }
                     Left::Rows(left, stride) => {
                         let left = left.as_ptr().add(panel.at * stride);
-                        rows_of::<S, ROWS>(left, stride, rows, depth, weights, ahead, result, end);
+                        rows_of::<S, ROWS>(left, stride, rows, depth, weights, ahead, end);
                     }
                     Left::Plain(left, stride) => {
-                        rows_of::<S, PLAIN>(
-                            left.as_ptr().add(panel.at),
-                            stride,
-                            rows,
-                            depth,
-                            weights,
-                            ahead,
-                            result,
-                            end,
-                        );
+                        rows_of::<S, PLAIN>(left.as_ptr().add(panel.at), stride, rows, depth, weights, ahead, end);
                     }
                     Left::Halves(..) => unreachable!("halves have a kernel of their own"),
                 }
@@ -244,214 +236,11 @@ impl HalfKernel for Product<'_> {
         for panel in self.panels() {
             // SAFETY: `fits` has checked the furthest element of each operand.
             unsafe {
-                let end = self.end::<H::Single>(&panel, factor * other);
+                let end = self.end::<H::Single>(&panel, result, factor * other);
                 let (left, weights) =
                     (left.as_ptr().add(panel.at / LANES * stride), weights.as_ptr().add(panel.weights));
-                let result = result.add(panel.place * self.block_stride);
-                let mut row = 0;
-                while row < self.rows {
-                    let count = tile_rows(self.rows - row, H::TILE);
-                    let (left, result) = (left.add(row * LANES), result.add(row * self.row_stride));
-                    match count {
-                        4 => half_tile::<H, 4>(left, stride, panel.depth, weights, result, end),
-                        3 => half_tile::<H, 3>(left, stride, panel.depth, weights, result, end),
-                        2 => half_tile::<H, 2>(left, stride, panel.depth, weights, result, end),
-                        _ => half_tile::<H, 1>(left, stride, panel.depth, weights, result, end),
-                    }
-                    row += count;
-                }
+                half_rows_of::<H>(left, stride, self.rows, panel.depth, weights, end);
             }
-        }
-    }
-}
-
-/// Weights that are asked for while others are multiplied, so that their way from memory takes no time of its own: a few
-/// lines of the cache with every sixteen terms.
-#[derive(Clone, Copy)]
-struct Ahead {
-    from: *const u8,
-    lines: usize,
-}
-
-/// Bytes that memory gives at a time.
-const LINE: usize = 64;
-
-impl Ahead {
-    /// `bytes`, spread over `tiles` of `depth` terms each.
-    fn over(from: *const u8, bytes: usize, depth: usize, tiles: usize) -> Ahead {
-        Ahead { from, lines: bytes.div_ceil(LINE).div_ceil((depth / LANES).max(1) * tiles) }
-    }
-
-    /// Asks for the next lines.
-    #[inline(always)]
-    unsafe fn step<S: Simd>(&mut self) {
-        for _ in 0..self.lines {
-            // SAFETY: a hint reads nothing.
-            unsafe { S::ahead(self.from) };
-            self.from = self.from.wrapping_add(LINE);
-        }
-    }
-}
-
-/// The orders of the left operand, for the compiler.
-const BLOCKED: u8 = 0;
-const ROWS: u8 = 1;
-const PLAIN: u8 = 2;
-
-/// What becomes of a tile's sums.
-#[derive(Clone, Copy)]
-struct End<S: Simd> {
-    /// What halves are multiplied by.
-    factor: f32,
-    /// Whether they are added to the result.
-    add: bool,
-    /// What comes on top.
-    bias: Option<S::V>,
-    /// From one row of the result to the next.
-    stride: usize,
-}
-
-/// Rows of the next tile: evenly, because a tile of one row takes nearly as long as one of four.
-#[inline(always)]
-fn tile_rows(rows: usize, most: usize) -> usize {
-    rows.div_ceil(rows.div_ceil(most))
-}
-
-/// All rows of one block of columns.
-#[inline(always)]
-unsafe fn rows_of<S: Simd, const ORDER: u8>(
-    left: *const f32,
-    stride: usize,
-    rows: usize,
-    depth: usize,
-    weights: *const f32,
-    mut ahead: Ahead,
-    result: *mut f32,
-    end: End<S>,
-) {
-    let step = match ORDER {
-        BLOCKED => LANES,
-        ROWS => 1,
-        _ => stride,
-    };
-    let mut row = 0;
-    while row < rows {
-        let count = tile_rows(rows - row, S::TILE);
-        // SAFETY: the rows lie inside `0..rows`.
-        unsafe {
-            let (left, result) = (left.add(row * step), result.add(row * end.stride));
-            match count {
-                6 => tile::<S, 6, ORDER>(left, stride, depth, weights, &mut ahead, result, end),
-                5 => tile::<S, 5, ORDER>(left, stride, depth, weights, &mut ahead, result, end),
-                4 => tile::<S, 4, ORDER>(left, stride, depth, weights, &mut ahead, result, end),
-                3 => tile::<S, 3, ORDER>(left, stride, depth, weights, &mut ahead, result, end),
-                2 => tile::<S, 2, ORDER>(left, stride, depth, weights, &mut ahead, result, end),
-                _ => tile::<S, 1, ORDER>(left, stride, depth, weights, &mut ahead, result, end),
-            }
-        }
-        row += count;
-    }
-}
-
-/// `M` rows by sixteen columns, kept in registers.
-#[inline(always)]
-unsafe fn tile<S: Simd, const M: usize, const ORDER: u8>(
-    left: *const f32,
-    stride: usize,
-    depth: usize,
-    weights: *const f32,
-    ahead: &mut Ahead,
-    result: *mut f32,
-    end: End<S>,
-) {
-    // SAFETY: the caller's.
-    unsafe {
-        let mut sums = [S::splat(0.0); M];
-        let (mut left, mut weights) = (left, weights);
-        if ORDER == BLOCKED {
-            for _ in 0..depth / LANES {
-                ahead.step::<S>();
-                for k in 0..LANES {
-                    let w = S::load(weights.add(k * LANES));
-                    for (row, sum) in sums.iter_mut().enumerate() {
-                        *sum = S::fma(S::splat(*left.add(row * LANES + k)), w, *sum);
-                    }
-                }
-                left = left.add(stride);
-                weights = weights.add(LANES * LANES);
-            }
-        } else if ORDER == ROWS {
-            for _ in 0..depth {
-                let w = S::load(weights);
-                for (row, sum) in sums.iter_mut().enumerate() {
-                    *sum = S::fma(S::splat(*left.add(row)), w, *sum);
-                }
-                left = left.add(stride);
-                weights = weights.add(LANES);
-            }
-        } else {
-            for k in 0..depth {
-                if k % LANES == 0 {
-                    ahead.step::<S>();
-                }
-                let w = S::load(weights.add(k * LANES));
-                for (row, sum) in sums.iter_mut().enumerate() {
-                    *sum = S::fma(S::splat(*left.add(row * stride + k)), w, *sum);
-                }
-            }
-        }
-        finish::<S, M>(sums, result, end);
-    }
-}
-
-/// `M` rows by sixteen columns of halves.
-#[inline(always)]
-unsafe fn half_tile<H: Half, const M: usize>(
-    left: *const f16,
-    stride: usize,
-    depth: usize,
-    weights: *const f16,
-    result: *mut f32,
-    end: End<H::Single>,
-) {
-    // SAFETY: the caller's.
-    unsafe {
-        let mut sums = [H::Single::splat(0.0); M];
-        let (mut left, mut weights) = (left, weights);
-        for _ in 0..depth / LANES {
-            let mut short = [H::zero(); M];
-            for k in 0..LANES {
-                let w = H::load(weights.add(k * LANES));
-                for (row, sum) in short.iter_mut().enumerate() {
-                    *sum = H::fma(H::splat(left.add(row * LANES + k)), w, *sum);
-                }
-            }
-            for (sum, short) in sums.iter_mut().zip(short) {
-                *sum = H::Single::add(*sum, H::widen(short));
-            }
-            left = left.add(stride);
-            weights = weights.add(LANES * LANES);
-        }
-        for sum in &mut sums {
-            *sum = H::Single::mul(H::Single::splat(end.factor), *sum);
-        }
-        finish::<H::Single, M>(sums, result, end);
-    }
-}
-
-/// Puts a tile's sums where they belong.
-#[inline(always)]
-unsafe fn finish<S: Simd, const M: usize>(sums: [S::V; M], result: *mut f32, end: End<S>) {
-    for (row, mut sum) in sums.into_iter().enumerate() {
-        // SAFETY: the caller's.
-        unsafe {
-            if end.add {
-                sum = S::add(S::load(result.add(row * end.stride)), sum);
-            }
-            if let Some(bias) = end.bias {
-                sum = S::add(sum, bias);
-            }
-            S::store(result.add(row * end.stride), sum);
         }
     }
 }
