@@ -6,7 +6,7 @@ use common::{dot, normal};
 use whyline_runtime::Result;
 use whyline_runtime::attribution::Extent;
 use whyline_runtime::engine::{Counting, Gradient, Passes, Session, Tap};
-use whyline_runtime::methods::{Entry, Given, METHODS, Method, Outcome, Params, Task, find};
+use whyline_runtime::methods::{Entry, Given, METHODS, Method, Outcome, Params, Status, Task, find};
 use whyline_runtime::onnx::Layout;
 
 const SHAPE: [usize; 4] = [1, 3, 4, 5];
@@ -87,6 +87,63 @@ fn every_method_takes_the_passes_it_declares() {
         explain_with(method.as_ref(), &mut session, &normal(LEN, 3));
         assert_eq!(session.passes(), method.passes(), "{}", entry.name);
         assert_ne!(session.passes(), Passes::default(), "{}", entry.name);
+    }
+}
+
+#[test]
+fn integrated_gradients_stop_at_their_tolerance() {
+    let input = normal(LEN, 3);
+    let run = |curve: f32, steps: &str, tolerance: &str| {
+        let given = [("rule", "adaptive"), ("steps", steps), ("tolerance", tolerance)];
+        let method = build(find("integrated-gradients").unwrap(), &given);
+        let mut session = Counting::new(Cubic(Polynomial::new(curve)));
+        let outcome = explain_with(method.as_ref(), &mut session, &input);
+        assert!(session.passes().gradient <= method.passes().gradient);
+        (outcome, session.passes())
+    };
+    // The trapezoid is exact for lines: the ends suffice, and give the change as well.
+    let (outcome, passes) = run(0.0, "50", "1e-5");
+    assert_eq!((outcome.status, passes), (Status::Complete, Passes { forward: 0, gradient: 2 }));
+    let (outcome, passes) = run(0.7, "200", "1e-3");
+    assert_eq!(outcome.status, Status::Complete);
+    assert!(outcome.completeness.unwrap().relative_gap <= 1e-3 + 1e-6);
+    assert!((3..100).contains(&passes.gradient), "{passes:?}");
+    let (outcome, passes) = run(0.7, "4", "1e-3");
+    assert_eq!((outcome.status, passes.gradient), (Status::Degraded, 4));
+    assert!(outcome.completeness.unwrap().relative_gap > 1e-3);
+    // Without a tolerance all gradients are taken, which comes near the fixed rule.
+    let (outcome, passes) = run(0.7, "300", "0");
+    assert_eq!((outcome.status, passes.gradient), (Status::Complete, 300));
+    let method = build(find("integrated-gradients").unwrap(), &[]);
+    let exact = explain_with(method.as_ref(), &mut Cubic(Polynomial::new(0.7)), &input);
+    assert_close(&outcome.attribution.values, &exact.attribution.values, 1e-3);
+}
+
+/// `f(x)` of a polynomial, cubed: its gradient along a path is no line.
+struct Cubic(Polynomial);
+
+impl Session for Cubic {
+    fn input_shape(&self) -> &[usize] {
+        &SHAPE
+    }
+
+    fn forward(&mut self, x: &[f32]) -> Result<&[f32]> {
+        self.0.forward(x)?;
+        self.0.logits[0] += self.0.curve * self.0.logits[0].powi(3) / 100.0;
+        Ok(&self.0.logits)
+    }
+
+    fn gradient(&mut self, x: &[f32], seed: &[f32]) -> Result<Gradient<'_>> {
+        let inner = self.0.forward(x)?[0];
+        self.0.gradient(x, seed)?;
+        let steep = 1.0 + 3.0 * self.0.curve * inner.powi(2) / 100.0;
+        self.0.slopes.iter_mut().for_each(|slope| *slope *= steep);
+        self.forward(x)?;
+        Ok(Gradient { logits: &self.0.logits, input: &self.0.slopes })
+    }
+
+    fn tap(&self, index: usize) -> Option<Tap<'_>> {
+        self.0.tap(index)
     }
 }
 

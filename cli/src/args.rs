@@ -153,6 +153,9 @@ pub struct MethodArgs {
     /// Where a path starts
     #[arg(long, value_name = "BASELINE", allow_hyphen_values = true)]
     pub baseline: Option<String>,
+    /// Take only as many gradients, up to --steps, as this completeness gap wants, as a share of what is explained
+    #[arg(allow_negative_numbers = true, long, value_name = "SHARE")]
+    pub tolerance: Option<String>,
     /// Noisy copies
     #[arg(allow_negative_numbers = true, long, value_name = "N")]
     pub samples: Option<String>,

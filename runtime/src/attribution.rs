@@ -57,6 +57,16 @@ impl Attribution {
     }
 }
 
+/// Whether a result is all that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// It is.
+    Complete,
+    /// It is the best so far: the passes that were allowed did not reach the tolerance.
+    Degraded,
+}
+
 /// How far an attribution is from adding up to what it explains.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Completeness {

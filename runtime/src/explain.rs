@@ -10,7 +10,7 @@ use crate::gradient::GradientGraph;
 use crate::gradient::layers::Layer;
 use crate::gradient::target::{Head, top_class};
 pub use crate::load::{CardSource, LoadOptions, Loaded};
-use crate::methods::{self, Given, Method, Needs, Params, Passes, Task};
+use crate::methods::{self, Given, Method, Needs, Params, Passes, Status, Task};
 use crate::record::{ClassRecord, FileRecord, MapRecord, Record, TargetRecord, Timing, cpu_features};
 
 impl Loaded {
@@ -172,6 +172,11 @@ impl<'a> Explainer<'a> {
             let reason = "gives a gradient that is not finite; the model overflows on it".to_string();
             return Err(Error::BadInput { reason });
         }
+        let mut warnings = self.warnings.clone();
+        if outcome.status == Status::Degraded {
+            let taken = self.session.passes().gradient;
+            warnings.push(format!("{taken} gradients did not reach the tolerance; allow more with --steps"));
+        }
         let record = Record {
             whyline: env!("CARGO_PKG_VERSION"),
             tract: "0.23.9",
@@ -198,8 +203,8 @@ impl<'a> Explainer<'a> {
             completeness: outcome.completeness,
             timing: Timing { prepare_ms: self.prepare_ms, explain_ms: milliseconds(start) },
             cpu: cpu_features(),
-            warnings: self.warnings.clone(),
-            status: "complete",
+            warnings,
+            status: outcome.status,
         };
         Ok(Explanation { attribution, record })
     }

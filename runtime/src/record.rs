@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::attribution::{Completeness, Extent};
+use crate::attribution::{Completeness, Extent, Status};
 use crate::engine::{Halves, Memory, Passes, Precision};
 use crate::error::Result;
 use crate::files;
@@ -64,7 +64,7 @@ pub struct Record {
     /// What the user should know.
     pub warnings: Vec<String>,
     /// `complete`, or `degraded` where the budget ended the work early.
-    pub status: &'static str,
+    pub status: Status,
 }
 
 /// A file by name and content.

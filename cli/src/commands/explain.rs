@@ -96,6 +96,7 @@ fn given(args: &MethodArgs) -> Outcome<Given> {
     let flags = [
         ("steps", &args.steps),
         ("baseline", &args.baseline),
+        ("tolerance", &args.tolerance),
         ("samples", &args.samples),
         ("sigma", &args.sigma),
         ("seed", &args.seed),
@@ -105,6 +106,10 @@ fn given(args: &MethodArgs) -> Outcome<Given> {
         if let Some(value) = value {
             given.insert(name.to_string(), value.clone());
         }
+    }
+    // How far a fixed rule gets is not known before.
+    if args.tolerance.is_some() {
+        given.entry("rule".into()).or_insert_with(|| "adaptive".into());
     }
     Ok(given)
 }

@@ -1,12 +1,16 @@
 //! Integrated gradients (Sundararajan, Taly and Yan 2017):
 //! `A = (x - x') * integral over t in [0, 1] of df/dx at x' + t (x - x')`.
 
+use whyline_stream::adaptive::Adaptive;
 use whyline_stream::quadrature::{MAX_NODES, Rule};
 
-use super::path::Baseline;
-use super::{Entry, Method, Outcome, Parameter, Passes, Properties, Task};
+use super::path::{Baseline, between};
+use super::{Entry, Method, Outcome, Parameter, Passes, Properties, Status, Task};
 use crate::attribution::{Attribution, Completeness};
 use crate::error::Result;
+
+/// The most nodes that are placed adaptively; their gradients are kept.
+const MAX_KEPT: usize = 1024;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "integrated-gradients",
@@ -19,56 +23,117 @@ pub(super) const ENTRY: Entry = Entry {
         Parameter {
             name: "rule",
             default: "gauss-legendre",
-            help: "where they are taken: gauss-legendre, midpoint, left, right, trapezoid",
+            help: "where they are taken: gauss-legendre, midpoint, left, right, trapezoid, or adaptive: where the output \
+                   changes",
+        },
+        Parameter {
+            name: "tolerance",
+            default: "0",
+            help: "for the adaptive rule: enough gradients, up to steps, when the completeness gap is this share of what is \
+                   explained",
         },
         Parameter { name: "baseline", default: "zero", help: "where the path starts: zero, mean, or a number" },
     ],
     build: |params| {
+        let baseline = Baseline::parse(params)?;
+        let tolerance = params.size("tolerance")? as f64;
+        if params.text("rule") == "adaptive" {
+            let steps = params.whole("steps", 2, MAX_KEPT as u32)? as usize;
+            return Ok(Box::new(IntegratedGradients { nodes: Nodes::Adaptive { steps, tolerance }, baseline }));
+        }
+        if tolerance > 0.0 {
+            return Err(params.refuse("tolerance", "0 for every rule but adaptive"));
+        }
         let rule = Rule::named(params.text("rule"))
-            .ok_or_else(|| params.refuse("rule", "gauss-legendre, midpoint, left, right or trapezoid"))?;
+            .ok_or_else(|| params.refuse("rule", "gauss-legendre, midpoint, left, right, trapezoid or adaptive"))?;
         let steps = params.whole("steps", rule.least(), MAX_NODES)?;
-        Ok(Box::new(IntegratedGradients { steps, rule, baseline: Baseline::parse(params)? }))
+        Ok(Box::new(IntegratedGradients { nodes: Nodes::Fixed { steps, rule }, baseline }))
     },
 };
 
 struct IntegratedGradients {
-    steps: u32,
-    rule: Rule,
+    nodes: Nodes,
     baseline: Baseline,
+}
+
+/// Where gradients are taken.
+enum Nodes {
+    /// At places that are known before.
+    Fixed { steps: u32, rule: Rule },
+    /// Where the trapezoid misses the output's change most, until the gap is small enough.
+    Adaptive { steps: usize, tolerance: f64 },
 }
 
 impl Method for IntegratedGradients {
     fn passes(&self) -> Passes {
-        Passes { forward: 2, gradient: self.steps as u64 }
+        match self.nodes {
+            Nodes::Fixed { steps, .. } => Passes { forward: 2, gradient: steps as u64 },
+            // The ends of the path are among the nodes.
+            Nodes::Adaptive { steps, .. } => Passes { forward: 0, gradient: steps as u64 },
+        }
     }
 
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
         let baseline = self.baseline.values(task)?;
-        // In f64: a sum of many float32 gradients would lose what the completeness gap measures.
-        let mut integral = vec![0.0f64; task.input.len()];
-        let input = task.input;
-        let node = |i: usize| self.rule.node(i as u32, self.steps);
-        let make = |i: usize, point: &mut [f32]| {
-            let (t, _) = node(i);
-            for (p, (&x, &b)) in point.iter_mut().zip(input.iter().zip(&baseline)) {
-                *p = (b as f64 + t * (x as f64 - b as f64)) as f32;
+        let (integral, difference, status) = match self.nodes {
+            Nodes::Fixed { steps, rule } => {
+                let integral = fixed(task, &baseline, steps, rule)?;
+                (integral, task.target_at(task.input)? - task.target_at(&baseline)?, Status::Complete)
             }
+            Nodes::Adaptive { steps, tolerance } => adaptive(task, &baseline, steps, tolerance)?,
         };
-        task.gradients_at(self.steps as usize, &make, &mut |i, gradient| {
-            let (_, weight) = node(i);
-            for (sum, &g) in integral.iter_mut().zip(gradient.input) {
-                *sum += weight * g as f64;
-            }
-            Ok(())
-        })?;
-        let difference = task.target_at(task.input)? - task.target_at(&baseline)?;
-        let values: Vec<f32> = integral
-            .iter()
-            .zip(task.input.iter().zip(&baseline))
-            .map(|(sum, (&x, &b))| (sum * (x as f64 - b as f64)) as f32)
-            .collect();
+        let moved = task.input.iter().zip(&baseline).map(|(&x, &b)| x as f64 - b as f64);
+        let values: Vec<f32> = integral.iter().zip(moved).map(|(sum, moved)| (sum * moved) as f32).collect();
         let attribution = Attribution::features(values, task.session.input_shape());
         let completeness = Some(Completeness::new(attribution.sum(), difference));
-        Ok(Outcome { attribution, completeness })
+        Ok(Outcome { attribution, completeness, status })
     }
+}
+
+/// The integral of the gradient by a rule. In f64: a sum of many float32 gradients would lose what the completeness gap
+/// measures.
+fn fixed(task: &mut Task, baseline: &[f32], steps: u32, rule: Rule) -> Result<Vec<f64>> {
+    let mut integral = vec![0.0f64; task.input.len()];
+    let input = task.input;
+    let node = |i: usize| rule.node(i as u32, steps);
+    let make = |i: usize, point: &mut [f32]| between(baseline, input, node(i).0, point);
+    task.gradients_at(steps as usize, &make, &mut |i, gradient| {
+        add(&mut integral, gradient.input, node(i).1);
+        Ok(())
+    })?;
+    Ok(integral)
+}
+
+/// The integral of the gradient over nodes that are placed one round after the other, the target's change, and whether the
+/// gap became small enough.
+fn adaptive(task: &mut Task, baseline: &[f32], steps: usize, tolerance: f64) -> Result<(Vec<f64>, f64, Status)> {
+    let (input, seed) = (task.input, task.seed);
+    let mut cells = Adaptive::<MAX_KEPT>::new();
+    // Kept, because a later node changes the weights of its neighbours.
+    let mut gradients: Vec<Vec<f32>> = vec![];
+    let enough = |cells: &Adaptive<MAX_KEPT>| cells.is_within(tolerance * cells.change().abs());
+    loop {
+        let places = cells.next(steps - cells.len());
+        if places.is_empty() || enough(&cells) {
+            break;
+        }
+        let make = |i: usize, point: &mut [f32]| between(baseline, input, places[i], point);
+        task.gradients_at(places.len(), &make, &mut |i, gradient| {
+            let value = gradient.logits.iter().zip(seed).map(|(l, s)| *l as f64 * *s as f64).sum();
+            let along = gradient.input.iter().zip(input.iter().zip(baseline));
+            let slope = along.map(|(&g, (&x, &b))| g as f64 * (x as f64 - b as f64)).sum();
+            gradients.push(gradient.input.to_vec());
+            // Of `next` there are never more than fit.
+            let _ = cells.tell(places[i], value, slope);
+            Ok(())
+        })?;
+    }
+    let mut integral = vec![0.0f64; input.len()];
+    cells.weights().for_each(|(number, weight)| add(&mut integral, &gradients[number], weight));
+    let status = if tolerance == 0.0 || enough(&cells) { Status::Complete } else { Status::Degraded };
+    Ok((integral, cells.change(), status))
+}
+
+fn add(sum: &mut [f64], values: &[f32], weight: f64) {
+    sum.iter_mut().zip(values).for_each(|(sum, &v)| *sum += weight * v as f64);
 }

@@ -13,6 +13,7 @@ mod saliency;
 mod smoothgrad;
 mod vanilla;
 
+pub use crate::attribution::Status;
 use crate::attribution::{Attribution, Completeness};
 pub use crate::engine::Passes;
 use crate::engine::{Gradient, Make, Session, Take};
@@ -125,11 +126,13 @@ pub struct Outcome {
     pub attribution: Attribution,
     /// For methods that promise it.
     pub completeness: Option<Completeness>,
+    /// Whether it is all that was asked for.
+    pub status: Status,
 }
 
 impl Outcome {
     fn of(attribution: Attribution) -> Outcome {
-        Outcome { attribution, completeness: None }
+        Outcome { attribution, completeness: None, status: Status::Complete }
     }
 }
 
@@ -139,7 +142,8 @@ pub trait Method {
     fn needs(&self) -> Needs {
         Needs { composite: &GRADIENT, layer: false }
     }
-    /// How many passes [`Method::explain`] will take, exactly: one gradient, unless a method says otherwise.
+    /// How many passes [`Method::explain`] will take: one gradient, unless a method says otherwise. Never more, and fewer
+    /// only where a tolerance is reached early.
     fn passes(&self) -> Passes {
         Passes { forward: 0, gradient: 1 }
     }

@@ -35,6 +35,13 @@ impl Baseline {
     }
 }
 
+/// The point of the straight path at `t`: the baseline at zero, the input at one.
+pub fn between(baseline: &[f32], input: &[f32], t: f64, point: &mut [f32]) {
+    for (p, (&x, &b)) in point.iter_mut().zip(input.iter().zip(baseline)) {
+        *p = (b as f64 + t * (x as f64 - b as f64)) as f32;
+    }
+}
+
 fn channel_means(task: &Task) -> Result<Vec<f32>> {
     let shape = task.session.input_shape();
     let layout = task.layout.and_then(|l| Some((l, l.split(shape)?)));
