@@ -89,7 +89,8 @@ impl Narrow {
                 columns: 0..order.blocks,
                 add: false,
                 bias: &[],
-                finite: true,
+                // The right side is the image.
+                finite: false,
             }
             .run(isa);
             isa.run(Scatter { conv: self, row, results, output: &mut *output });
@@ -146,6 +147,32 @@ impl Narrow {
     }
 }
 
+/// Adds what lies inside the line, which is at least a vector long, of sixteen values from `at` on.
+#[inline(always)]
+unsafe fn add_at_end<S: Simd>(line: &mut [f32], at: isize, from: &[f32]) {
+    let (lanes, last) = (LANES as isize, (line.len() - LANES) as isize);
+    let first = at.clamp(0, last);
+    // Where the vector that starts at `first` begins among the values, with a vector of zeros on either side.
+    let start = lanes + first - at;
+    if !(0..=2 * lanes).contains(&start) {
+        return;
+    }
+    let mut wide = [0.0; 3 * LANES];
+    wide[LANES..2 * LANES].copy_from_slice(from);
+    let to = line[first as usize..first as usize + LANES].as_mut_ptr();
+    // SAFETY: sixteen floats each.
+    unsafe { S::store(to, S::add(S::load(to), S::load(wide[start as usize..start as usize + LANES].as_ptr()))) };
+}
+
+/// The same for any line.
+fn add_inside(line: &mut [f32], at: isize, from: &[f32]) {
+    for (lane, v) in from.iter().enumerate() {
+        if let Some(to) = usize::try_from(at + lane as isize).ok().and_then(|x| line.get_mut(x)) {
+            *to += v;
+        }
+    }
+}
+
 /// Adds one input row's products to the output.
 struct Scatter<'a> {
     conv: &'a Narrow,
@@ -175,17 +202,15 @@ impl Kernel for Scatter<'_> {
                 for (block, results) in self.results.chunks_exact(conv.rows() * LANES).enumerate() {
                     let from = &results[product * LANES..(product + 1) * LANES];
                     let at = (block * LANES) as isize + shift;
-                    let count = LANES.min(conv.input[1] - block * LANES);
-                    if at >= 0 && at as usize + LANES <= len && count == LANES {
+                    if at >= 0 && at as usize + LANES <= len {
                         let to = line[at as usize..at as usize + LANES].as_mut_ptr();
                         // SAFETY: sixteen floats each.
                         unsafe { S::store(to, S::add(S::load(to), S::load(from.as_ptr()))) };
-                        continue;
-                    }
-                    for (lane, v) in from[..count].iter().enumerate() {
-                        if let Some(to) = usize::try_from(at + lane as isize).ok().and_then(|x| line.get_mut(x)) {
-                            *to += v;
-                        }
+                    } else if len >= LANES {
+                        // SAFETY: of the machine.
+                        unsafe { add_at_end::<S>(line, at, from) };
+                    } else {
+                        add_inside(line, at, from);
                     }
                 }
             }

@@ -26,6 +26,33 @@ impl MaxPool {
         blocks * self.output[0] * self.output[1] * self.taps.len()
     }
 
+    /// Whether every tap reads inside the input for an output place.
+    #[inline(always)]
+    fn is_inside(&self, row: usize, column: usize, reach: [[isize; 2]; 2]) -> bool {
+        let place = [(row * self.stride[0]) as isize, (column * self.stride[1]) as isize];
+        (0..2).all(|i| place[i] + reach[0][i] >= 0 && place[i] + reach[1][i] < self.input[i] as isize)
+    }
+
+    /// The least and the most that taps add to the input row and column.
+    fn reach(&self) -> [[isize; 2]; 2] {
+        let first = self.taps.first().copied().unwrap_or_default();
+        let wider = |[low, high]: [[isize; 2]; 2], tap: &[isize; 2]| {
+            [[low[0].min(tap[0]), low[1].min(tap[1])], [high[0].max(tap[0]), high[1].max(tap[1])]]
+        };
+        self.taps.iter().fold([first, first], wider)
+    }
+
+    /// Where a tap reads for an output place, if it is inside the input, which is known for all taps or is not.
+    #[inline(always)]
+    fn read_if(&self, inside: bool, row: usize, column: usize, tap: [isize; 2]) -> Option<usize> {
+        if !inside {
+            return self.read(row, column, tap);
+        }
+        let y = (row * self.stride[0]) as isize + tap[0];
+        let x = (column * self.stride[1]) as isize + tap[1];
+        Some((y * self.input[1] as isize + x) as usize * LANES)
+    }
+
     /// Where a tap reads for an output place.
     #[inline(always)]
     fn read(&self, row: usize, column: usize, tap: [isize; 2]) -> Option<usize> {
@@ -72,14 +99,16 @@ impl Kernel for Forward<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let pool = self.pool;
+        let reach = pool.reach();
         for (place, output) in self.output.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
             let (row, column) = (place / pool.output[1], place % pool.output[1]);
-            // SAFETY: `read` gives places of whole vectors inside the input.
+            let inside = pool.is_inside(row, column, reach);
+            // SAFETY: `read_if` gives places of whole vectors inside the input.
             unsafe {
                 let mut most = S::splat(f32::NEG_INFINITY);
                 for &tap in &pool.taps {
-                    if let Some(at) = pool.read(row, column, tap) {
-                        most = S::max(S::load(self.input[at..at + LANES].as_ptr()), most);
+                    if let Some(at) = pool.read_if(inside, row, column, tap) {
+                        most = S::max(S::load(self.input.as_ptr().add(at)), most);
                     }
                 }
                 S::store(output.as_mut_ptr(), most);
@@ -90,8 +119,8 @@ impl Kernel for Forward<'_> {
                 let mut open = u16::MAX;
                 for (winner, &tap) in winners.iter_mut().zip(&pool.taps) {
                     *winner = 0;
-                    if let Some(at) = pool.read(row, column, tap) {
-                        let v = S::load(self.input[at..at + LANES].as_ptr());
+                    if let Some(at) = pool.read_if(inside, row, column, tap) {
+                        let v = S::load(self.input.as_ptr().add(at));
                         *winner = open & !S::greater(most, v);
                         open &= !*winner;
                     }
@@ -114,18 +143,20 @@ impl Kernel for Backward<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let pool = self.pool;
+        let reach = pool.reach();
         for (place, cotangent) in self.cotangent.as_chunks::<LANES>().0.iter().enumerate() {
             let (row, column) = (place / pool.output[1], place % pool.output[1]);
+            let inside = pool.is_inside(row, column, reach);
             let winners = &self.winners[place * pool.taps.len()..][..pool.taps.len()];
-            // SAFETY: `read` gives places of whole vectors inside the output.
+            // SAFETY: `read_if` gives places of whole vectors inside the output.
             unsafe {
                 let cotangent = S::load(cotangent.as_ptr());
                 for (&bits, &tap) in winners.iter().zip(&pool.taps) {
                     if bits == 0 {
                         continue;
                     }
-                    if let Some(at) = pool.read(row, column, tap) {
-                        let to = self.output[at..at + LANES].as_mut_ptr();
+                    if let Some(at) = pool.read_if(inside, row, column, tap) {
+                        let to = self.output.as_mut_ptr().add(at);
                         S::store(to, S::add(S::load(to), S::keep(cotangent, bits)));
                     }
                 }
