@@ -128,6 +128,36 @@ fn a_folder_is_explained_image_by_image() {
     let out = in_folder(&folder, "maps");
     let said = good(&["explain", &model("digits-cnn.onnx"), &model("samples"), "-m", "grad-cam", "-o", &out]);
     assert_eq!(std::fs::read_dir(&out).unwrap().count(), 10, "{said}");
+    // Everything may go to one folder, but nothing over the images themselves.
+    let all = ["-m", "vanilla", "-o", &out, "--npy", &out, "--json", &out];
+    good(&[&["explain", &model("digits-cnn.onnx"), &model("samples")], &all[..]].concat());
+    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 30);
+    let images = in_folder(&folder, "images");
+    std::fs::create_dir(&images).unwrap();
+    let image = format!("{images}/digit.png");
+    std::fs::copy(sample(3), &image).unwrap();
+    let said = bad(2, &["explain", &model("digits-cnn.onnx"), &images, "-m", "vanilla", "-o", &images]);
+    assert!(said.contains("must not be written over"), "{said}");
+    assert_eq!(std::fs::read(&image).unwrap(), std::fs::read(sample(3)).unwrap());
+}
+
+#[test]
+fn a_tolerance_decides_how_many_gradients_are_taken() {
+    let image = sample(3);
+    let run = |more: &[&str]| {
+        let text = good(&[&["explain", &model("digits-cnn.onnx"), &image, "--json", "-"], more].concat());
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()
+    };
+    let (rough, fine) = (run(&["--tolerance", "0.1"]), run(&["--tolerance", "0.01"]));
+    let gradients = |record: &serde_json::Value| record["passes"]["gradient"].as_u64().unwrap();
+    assert!(gradients(&rough) < gradients(&fine) && gradients(&fine) < 50);
+    assert!(fine["completeness"]["relative_gap"].as_f64().unwrap() <= 0.01);
+    assert_eq!((&fine["status"], &fine["parameters"]["rule"]), (&"complete".into(), &"adaptive".into()));
+    let short = run(&["--tolerance", "0.001", "--steps", "7"]);
+    assert_eq!((gradients(&short), &short["status"]), (7, &"degraded".into()));
+    assert!(short["warnings"][0].as_str().unwrap().contains("--steps"));
+    let said = bad(2, &["explain", &model("digits-cnn.onnx"), &image, "-m", "vanilla", "--tolerance", "0.1"]);
+    assert!(said.contains("has no parameter 'tolerance'"), "{said}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `whyline explain`
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use whyline_runtime::engine::Resources;
@@ -8,7 +9,7 @@ use whyline_runtime::files::write_atomically;
 use whyline_runtime::image::decode::is_image_name;
 use whyline_runtime::image::overlay::encode_png;
 use whyline_runtime::image::{Picture, Style, decode, draw, prepare};
-use whyline_runtime::methods::Given;
+use whyline_runtime::methods::{Given, find};
 use whyline_runtime::record::FileRecord;
 use whyline_runtime::{Error, npy};
 
@@ -19,9 +20,7 @@ use crate::output;
 
 /// Runs it.
 pub fn run(args: &ExplainArgs) -> Outcome {
-    let read: Vec<&Path> =
-        [&args.model.model, &args.input].into_iter().chain(&args.model.card).map(PathBuf::as_path).collect();
-    output::refuse_overwriting(&read, &[&args.png, &args.npy, &args.json])?;
+    let jobs = jobs(args)?;
     let given = given(&args.method)?;
     let target = match args.target.as_str() {
         "top" => Target::Top,
@@ -35,37 +34,64 @@ pub fn run(args: &ExplainArgs) -> Outcome {
     if let Some(watcher) = output::progress::passes(explainer.passes()).filter(|_| !args.quiet) {
         explainer.watch(watcher);
     }
-    if !args.input.is_dir() {
-        let files = Files { png: args.png.clone(), npy: args.npy.clone(), json: args.json.clone() };
-        return explain_one(&loaded, &mut explainer, args, &args.input, &target, &files);
+    if args.input.is_dir() {
+        for folder in [&args.png, &args.npy, &args.json].into_iter().flatten() {
+            std::fs::create_dir_all(folder).map_err(|source| Error::Write { path: folder.clone(), source })?;
+        }
     }
+    jobs.iter().try_for_each(|job| explain_one(&loaded, &mut explainer, args, job, &target))
+}
+
+/// An input, and what to write for it.
+struct Job {
+    input: PathBuf,
+    png: Option<PathBuf>,
+    npy: Option<PathBuf>,
+    json: Option<PathBuf>,
+}
+
+/// What is to be done; nothing that is read is written over.
+fn jobs(args: &ExplainArgs) -> Outcome<Vec<Job>> {
+    let jobs = match args.input.is_dir() {
+        true => jobs_in(args)?,
+        false => vec![Job {
+            input: args.input.clone(),
+            png: args.png.clone(),
+            npy: args.npy.clone(),
+            json: args.json.clone(),
+        }],
+    };
+    let inputs = jobs.iter().map(|job| &job.input);
+    let read: Vec<&Path> =
+        [&args.model.model].into_iter().chain(&args.model.card).chain(inputs).map(PathBuf::as_path).collect();
+    for job in &jobs {
+        output::refuse_overwriting(&read, &[&job.png, &job.npy, &job.json])?;
+    }
+    Ok(jobs)
+}
+
+/// A job for each image of a folder.
+fn jobs_in(args: &ExplainArgs) -> Outcome<Vec<Job>> {
     let inputs = images_in(&args.input)?;
-    for folder in [&args.png, &args.npy, &args.json].into_iter().flatten() {
-        std::fs::create_dir_all(folder).map_err(|source| Error::Write { path: folder.clone(), source })?;
+    if args.json.as_deref() == Some(Path::new("-")) {
+        return Err(Failure::usage("the records of a folder's images go to a folder: --json FOLDER"));
     }
     let stems: Vec<_> = inputs.iter().map(|i| i.file_stem().unwrap_or_default().to_os_string()).collect();
     if let Some(i) = (1..stems.len()).find(|&i| stems[..i].contains(&stems[i])) {
         let both = format!("{}: another image has the same name but for its ending", inputs[i].display());
         return Err(Failure::usage(format!("{both}, so their maps would be one file")));
     }
-    for (input, stem) in inputs.iter().zip(&stems) {
+    let job = |(input, stem): (PathBuf, OsString)| {
         let inside = |folder: &Option<PathBuf>, ending: &str| {
             let mut name = stem.clone();
             name.push(ending);
             folder.as_ref().map(|f| f.join(name))
         };
-        let files =
-            Files { png: inside(&args.png, ".png"), npy: inside(&args.npy, ".npy"), json: inside(&args.json, ".json") };
-        explain_one(&loaded, &mut explainer, args, input, &target, &files)?;
-    }
-    Ok(())
-}
-
-/// What to write for one input.
-struct Files {
-    png: Option<PathBuf>,
-    npy: Option<PathBuf>,
-    json: Option<PathBuf>,
+        let [png, npy, json] =
+            [(&args.png, ".png"), (&args.npy, ".npy"), (&args.json, ".json")].map(|f| inside(f.0, f.1));
+        Job { input, png, npy, json }
+    };
+    Ok(inputs.into_iter().zip(stems).map(job).collect())
 }
 
 fn refuse_over_budget(explainer: &Explainer, args: &ExplainArgs) -> Outcome {
@@ -108,7 +134,7 @@ fn given(args: &MethodArgs) -> Outcome<Given> {
         }
     }
     // How far a fixed rule gets is not known before.
-    if args.tolerance.is_some() {
+    if args.tolerance.is_some() && find(&args.method)?.parameters.iter().any(|p| p.name == "rule") {
         given.entry("rule".into()).or_insert_with(|| "adaptive".into());
     }
     Ok(given)
@@ -161,16 +187,9 @@ fn read_input(loaded: &Loaded, path: &Path) -> Outcome<Material> {
     Ok(Material { input: prepared.input, picture: Some(prepared.seen) })
 }
 
-fn explain_one(
-    loaded: &Loaded,
-    explainer: &mut Explainer,
-    args: &ExplainArgs,
-    path: &Path,
-    target: &Target,
-    files: &Files,
-) -> Outcome {
-    let material = read_input(loaded, path)?;
-    let file = FileRecord::of(path).map_err(about_input)?;
+fn explain_one(loaded: &Loaded, explainer: &mut Explainer, args: &ExplainArgs, job: &Job, target: &Target) -> Outcome {
+    let material = read_input(loaded, &job.input)?;
+    let file = FileRecord::of(&job.input).map_err(about_input)?;
     let explained = explainer.explain(&material.input, file, target)?;
     let mut record = explained.record.clone();
     if loaded.card_source == CardSource::Assumed && material.picture.is_some() {
@@ -178,23 +197,23 @@ fn explain_one(
     }
     let json = output::to_json(&record)?;
     // Everything is computed before anything is written.
-    let png = match &files.png {
+    let png = match &job.png {
         Some(_) => Some(overlay(loaded, explainer, args, &material, &explained, &json)?),
         None => None,
     };
-    if let Some(path) = &files.npy {
+    if let Some(path) = &job.npy {
         npy::write(path, &explained.attribution.shape, &explained.attribution.values)?;
     }
-    if let (Some(path), Some(png)) = (&files.png, &png) {
+    if let (Some(path), Some(png)) = (&job.png, &png) {
         write_atomically(path, png)?;
     }
-    if let Some(path) = &files.json {
+    if let Some(path) = &job.json {
         output::write_text(path, &json)?;
     }
     // Standard output carries either the record or the report.
-    let to_stdout = files.json.as_deref() == Some(Path::new("-"));
+    let to_stdout = job.json.as_deref() == Some(Path::new("-"));
     if !args.quiet && !to_stdout {
-        output::report(path, &record, &[&files.png, &files.npy, &files.json]);
+        output::report(&job.input, &record, &[&job.png, &job.npy, &job.json]);
     }
     if !args.quiet {
         record.warnings.iter().for_each(|w| eprintln!("warning: {w}"));
