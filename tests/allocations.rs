@@ -4,6 +4,7 @@ mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -95,7 +96,7 @@ fn a_session_in_lent_memory_allocates_nothing_from_the_start() {
     let mut taken = 0;
     let mut take = |_: usize, gradient: Gradient| {
         taken += usize::from(gradient.input == expected);
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     };
     session.gradients(&seed, 3, &|_, point| point.copy_from_slice(&input), &mut take).unwrap();
     let allocations = counted() - before;

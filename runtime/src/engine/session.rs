@@ -1,5 +1,7 @@
 //! A prepared model: what methods call, and all they know of it.
 
+use std::ops::ControlFlow;
+
 use crate::error::Result;
 
 /// A tapped value and its gradient.
@@ -25,8 +27,8 @@ pub struct Gradient<'a> {
 /// Writes the point of a number.
 pub type Make<'a> = &'a (dyn Fn(usize, &mut [f32]) + Sync);
 
-/// Is handed the gradient at the point of a number.
-pub type Take<'a> = &'a mut (dyn FnMut(usize, Gradient<'_>) -> Result<()> + Send);
+/// Is handed the gradient at the point of a number, and says whether the next one is wanted.
+pub type Take<'a> = &'a mut (dyn FnMut(usize, Gradient<'_>) -> Result<ControlFlow<()>> + Send);
 
 /// How many passes of a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -52,13 +54,15 @@ pub trait Session {
     fn gradient(&mut self, input: &[f32], seed: &[f32]) -> Result<Gradient<'_>>;
 
     /// The gradients of `seed . logits` at `count` points: `make` writes the point of a number, `take` is handed
-    /// the gradients one after the other, in the points' order. That many gradient passes; several at a time where
-    /// the session has threads.
+    /// the gradients one after the other, in the points' order, until it wants no more. As many gradient passes; several at
+    /// a time where the session has threads, of which those that are under way when it breaks off come to nothing.
     fn gradients(&mut self, seed: &[f32], count: usize, make: Make, take: Take) -> Result<()> {
         let mut point = vec![0.0; self.input_shape().iter().product()];
         for i in 0..count {
             make(i, &mut point);
-            take(i, self.gradient(&point, seed)?)?;
+            if take(i, self.gradient(&point, seed)?)?.is_break() {
+                break;
+            }
         }
         Ok(())
     }

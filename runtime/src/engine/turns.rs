@@ -19,25 +19,26 @@ struct State<'a> {
     /// The number that is to be handed over next.
     turn: usize,
     take: Take<'a>,
-    ended: Result<()>,
+    /// Whether the others are not wanted any more.
+    ended: Result<bool>,
 }
 
 impl<'a> Turns<'a> {
     /// Numbers below `count`, whose results go to `take`.
     pub fn new(count: usize, take: Take<'a>) -> Turns<'a> {
-        let state = Mutex::new(State { turn: 0, take, ended: Ok(()) });
+        let state = Mutex::new(State { turn: 0, take, ended: Ok(false) });
         Turns { count, next: AtomicUsize::new(0), state, moved: Condvar::new() }
     }
 
-    /// The next number to work on; none after the last, or after a failure.
+    /// The next number to work on; none after the last, after a failure, or when no more are wanted.
     pub fn claim(&self) -> Option<Turn<'_, 'a>> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        (number < self.count && self.lock().ended.is_ok()).then(|| Turn { turns: self, number })
+        (number < self.count && matches!(self.lock().ended, Ok(false))).then(|| Turn { turns: self, number })
     }
 
     /// How it ended.
     pub fn end(self) -> Result<()> {
-        self.state.into_inner().unwrap_or_else(PoisonError::into_inner).ended
+        self.state.into_inner().unwrap_or_else(PoisonError::into_inner).ended.map(|_| ())
     }
 
     /// Runs `end` when the turn of `number` has come, and passes it on.
@@ -67,8 +68,9 @@ impl Turn<'_, '_> {
     pub fn give(self, result: Result<Gradient<'_>>) {
         let number = self.number;
         self.turns.pass(number, |state| {
-            if state.ended.is_ok() {
-                state.ended = result.and_then(|gradient| (state.take)(number, gradient));
+            if matches!(state.ended, Ok(false)) {
+                let taken = result.and_then(|gradient| (state.take)(number, gradient));
+                state.ended = taken.map(|flow| flow.is_break());
             }
         });
         std::mem::forget(self);
@@ -78,19 +80,25 @@ impl Turn<'_, '_> {
 impl Drop for Turn<'_, '_> {
     fn drop(&mut self) {
         let lost = || Err(Error::Plan { reason: "a thread ended before its pass did".into() });
-        self.turns.pass(self.number, |state| state.ended = lost());
+        self.turns.pass(self.number, |state| {
+            if matches!(state.ended, Ok(false)) {
+                state.ended = lost();
+            }
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ops::ControlFlow;
+
     use super::*;
 
-    fn run(count: usize, threads: usize, fail_at: Option<usize>) -> (Vec<usize>, Result<()>) {
+    fn run(count: usize, threads: usize, fail_at: Option<usize>, stop_at: usize) -> (Vec<usize>, Result<()>) {
         let mut seen = vec![];
         let mut take = |i: usize, _: Gradient<'_>| {
             seen.push(i);
-            Ok(())
+            Ok(if i == stop_at { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         };
         let turns = Turns::new(count, &mut take);
         std::thread::scope(|scope| {
@@ -114,15 +122,24 @@ mod tests {
     #[test]
     fn results_come_in_order() {
         for threads in [1, 2, 5] {
-            let (seen, ended) = run(40, threads, None);
+            let (seen, ended) = run(40, threads, None, 40);
             assert_eq!(seen, (0..40).collect::<Vec<_>>());
             assert!(ended.is_ok());
         }
     }
 
     #[test]
+    fn what_is_not_wanted_is_not_handed_over() {
+        for threads in [1, 2, 5] {
+            let (seen, ended) = run(40, threads, Some(30), 11);
+            assert_eq!(seen, (0..=11).collect::<Vec<_>>());
+            assert!(ended.is_ok());
+        }
+    }
+
+    #[test]
     fn what_is_lost_ends_the_work() {
-        let (seen, ended) = run(40, 3, Some(7));
+        let (seen, ended) = run(40, 3, Some(7), 40);
         assert_eq!(seen, (0..7).collect::<Vec<_>>());
         assert!(ended.is_err());
     }

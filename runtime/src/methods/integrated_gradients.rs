@@ -1,6 +1,8 @@
 //! Integrated gradients (Sundararajan, Taly and Yan 2017):
 //! `A = (x - x') * integral over t in [0, 1] of df/dx at x' + t (x - x')`.
 
+use std::ops::ControlFlow;
+
 use whyline_stream::adaptive::Adaptive;
 use whyline_stream::quadrature::{MAX_NODES, Rule};
 
@@ -99,7 +101,7 @@ fn fixed(task: &mut Task, baseline: &[f32], steps: u32, rule: Rule) -> Result<Ve
     let make = |i: usize, point: &mut [f32]| between(baseline, input, node(i).0, point);
     task.gradients_at(steps as usize, &make, &mut |i, gradient| {
         add(&mut integral, gradient.input, node(i).1);
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     })?;
     Ok(integral)
 }
@@ -112,9 +114,9 @@ fn adaptive(task: &mut Task, baseline: &[f32], steps: usize, tolerance: f64) -> 
     // Kept, because a later node changes the weights of its neighbours.
     let mut gradients: Vec<Vec<f32>> = vec![];
     let enough = |cells: &Adaptive<MAX_KEPT>| cells.is_within(tolerance * cells.change().abs());
-    loop {
+    while !enough(&cells) {
         let places = cells.next(steps - cells.len());
-        if places.is_empty() || enough(&cells) {
+        if places.is_empty() {
             break;
         }
         let make = |i: usize, point: &mut [f32]| between(baseline, input, places[i], point);
@@ -125,7 +127,7 @@ fn adaptive(task: &mut Task, baseline: &[f32], steps: usize, tolerance: f64) -> 
             gradients.push(gradient.input.to_vec());
             // Of `next` there are never more than fit.
             let _ = cells.tell(places[i], value, slope);
-            Ok(())
+            Ok(if enough(&cells) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
     }
     let mut integral = vec![0.0f64; input.len()];

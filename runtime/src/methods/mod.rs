@@ -96,7 +96,7 @@ impl Task<'_> {
         self.session.gradient(input, self.seed)
     }
 
-    /// The gradients at `count` points, in their order.
+    /// The gradients at `count` points, in their order, until `take` wants no more.
     pub fn gradients_at(&mut self, count: usize, make: Make, take: Take) -> Result<()> {
         self.session.gradients(self.seed, count, make, take)
     }
