@@ -84,6 +84,14 @@ impl Graph {
         readers
     }
 
+    /// How often each value is read, by the caller too.
+    pub fn uses(&self) -> HashMap<String, usize> {
+        let mut uses: HashMap<String, usize> = HashMap::new();
+        let read = self.nodes.iter().flat_map(inputs_of).chain(self.outputs.iter().map(String::as_str));
+        read.for_each(|name| *uses.entry(name.to_string()).or_default() += 1);
+        uses
+    }
+
     /// Gives every node a unique name, after its first output where it has none.
     pub fn name_nodes(&mut self) {
         let mut taken = HashSet::new();

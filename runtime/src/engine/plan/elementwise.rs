@@ -13,7 +13,7 @@ use crate::engine::kernels::chain::{Along, Op, Source, Walk};
 use crate::engine::simd::{Isa, LANES};
 use crate::error::{Error, Result};
 use crate::gradient::functions::DOMAIN;
-use crate::onnx::{DType, Node};
+use crate::onnx::{DType, Fact, Node};
 
 impl Planner<'_> {
     /// How an input of `shape` goes along with a blocked image: element for element, by channel, or as one number.
@@ -75,15 +75,11 @@ pub fn lower(planner: &mut Planner, node: &Node, index: usize) -> Result<Lowered
     }
     let order = planner.order_of(node);
     if planner.masks.wanted(output) {
-        let fact = planner.fact(output)?;
-        let elements = match (order, Image::of(fact)) {
-            (Order::Blocked, Some(image)) => image.batch * image.blocked(),
-            _ => fact.shape.iter().product(),
-        };
+        let elements = elements(planner.fact(output)?, order);
         let id = planner.buffer(elements.div_ceil(2 * LANES));
         planner.masks.keep(output, id, order);
     }
-    wait_for_slope(planner, output, index, order);
+    wait_for_slope(planner, output, index, order)?;
     planner.postpone(output, Lazy::Elementwise(index), order)?;
     let bits = planner.masks.wanted(output) || planner.masks.pairs(node);
     if order == Order::Planes && bits {
@@ -92,23 +88,27 @@ pub fn lower(planner: &mut Planner, node: &Node, index: usize) -> Result<Lowered
     Ok(Lowered::Done)
 }
 
-/// Has the slope of an activation, if it is waiting, computed in the chain that the activation will be in.
-fn wait_for_slope(planner: &mut Planner, output: &str, index: usize, order: Order) {
-    let Some(slope) = planner.slopes.get(output).and_then(|name| Some((name.clone(), planner.values.get(name)?)))
-    else {
-        return;
-    };
-    let same = planner.fact(output).is_ok_and(|fact| *fact == slope.1.fact);
-    let (name, Some((Lazy::Elementwise(node), waiting))) = (slope.0, &slope.1.lazy) else { return };
-    if same && *waiting == order {
-        let floats = match (order, Image::of(&slope.1.fact)) {
-            (Order::Blocked, Some(image)) => image.batch * image.blocked(),
-            _ => slope.1.fact.shape.iter().product(),
-        };
-        let node = *node;
-        let buffer = planner.buffer(floats);
-        planner.beside.insert(index, Beside { value: name, node, buffer });
+/// Elements of a value in some order, padding included.
+fn elements(fact: &Fact, order: Order) -> usize {
+    match (order, Image::of(fact)) {
+        (Order::Blocked, Some(image)) => image.batch * image.blocked(),
+        _ => fact.shape.iter().product(),
     }
+}
+
+/// Has the slope of an activation, if it is waiting, computed in the chain that the activation will be in.
+fn wait_for_slope(planner: &mut Planner, output: &str, index: usize, order: Order) -> Result<()> {
+    let Some(value) = planner.slopes.get(output).cloned() else { return Ok(()) };
+    let Some(slope) = planner.values.get(&value) else { return Ok(()) };
+    if let Some((Lazy::Elementwise(node), waiting)) = &slope.lazy
+        && *waiting == order
+        && slope.fact == *planner.fact(output)?
+    {
+        let (node, floats) = (*node, elements(&slope.fact, order));
+        let buffer = planner.buffer(floats);
+        planner.beside.insert(index, Beside { value, node, buffer });
+    }
+    Ok(())
 }
 
 /// Links up to which a value is rather computed again than kept.

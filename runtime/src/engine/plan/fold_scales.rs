@@ -3,14 +3,11 @@
 
 use std::collections::HashMap;
 
-use crate::onnx::graph::inputs_of;
 use crate::onnx::{Graph, Node, Tensor};
 
 /// Folds what can be folded. Values that are outputs of the graph stay.
 pub fn fold_scales(graph: &mut Graph) {
-    let mut uses: HashMap<String, usize> = HashMap::new();
-    let read = graph.nodes.iter().flat_map(inputs_of).chain(graph.outputs.iter().map(String::as_str));
-    read.for_each(|name| *uses.entry(name.to_string()).or_default() += 1);
+    let uses = graph.uses();
     let written = |(i, node): (usize, &Node)| (node.outputs.first().cloned().unwrap_or_default(), i);
     let producers: HashMap<String, usize> = graph.nodes.iter().enumerate().map(written).collect();
     let mut folded = vec![];

@@ -26,7 +26,6 @@ pub type Slopes = HashMap<String, String>;
 pub fn hoist_slopes(graph: &mut Graph, seed: &str, logits: &str) -> Slopes {
     let late = reached(graph, seed);
     factor_sums(graph, &late);
-    let late = reached(graph, seed);
     let needed = leading_to(graph, logits);
     let activations = activations(graph, &needed);
     let mut slopes = Slopes::new();
@@ -174,7 +173,7 @@ fn move_in_front(graph: &mut Graph, moved: &HashMap<usize, Vec<usize>>) {
 fn factor_sums(graph: &mut Graph, late: &HashSet<String>) {
     let mut nodes: Vec<Node> = Vec::with_capacity(graph.nodes.len());
     let mut written: HashMap<String, usize> = HashMap::new();
-    let uses = uses(graph);
+    let uses = graph.uses();
     for node in std::mem::take(&mut graph.nodes) {
         let terms = |name: &String| term(&nodes, &written, late, &uses, name);
         let both = match (node.op.as_str(), &node.inputs[..]) {
@@ -191,14 +190,6 @@ fn factor_sums(graph: &mut Graph, late: &HashSet<String>) {
     }
     graph.nodes = nodes;
     graph.prune();
-}
-
-/// How often each value is read, by the caller too.
-fn uses(graph: &Graph) -> HashMap<String, usize> {
-    let mut uses: HashMap<String, usize> = HashMap::new();
-    let read = graph.nodes.iter().flat_map(inputs_of).chain(graph.outputs.iter().map(String::as_str));
-    read.for_each(|name| *uses.entry(name.to_string()).or_default() += 1);
-    uses
 }
 
 /// A product of a cotangent and factors that do not depend on the seed.
