@@ -9,6 +9,7 @@ pub mod depthwise;
 pub mod functions;
 pub mod layout;
 pub mod left;
+mod links;
 pub mod matmul;
 pub mod moves;
 pub mod narrow;
