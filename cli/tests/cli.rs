@@ -363,6 +363,10 @@ fn a_budget_that_does_not_fit_is_code_5() {
     let (m, s) = (model("digits-cnn.onnx"), sample(1));
     assert!(bad(5, &["explain", &m, &s, "--max-passes", "20"]).contains("53 passes"));
     good(&["explain", &m, &s, "--steps", "17", "--max-passes", "20", "-q"]);
+    // The adaptive rule keeps its gradients.
+    let many = ["--tolerance", "0.01", "--steps", "1000", "--memory", "8MB"];
+    let said = bad(5, &[&["explain", &model("digits-cnn.onnx"), &sample(1)], &many[..]].concat());
+    assert!(said.contains("9216000 bytes of gradients"), "{said}");
     let said = bad(5, &["explain", &model("digits-cnn.onnx"), &sample(1), "--memory", "100kB"]);
     assert!(said.contains("bytes of weights") && said.contains("bytes of arena"), "{said}");
     // Enough for one thread, not for two.

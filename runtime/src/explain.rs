@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::attribution::Attribution;
-use crate::engine::{Counting, Halves, Memory, PlanSession, Plans, Precision, Resources, Session, Watcher};
+use crate::engine::{Counting, Halves, PlanSession, Plans, Precision, Resources, Session, Watcher};
 use crate::error::{Error, Result};
 use crate::gradient::GradientGraph;
 use crate::gradient::layers::Layer;
 use crate::gradient::target::{Head, top_class};
 pub use crate::load::{CardSource, LoadOptions, Loaded};
 use crate::methods::{self, Given, Method, Needs, Params, Passes, Status, Task};
-use crate::record::{ClassRecord, FileRecord, MapRecord, Record, TargetRecord, Timing, cpu_features};
+use crate::record::{ClassRecord, FileRecord, MapRecord, MemoryRecord, Record, TargetRecord, Timing, cpu_features};
 
 impl Loaded {
     /// Prepares a method for this model.
@@ -33,9 +33,12 @@ impl Loaded {
         let warnings = self.warnings(&derived, &needs);
         // No more threads than passes: an arena that nobody uses is memory lost.
         let most = usize::try_from(method.passes().gradient.max(1)).unwrap_or(usize::MAX);
-        let resources = Resources { threads: resources.threads.min(most), ..resources };
+        let kept = method.keeps(self.input_shape()?.iter().product());
+        let memory = resources.memory.map(|most| without(most, kept, entry.name)).transpose()?;
+        let resources = Resources { threads: resources.threads.min(most), memory };
         let session = PlanSession::of(Arc::new(Plans::new(&derived, precision)?), resources)?;
-        let (threads, memory) = (session.threads(), session.plans().memory());
+        let threads = session.threads();
+        let memory = MemoryRecord { plans: session.plans().memory(), kept };
         let precision = session.plans().precision();
         let halves = precision.keeps_halves().then(|| session.plans().halves());
         let session = Counting::new(session);
@@ -73,6 +76,13 @@ impl Loaded {
     }
 }
 
+/// The bytes that are left beside what a method keeps.
+fn without(most: usize, kept: usize, method: &str) -> Result<usize> {
+    most.checked_sub(kept).ok_or_else(|| Error::Budget {
+        reason: format!("{method} keeps up to {kept} bytes of gradients; {most} are too few: allow fewer with --steps"),
+    })
+}
+
 fn milliseconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
 }
@@ -100,7 +110,7 @@ pub struct Explainer<'a> {
     layer: Option<Layer>,
     session: Counting<'a, PlanSession<'static>>,
     threads: usize,
-    memory: Memory,
+    memory: MemoryRecord,
     precision: Precision,
     halves: Option<Halves>,
     composite: String,

@@ -51,7 +51,7 @@ pub struct Record {
     /// Threads that computed.
     pub threads: usize,
     /// Bytes; an arena per thread.
-    pub memory: Memory,
+    pub memory: MemoryRecord,
     /// Passes taken.
     pub passes: Passes,
     /// For methods that promise it.
@@ -65,6 +65,16 @@ pub struct Record {
     pub warnings: Vec<String>,
     /// `complete`, or `degraded` where the budget ended the work early.
     pub status: Status,
+}
+
+/// Bytes, known before the first pass.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct MemoryRecord {
+    /// What the model takes.
+    #[serde(flatten)]
+    pub plans: Memory,
+    /// What the method keeps of earlier passes at most.
+    pub kept: usize,
 }
 
 /// A file by name and content.

@@ -75,6 +75,13 @@ impl Method for IntegratedGradients {
         }
     }
 
+    fn keeps(&self, input: usize) -> usize {
+        match self.nodes {
+            Nodes::Fixed { .. } => 0,
+            Nodes::Adaptive { steps, .. } => steps.saturating_mul(input).saturating_mul(size_of::<f32>()),
+        }
+    }
+
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
         let baseline = self.baseline.values(task)?;
         let (integral, difference, status) = match self.nodes {

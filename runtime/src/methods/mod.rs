@@ -147,6 +147,10 @@ pub trait Method {
     fn passes(&self) -> Passes {
         Passes { forward: 0, gradient: 1 }
     }
+    /// Bytes of earlier passes' gradients that it keeps at most, for an input of so many values.
+    fn keeps(&self, _input: usize) -> usize {
+        0
+    }
     /// Whether its values have signs that mean something, where its parameters decide that.
     fn signed(&self) -> Option<bool> {
         None

@@ -52,6 +52,10 @@ impl Method for SmoothGrad {
         Passes { forward: each.forward * times, gradient: each.gradient * times }
     }
 
+    fn keeps(&self, input: usize) -> usize {
+        self.base.keeps(input)
+    }
+
     fn signed(&self) -> Option<bool> {
         Some(self.base_signed)
     }
