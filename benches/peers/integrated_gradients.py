@@ -63,7 +63,7 @@ def whyline_run(binary, path, file, target, tolerance, steps):
 
 def peak_memory(command):
     """Peak resident memory of a process, MiB."""
-    run = subprocess.run(["/usr/bin/env", "python3", "-c", """
+    run = subprocess.run([sys.executable, "-c", """
 import resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)

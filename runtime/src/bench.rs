@@ -68,7 +68,8 @@ pub struct Report {
     pub steps: Option<Steps>,
 }
 
-/// Times passes on a standard normal input, the gradient that of its top class, the two kinds in turn, after one of each that is not counted.
+/// Times passes on a standard normal input, the gradient that of its top class, the two kinds in turn, after one of each
+/// that is not counted.
 pub fn bench(loaded: &Loaded, precision: Precision, runs: u32, steps: bool) -> Result<Report> {
     let start = Instant::now();
     let derived = loaded.derive(&GRADIENT, None)?;

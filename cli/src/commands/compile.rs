@@ -14,7 +14,7 @@ use crate::say;
 
 /// Runs it.
 pub fn run(args: &CompileArgs) -> Outcome {
-    output::refuse_overwriting(&[&args.model.model], &[&Some(args.to.clone())])?;
+    output::refuse_overwriting([&args.model.model], [&Some(args.to.clone())])?;
     let composite = Composite::named(&args.rule).ok_or_else(|| {
         let known: Vec<&str> = COMPOSITES.iter().map(|c| c.name).collect();
         Failure::usage(format!("there is no composite '{}'; there are {}", args.rule, known.join(", ")))

@@ -61,12 +61,8 @@ fn jobs(args: &ExplainArgs) -> Outcome<Vec<Job>> {
             json: args.json.clone(),
         }],
     };
-    let inputs = jobs.iter().map(|job| &job.input);
-    let read: Vec<&Path> =
-        [&args.model.model].into_iter().chain(&args.model.card).chain(inputs).map(PathBuf::as_path).collect();
-    for job in &jobs {
-        output::refuse_overwriting(&read, &[&job.png, &job.npy, &job.json])?;
-    }
+    let read = [&args.model.model].into_iter().chain(&args.model.card).chain(jobs.iter().map(|job| &job.input));
+    output::refuse_overwriting(read, jobs.iter().flat_map(|job| [&job.png, &job.npy, &job.json]))?;
     Ok(jobs)
 }
 

@@ -2,6 +2,7 @@
 
 pub mod progress;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -26,15 +27,18 @@ pub fn say(line: std::fmt::Arguments) {
 }
 
 /// Refuses to write over a file that is read, or twice to one file.
-pub fn refuse_overwriting(read: &[&Path], written: &[&Option<PathBuf>]) -> Outcome {
-    let real = |path: &Path| std::fs::canonicalize(path).ok();
-    let outputs: Vec<&PathBuf> = written.iter().filter_map(|p| p.as_ref()).filter(|p| p.as_os_str() != "-").collect();
-    for (i, output) in outputs.iter().enumerate() {
-        if outputs[..i].contains(output) {
+pub fn refuse_overwriting<'a>(
+    read: impl IntoIterator<Item = &'a PathBuf>,
+    written: impl IntoIterator<Item = &'a Option<PathBuf>>,
+) -> Outcome {
+    let real = |path: &PathBuf| std::fs::canonicalize(path).ok();
+    let inputs: HashSet<PathBuf> = read.into_iter().filter_map(real).collect();
+    let mut seen = HashSet::new();
+    for output in written.into_iter().flatten().filter(|p| p.as_os_str() != "-") {
+        if !seen.insert(output) {
             return Err(Failure::usage(format!("{} is to be written twice", output.display())));
         }
-        let regular = real(output).filter(|path| path.is_file());
-        if regular.is_some() && read.iter().any(|input| real(input) == regular) {
+        if real(output).is_some_and(|path| path.is_file() && inputs.contains(&path)) {
             return Err(Failure::usage(format!("{} is read; it must not be written over", output.display())));
         }
     }

@@ -23,6 +23,13 @@ struct State<'a> {
     ended: Result<bool>,
 }
 
+impl State<'_> {
+    /// Whether the next result is wanted: nothing has failed, and nobody has had enough.
+    fn wants(&self) -> bool {
+        matches!(self.ended, Ok(false))
+    }
+}
+
 impl<'a> Turns<'a> {
     /// Numbers below `count`, whose results go to `take`.
     pub fn new(count: usize, take: Take<'a>) -> Turns<'a> {
@@ -33,7 +40,7 @@ impl<'a> Turns<'a> {
     /// The next number to work on; none after the last, after a failure, or when no more are wanted.
     pub fn claim(&self) -> Option<Turn<'_, 'a>> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        (number < self.count && matches!(self.lock().ended, Ok(false))).then(|| Turn { turns: self, number })
+        (number < self.count && self.lock().wants()).then(|| Turn { turns: self, number })
     }
 
     /// How it ended.
@@ -68,7 +75,7 @@ impl Turn<'_, '_> {
     pub fn give(self, result: Result<Gradient<'_>>) {
         let number = self.number;
         self.turns.pass(number, |state| {
-            if matches!(state.ended, Ok(false)) {
+            if state.wants() {
                 let taken = result.and_then(|gradient| (state.take)(number, gradient));
                 state.ended = taken.map(|flow| flow.is_break());
             }
@@ -81,7 +88,7 @@ impl Drop for Turn<'_, '_> {
     fn drop(&mut self) {
         let lost = || Err(Error::Plan { reason: "a thread ended before its pass did".into() });
         self.turns.pass(self.number, |state| {
-            if matches!(state.ended, Ok(false)) {
+            if state.wants() {
                 state.ended = lost();
             }
         });

@@ -238,27 +238,23 @@ impl Run<'_, '_> {
                 }
                 lanes
             };
-            let (a, b) = (fetch(link.a), fetch(link.b));
+            let (values, b) = (fetch(link.a), fetch(link.b));
             let mut to = [0.0; LANES];
-            let (a, b) = ((a.as_ptr(), 0), (b.as_ptr(), 0));
+            let (a, b) = ((values.as_ptr(), 0), (b.as_ptr(), 0));
             // What is written besides the output ends where the elements do.
-            let (mut op, mut beside) = (link.op, [0.0; LANES]);
-            let (store, make) = match op {
-                Op::Store(place) => (Some(place), Op::Copy),
-                Op::Activate(function, Some(place)) => {
-                    op = Op::Activate(function, None);
-                    (Some(place), Op::Slope(function))
+            let op = match link.op {
+                Op::Store(place) => {
+                    self.stored(place, self.at + from, count).copy_from_slice(&values[..count]);
+                    continue;
                 }
-                _ => (None, Op::Copy),
+                Op::Activate(function, Some(place)) => {
+                    // SAFETY: one vector each.
+                    unsafe { self.link::<S>(Op::Slope(function), a, b, to.as_mut_ptr(), 1, self.at + from) };
+                    self.stored(place, self.at + from, count).copy_from_slice(&to[..count]);
+                    Op::Activate(function, None)
+                }
+                op => op,
             };
-            if let Some(place) = store {
-                // SAFETY: one vector each.
-                unsafe { self.link::<S>(make, a, b, beside.as_mut_ptr(), 1, self.at + from) };
-                self.stored(place, self.at + from, count).copy_from_slice(&beside[..count]);
-            }
-            if matches!(op, Op::Store(_)) {
-                continue;
-            }
             // SAFETY: one vector each.
             unsafe { self.link::<S>(op, a, b, to.as_mut_ptr(), 1, self.at + from) };
             match i + 1 == self.chain.links.len() {

@@ -85,8 +85,8 @@ impl Conv {
         packed + result
     }
 
-    /// Floats of an image of planes whose columns are sorted by their offset within the stride, so that what a tap reads of a
-    /// row lies side by side; zero where it does so anyway.
+    /// Floats of an image of planes whose columns are sorted by their offset within the stride, so that what a tap reads
+    /// of a row lies side by side; zero where it does so anyway.
     fn sorted(&self) -> usize {
         match self.source {
             Source::Planes(channels) if self.stride[1] > 1 => channels * self.input[0] * self.row(),

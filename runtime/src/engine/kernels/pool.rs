@@ -42,24 +42,14 @@ impl MaxPool {
         self.taps.iter().fold([first, first], wider)
     }
 
-    /// Where a tap reads for an output place, if it is inside the input, which is known for all taps or is not.
+    /// Where a tap reads for an output place, if that lies inside the input, which may be known for all taps.
     #[inline(always)]
-    fn read_if(&self, inside: bool, row: usize, column: usize, tap: [isize; 2]) -> Option<usize> {
-        if !inside {
-            return self.read(row, column, tap);
-        }
-        let y = (row * self.stride[0]) as isize + tap[0];
-        let x = (column * self.stride[1]) as isize + tap[1];
-        Some((y * self.input[1] as isize + x) as usize * LANES)
-    }
-
-    /// Where a tap reads for an output place.
-    #[inline(always)]
-    fn read(&self, row: usize, column: usize, tap: [isize; 2]) -> Option<usize> {
+    fn read(&self, inside: bool, row: usize, column: usize, tap: [isize; 2]) -> Option<usize> {
         let y = (row * self.stride[0]) as isize + tap[0];
         let x = (column * self.stride[1]) as isize + tap[1];
         let [height, width] = self.input.map(|d| d as isize);
-        (y >= 0 && y < height && x >= 0 && x < width).then(|| (y * width + x) as usize * LANES)
+        let inside = inside || (y >= 0 && y < height && x >= 0 && x < width);
+        inside.then(|| (y * width + x) as usize * LANES)
     }
 
     /// Pools, and notes the winners where `winners` is not empty.
@@ -103,11 +93,11 @@ impl Kernel for Forward<'_> {
         for (place, output) in self.output.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
             let (row, column) = (place / pool.output[1], place % pool.output[1]);
             let inside = pool.is_inside(row, column, reach);
-            // SAFETY: `read_if` gives places of whole vectors inside the input.
+            // SAFETY: `read` gives places of whole vectors inside the input.
             unsafe {
                 let mut most = S::splat(f32::NEG_INFINITY);
                 for &tap in &pool.taps {
-                    if let Some(at) = pool.read_if(inside, row, column, tap) {
+                    if let Some(at) = pool.read(inside, row, column, tap) {
                         most = S::max(S::load(self.input.as_ptr().add(at)), most);
                     }
                 }
@@ -119,7 +109,7 @@ impl Kernel for Forward<'_> {
                 let mut open = u16::MAX;
                 for (winner, &tap) in winners.iter_mut().zip(&pool.taps) {
                     *winner = 0;
-                    if let Some(at) = pool.read_if(inside, row, column, tap) {
+                    if let Some(at) = pool.read(inside, row, column, tap) {
                         let v = S::load(self.input.as_ptr().add(at));
                         *winner = open & !S::greater(most, v);
                         open &= !*winner;
@@ -148,14 +138,14 @@ impl Kernel for Backward<'_> {
             let (row, column) = (place / pool.output[1], place % pool.output[1]);
             let inside = pool.is_inside(row, column, reach);
             let winners = &self.winners[place * pool.taps.len()..][..pool.taps.len()];
-            // SAFETY: `read_if` gives places of whole vectors inside the output.
+            // SAFETY: `read` gives places of whole vectors inside the output.
             unsafe {
                 let cotangent = S::load(cotangent.as_ptr());
                 for (&bits, &tap) in winners.iter().zip(&pool.taps) {
                     if bits == 0 {
                         continue;
                     }
-                    if let Some(at) = pool.read_if(inside, row, column, tap) {
+                    if let Some(at) = pool.read(inside, row, column, tap) {
                         let to = self.output.as_mut_ptr().add(at);
                         S::store(to, S::add(S::load(to), S::keep(cotangent, bits)));
                     }

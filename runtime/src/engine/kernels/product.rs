@@ -137,13 +137,15 @@ impl Product<'_> {
         })
     }
 
-    /// Where the weights lie that are read after a panel's.
-    fn next(&self, panel: &Panel) -> *const u8 {
-        let numbers = panel.weights + panel.depth * LANES;
-        match self.weights {
-            Weights::Single(weights) => weights.as_ptr().wrapping_add(numbers).cast(),
-            Weights::Half(weights, _) => weights.as_ptr().wrapping_add(numbers).cast(),
-        }
+    /// The weights that are read after a panel's, which follow them, over its tiles of so many rows.
+    fn ahead(&self, panel: &Panel, tile: usize) -> Ahead {
+        let numbers = panel.depth * LANES;
+        let at = panel.weights + numbers;
+        let (from, each) = match self.weights {
+            Weights::Single(weights) => (weights.as_ptr().wrapping_add(at).cast(), size_of::<f32>()),
+            Weights::Half(weights, _) => (weights.as_ptr().wrapping_add(at).cast(), size_of::<f16>()),
+        };
+        Ahead::over(from, numbers * each, panel.depth, self.rows.div_ceil(tile))
     }
 
     /// What becomes of a panel's sums.
@@ -201,10 +203,7 @@ impl Kernel for Product<'_> {
                     }
                 };
                 let (rows, depth) = (self.rows, panel.depth);
-                // The next panel's weights follow, as they are kept.
-                let bytes =
-                    if matches!(self.weights, Weights::Single(_)) { size_of::<f32>() } else { size_of::<f16>() };
-                let ahead = Ahead::over(self.next(&panel), depth * LANES * bytes, depth, rows.div_ceil(S::TILE));
+                let ahead = self.ahead(&panel, S::TILE);
                 match self.left {
                     Left::Blocked(left, stride) => {
                         let left = left.as_ptr().add(panel.at / LANES * stride);

@@ -152,8 +152,8 @@ impl<'a> Planner<'a> {
                     Some((Lazy::Elementwise(_), _)) => v.uses != 1,
                     _ => false,
                 });
-                let waits = planner.slopes.values().any(|slope| slope == output);
-                let kept = shared && !waits && !elementwise::is_cheap(&planner, output);
+                let waits = || planner.slopes.values().any(|slope| slope == output);
+                let kept = shared && !elementwise::is_cheap(&planner, output) && !waits();
                 if outputs.iter().any(|o| o == output) || kept {
                     planner.materialise(output)?;
                 }

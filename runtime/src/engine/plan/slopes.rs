@@ -21,16 +21,16 @@ const CHEAP: &[&str] = &["Add", "Div", "Mul", "Neg", "Pow", "Reciprocal", "Sub"]
 /// Activations by the value they give, each with the value that is its slope.
 pub type Slopes = HashMap<String, String>;
 
-/// Makes products of sums, moves slopes in front of their activations, and puts one node in place of those known. `seed` is where the way back begins, and
-/// `logits` where the way forward ends.
+/// Makes products of sums, moves slopes in front of their activations, and puts one node in place of those known. `seed`
+/// is where the way back begins, and `logits` where the way forward ends.
 pub fn hoist_slopes(graph: &mut Graph, seed: &str, logits: &str) -> Slopes {
     let late = reached(graph, seed);
     factor_sums(graph, &late);
     let needed = leading_to(graph, logits);
-    let activations = activations(graph, &needed);
+    let (producers, trees) = (graph.producers(), Trees::new(graph));
+    let activations = activations(graph, &trees, &needed);
     let mut slopes = Slopes::new();
     let mut moved: HashMap<usize, Vec<usize>> = HashMap::new();
-    let (producers, trees) = (graph.producers(), Trees::new(graph));
     for node in graph.nodes.iter().filter(|n| n.op == "Mul" && n.outputs.iter().any(|o| late.contains(o))) {
         let Some(slope) = inputs_of(node).find(|i| !late.contains(*i)) else { continue };
         let Tree { leaf: Some(leaf), costly: true } = trees.of(slope) else { continue };
@@ -77,8 +77,7 @@ fn leading_to(graph: &Graph, end: &str) -> Vec<bool> {
 }
 
 /// By the value that it is made of: the last elementwise node on the way forward.
-fn activations<'a>(graph: &'a Graph, needed: &[bool]) -> HashMap<&'a str, usize> {
-    let trees = Trees::new(graph);
+fn activations<'a>(graph: &'a Graph, trees: &Trees<'a>, needed: &[bool]) -> HashMap<&'a str, usize> {
     let mut last = HashMap::new();
     for (i, node) in graph.nodes.iter().enumerate().filter(|(i, _)| needed[*i]) {
         let Some(output) = node.output(0) else { continue };
@@ -117,28 +116,27 @@ impl<'a> Trees<'a> {
     }
 
     pub fn of(&self, value: &'a str) -> Tree<'a> {
-        self.known.get(value).copied().unwrap_or_else(|| self.find(value))
+        self.known.get(value).copied().unwrap_or_else(|| self.leaf(value))
     }
 
+    /// A value whose ops, if it has any, are not passed.
+    fn leaf(&self, value: &'a str) -> Tree<'a> {
+        let number = self.graph.constants.get(value).is_some_and(|tensor| tensor.len() == 1);
+        Tree { leaf: Some(value).filter(|_| !number), costly: false }
+    }
+
+    /// The tree of a value whose node's inputs are known.
     fn find(&self, value: &'a str) -> Tree<'a> {
-        let alone = Tree { leaf: Some(value), costly: false };
-        if let Some(tensor) = self.graph.constants.get(value) {
-            return if tensor.len() == 1 { Tree { leaf: None, costly: false } } else { alone };
-        }
-        let Some(node) = self.producers.get(value).map(|&i| &self.graph.nodes[i]) else { return alone };
+        let Some(node) = self.producers.get(value).map(|&i| &self.graph.nodes[i]) else { return self.leaf(value) };
         let op = node.op.as_str();
         if !node.domain.is_empty() || !(COSTLY.contains(&op) || CHEAP.contains(&op)) {
-            return alone;
+            return self.leaf(value);
         }
         let mut whole = Tree { leaf: None, costly: COSTLY.contains(&op) };
-        for input in inputs_of(node) {
-            let part = self.known.get(input).copied().unwrap_or_else(|| match self.graph.constants.get(input) {
-                Some(tensor) if tensor.len() == 1 => Tree { leaf: None, costly: false },
-                _ => Tree { leaf: Some(input), costly: false },
-            });
+        for part in inputs_of(node).map(|input| self.of(input)) {
             whole.costly |= part.costly;
             if part.leaf.is_some() && whole.leaf.is_some() && part.leaf != whole.leaf {
-                return alone;
+                return self.leaf(value);
             }
             whole.leaf = whole.leaf.or(part.leaf);
         }
