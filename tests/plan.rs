@@ -198,6 +198,29 @@ fn winograd_agrees_with_tract() {
     }
 }
 
+/// Kernels of all widths over rows of all lengths: whole and cut tiles, at the ends and between them.
+#[test]
+fn depthwise_tiles_agree_with_tract() {
+    for kernel in 1..11usize {
+        for (stride, width) in [(1, 6), (1, 7), (1, 8), (1, 14), (1, 23), (2, 7), (2, 15), (2, 16), (2, 30), (3, 25)] {
+            let (same, odd) = (kernel / 2, kernel % 2);
+            for (before, after) in
+                [(same, same), (0, 0), (same, (same + odd).saturating_sub(1)), (1, kernel.saturating_sub(2))]
+            {
+                if width + before + after < kernel || after >= kernel.max(2) {
+                    continue;
+                }
+                let (h, w) = ((3, stride, 1, 1, 1, 4), (kernel, stride, 1, before, after, width));
+                let mut attributes = flags(h, w);
+                attributes.push(("group", Attr::Int(17)));
+                let weights = vec![weight(&[17, 1, 3, kernel], 1), weight(&[17], 2)];
+                let derived = all_kernels(one("Conv", &[1, 17, 4, width], weights, attributes));
+                agrees(&format!("depthwise Conv, {w:?}"), &derived, TOLERANCE);
+            }
+        }
+    }
+}
+
 /// Kernel, stride, dilation, pads before and after, and an extent.
 type Window = (usize, usize, usize, usize, usize, usize);
 

@@ -1,12 +1,20 @@
 //! Convolutions of each channel by itself, average pools, and the adjoints of both, for channel-blocked images.
+//!
+//! Neighbouring places share most of what they read. A tile holds the sums of seven of them, for eight channels, and the
+//! weights of one row of the kernel; each input is loaded once per row and added to every sum that it belongs to.
+// Loops over registers are written with numbers, so that they are unrolled.
+#![allow(clippy::needless_range_loop)]
+
+use std::ops::Range;
 
 use super::conv::{Epilogue, Phase, fill};
-use crate::engine::simd::{Isa, Kernel, LANES, Simd};
+use crate::engine::simd::{Isa, Kernel, LANES, Lined, Simd};
 
 /// Floats of output after which the epilogue is run on them: what still lies in the first caches.
 const PART: usize = 8192;
 
-/// A convolution of each channel by itself. The weights of a phase are `[block][tap][16]`.
+/// A convolution of each channel by itself. The weights of a phase are `[block][tap][16]`, and its taps go from left to
+/// right and from top to bottom.
 #[derive(Clone, Debug)]
 pub struct Depthwise {
     /// Input rows and columns.
@@ -20,7 +28,7 @@ pub struct Depthwise {
     /// Output rows and columns per row and column of the grid.
     pub spread: [usize; 2],
     /// One, or one per offset of the output. What none of them writes gets the bias.
-    pub phases: Vec<Phase<Vec<f32>>>,
+    pub phases: Vec<Phase<Lined<f32>>>,
     /// Per channel, padded to blocks; empty for none.
     pub bias: Vec<f32>,
 }
@@ -28,7 +36,7 @@ pub struct Depthwise {
 impl Depthwise {
     /// Multiplications and additions, each counted.
     pub fn flops(&self) -> u64 {
-        let phase = |p: &Phase<Vec<f32>>| p.grid.iter().product::<usize>() * p.taps.len();
+        let phase = |p: &Phase<Lined<f32>>| p.grid.iter().product::<usize>() * p.taps.len();
         (2 * self.phases.iter().map(phase).sum::<usize>() * self.blocks * LANES) as u64
     }
 
@@ -40,18 +48,17 @@ impl Depthwise {
     /// Convolves one image.
     pub fn run(&self, isa: Isa, input: &[f32], output: &mut [f32], epilogue: Epilogue) {
         let (from, to) = (self.input[0] * self.input[1] * LANES, self.output[0] * self.output[1] * LANES);
-        let whole = self.phases.len() == 1 && self.phases[0].grid == self.output;
         let covered: usize = self.phases.iter().map(|p| p.grid[0] * p.grid[1]).sum();
         if covered < self.output[0] * self.output[1] {
             fill(output, to, &self.bias);
         }
+        let (width, spread) = (self.output[1] * LANES, self.spread[0]);
+        let rows = (PART / (width * spread)).max(1) * spread;
         for (block, (input, output)) in input.chunks_exact(from).zip(output.chunks_exact_mut(to)).enumerate() {
-            let width = self.output[1] * LANES;
-            let rows = if whole { (PART / width).clamp(1, self.output[0]) } else { self.output[0] };
             for first in (0..self.output[0]).step_by(rows) {
                 let last = self.output[0].min(first + rows);
                 for phase in &self.phases {
-                    let rows = if whole { first..last } else { 0..phase.grid[0] };
+                    let rows = first / spread..last.saturating_sub(phase.offset[0]).div_ceil(spread);
                     isa.run(Plane { conv: self, phase, block, input, output: &mut *output, rows });
                 }
                 epilogue(block * to + first * width, &mut output[first * width..last * width]);
@@ -60,104 +67,230 @@ impl Depthwise {
     }
 }
 
+/// Taps that lie side by side and are taken together: as many as the tiles are made for. All of a phase are runs of so
+/// many.
+fn run_length(taps: &[[isize; 2]], stride: usize) -> usize {
+    let side_by_side = |n: usize| {
+        taps.len().is_multiple_of(n)
+            && taps.chunks_exact(n).all(|run| run.windows(2).all(|t| t[1] == [t[0][0], t[0][1] + 1]))
+    };
+    let lengths: &[usize] = match stride {
+        1 => &[7, 5, 4, 3, 2],
+        _ => &[7, 5, 3],
+    };
+    lengths.iter().copied().find(|&n| side_by_side(n)).unwrap_or(1)
+}
+
 /// Some rows of one phase in one block of channels.
 struct Plane<'a> {
     conv: &'a Depthwise,
-    phase: &'a Phase<Vec<f32>>,
+    phase: &'a Phase<Lined<f32>>,
     block: usize,
     input: &'a [f32],
     output: &'a mut [f32],
-    rows: std::ops::Range<usize>,
+    rows: Range<usize>,
 }
 
 impl Kernel for Plane<'_> {
     type Output = ();
 
     #[inline(always)]
-    unsafe fn run<S: Simd>(mut self) {
-        let columns = self.phase.grid[1];
-        let (low, high) = self.interior();
+    unsafe fn run<S: Simd>(self) {
+        let stride = self.conv.stride[1];
+        // SAFETY: the caller's.
+        unsafe {
+            match (run_length(&self.phase.taps, stride), stride) {
+                (2, 1) => self.rows::<S, 2, true>(),
+                (3, 1) => self.rows::<S, 3, true>(),
+                (4, 1) => self.rows::<S, 4, true>(),
+                (5, 1) => self.rows::<S, 5, true>(),
+                (7, 1) => self.rows::<S, 7, true>(),
+                (3, _) => self.rows::<S, 3, false>(),
+                (5, _) => self.rows::<S, 5, false>(),
+                (7, _) => self.rows::<S, 7, false>(),
+                _ => self.rows::<S, 1, false>(),
+            }
+        }
+    }
+}
+
+/// One row of the grid: the taps that read inside the input, their weights, and where column zero reads and writes.
+struct Row<'a> {
+    taps: &'a [[isize; 2]],
+    weights: *const f32,
+    bias: *const f32,
+    from: *const f32,
+    to: *mut f32,
+    /// Floats from one row of the input to the next.
+    line: isize,
+    /// Floats from what one column reads, and writes, to the next.
+    step: usize,
+    spread: usize,
+}
+
+impl Plane<'_> {
+    /// All rows, with runs of `RUN` taps. With a stride of one neighbours share what they read.
+    #[inline(always)]
+    unsafe fn rows<S: Simd, const RUN: usize, const SHARED: bool>(mut self) {
+        let (conv, columns) = (self.conv, self.phase.grid[1]);
+        let (mut low, mut high) = self.interior();
+        // The usual padding has tiles of its own at both ends, which leave out what they would read beside the input.
+        let middle = RUN as isize / 2;
+        let padded = SHARED && RUN % 2 == 1 && columns == conv.input[1] && (columns == 7 || columns >= 7 + RUN / 2);
+        let padded = padded && self.phase.taps.chunks_exact(RUN).all(|run| run[0][1] == -middle);
+        if padded {
+            (low, high) = (7, columns - 7);
+        }
         for row in self.rows.clone() {
-            let mut column = 0;
-            while column < columns {
-                let inside = column >= low && column < high;
-                // SAFETY: `tile` checks the rows, and columns where they are not inside.
-                unsafe {
-                    match high.saturating_sub(column) {
-                        4.. if inside => {
-                            self.tile::<S, 4, true>(row, column);
-                            column += 4;
-                        }
-                        2.. if inside => {
-                            self.tile::<S, 2, true>(row, column);
-                            column += 2;
-                        }
-                        _ => {
-                            self.tile::<S, 1, false>(row, column);
-                            column += 1;
-                        }
+            let row = self.row::<RUN>(row);
+            // SAFETY: `row` gives pointers into this block; every tap of the columns from `low` to `high` reads inside the
+            // input, and so do those of the first and the last columns that the tiles there do not leave out.
+            unsafe {
+                if !padded {
+                    for column in (0..low).chain(high..columns) {
+                        row.edge::<S, RUN>(column, conv);
+                    }
+                }
+                for half in [0, LANES / 2] {
+                    if padded && columns == 7 {
+                        row.tile::<S, RUN, SHARED, 7, true, true>(0, half);
+                    } else if padded {
+                        row.tile::<S, RUN, SHARED, 7, true, false>(0, half);
+                        row.tile::<S, RUN, SHARED, 7, false, true>(high, half);
+                    }
+                    let mut column = low;
+                    while column < high {
+                        column += match high - column {
+                            7.. => row.tile::<S, RUN, SHARED, 7, false, false>(column, half),
+                            4.. => row.tile::<S, RUN, SHARED, 4, false, false>(column, half),
+                            2.. => row.tile::<S, RUN, SHARED, 2, false, false>(column, half),
+                            _ => row.tile::<S, RUN, SHARED, 1, false, false>(column, half),
+                        };
                     }
                 }
             }
         }
     }
-}
 
-impl Plane<'_> {
     /// The columns of the grid for which every tap reads inside the input.
     fn interior(&self) -> (usize, usize) {
         let (step, width) = (self.conv.stride[1] as isize, self.conv.input[1] as isize);
         let shifts = || self.phase.taps.iter().map(|t| t[1]);
         let (least, most) = (shifts().min().unwrap_or(0), shifts().max().unwrap_or(0));
-        let low = (-least).max(0).div_ceil_by(step);
-        let high = (width - most).max(0).div_ceil_by(step);
-        ((low as usize).min(self.phase.grid[1]), (high as usize).min(self.phase.grid[1]))
+        let low = ((-least).max(0) as usize).div_ceil(step as usize).min(self.phase.grid[1]);
+        let high = ((width - most).max(0) as usize).div_ceil(step as usize).min(self.phase.grid[1]);
+        (low, high.max(low))
     }
 
-    /// `M` neighbouring places of a row. Without `INSIDE`, taps outside the input are left out.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const M: usize, const INSIDE: bool>(&mut self, row: usize, column: usize) {
-        let conv = self.conv;
-        let [height, width] = conv.input;
-        let step = conv.stride[1] * LANES;
-        // SAFETY: rows and columns are checked against the input's; the weights and the bias are padded to blocks.
-        unsafe {
-            let mut sums = [S::splat(0.0); M];
-            let weights = self.phase.weights[self.block * self.phase.taps.len() * LANES..].as_ptr();
-            for (i, tap) in self.phase.taps.iter().enumerate() {
-                let y = (row * conv.stride[0]) as isize + tap[0];
-                let x = (column * conv.stride[1]) as isize + tap[1];
-                if y < 0 || y >= height as isize || (!INSIDE && (x < 0 || x >= width as isize)) {
-                    continue;
-                }
-                let weight = S::load(weights.add(i * LANES));
-                let from = self.input.as_ptr().add((y as usize * width + x as usize) * LANES);
-                for (m, sum) in sums.iter_mut().enumerate() {
-                    *sum = S::fma(S::load(from.add(m * step)), weight, *sum);
-                }
-            }
-            let ([sy, sx], [oy, ox]) = (conv.spread, self.phase.offset);
-            let place = ((row * sy + oy) * conv.output[1] + column * sx + ox) * LANES;
-            let to = self.output[place..place + ((M - 1) * sx + 1) * LANES].as_mut_ptr();
-            let bias = match conv.bias.is_empty() {
-                true => S::splat(0.0),
-                false => S::load(conv.bias[self.block * LANES..(self.block + 1) * LANES].as_ptr()),
-            };
-            for (m, sum) in sums.into_iter().enumerate() {
-                let sum = S::add(sum, bias);
-                S::store(to.add(m * sx * LANES), sum);
-            }
+    fn row<const RUN: usize>(&mut self, row: usize) -> Row<'_> {
+        let (conv, phase) = (self.conv, self.phase);
+        let top = (row * conv.stride[0]) as isize;
+        let (mut first, mut last) = (0, phase.taps.len());
+        while first < last && top + phase.taps[first][0] < 0 {
+            first += RUN;
+        }
+        while first < last && top + phase.taps[last - 1][0] >= conv.input[0] as isize {
+            last -= RUN;
+        }
+        let line = (conv.input[1] * LANES) as isize;
+        let ([sy, sx], [oy, ox]) = (conv.spread, phase.offset);
+        let bias = if conv.bias.is_empty() { &[0.0; LANES][..] } else { &conv.bias[self.block * LANES..][..LANES] };
+        Row {
+            taps: &phase.taps[first..last],
+            weights: phase.weights[(self.block * phase.taps.len() + first) * LANES..].as_ptr(),
+            bias: bias.as_ptr(),
+            // Column zero may lie before the input where its taps do not.
+            from: self.input.as_ptr().wrapping_offset(top * line),
+            to: self.output[((row * sy + oy) * conv.output[1] + ox) * LANES..].as_mut_ptr(),
+            line,
+            step: conv.stride[1] * LANES,
+            spread: sx * LANES,
         }
     }
 }
 
-trait DivCeil {
-    fn div_ceil_by(self, by: isize) -> isize;
-}
+impl Row<'_> {
+    /// Where a tap reads for a column.
+    #[inline(always)]
+    fn read(&self, tap: [isize; 2], column: usize) -> *const f32 {
+        self.from.wrapping_offset(tap[0] * self.line + tap[1] * LANES as isize).wrapping_add(column * self.step)
+    }
 
-impl DivCeil for isize {
-    /// Rounded up, for what is not negative.
-    fn div_ceil_by(self, by: isize) -> isize {
-        (self + by - 1) / by
+    /// `M` neighbouring places, half of the channels; at the `LEFT` or the `RIGHT` end without what lies beside the input.
+    #[inline(always)]
+    unsafe fn tile<
+        S: Simd,
+        const RUN: usize,
+        const SHARED: bool,
+        const M: usize,
+        const LEFT: bool,
+        const RIGHT: bool,
+    >(
+        &self,
+        column: usize,
+        half: usize,
+    ) -> usize {
+        // SAFETY: the caller's; weights and bias are padded to blocks.
+        unsafe {
+            let mut sums = [S::load8(self.bias.add(half)); M];
+            let mut weights = self.weights.add(half);
+            for run in self.taps.chunks_exact(RUN) {
+                let from = self.read(run[0], column).wrapping_add(half);
+                let mut row = [sums[0]; RUN];
+                for (k, w) in row.iter_mut().enumerate() {
+                    *w = S::load8(weights.add(k * LANES));
+                }
+                // Plain ranges, so that the compiler unrolls them and the sums stay in registers.
+                if SHARED {
+                    let first = if LEFT { RUN / 2 } else { 0 };
+                    let last = if RIGHT { M + RUN / 2 } else { M + RUN - 1 };
+                    for j in first..last {
+                        let v = S::load8(from.wrapping_add(j * LANES));
+                        for k in 0..RUN {
+                            if j >= k && j - k < M {
+                                sums[j - k] = S::fma8(v, row[k], sums[j - k]);
+                            }
+                        }
+                    }
+                } else {
+                    for m in 0..M {
+                        let from = from.add(m * self.step);
+                        for k in 0..RUN {
+                            sums[m] = S::fma8(S::load8(from.add(k * LANES)), row[k], sums[m]);
+                        }
+                    }
+                }
+                weights = weights.add(RUN * LANES);
+            }
+            let to = self.to.add(column * self.spread + half);
+            for m in 0..M {
+                S::store8(to.add(m * self.spread), sums[m]);
+            }
+        }
+        M
+    }
+
+    /// One place, without the taps that read beside the input.
+    #[inline(always)]
+    unsafe fn edge<S: Simd, const RUN: usize>(&self, column: usize, conv: &Depthwise) {
+        // SAFETY: rows are inside, columns are checked; weights and bias are padded to blocks.
+        unsafe {
+            let mut sum = S::load(self.bias);
+            let mut weights = self.weights;
+            for run in self.taps.chunks_exact(RUN) {
+                let x = (column * conv.stride[1]) as isize + run[0][1];
+                let from = self.read(run[0], column);
+                let last = (conv.input[1] as isize - x).clamp(0, RUN as isize) as usize;
+                let first = (-x).max(0) as usize;
+                for k in 0..RUN {
+                    if first <= k && k < last {
+                        sum = S::fma(S::load(from.wrapping_add(k * LANES)), S::load(weights.add(k * LANES)), sum);
+                    }
+                }
+                weights = weights.add(RUN * LANES);
+            }
+            S::store(self.to.add(column * self.spread), sum);
+        }
     }
 }

@@ -8,7 +8,7 @@ use super::conv::Source;
 use super::left::Left;
 use super::product::{Packing, Product};
 use super::stored::Weights;
-use crate::engine::simd::{Isa, Kernel, LANES, Simd};
+use crate::engine::simd::{Isa, Kernel, LANES, Lined, Simd};
 
 /// A transposed convolution of one image, in one group.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ pub struct Narrow {
     /// Where each tap adds, relative to the stride times the input's place.
     pub taps: Vec<[isize; 2]>,
     /// `[input channel / 16][tap][output channel][16]`
-    pub weights: Vec<f32>,
+    pub weights: Lined<f32>,
     /// Per output channel; empty for none.
     pub bias: Vec<f32>,
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use half::f16;
 
-use crate::engine::simd::{Isa, Kernel, LANES, Simd};
+use crate::engine::simd::{Isa, Kernel, LANES, Lined, Simd};
 
 /// Powers of two that the largest weight, and the largest value, stay below.
 const WEIGHTS: i32 = 6;
@@ -18,9 +18,9 @@ const VALUES: i32 = 5;
 #[derive(Clone, Debug)]
 pub enum Stored {
     /// In single precision.
-    Single(Vec<f32>),
+    Single(Lined<f32>),
     /// In half, each times a factor.
-    Half(Vec<f16>, f32),
+    Half(Lined<f16>, f32),
 }
 
 /// Part of such weights.
@@ -36,7 +36,7 @@ impl Stored {
     /// Keeps weights in half precision, or as they are.
     pub fn new(values: Vec<f32>, half: bool) -> Stored {
         if !half {
-            return Stored::Single(values);
+            return Stored::Single(values.into());
         }
         let largest = values.iter().fold(0.0, |a: f32, v| a.max(v.abs()));
         let up = factor(largest, WEIGHTS);
@@ -46,8 +46,8 @@ impl Stored {
     /// Their size.
     pub fn bytes(&self) -> usize {
         match self {
-            Stored::Single(values) => size_of_val(values.as_slice()),
-            Stored::Half(values, _) => size_of_val(values.as_slice()),
+            Stored::Single(values) => size_of_val::<[_]>(values),
+            Stored::Half(values, _) => size_of_val::<[_]>(values),
         }
     }
 
@@ -168,7 +168,7 @@ mod tests {
     fn halves_round_to_even_and_keep_their_scale() {
         let values: Vec<f32> = (0..64).map(|i| (i as f32 - 31.0) * 1.2345e-6).collect();
         let Stored::Half(halves, back) = Stored::new(values.clone(), true) else { panic!("not halves") };
-        for (v, h) in values.iter().zip(&halves) {
+        for (v, h) in values.iter().zip(halves.iter()) {
             assert!((h.to_f32() * back - v).abs() <= v.abs() / 2048.0, "{v} became {}", h.to_f32() * back);
         }
         for isa in [Isa::Portable, Isa::best()] {

@@ -22,7 +22,7 @@ use super::left::Left;
 use super::polynomials::{column_of, inward, outward, weigh};
 use super::product::{Packing, Product};
 use super::stored::{Stored, Weights};
-use crate::engine::simd::{Isa, Kernel, LANES, Simd};
+use crate::engine::simd::{Isa, Kernel, LANES, Lined, Simd};
 
 /// Floats of transformed tiles that are worked on together: about what the second cache holds.
 const STRIP: usize = 300_000;
@@ -37,7 +37,7 @@ pub enum Kernels {
     /// As they are: `[output block][input channel][kernel row][kernel column][16]`.
     Plain(Stored),
     /// At the points: `[point]`, each packed as for a product, and a little apart.
-    AtPoints(Vec<f32>),
+    AtPoints(Lined<f32>),
 }
 
 /// A 3x3 convolution of one image, all channels in blocks.
@@ -80,7 +80,7 @@ pub fn points(tile: usize) -> usize {
 impl Winograd {
     /// Takes the weights to the points once and for all.
     pub fn prepare(&mut self, isa: Isa) {
-        let mut values = vec![0.0; points(self.tile) * self.step(self.to)];
+        let mut values = Lined::zeros(points(self.tile) * self.step(self.to));
         self.weigh(isa, 0..self.to, &mut values);
         self.weights = Kernels::AtPoints(values);
     }
@@ -146,7 +146,7 @@ impl Winograd {
     pub fn weight_bytes(&self) -> usize {
         let kernels = match &self.weights {
             Kernels::Plain(stored) => stored.bytes(),
-            Kernels::AtPoints(values) => size_of_val(values.as_slice()),
+            Kernels::AtPoints(values) => size_of_val::<[_]>(values),
         };
         kernels + size_of_val(self.bias.as_slice())
     }

@@ -4,7 +4,9 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use crate::engine::simd::LANES;
+use bytemuck::Zeroable;
+
+use crate::engine::simd::{LANES, Line};
 use crate::error::{Error, Result};
 
 /// A buffer of a plan, by number.
@@ -76,11 +78,6 @@ pub fn place(lives: &[Life]) -> (Vec<usize>, usize) {
     (offsets, size)
 }
 
-/// A cache line, so that buffers begin on one.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([f32; LANES]);
-
 /// The memory: our own, or somebody's who has lent it.
 pub struct Arena<'m> {
     lines: Lines<'m>,
@@ -124,8 +121,7 @@ pub struct Io<'a> {
 impl<'m> Arena<'m> {
     /// Room for this many floats each, in memory that is lent; as many as fit, up to `most`.
     pub fn within(memory: &'m mut [u8], floats: usize, most: usize) -> Vec<Arena<'m>> {
-        // SAFETY: any bytes are floats.
-        let (_, lines, _) = unsafe { memory.align_to_mut::<Line>() };
+        let (_, lines, _) = bytemuck::pod_align_to_mut::<u8, Line>(memory);
         let each = floats.div_ceil(LANES).max(1);
         lines.chunks_exact_mut(each).take(most).map(|lines| Arena { lines: Lines::Lent(lines) }).collect()
     }
@@ -138,26 +134,19 @@ impl<'m> Arena<'m> {
             let reason = format!("the machine gives no arena of {} bytes; explain a smaller input", 4 * floats);
             return Err(Error::Budget { reason });
         }
-        lines.resize(count, Line([0.0; LANES]));
+        lines.resize(count, Line::zeroed());
         Ok(Arena { lines: Lines::Own(lines) })
     }
 
     fn floats(&mut self) -> &mut [f32] {
-        let len = self.lines.len() * LANES;
-        // SAFETY: a line is sixteen floats without padding.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), len) }
+        bytemuck::cast_slice_mut(&mut self.lines)
     }
 
     /// A buffer's contents.
     pub fn read<'a>(&'a self, home: &'a Home) -> &'a [f32] {
         match home {
             Home::Constant(values) => values,
-            Home::Arena { offset, len } => {
-                // SAFETY: a line is sixteen floats without padding.
-                let floats =
-                    unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.lines.len() * LANES) };
-                &floats[*offset..offset + len]
-            }
+            Home::Arena { offset, len } => &bytemuck::cast_slice(&self.lines)[*offset..offset + len],
         }
     }
 

@@ -9,7 +9,7 @@ use crate::engine::kernels::product::Packing;
 use crate::engine::kernels::stored::Stored;
 use crate::engine::kernels::winograd::{Kernels, Winograd};
 use crate::engine::precision::Precision;
-use crate::engine::simd::{Isa, LANES};
+use crate::engine::simd::{Isa, LANES, Lined};
 use crate::onnx::Node;
 
 /// Pairs of channels up to which the weights of Winograd's large tile, four times as many as there are, and of its small
@@ -271,7 +271,7 @@ impl Geometry {
 
     pub(super) fn narrow(&self, weights: &[f32], bias: &[f32], planes: bool) -> Narrow {
         let (taps, channels) = (self.window.taps(), self.output.channels);
-        let mut packed = vec![0.0; self.input.blocks() * taps.len() * channels * LANES];
+        let mut packed = Lined::zeros(self.input.blocks() * taps.len() * channels * LANES);
         for (i, lanes) in packed.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
             let (channel, tap) = (i % channels, i / channels % taps.len());
             let first = i / channels / taps.len() * LANES;
@@ -299,7 +299,7 @@ impl Geometry {
         let (stride, spread) = self.steps();
         let taps_in_all = self.window.kernel[0] * self.window.kernel[1];
         let pack = |taps: &[(usize, [isize; 2])]| {
-            let mut packed = vec![0.0; self.input.blocks() * taps.len() * LANES];
+            let mut packed = Lined::zeros(self.input.blocks() * taps.len() * LANES);
             for (i, v) in packed.iter_mut().enumerate() {
                 let channel = i / (taps.len() * LANES) * LANES + i % LANES;
                 if channel < self.input.channels {
@@ -308,7 +308,11 @@ impl Geometry {
             }
             packed
         };
-        let phases = self.phases().into_iter().map(|taps| taps.with(pack));
+        let sorted = |mut phase: Taps| {
+            phase.taps.sort_by_key(|tap| tap.1);
+            phase.with(pack)
+        };
+        let phases = self.phases().into_iter().map(sorted);
         Depthwise {
             input: self.input.extents,
             output: self.output.extents,

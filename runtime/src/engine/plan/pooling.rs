@@ -101,7 +101,7 @@ fn average_pool(planner: &mut Planner, node: &Node) -> Result<Lowered> {
         return Ok(Lowered::Not);
     }
     let taps = window.taps();
-    let weights = vec![1.0 / taps.len() as f32; from.blocks() * taps.len() * LANES];
+    let weights = vec![1.0 / taps.len() as f32; from.blocks() * taps.len() * LANES].into();
     let pool = Depthwise {
         input: from.extents,
         output: to.extents,

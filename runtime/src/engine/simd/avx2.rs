@@ -23,6 +23,7 @@ pub unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
 // SAFETY: pointers are used as the trait says; the caller has AVX2.
 unsafe impl Simd for Avx2 {
     type V = V;
+    type Eight = __m256;
     const TILE: usize = 6;
 
     #[inline(always)]
@@ -35,6 +36,18 @@ unsafe impl Simd for Avx2 {
             _mm256_storeu_ps(to, v[0]);
             _mm256_storeu_ps(to.add(8), v[1]);
         }
+    }
+    #[inline(always)]
+    unsafe fn load8(from: *const f32) -> __m256 {
+        unsafe { _mm256_loadu_ps(from) }
+    }
+    #[inline(always)]
+    unsafe fn store8(to: *mut f32, v: __m256) {
+        unsafe { _mm256_storeu_ps(to, v) }
+    }
+    #[inline(always)]
+    unsafe fn fma8(a: __m256, b: __m256, c: __m256) -> __m256 {
+        unsafe { _mm256_fmadd_ps(a, b, c) }
     }
     #[inline(always)]
     unsafe fn widen(from: *const f16) -> V {

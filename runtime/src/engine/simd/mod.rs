@@ -7,6 +7,7 @@
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 mod halves;
+mod lines;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 #[cfg(target_arch = "aarch64")]
@@ -16,6 +17,7 @@ mod portable;
 use half::f16;
 
 pub use halves::{Half, HalfKernel};
+pub use lines::{Line, Lined};
 
 /// Lanes of a vector, on every machine.
 pub const LANES: usize = 16;
@@ -28,11 +30,17 @@ pub const LANES: usize = 16;
 pub unsafe trait Simd: Copy {
     /// A vector.
     type V: Copy;
+    /// Eight lanes, for kernels that keep many numbers in registers.
+    type Eight: Copy;
     /// Rows of [`LANES`] accumulators that fit the registers beside what a matrix product needs else.
     const TILE: usize;
 
     unsafe fn load(from: *const f32) -> Self::V;
     unsafe fn store(to: *mut f32, v: Self::V);
+    unsafe fn load8(from: *const f32) -> Self::Eight;
+    unsafe fn store8(to: *mut f32, v: Self::Eight);
+    /// As [`Simd::fma`].
+    unsafe fn fma8(a: Self::Eight, b: Self::Eight, c: Self::Eight) -> Self::Eight;
     /// Halves, made floats.
     unsafe fn widen(from: *const f16) -> Self::V;
     /// Rounded to the nearest halves, ties to even.

@@ -20,6 +20,7 @@ unsafe fn map2(a: V, b: V, f: unsafe fn(float32x4_t, float32x4_t) -> float32x4_t
 // SAFETY: pointers are used as the trait says; every 64-bit ARM machine has these instructions.
 unsafe impl Simd for Neon {
     type V = V;
+    type Eight = [float32x4_t; 2];
     const TILE: usize = 6;
 
     #[inline(always)]
@@ -31,6 +32,21 @@ unsafe impl Simd for Neon {
         for (i, part) in v.into_iter().enumerate() {
             unsafe { vst1q_f32(to.add(4 * i), part) }
         }
+    }
+    #[inline(always)]
+    unsafe fn load8(from: *const f32) -> [float32x4_t; 2] {
+        unsafe { [vld1q_f32(from), vld1q_f32(from.add(4))] }
+    }
+    #[inline(always)]
+    unsafe fn store8(to: *mut f32, v: [float32x4_t; 2]) {
+        unsafe {
+            vst1q_f32(to, v[0]);
+            vst1q_f32(to.add(4), v[1]);
+        }
+    }
+    #[inline(always)]
+    unsafe fn fma8(a: [float32x4_t; 2], b: [float32x4_t; 2], c: [float32x4_t; 2]) -> [float32x4_t; 2] {
+        unsafe { [vfmaq_f32(c[0], a[0], b[0]), vfmaq_f32(c[1], a[1], b[1])] }
     }
     #[inline(always)]
     unsafe fn widen(from: *const f16) -> V {

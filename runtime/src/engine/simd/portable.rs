@@ -22,6 +22,7 @@ fn map2(a: V, b: V, f: impl Fn(f32, f32) -> f32) -> V {
 // SAFETY: plain Rust; pointers are used as the trait says.
 unsafe impl Simd for Portable {
     type V = V;
+    type Eight = [f32; 8];
     const TILE: usize = 4;
 
     #[inline(always)]
@@ -31,6 +32,22 @@ unsafe impl Simd for Portable {
     #[inline(always)]
     unsafe fn store(to: *mut f32, v: V) {
         unsafe { to.cast::<V>().write_unaligned(v) }
+    }
+    #[inline(always)]
+    unsafe fn load8(from: *const f32) -> [f32; 8] {
+        unsafe { from.cast::<[f32; 8]>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store8(to: *mut f32, v: [f32; 8]) {
+        unsafe { to.cast::<[f32; 8]>().write_unaligned(v) }
+    }
+    #[inline(always)]
+    unsafe fn fma8(a: [f32; 8], b: [f32; 8], c: [f32; 8]) -> [f32; 8] {
+        let mut out = c;
+        for i in 0..8 {
+            out[i] += a[i] * b[i];
+        }
+        out
     }
     #[inline(always)]
     unsafe fn widen(from: *const f16) -> V {
