@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 
 use super::functions::{erf, exp, gelu, sigmoid, swish, tanh};
 pub use super::links::{Activation, Along, Link, MAX_BESIDE, MAX_MASKS, MAX_OPERANDS, Op, REGISTERS, Source, Walk};
-use crate::engine::simd::{Isa, Kernel, LANES, Simd};
+use crate::engine::simd::{Isa, Kernel, LANES, Simd, Twice};
 
 /// Vectors of a piece.
 const PIECE: usize = 32;
@@ -116,6 +116,22 @@ macro_rules! each {
             S::store($to.add(i * LANES), $f);
         }
     };
+}
+
+/// `to[i] = f(a[i])` for `n` vectors and a function that is a long chain of operations; of the vectors it gives, the one
+/// with this name.
+macro_rules! smooth {
+    ($a:ident, $to:ident, $n:ident, $f:ident $(, $part:tt)?) => {{
+        for i in (0..$n & !1).step_by(2) {
+            let pair = [S::load($a.0.add(i * $a.1)), S::load($a.0.add((i + 1) * $a.1))];
+            let pair = $f::<Twice<S>>(pair) $(.$part)?;
+            S::store($to.add(i * LANES), pair[0]);
+            S::store($to.add((i + 1) * LANES), pair[1]);
+        }
+        if $n % 2 == 1 {
+            S::store($to.add(($n - 1) * LANES), $f::<S>(S::load($a.0.add(($n - 1) * $a.1))) $(.$part)?);
+        }
+    }};
 }
 
 /// An intermediate value of a piece, on a cache line.
@@ -280,10 +296,10 @@ impl Run<'_, '_> {
                 Op::Max => each!(a, b, to, n, S::max(a, b)),
                 Op::Min => each!(a, b, to, n, S::min(a, b)),
                 Op::Sqrt => each!(a, b, to, n, S::sqrt(a)),
-                Op::Exp => each!(a, b, to, n, exp::<S>(a)),
-                Op::Sigmoid => each!(a, b, to, n, sigmoid::<S>(a)),
-                Op::Tanh => each!(a, b, to, n, tanh::<S>(a)),
-                Op::Erf => each!(a, b, to, n, erf::<S>(a)),
+                Op::Exp => smooth!(a, to, n, exp),
+                Op::Sigmoid => smooth!(a, to, n, sigmoid),
+                Op::Tanh => smooth!(a, to, n, tanh),
+                Op::Erf => smooth!(a, to, n, erf),
                 Op::Relu => each!(a, b, to, n, S::max(zero, a)),
                 Op::Greater => each!(a, b, to, n, S::keep(S::splat(1.0), S::greater(a, b))),
                 Op::Where => each!(a, b, to, n, S::keep(b, S::greater(a, zero))),
@@ -319,20 +335,24 @@ impl Run<'_, '_> {
                         S::store(to.add(i * LANES), S::keep(S::max(zero, S::load(a.0.add(i * a.1))), bits));
                     }
                 }
-                Op::Activate(Activation::Swish, None) => each!(a, b, to, n, swish::<S>(a).0),
-                Op::Activate(Activation::Gelu, None) => each!(a, b, to, n, gelu::<S>(a).0),
-                Op::Slope(Activation::Swish) => each!(a, b, to, n, swish::<S>(a).1),
-                Op::Slope(Activation::Gelu) => each!(a, b, to, n, gelu::<S>(a).1),
+                Op::Activate(Activation::Swish, None) => smooth!(a, to, n, swish, 0),
+                Op::Activate(Activation::Gelu, None) => smooth!(a, to, n, gelu, 0),
+                Op::Slope(Activation::Swish) => smooth!(a, to, n, swish, 1),
+                Op::Slope(Activation::Gelu) => smooth!(a, to, n, gelu, 1),
                 Op::Activate(function, Some(place)) => {
                     let slopes = self.stored(place, at, n * LANES).as_mut_ptr();
-                    for i in 0..n {
-                        let x = S::load(a.0.add(i * a.1));
-                        let (value, slope) = match function {
-                            Activation::Swish => swish::<S>(x),
-                            Activation::Gelu => gelu::<S>(x),
+                    for i in (0..n).step_by(2) {
+                        // The last of an odd number is done twice.
+                        let j = (i + 1).min(n - 1);
+                        let x = [S::load(a.0.add(i * a.1)), S::load(a.0.add(j * a.1))];
+                        let (values, slope) = match function {
+                            Activation::Swish => swish::<Twice<S>>(x),
+                            Activation::Gelu => gelu::<Twice<S>>(x),
                         };
-                        S::store(to.add(i * LANES), value);
-                        S::store(slopes.add(i * LANES), slope);
+                        for (at, k) in [(i, 0), (j, 1)] {
+                            S::store(to.add(at * LANES), values[k]);
+                            S::store(slopes.add(at * LANES), slope[k]);
+                        }
                     }
                 }
                 Op::Store(place) => {

@@ -17,6 +17,7 @@ mod geometry;
 mod in_place;
 mod indexing;
 mod masks;
+mod parts;
 mod planner;
 mod pooling;
 mod products;

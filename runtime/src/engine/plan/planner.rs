@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::arena::{BufferId, Home, Life, place};
 use super::convert::Convert;
 use super::masks::Masks;
+use super::parts::Parts;
 use super::run::{Plan, Step, Work};
 use super::slopes::Slopes;
 use super::values::{Image, Lazy, Order, Value};
@@ -96,6 +97,7 @@ pub struct Planner<'a> {
     /// By node: the slope that its chain computes on the way.
     pub(super) beside: HashMap<usize, Beside>,
     pub(super) buffers: Vec<Buffer>,
+    pub(super) parts: Parts,
     pub(super) steps: Vec<Step>,
 }
 
@@ -117,7 +119,18 @@ pub fn make_plan(
 ) -> Result<Plan> {
     let (graph, masks) = (&typed.graph, Masks::find(&typed.graph));
     let (values, beside) = (HashMap::new(), HashMap::new());
-    let planner = Planner { graph, isa, packs, values, masks, slopes, beside, buffers: vec![], steps: vec![] };
+    let planner = Planner {
+        graph,
+        isa,
+        packs,
+        values,
+        masks,
+        slopes,
+        beside,
+        buffers: vec![],
+        parts: Parts::default(),
+        steps: vec![],
+    };
     planner.plan(&typed.facts, inputs, outputs)
 }
 
@@ -346,9 +359,10 @@ impl<'a> Planner<'a> {
     }
 
     fn finish(self, inputs: Vec<BufferId>, outputs: Vec<(BufferId, usize)>) -> Result<Plan> {
-        let Planner { isa, buffers, mut steps, .. } = self;
+        let Planner { isa, buffers, parts, mut steps, .. } = self;
         let mut lives: Vec<Option<Life>> = vec![None; buffers.len()];
         let mut live = |id: BufferId, at: usize| {
+            let id = parts.whole(id).0;
             let life = lives[id].get_or_insert(Life { len: buffers[id].floats, from: at, to: at });
             life.from = life.from.min(at);
             life.to = life.to.max(at);
@@ -358,7 +372,9 @@ impl<'a> Planner<'a> {
             step.reads.iter().chain(&step.writes).for_each(|&id| live(id, at));
         }
         outputs.iter().for_each(|&(id, _)| live(id, steps.len()));
-        let merged = in_place::work_in_place(&mut steps, &mut lives, |id| buffers[id].constant.is_none());
+        let merged = in_place::work_in_place(&mut steps, &mut lives, |id| {
+            buffers[id].constant.is_none() && !parts.has_parts(id)
+        });
         let placed: Vec<BufferId> =
             (0..buffers.len()).filter(|&id| buffers[id].constant.is_none() && lives[id].is_some()).collect();
         let (offsets, floats) = place(&placed.iter().filter_map(|&id| lives[id]).collect::<Vec<_>>());
@@ -375,7 +391,13 @@ impl<'a> Planner<'a> {
         for (from, to) in merged {
             homes[from] = homes[to].clone();
         }
-        Plan::new(isa, steps, homes, floats, inputs, outputs)
+        for id in parts.all() {
+            let (whole, from) = parts.whole(id);
+            if let Home::Arena { offset, .. } = homes[whole] {
+                homes[id] = Home::Arena { offset: offset + from, len: buffers[id].floats };
+            }
+        }
+        Plan::new(isa, steps, homes, parts.all().collect(), floats, inputs, outputs)
     }
 }
 

@@ -55,7 +55,8 @@ fn emit(planner: &mut Planner, input: &str, output: &str, moved: Move) -> Result
     Ok(Lowered::Done)
 }
 
-/// Along axis 1 whole blocks are copied; else planes, part by part.
+/// Along axis 1 the parts of a blocked image are written to their place at once, and those that lie elsewhere already are
+/// copied; else planes, part by part.
 fn concat(planner: &mut Planner, node: &Node) -> Result<Lowered> {
     let output = node.output(0).unwrap_or_default();
     let fact = planner.fact(output)?.clone();
@@ -71,6 +72,11 @@ fn concat(planner: &mut Planner, node: &Node) -> Result<Lowered> {
             for (name, fact) in &parts {
                 let read = planner.blocked(name)?;
                 let len = fact.shape[1].div_ceil(LANES) * LANES * image.places();
+                if planner.buffers[read].floats == len && planner.parts.is_free(read, &planner.steps) {
+                    planner.parts.put(read, write, at);
+                    at += len;
+                    continue;
+                }
                 let moved = Move { from: 0, to: at, extents: vec![len], reads: vec![1], writes: vec![1] };
                 planner.step(output, Box::new(Moves { moved: moved.simplified() }), vec![read], vec![write]);
                 at += len;
@@ -111,8 +117,7 @@ fn part(planner: &mut Planner, input: &str, output: &str, from: Vec<usize>, step
     {
         let len = to[1].div_ceil(LANES) * LANES * image.places();
         let (read, write) = (planner.blocked(input)?, planner.buffer(len));
-        let moved = Move { from: first * image.places(), to: 0, extents: vec![len], reads: vec![1], writes: vec![1] };
-        planner.step(output, Box::new(Moves { moved: moved.simplified() }), vec![read], vec![write]);
+        planner.parts.put(write, read, first * image.places());
         planner.set(output, Order::Blocked, write)?;
         return Ok(Lowered::Done);
     }

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::{Kernel, Simd};
+use super::{Arithmetic, Kernel, Simd};
 
 #[derive(Clone, Copy)]
 pub struct Avx2;
@@ -21,8 +21,89 @@ pub unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
 }
 
 // SAFETY: pointers are used as the trait says; the caller has AVX2.
-unsafe impl Simd for Avx2 {
+unsafe impl Arithmetic for Avx2 {
     type V = V;
+    #[inline(always)]
+    unsafe fn splat(v: f32) -> V {
+        unsafe {
+            let v = _mm256_set1_ps(v);
+            [v, v]
+        }
+    }
+    #[inline(always)]
+    unsafe fn add(a: V, b: V) -> V {
+        unsafe { [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn sub(a: V, b: V) -> V {
+        unsafe { [_mm256_sub_ps(a[0], b[0]), _mm256_sub_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn mul(a: V, b: V) -> V {
+        unsafe { [_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn div(a: V, b: V) -> V {
+        unsafe { [_mm256_div_ps(a[0], b[0]), _mm256_div_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn max(a: V, b: V) -> V {
+        unsafe { [_mm256_max_ps(a[0], b[0]), _mm256_max_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn min(a: V, b: V) -> V {
+        unsafe { [_mm256_min_ps(a[0], b[0]), _mm256_min_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn sqrt(a: V) -> V {
+        unsafe { [_mm256_sqrt_ps(a[0]), _mm256_sqrt_ps(a[1])] }
+    }
+    #[inline(always)]
+    unsafe fn fma(a: V, b: V, c: V) -> V {
+        unsafe { [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])] }
+    }
+    #[inline(always)]
+    unsafe fn choose(a: V, b: V, yes: V, no: V) -> V {
+        unsafe {
+            let part = |i: usize| _mm256_blendv_ps(no[i], yes[i], _mm256_cmp_ps::<_CMP_GT_OQ>(a[i], b[i]));
+            [part(0), part(1)]
+        }
+    }
+    #[inline(always)]
+    unsafe fn with_sign(size: V, sign: V) -> V {
+        unsafe {
+            let bit = _mm256_set1_ps(-0.0);
+            let part = |i: usize| _mm256_or_ps(size[i], _mm256_and_ps(bit, sign[i]));
+            [part(0), part(1)]
+        }
+    }
+    #[inline(always)]
+    unsafe fn scale(v: V, n: V) -> V {
+        unsafe {
+            let part = |i: usize| {
+                let power = _mm256_slli_epi32::<23>(_mm256_castps_si256(n[i]));
+                _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(v[i]), power))
+            };
+            [part(0), part(1)]
+        }
+    }
+    #[inline(always)]
+    unsafe fn round(a: V) -> V {
+        const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+        unsafe { [_mm256_round_ps::<NEAREST>(a[0]), _mm256_round_ps::<NEAREST>(a[1])] }
+    }
+    #[inline(always)]
+    unsafe fn exp2i(a: V) -> V {
+        unsafe {
+            let bias = _mm256_set1_epi32(127);
+            let power = |v| _mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_cvtps_epi32(v), bias));
+            [_mm256_castsi256_ps(power(a[0])), _mm256_castsi256_ps(power(a[1]))]
+        }
+    }
+}
+
+// SAFETY: as above.
+unsafe impl Simd for Avx2 {
     type Eight = __m256;
     const TILE: usize = 6;
 
@@ -65,47 +146,8 @@ unsafe impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn splat(v: f32) -> V {
-        unsafe {
-            let v = _mm256_set1_ps(v);
-            [v, v]
-        }
-    }
-    #[inline(always)]
-    unsafe fn add(a: V, b: V) -> V {
-        unsafe { [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])] }
-    }
-    #[inline(always)]
-    unsafe fn sub(a: V, b: V) -> V {
-        unsafe { [_mm256_sub_ps(a[0], b[0]), _mm256_sub_ps(a[1], b[1])] }
-    }
-    #[inline(always)]
-    unsafe fn mul(a: V, b: V) -> V {
-        unsafe { [_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])] }
-    }
-    #[inline(always)]
-    unsafe fn div(a: V, b: V) -> V {
-        unsafe { [_mm256_div_ps(a[0], b[0]), _mm256_div_ps(a[1], b[1])] }
-    }
-    #[inline(always)]
-    unsafe fn max(a: V, b: V) -> V {
-        unsafe { [_mm256_max_ps(a[0], b[0]), _mm256_max_ps(a[1], b[1])] }
-    }
-    #[inline(always)]
-    unsafe fn min(a: V, b: V) -> V {
-        unsafe { [_mm256_min_ps(a[0], b[0]), _mm256_min_ps(a[1], b[1])] }
-    }
-    #[inline(always)]
-    unsafe fn sqrt(a: V) -> V {
-        unsafe { [_mm256_sqrt_ps(a[0]), _mm256_sqrt_ps(a[1])] }
-    }
-    #[inline(always)]
     unsafe fn ahead(from: *const u8) {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
-    }
-    #[inline(always)]
-    unsafe fn fma(a: V, b: V, c: V) -> V {
-        unsafe { [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])] }
     }
     #[inline(always)]
     unsafe fn greater(a: V, b: V) -> u16 {
@@ -123,44 +165,6 @@ unsafe impl Simd for Avx2 {
             let high = _mm256_slli_epi32::<8>(low);
             let on = |lanes| _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(bits, lanes), lanes));
             [_mm256_and_ps(a[0], on(low)), _mm256_and_ps(a[1], on(high))]
-        }
-    }
-    #[inline(always)]
-    unsafe fn choose(a: V, b: V, yes: V, no: V) -> V {
-        unsafe {
-            let part = |i: usize| _mm256_blendv_ps(no[i], yes[i], _mm256_cmp_ps::<_CMP_GT_OQ>(a[i], b[i]));
-            [part(0), part(1)]
-        }
-    }
-    #[inline(always)]
-    unsafe fn with_sign(size: V, sign: V) -> V {
-        unsafe {
-            let bit = _mm256_set1_ps(-0.0);
-            let part = |i: usize| _mm256_or_ps(size[i], _mm256_and_ps(bit, sign[i]));
-            [part(0), part(1)]
-        }
-    }
-    #[inline(always)]
-    unsafe fn scale(v: V, n: V) -> V {
-        unsafe {
-            let part = |i: usize| {
-                let power = _mm256_slli_epi32::<23>(_mm256_castps_si256(n[i]));
-                _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(v[i]), power))
-            };
-            [part(0), part(1)]
-        }
-    }
-    #[inline(always)]
-    unsafe fn round(a: V) -> V {
-        const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-        unsafe { [_mm256_round_ps::<NEAREST>(a[0]), _mm256_round_ps::<NEAREST>(a[1])] }
-    }
-    #[inline(always)]
-    unsafe fn exp2i(a: V) -> V {
-        unsafe {
-            let bias = _mm256_set1_epi32(127);
-            let power = |v| _mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_cvtps_epi32(v), bias));
-            [_mm256_castsi256_ps(power(a[0])), _mm256_castsi256_ps(power(a[1]))]
         }
     }
 }

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use half::f16;
 
-use super::{Kernel, LANES, Simd};
+use super::{Arithmetic, Kernel, LANES, Simd};
 
 /// Arithmetic on vectors of [`LANES`] halves.
 ///
@@ -25,7 +25,7 @@ pub unsafe trait Half: Copy {
     /// `a * b + c`, rounded once.
     unsafe fn fma(a: Self::H, b: Self::H, c: Self::H) -> Self::H;
     /// As floats.
-    unsafe fn widen(v: Self::H) -> <Self::Single as Simd>::V;
+    unsafe fn widen(v: Self::H) -> <Self::Single as Arithmetic>::V;
 }
 
 /// A kernel on halves, with its arguments.

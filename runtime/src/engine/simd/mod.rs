@@ -13,41 +13,26 @@ mod neon;
 #[cfg(target_arch = "aarch64")]
 mod neon_halves;
 mod portable;
+mod twice;
 
 use half::f16;
 
 pub use halves::{Half, HalfKernel};
 pub use lines::{Line, Lined};
+pub use twice::Twice;
 
 /// Lanes of a vector, on every machine.
 pub const LANES: usize = 16;
 
-/// Arithmetic on vectors of [`LANES`] floats.
+/// Arithmetic on vectors.
 ///
 /// # Safety
-/// Every function needs the instruction set that the implementation stands for, which [`Isa::run`] has
-/// checked; those that take a pointer read or write `LANES` numbers there, at any alignment.
-pub unsafe trait Simd: Copy {
+/// Every function needs the instruction set that the implementation stands for, which [`Isa::run`] has checked.
+pub unsafe trait Arithmetic: Copy {
     /// A vector.
     type V: Copy;
-    /// Eight lanes, for kernels that keep many numbers in registers.
-    type Eight: Copy;
-    /// Rows of [`LANES`] accumulators that fit the registers beside what a matrix product needs else.
-    const TILE: usize;
 
-    unsafe fn load(from: *const f32) -> Self::V;
-    unsafe fn store(to: *mut f32, v: Self::V);
-    unsafe fn load8(from: *const f32) -> Self::Eight;
-    unsafe fn store8(to: *mut f32, v: Self::Eight);
-    /// As [`Simd::fma`].
-    unsafe fn fma8(a: Self::Eight, b: Self::Eight, c: Self::Eight) -> Self::Eight;
-    /// Halves, made floats.
-    unsafe fn widen(from: *const f16) -> Self::V;
-    /// Rounded to the nearest halves, ties to even.
-    unsafe fn narrow(to: *mut f16, v: Self::V);
     unsafe fn splat(v: f32) -> Self::V;
-    /// Asks for what will soon be read, which may lie anywhere; does nothing where the machine has no such hint.
-    unsafe fn ahead(_from: *const u8) {}
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
@@ -59,10 +44,6 @@ pub unsafe trait Simd: Copy {
     unsafe fn sqrt(a: Self::V) -> Self::V;
     /// `a * b + c`, rounded once where the machine can.
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// A bit per lane where `a > b`.
-    unsafe fn greater(a: Self::V, b: Self::V) -> u16;
-    /// `a` in the lanes whose bit is set, zero in the others.
-    unsafe fn keep(a: Self::V, bits: u16) -> Self::V;
     /// `yes` in the lanes where `a > b`, `no` in the others.
     unsafe fn choose(a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V;
     /// `size`, which is not negative, with the sign of `sign`.
@@ -74,6 +55,34 @@ pub unsafe trait Simd: Copy {
     unsafe fn round(a: Self::V) -> Self::V;
     /// Two to the power of `a`, which is an integer from -126 to 127.
     unsafe fn exp2i(a: Self::V) -> Self::V;
+}
+
+/// Vectors of [`LANES`] floats.
+///
+/// # Safety
+/// As for [`Arithmetic`]; functions that take a pointer read or write `LANES` numbers there, or eight, at any alignment.
+pub unsafe trait Simd: Arithmetic {
+    /// Eight lanes, for kernels that keep many numbers in registers.
+    type Eight: Copy;
+    /// Rows of [`LANES`] accumulators that fit the registers beside what a matrix product needs else.
+    const TILE: usize;
+
+    unsafe fn load(from: *const f32) -> Self::V;
+    unsafe fn store(to: *mut f32, v: Self::V);
+    unsafe fn load8(from: *const f32) -> Self::Eight;
+    unsafe fn store8(to: *mut f32, v: Self::Eight);
+    /// As [`Arithmetic::fma`].
+    unsafe fn fma8(a: Self::Eight, b: Self::Eight, c: Self::Eight) -> Self::Eight;
+    /// Halves, made floats.
+    unsafe fn widen(from: *const f16) -> Self::V;
+    /// Rounded to the nearest halves, ties to even.
+    unsafe fn narrow(to: *mut f16, v: Self::V);
+    /// Asks for what will soon be read, which may lie anywhere; does nothing where the machine has no such hint.
+    unsafe fn ahead(_from: *const u8) {}
+    /// A bit per lane where `a > b`.
+    unsafe fn greater(a: Self::V, b: Self::V) -> u16;
+    /// `a` in the lanes whose bit is set, zero in the others.
+    unsafe fn keep(a: Self::V, bits: u16) -> Self::V;
 }
 
 /// A kernel with its arguments.

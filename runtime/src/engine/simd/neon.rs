@@ -5,7 +5,7 @@ use std::arch::asm;
 
 use half::f16;
 
-use super::Simd;
+use super::{Arithmetic, Simd};
 
 #[derive(Clone, Copy)]
 pub struct Neon;
@@ -18,8 +18,85 @@ unsafe fn map2(a: V, b: V, f: unsafe fn(float32x4_t, float32x4_t) -> float32x4_t
 }
 
 // SAFETY: pointers are used as the trait says; every 64-bit ARM machine has these instructions.
-unsafe impl Simd for Neon {
+unsafe impl Arithmetic for Neon {
     type V = V;
+    #[inline(always)]
+    unsafe fn splat(v: f32) -> V {
+        unsafe { [vdupq_n_f32(v); 4] }
+    }
+    #[inline(always)]
+    unsafe fn add(a: V, b: V) -> V {
+        unsafe { map2(a, b, |a, b| vaddq_f32(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn sub(a: V, b: V) -> V {
+        unsafe { map2(a, b, |a, b| vsubq_f32(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn mul(a: V, b: V) -> V {
+        unsafe { map2(a, b, |a, b| vmulq_f32(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn div(a: V, b: V) -> V {
+        unsafe { map2(a, b, |a, b| vdivq_f32(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn max(a: V, b: V) -> V {
+        unsafe { map2(a, b, |a, b| vmaxq_f32(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn min(a: V, b: V) -> V {
+        unsafe { map2(a, b, |a, b| vminq_f32(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn sqrt(a: V) -> V {
+        unsafe { map2(a, a, |a, _| vsqrtq_f32(a)) }
+    }
+    #[inline(always)]
+    unsafe fn fma(a: V, b: V, c: V) -> V {
+        unsafe {
+            [
+                vfmaq_f32(c[0], a[0], b[0]),
+                vfmaq_f32(c[1], a[1], b[1]),
+                vfmaq_f32(c[2], a[2], b[2]),
+                vfmaq_f32(c[3], a[3], b[3]),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn choose(a: V, b: V, yes: V, no: V) -> V {
+        unsafe {
+            let part = |i: usize| vbslq_f32(vcgtq_f32(a[i], b[i]), yes[i], no[i]);
+            [part(0), part(1), part(2), part(3)]
+        }
+    }
+    #[inline(always)]
+    unsafe fn with_sign(size: V, sign: V) -> V {
+        unsafe { map2(size, sign, |size, sign| vbslq_f32(vdupq_n_u32(1 << 31), sign, size)) }
+    }
+    #[inline(always)]
+    unsafe fn scale(v: V, n: V) -> V {
+        unsafe {
+            map2(v, n, |v, n| {
+                let power = vshlq_n_u32::<23>(vreinterpretq_u32_f32(n));
+                vreinterpretq_f32_u32(vaddq_u32(vreinterpretq_u32_f32(v), power))
+            })
+        }
+    }
+    #[inline(always)]
+    unsafe fn round(a: V) -> V {
+        unsafe { map2(a, a, |a, _| vrndnq_f32(a)) }
+    }
+    #[inline(always)]
+    unsafe fn exp2i(a: V) -> V {
+        unsafe {
+            map2(a, a, |a, _| vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(vcvtq_s32_f32(a), vdupq_n_s32(127)))))
+        }
+    }
+}
+
+// SAFETY: as above.
+unsafe impl Simd for Neon {
     type Eight = [float32x4_t; 2];
     const TILE: usize = 6;
 
@@ -60,51 +137,8 @@ unsafe impl Simd for Neon {
         }
     }
     #[inline(always)]
-    unsafe fn splat(v: f32) -> V {
-        unsafe { [vdupq_n_f32(v); 4] }
-    }
-    #[inline(always)]
-    unsafe fn add(a: V, b: V) -> V {
-        unsafe { map2(a, b, |a, b| vaddq_f32(a, b)) }
-    }
-    #[inline(always)]
-    unsafe fn sub(a: V, b: V) -> V {
-        unsafe { map2(a, b, |a, b| vsubq_f32(a, b)) }
-    }
-    #[inline(always)]
-    unsafe fn mul(a: V, b: V) -> V {
-        unsafe { map2(a, b, |a, b| vmulq_f32(a, b)) }
-    }
-    #[inline(always)]
-    unsafe fn div(a: V, b: V) -> V {
-        unsafe { map2(a, b, |a, b| vdivq_f32(a, b)) }
-    }
-    #[inline(always)]
-    unsafe fn max(a: V, b: V) -> V {
-        unsafe { map2(a, b, |a, b| vmaxq_f32(a, b)) }
-    }
-    #[inline(always)]
-    unsafe fn min(a: V, b: V) -> V {
-        unsafe { map2(a, b, |a, b| vminq_f32(a, b)) }
-    }
-    #[inline(always)]
-    unsafe fn sqrt(a: V) -> V {
-        unsafe { map2(a, a, |a, _| vsqrtq_f32(a)) }
-    }
-    #[inline(always)]
     unsafe fn ahead(from: *const u8) {
         unsafe { asm!("prfm pldl1keep, [{}]", in(reg) from, options(nostack, preserves_flags, readonly)) }
-    }
-    #[inline(always)]
-    unsafe fn fma(a: V, b: V, c: V) -> V {
-        unsafe {
-            [
-                vfmaq_f32(c[0], a[0], b[0]),
-                vfmaq_f32(c[1], a[1], b[1]),
-                vfmaq_f32(c[2], a[2], b[2]),
-                vfmaq_f32(c[3], a[3], b[3]),
-            ]
-        }
     }
     #[inline(always)]
     unsafe fn greater(a: V, b: V) -> u16 {
@@ -128,36 +162,6 @@ unsafe impl Simd for Neon {
                 *part = vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(*part), on));
             }
             out
-        }
-    }
-    #[inline(always)]
-    unsafe fn choose(a: V, b: V, yes: V, no: V) -> V {
-        unsafe {
-            let part = |i: usize| vbslq_f32(vcgtq_f32(a[i], b[i]), yes[i], no[i]);
-            [part(0), part(1), part(2), part(3)]
-        }
-    }
-    #[inline(always)]
-    unsafe fn with_sign(size: V, sign: V) -> V {
-        unsafe { map2(size, sign, |size, sign| vbslq_f32(vdupq_n_u32(1 << 31), sign, size)) }
-    }
-    #[inline(always)]
-    unsafe fn scale(v: V, n: V) -> V {
-        unsafe {
-            map2(v, n, |v, n| {
-                let power = vshlq_n_u32::<23>(vreinterpretq_u32_f32(n));
-                vreinterpretq_f32_u32(vaddq_u32(vreinterpretq_u32_f32(v), power))
-            })
-        }
-    }
-    #[inline(always)]
-    unsafe fn round(a: V) -> V {
-        unsafe { map2(a, a, |a, _| vrndnq_f32(a)) }
-    }
-    #[inline(always)]
-    unsafe fn exp2i(a: V) -> V {
-        unsafe {
-            map2(a, a, |a, _| vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(vcvtq_s32_f32(a), vdupq_n_s32(127)))))
         }
     }
 }

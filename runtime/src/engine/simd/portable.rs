@@ -3,7 +3,7 @@
 
 use half::f16;
 
-use super::{LANES, Simd};
+use super::{Arithmetic, LANES, Simd};
 
 #[derive(Clone, Copy)]
 pub struct Portable;
@@ -20,43 +20,8 @@ fn map2(a: V, b: V, f: impl Fn(f32, f32) -> f32) -> V {
 }
 
 // SAFETY: plain Rust; pointers are used as the trait says.
-unsafe impl Simd for Portable {
+unsafe impl Arithmetic for Portable {
     type V = V;
-    type Eight = [f32; 8];
-    const TILE: usize = 4;
-
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> V {
-        unsafe { from.cast::<V>().read_unaligned() }
-    }
-    #[inline(always)]
-    unsafe fn store(to: *mut f32, v: V) {
-        unsafe { to.cast::<V>().write_unaligned(v) }
-    }
-    #[inline(always)]
-    unsafe fn load8(from: *const f32) -> [f32; 8] {
-        unsafe { from.cast::<[f32; 8]>().read_unaligned() }
-    }
-    #[inline(always)]
-    unsafe fn store8(to: *mut f32, v: [f32; 8]) {
-        unsafe { to.cast::<[f32; 8]>().write_unaligned(v) }
-    }
-    #[inline(always)]
-    unsafe fn fma8(a: [f32; 8], b: [f32; 8], c: [f32; 8]) -> [f32; 8] {
-        let mut out = c;
-        for i in 0..8 {
-            out[i] += a[i] * b[i];
-        }
-        out
-    }
-    #[inline(always)]
-    unsafe fn widen(from: *const f16) -> V {
-        unsafe { from.cast::<[f16; LANES]>().read_unaligned() }.map(f16::to_f32)
-    }
-    #[inline(always)]
-    unsafe fn narrow(to: *mut f16, v: V) {
-        unsafe { to.cast::<[f16; LANES]>().write_unaligned(v.map(f16::from_f32)) }
-    }
     #[inline(always)]
     unsafe fn splat(v: f32) -> V {
         [v; LANES]
@@ -98,20 +63,6 @@ unsafe impl Simd for Portable {
         out
     }
     #[inline(always)]
-    unsafe fn greater(a: V, b: V) -> u16 {
-        (0..LANES).fold(0, |bits, i| bits | (u16::from(a[i] > b[i]) << i))
-    }
-    #[inline(always)]
-    unsafe fn keep(a: V, bits: u16) -> V {
-        let mut out = a;
-        for (i, v) in out.iter_mut().enumerate() {
-            if bits >> i & 1 == 0 {
-                *v = 0.0;
-            }
-        }
-        out
-    }
-    #[inline(always)]
     unsafe fn choose(a: V, b: V, yes: V, no: V) -> V {
         let mut out = no;
         for i in 0..LANES {
@@ -136,5 +87,58 @@ unsafe impl Simd for Portable {
     #[inline(always)]
     unsafe fn exp2i(a: V) -> V {
         map2(a, a, |a, _| f32::from_bits(((a as i32 + 127) << 23) as u32))
+    }
+}
+
+// SAFETY: as above.
+unsafe impl Simd for Portable {
+    type Eight = [f32; 8];
+    const TILE: usize = 4;
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> V {
+        unsafe { from.cast::<V>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, v: V) {
+        unsafe { to.cast::<V>().write_unaligned(v) }
+    }
+    #[inline(always)]
+    unsafe fn load8(from: *const f32) -> [f32; 8] {
+        unsafe { from.cast::<[f32; 8]>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store8(to: *mut f32, v: [f32; 8]) {
+        unsafe { to.cast::<[f32; 8]>().write_unaligned(v) }
+    }
+    #[inline(always)]
+    unsafe fn fma8(a: [f32; 8], b: [f32; 8], c: [f32; 8]) -> [f32; 8] {
+        let mut out = c;
+        for i in 0..8 {
+            out[i] += a[i] * b[i];
+        }
+        out
+    }
+    #[inline(always)]
+    unsafe fn widen(from: *const f16) -> V {
+        unsafe { from.cast::<[f16; LANES]>().read_unaligned() }.map(f16::to_f32)
+    }
+    #[inline(always)]
+    unsafe fn narrow(to: *mut f16, v: V) {
+        unsafe { to.cast::<[f16; LANES]>().write_unaligned(v.map(f16::from_f32)) }
+    }
+    #[inline(always)]
+    unsafe fn greater(a: V, b: V) -> u16 {
+        (0..LANES).fold(0, |bits, i| bits | (u16::from(a[i] > b[i]) << i))
+    }
+    #[inline(always)]
+    unsafe fn keep(a: V, bits: u16) -> V {
+        let mut out = a;
+        for (i, v) in out.iter_mut().enumerate() {
+            if bits >> i & 1 == 0 {
+                *v = 0.0;
+            }
+        }
+        out
     }
 }
