@@ -51,7 +51,9 @@ impl Planner<'_> {
             })
         };
         let some_blocked = inputs().any(|i| self.is_blocked(i));
-        match tame && some_blocked && inputs().all(|i| self.along(i, image).is_some()) {
+        // A number per channel, as the adjoint of a mean spreads it, is quickly laid out in either order.
+        let spread = node.op == "Expand" && inputs().all(|i| self.along(i, image) == Some(Along::Lanes));
+        match tame && (some_blocked || spread) && inputs().all(|i| self.along(i, image).is_some()) {
             true => Order::Blocked,
             false => Order::Planes,
         }
