@@ -31,7 +31,8 @@ pub struct PassReport {
     pub times: Percentiles,
     /// Billions of floating-point operations per second that the model asks for, at the median.
     pub gflops: f64,
-    /// The same, as a share of what this machine can do at most.
+    /// What the kernels multiply and add, which is less where Winograd's algorithm serves, as a share of what this machine
+    /// can do at most.
     pub peak_share: f64,
     /// Each pass's time in milliseconds, in the order in which they ran.
     pub samples_ms: Vec<f64>,
@@ -90,11 +91,12 @@ pub fn bench(loaded: &Loaded, precision: Precision, runs: u32, steps: bool) -> R
     }
     let isa = session.plans().isa();
     let peak = peak_flops(isa);
-    let report = |samples_ms: Vec<f64>, flops: u64| {
+    let report = |samples_ms: Vec<f64>, asked: u64, left: u64| {
         let times = percentiles(samples_ms.clone());
-        let per_second = flops as f64 / (times.p50_ms * 1e-3);
-        PassReport { times, gflops: per_second * 1e-9, peak_share: per_second / peak, samples_ms }
+        let per_second = |flops: u64| flops as f64 / (times.p50_ms * 1e-3);
+        PassReport { times, gflops: per_second(asked) * 1e-9, peak_share: per_second(left) / peak, samples_ms }
     };
+    let [one_left, both_left] = session.plans().flops();
     let steps = match steps {
         true => Some(Steps {
             forward: medians(|| session.profile_forward(&input))?,
@@ -109,8 +111,8 @@ pub fn bench(loaded: &Loaded, precision: Precision, runs: u32, steps: bool) -> R
         prepare_ms,
         peak_gflops: peak * 1e-9,
         memory: session.plans().memory(),
-        forward: report(forward, one),
-        gradient: report(gradient, both),
+        forward: report(forward, one, one_left),
+        gradient: report(gradient, both, both_left),
         steps,
     })
 }

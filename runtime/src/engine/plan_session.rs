@@ -124,6 +124,12 @@ impl Plans {
         Gradient { logits: output(0), input: if self.input_gradient { output(1) } else { &[] } }
     }
 
+    /// Multiplications and additions of the steps of a forward and of a gradient pass, padding included, in fewer
+    /// where Winograd's algorithm serves.
+    pub fn flops(&self) -> [u64; 2] {
+        [self.forward.flops(), self.gradient.flops()]
+    }
+
     /// What the steps do in half precision, if any: how many multiply halves, how many only keep their weights as
     /// halves, and which steps with weights do neither.
     pub fn halves(&self) -> Halves {

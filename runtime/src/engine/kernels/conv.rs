@@ -9,15 +9,13 @@ use std::ops::Range;
 use half::f16;
 
 use super::left::Left;
+use super::phase::{Epilogue, Phase, covered, fill};
 use super::product::{DEPTH, Packing, Product};
 use super::stored::{Stored, to_halves, values_factor};
 use crate::engine::simd::{Isa, LANES};
 
 /// Pixels that are packed and multiplied together: what fits the second cache beside the weights.
 const STRIP: usize = 252;
-
-/// Called with every finished part of an output: its first element's place, and the part.
-pub type Epilogue<'a> = &'a mut dyn FnMut(usize, &mut [f32]);
 
 /// Where the input's channels lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,19 +24,6 @@ pub enum Source {
     Blocked(usize),
     /// `[channel][h][w]`, with this many channels; one group.
     Planes(usize),
-}
-
-/// The places of the output that one set of taps computes, with weights `W`.
-#[derive(Clone, Debug)]
-pub struct Phase<W> {
-    /// Rows and columns computed.
-    pub grid: [usize; 2],
-    /// The first output row and column.
-    pub offset: [usize; 2],
-    /// What each tap adds to the input row and column.
-    pub taps: Vec<[isize; 2]>,
-    /// Per group packed as for a product, whose terms are `[tap][channel]`; for planes `[channel][tap]`.
-    pub weights: W,
 }
 
 /// A convolution of one image.
@@ -58,7 +43,8 @@ pub struct Conv {
     pub stride: [usize; 2],
     /// Output rows and columns per row and column of the grid.
     pub spread: [usize; 2],
-    /// One, or one per offset of the output.
+    /// One, or one per offset of the output. Weights are per group packed as for a product, whose terms are
+    /// `[tap][channel]`; for planes `[channel][tap]`.
     pub phases: Vec<Phase<Stored>>,
     /// Per output channel, padded to blocks; empty for none.
     pub bias: Vec<f32>,
@@ -154,8 +140,7 @@ impl Conv {
         };
         let in_group = input.len() / self.groups;
         let out_group = output.len() / self.groups;
-        let covered: usize = self.phases.iter().map(|p| p.grid[0] * p.grid[1]).sum();
-        if covered < self.output[0] * self.output[1] {
+        if covered(&self.phases) < self.output[0] * self.output[1] {
             fill(output, self.output[0] * self.output[1] * LANES, &self.bias);
         }
         // What is written where it stays is finished strip by strip, while it lies in the first cache.
@@ -183,14 +168,6 @@ impl Conv {
                 epilogue(block * plane, part);
             }
         }
-    }
-}
-
-/// Writes the bias, or zero where there is none, to every place of `[block][place][16]`.
-pub(super) fn fill(output: &mut [f32], plane: usize, bias: &[f32]) {
-    for (block, part) in output.chunks_exact_mut(plane).enumerate() {
-        let bias = bias.get(block * LANES..(block + 1) * LANES).unwrap_or(&[0.0; LANES]);
-        part.as_chunks_mut::<LANES>().0.iter_mut().for_each(|v| v.copy_from_slice(bias));
     }
 }
 

@@ -7,11 +7,8 @@
 
 use std::ops::Range;
 
-use super::conv::{Epilogue, Phase, fill};
+use super::phase::{Epilogue, Phase, covered, fill, row_parts};
 use crate::engine::simd::{Isa, Kernel, LANES, Lined, Simd};
-
-/// Floats of output after which the epilogue is run on them: what still lies in the first caches.
-const PART: usize = 8192;
 
 /// A convolution of each channel by itself. The weights of a phase are `[block][tap][16]`, and its taps go from left to
 /// right and from top to bottom.
@@ -48,20 +45,17 @@ impl Depthwise {
     /// Convolves one image.
     pub fn run(&self, isa: Isa, input: &[f32], output: &mut [f32], epilogue: Epilogue) {
         let (from, to) = (self.input[0] * self.input[1] * LANES, self.output[0] * self.output[1] * LANES);
-        let covered: usize = self.phases.iter().map(|p| p.grid[0] * p.grid[1]).sum();
-        if covered < self.output[0] * self.output[1] {
+        if covered(&self.phases) < self.output[0] * self.output[1] {
             fill(output, to, &self.bias);
         }
-        let (width, spread) = (self.output[1] * LANES, self.spread[0]);
-        let rows = (PART / (width * spread)).max(1) * spread;
+        let width = self.output[1] * LANES;
         for (block, (input, output)) in input.chunks_exact(from).zip(output.chunks_exact_mut(to)).enumerate() {
-            for first in (0..self.output[0]).step_by(rows) {
-                let last = self.output[0].min(first + rows);
+            for part in row_parts(self.output, self.spread[0]) {
                 for phase in &self.phases {
-                    let rows = first / spread..last.saturating_sub(phase.offset[0]).div_ceil(spread);
+                    let rows = phase.rows(&part, self.spread[0]);
                     isa.run(Plane { conv: self, phase, block, input, output: &mut *output, rows });
                 }
-                epilogue(block * to + first * width, &mut output[first * width..last * width]);
+                epilogue(block * to + part.start * width, &mut output[part.start * width..part.end * width]);
             }
         }
     }

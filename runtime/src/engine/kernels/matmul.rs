@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::conv::Epilogue;
+use super::phase::Epilogue;
 use half::f16;
 
 use super::left::Left;

@@ -14,6 +14,7 @@ pub mod matmul;
 pub mod moves;
 pub mod narrow;
 pub mod peak;
+pub mod phase;
 mod polynomials;
 pub mod pool;
 pub mod product;

@@ -33,7 +33,12 @@ impl Kernel for Sums {
         // SAFETY: the machine has the instruction set; one vector is stored.
         unsafe {
             let factor = S::splat(self.factor);
-            let mut sums = [S::splat(1.0); SUMS];
+            // Numbers that the compiler cannot know, and every lane is used: it leaves out what is equal or for nothing.
+            let start: [[f32; LANES]; SUMS] = black_box([[1.0; LANES]; SUMS]);
+            let mut sums = [factor; SUMS];
+            for (sum, start) in sums.iter_mut().zip(&start) {
+                *sum = S::load(start.as_ptr());
+            }
             for _ in 0..TERMS {
                 for sum in &mut sums {
                     *sum = S::fma(*sum, factor, factor);
@@ -42,7 +47,7 @@ impl Kernel for Sums {
             let total = sums.into_iter().fold(S::splat(0.0), |a, b| S::add(a, b));
             let mut lanes = [0.0; LANES];
             S::store(lanes.as_mut_ptr(), total);
-            lanes[0]
+            lanes.iter().sum()
         }
     }
 }

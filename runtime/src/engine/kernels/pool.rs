@@ -1,6 +1,8 @@
 //! Max pools with their adjoints, and means over whole channels, for channel-blocked images.
 
-use super::conv::Epilogue;
+use std::ops::Range;
+
+use super::phase::{Epilogue, Phase, covered, row_parts};
 use crate::engine::simd::{Isa, Kernel, LANES, Simd};
 
 /// A max pool. Which tap won is kept as a bit per tap and element, `[block][place][tap]` sixteens of bits.
@@ -14,6 +16,8 @@ pub struct MaxPool {
     pub stride: [usize; 2],
     /// What each tap adds to the input row and column, in the order in which equal ones win.
     pub taps: Vec<[isize; 2]>,
+    /// The input's places by their offset within the stride: the windows that each lies in, and as which tap.
+    pub phases: Vec<Phase<Vec<usize>>>,
 }
 
 impl MaxPool {
@@ -26,11 +30,11 @@ impl MaxPool {
         blocks * self.output[0] * self.output[1] * self.taps.len()
     }
 
-    /// Whether every tap reads inside the input for an output place.
+    /// Whether all that lies between two taps is inside the input for the window at this row and column of the input.
     #[inline(always)]
-    fn is_inside(&self, row: usize, column: usize, reach: [[isize; 2]; 2]) -> bool {
-        let place = [(row * self.stride[0]) as isize, (column * self.stride[1]) as isize];
-        (0..2).all(|i| place[i] + reach[0][i] >= 0 && place[i] + reach[1][i] < self.input[i] as isize)
+    fn is_inside(&self, place: [usize; 2], reach: [[isize; 2]; 2]) -> bool {
+        let inside = |i: usize, shift: isize| place[i].wrapping_add_signed(shift) < self.input[i];
+        (0..2).all(|i| inside(i, reach[0][i]) && inside(i, reach[1][i]))
     }
 
     /// The least and the most that taps add to the input row and column.
@@ -42,24 +46,18 @@ impl MaxPool {
         self.taps.iter().fold([first, first], wider)
     }
 
-    /// Where a tap reads for an output place, if that lies inside the input, which may be known for all taps.
-    #[inline(always)]
-    fn read(&self, inside: bool, row: usize, column: usize, tap: [isize; 2]) -> Option<usize> {
-        let y = (row * self.stride[0]) as isize + tap[0];
-        let x = (column * self.stride[1]) as isize + tap[1];
-        let [height, width] = self.input.map(|d| d as isize);
-        let inside = inside || (y >= 0 && y < height && x >= 0 && x < width);
-        inside.then(|| (y * width + x) as usize * LANES)
-    }
-
     /// Pools, and notes the winners where `winners` is not empty.
     pub fn forward(&self, isa: Isa, input: &[f32], output: &mut [f32], winners: &mut [u16], epilogue: Epilogue) {
         let (from, to) = (Self::plane(self.input), Self::plane(self.output));
         let noted = to / LANES * self.taps.len();
         for (block, (input, output)) in input.chunks_exact(from).zip(output.chunks_exact_mut(to)).enumerate() {
-            let winners = if winners.is_empty() { &mut [] } else { &mut winners[block * noted..][..noted] };
-            isa.run(Forward { pool: self, input, output: &mut *output, winners });
-            epilogue(block * to, output);
+            let winners: &mut [u16] = if winners.is_empty() { &mut [] } else { &mut winners[block * noted..][..noted] };
+            let width = self.output[1] * LANES;
+            for rows in row_parts(self.output, 1) {
+                let part = rows.start * width..rows.end * width;
+                isa.run(Forward { pool: self, input, output: &mut *output, winners: &mut *winners, rows });
+                epilogue(block * to + part.start, &mut output[part]);
+            }
         }
     }
 
@@ -69,18 +67,28 @@ impl MaxPool {
         let noted = from / LANES * self.taps.len();
         let parts = cotangent.chunks_exact(from).zip(winners.chunks_exact(noted));
         for (block, ((cotangent, winners), output)) in parts.zip(output.chunks_exact_mut(to)).enumerate() {
-            output.fill(0.0);
-            isa.run(Backward { pool: self, cotangent, winners, output: &mut *output });
-            epilogue(block * to, output);
+            if covered(&self.phases) < self.input[0] * self.input[1] {
+                output.fill(0.0);
+            }
+            for part in row_parts(self.input, self.stride[0]) {
+                for phase in &self.phases {
+                    let rows = phase.rows(&part, self.stride[0]);
+                    isa.run(Backward { pool: self, phase, cotangent, winners, output: &mut *output, rows });
+                }
+                let width = self.input[1] * LANES;
+                epilogue(block * to + part.start * width, &mut output[part.start * width..part.end * width]);
+            }
         }
     }
 }
 
+/// Some rows of an output block.
 struct Forward<'a> {
     pool: &'a MaxPool,
     input: &'a [f32],
     output: &'a mut [f32],
     winners: &'a mut [u16],
+    rows: Range<usize>,
 }
 
 impl Kernel for Forward<'_> {
@@ -88,31 +96,34 @@ impl Kernel for Forward<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let pool = self.pool;
-        let reach = pool.reach();
-        for (place, output) in self.output.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-            let (row, column) = (place / pool.output[1], place % pool.output[1]);
-            let inside = pool.is_inside(row, column, reach);
-            // SAFETY: `read` gives places of whole vectors inside the input.
-            unsafe {
-                let mut most = S::splat(f32::NEG_INFINITY);
-                for &tap in &pool.taps {
-                    if let Some(at) = pool.read(inside, row, column, tap) {
-                        most = S::max(S::load(self.input.as_ptr().add(at)), most);
+        let (pool, taps) = (self.pool, self.pool.taps.len());
+        let ([_, width], reach) = (pool.input, pool.reach());
+        for row in self.rows {
+            for column in 0..pool.output[1] {
+                let place = row * pool.output[1] + column;
+                let [top, left] = [row * pool.stride[0], column * pool.stride[1]];
+                let first = self.input.as_ptr().wrapping_add((top * width + left) * LANES);
+                let read = |[dy, dx]: [isize; 2]| first.wrapping_offset((dy * width as isize + dx) * LANES as isize);
+                let inside = pool.is_inside([top, left], reach);
+                let reads = |tap: [isize; 2]| inside || pool.is_inside([top, left], [tap, tap]);
+                // SAFETY: whole vectors of places inside the input and the output.
+                unsafe {
+                    let mut most = S::splat(f32::NEG_INFINITY);
+                    for &tap in &pool.taps {
+                        if reads(tap) {
+                            most = S::max(S::load(read(tap)), most);
+                        }
                     }
-                }
-                S::store(output.as_mut_ptr(), most);
-                if self.winners.is_empty() {
-                    continue;
-                }
-                let winners = &mut self.winners[place * pool.taps.len()..][..pool.taps.len()];
-                let mut open = u16::MAX;
-                for (winner, &tap) in winners.iter_mut().zip(&pool.taps) {
-                    *winner = 0;
-                    if let Some(at) = pool.read(inside, row, column, tap) {
-                        let v = S::load(self.input.as_ptr().add(at));
-                        *winner = open & !S::greater(most, v);
-                        open &= !*winner;
+                    S::store(self.output[place * LANES..(place + 1) * LANES].as_mut_ptr(), most);
+                    if self.winners.is_empty() {
+                        continue;
+                    }
+                    let winners = &mut self.winners[place * taps..(place + 1) * taps];
+                    let mut open = u16::MAX;
+                    for (winner, &tap) in winners.iter_mut().zip(&pool.taps) {
+                        let won = if reads(tap) { open & !S::greater(most, S::load(read(tap))) } else { 0 };
+                        open &= !won;
+                        *winner = won;
                     }
                 }
             }
@@ -120,11 +131,14 @@ impl Kernel for Forward<'_> {
     }
 }
 
+/// Some rows of a phase: the windows that such places lie in.
 struct Backward<'a> {
     pool: &'a MaxPool,
+    phase: &'a Phase<Vec<usize>>,
     cotangent: &'a [f32],
     winners: &'a [u16],
     output: &'a mut [f32],
+    rows: Range<usize>,
 }
 
 impl Kernel for Backward<'_> {
@@ -132,23 +146,25 @@ impl Kernel for Backward<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let pool = self.pool;
-        let reach = pool.reach();
-        for (place, cotangent) in self.cotangent.as_chunks::<LANES>().0.iter().enumerate() {
-            let (row, column) = (place / pool.output[1], place % pool.output[1]);
-            let inside = pool.is_inside(row, column, reach);
-            let winners = &self.winners[place * pool.taps.len()..][..pool.taps.len()];
-            // SAFETY: `read` gives places of whole vectors inside the output.
-            unsafe {
-                let cotangent = S::load(cotangent.as_ptr());
-                for (&bits, &tap) in winners.iter().zip(&pool.taps) {
-                    if bits == 0 {
-                        continue;
+        let (pool, phase) = (self.pool, self.phase);
+        let [height, width] = pool.output;
+        for row in self.rows {
+            let first = (row * pool.stride[0] + phase.offset[0]) * pool.input[1] + phase.offset[1];
+            let places = self.output.as_chunks_mut::<LANES>().0[first..].iter_mut().step_by(pool.stride[1]);
+            for (column, place) in places.take(phase.grid[1]).enumerate() {
+                // SAFETY: whole vectors, of windows inside the pool's output.
+                unsafe {
+                    let mut sum = S::splat(0.0);
+                    for (&[dy, dx], &tap) in phase.taps.iter().zip(&phase.weights) {
+                        let (y, x) = (row.wrapping_add_signed(dy), column.wrapping_add_signed(dx));
+                        if y < height && x < width {
+                            let window = y * width + x;
+                            let cotangent = S::load(self.cotangent.as_ptr().add(window * LANES));
+                            let bits = *self.winners.get_unchecked(window * pool.taps.len() + tap);
+                            sum = S::add(sum, S::keep(cotangent, bits));
+                        }
                     }
-                    if let Some(at) = pool.read(inside, row, column, tap) {
-                        let to = self.output.as_mut_ptr().add(at);
-                        S::store(to, S::add(S::load(to), S::keep(cotangent, bits)));
-                    }
+                    S::store(place.as_mut_ptr(), sum);
                 }
             }
         }

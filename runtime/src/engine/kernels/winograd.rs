@@ -17,8 +17,8 @@
 
 use std::ops::Range;
 
-use super::conv::Epilogue;
 use super::left::Left;
+use super::phase::Epilogue;
 use super::polynomials::{column_of, inward, outward, weigh};
 use super::product::{Packing, Product};
 use super::stored::{Stored, Weights};

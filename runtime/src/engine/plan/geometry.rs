@@ -2,9 +2,10 @@
 
 use super::planner::Planner;
 use super::values::Image;
-use crate::engine::kernels::conv::{Conv, Phase, Source};
+use crate::engine::kernels::conv::{Conv, Source};
 use crate::engine::kernels::depthwise::Depthwise;
 use crate::engine::kernels::narrow::Narrow;
+use crate::engine::kernels::phase::Phase;
 use crate::engine::kernels::product::Packing;
 use crate::engine::kernels::stored::Stored;
 use crate::engine::kernels::winograd::{Kernels, Winograd};
@@ -65,7 +66,7 @@ impl Window {
     }
 
     /// The phases of the adjoint: per offset of the output, which weights it meets and where they read.
-    fn phases(&self, output: [usize; 2]) -> Vec<Taps> {
+    pub(super) fn phases(&self, output: [usize; 2]) -> Vec<Taps> {
         let along = |axis: usize, offset: usize| -> Vec<(usize, isize)> {
             let stride = self.strides[axis] as i64;
             (0..self.kernel[axis])
@@ -94,7 +95,7 @@ impl Window {
 }
 
 /// The places of the output that meet the same weights.
-struct Taps {
+pub(super) struct Taps {
     offset: [usize; 2],
     grid: [usize; 2],
     /// Which weight each tap is, and where it reads.
@@ -102,7 +103,7 @@ struct Taps {
 }
 
 impl Taps {
-    fn with<W>(self, pack: impl Fn(&[(usize, [isize; 2])]) -> W) -> Phase<W> {
+    pub(super) fn with<W>(self, pack: impl Fn(&[(usize, [isize; 2])]) -> W) -> Phase<W> {
         let weights = pack(&self.taps);
         Phase { grid: self.grid, offset: self.offset, weights, taps: self.taps.into_iter().map(|t| t.1).collect() }
     }

@@ -8,8 +8,8 @@ use super::geometry::Window;
 use super::planner::{Lowered, Planner};
 use super::run::Work;
 use super::values::{Image, Lazy, Order};
-use crate::engine::kernels::conv::Phase;
 use crate::engine::kernels::depthwise::Depthwise;
+use crate::engine::kernels::phase::Phase;
 use crate::engine::kernels::pool::{MaxPool, sum_channels};
 use crate::engine::simd::{Isa, LANES};
 use crate::error::Result;
@@ -53,7 +53,9 @@ fn postpone(
 }
 
 fn pool_of(input: Image, output: Image, window: &Window) -> MaxPool {
-    MaxPool { input: input.extents, output: output.extents, stride: window.strides, taps: window.taps() }
+    let numbers = |taps: &[(usize, [isize; 2])]| taps.iter().map(|tap| tap.0).collect();
+    let phases = window.phases(input.extents).into_iter().map(|taps| taps.with(numbers)).collect();
+    MaxPool { input: input.extents, output: output.extents, stride: window.strides, taps: window.taps(), phases }
 }
 
 fn max_pool(planner: &mut Planner, node: &Node) -> Result<Lowered> {

@@ -124,6 +124,11 @@ impl Plan {
         self.floats
     }
 
+    /// Multiplications and additions of its steps' products.
+    pub fn flops(&self) -> u64 {
+        self.steps.iter().map(|s| s.work.flops()).sum()
+    }
+
     /// What its steps hold in packed weights and constants: where, and how many bytes. Shared ones come repeatedly.
     pub fn weights(&self) -> impl Iterator<Item = (usize, usize)> {
         let constant = |home: &Home| match home {
