@@ -194,7 +194,7 @@ fn the_same_seed_gives_the_same_bytes_and_another_does_not() {
 #[test]
 fn gradients_of_a_linear_model_are_its_weights() {
     let w = Polynomial::new(0.0).w;
-    for name in ["vanilla", "smoothgrad", "guided-backprop"] {
+    for name in ["vanilla", "smoothgrad", "guided-backprop", "deconvnet"] {
         assert_close(&map(name, &[], 0.0), &w, 1e-6);
     }
     let sizes: Vec<f32> = w.iter().map(|w| w.abs()).collect();
@@ -256,6 +256,32 @@ fn smoothgrad_of_a_quadratic_tends_to_its_gradient() {
 }
 
 #[test]
+fn the_spread_over_noisy_copies_is_zero_without_noise_and_without_curvature() {
+    for given in [&[("sigma", "0"), ("samples", "3"), ("base", "ig")][..], &[("samples", "5")]] {
+        let curve = if given.len() == 3 { 0.3 } else { 0.0 };
+        assert!(map("vargrad", given, curve).iter().all(|v| *v < 1e-12));
+    }
+    // Of a linear model's gradients times inputs, each varies as its input does.
+    let range = normal(LEN, 3).iter().fold((f32::MAX, f32::MIN), |(l, h), &v| (l.min(v), h.max(v)));
+    let sigma = 0.1 * (range.1 - range.0);
+    let given = [("samples", "4000"), ("sigma", "0.1"), ("base", "gxi")];
+    let expected: Vec<f32> = Polynomial::new(0.0).w.iter().map(|w| w * w * sigma * sigma).collect();
+    for (got, expected) in map("vargrad", &given, 0.0).iter().zip(expected) {
+        assert!((got - expected).abs() <= 0.15 * expected, "{got} for {expected}");
+    }
+}
+
+#[test]
+fn the_mean_square_is_the_variance_and_the_square_of_the_mean() {
+    for base in ["vanilla", "gxi", "saliency", "ig", "grad-cam"] {
+        let of = |name: &str| map(name, &[("samples", "7"), ("base", base)], 0.3);
+        let (mean, squared, variance) = (of("smoothgrad"), of("smoothgrad-squared"), of("vargrad"));
+        let sum: Vec<f32> = mean.iter().zip(&variance).map(|(m, v)| m * m + v).collect();
+        assert_close(&squared, &sum, 1e-6);
+    }
+}
+
+#[test]
 fn grad_cam_weighs_channels_by_their_mean_gradient() {
     let (p, x) = (Polynomial::new(0.0), normal(LEN, 3));
     let alpha = |c: usize| p.w[c * 20..][..20].iter().sum::<f32>() / 20.0;
@@ -263,6 +289,65 @@ fn grad_cam_weighs_channels_by_their_mean_gradient() {
     assert_close(&map("grad-cam", &[("relu", "false")], 0.0), &signed, 1e-5);
     let positive: Vec<f32> = signed.iter().map(|v: &f32| v.max(0.0)).collect();
     assert_close(&map("grad-cam", &[], 0.0), &positive, 1e-5);
+}
+
+/// Behind a mean over all pixels and a linear layer, a channel's gradient is the same everywhere, and then averaging,
+/// weighing by activation and taking each place by itself all come to one.
+#[test]
+fn class_activation_maps_of_a_mean_and_a_linear_layer_are_one() {
+    let x = normal(LEN, 3);
+    let cam = |name: &str| {
+        let mut session = Polynomial::new(0.0);
+        session.w = (0..LEN).map(|i| [0.5, -1.5, 2.0][i / 20] / 20.0).collect();
+        let method = build(find(name).unwrap(), &[("relu", "false")]);
+        explain_with(method.as_ref(), &mut session, &x).attribution.values
+    };
+    let expected = cam("hires-cam");
+    assert_close(&cam("grad-cam"), &expected, 1e-6);
+    assert_close(&cam("xgrad-cam"), &expected, 1e-5);
+    // Without the channel whose gradient is negative.
+    let positive: Vec<f32> = (0..20).map(|i| (0.5 * x[i] + 2.0 * x[40 + i]) / 20.0).collect();
+    assert_close(&cam("layer-cam"), &positive, 1e-6);
+}
+
+#[test]
+fn class_activation_maps_that_weigh_by_activation_add_up_to_gradients_times_activations() {
+    let (p, x) = (Polynomial::new(0.3), normal(LEN, 3));
+    let slopes = (0..LEN).map(|i| (p.w[i] + 0.6 * p.v[i] * x[i]) as f64 * x[i] as f64);
+    let expected: f64 = slopes.sum();
+    for name in ["hires-cam", "xgrad-cam"] {
+        let sum: f64 = map(name, &[("relu", "false")], 0.3).iter().map(|&v| v as f64).sum();
+        assert!((sum - expected).abs() < 1e-4 * expected.abs().max(1.0), "{name}: {sum} for {expected}");
+    }
+}
+
+#[test]
+fn grad_cam_plus_plus_weighs_pixels_by_their_powers() {
+    let (p, x) = (Polynomial::new(0.0), normal(LEN, 3));
+    let weight = |c: usize| -> f64 {
+        let total: f64 = x[c * 20..][..20].iter().map(|&v| v as f64).sum();
+        let alpha = |g: f64| if g == 0.0 { 0.0 } else { g * g / (2.0 * g * g + total * g.powi(3) + 1e-6) };
+        p.w[c * 20..][..20].iter().map(|&g| alpha(g as f64) * (g as f64).max(0.0)).sum()
+    };
+    let expected: Vec<f32> =
+        (0..20).map(|i| (0..3).map(|c| weight(c) * x[c * 20 + i] as f64).sum::<f64>() as f32).collect();
+    assert_close(&map("grad-cam++", &[("relu", "false")], 0.0), &expected, 1e-5);
+}
+
+/// Channels that are multiples of one pattern vary along one direction, and the map is that pattern, centred.
+#[test]
+fn eigen_cam_finds_the_pattern_that_channels_share() {
+    let pattern = normal(20, 9);
+    let mean: f32 = pattern.iter().sum::<f32>() / 20.0;
+    let size: f32 = [0.5f32, -1.5, 2.0].iter().map(|v| v * v).sum::<f32>().sqrt();
+    let x: Vec<f32> = (0..LEN).map(|i| [0.5, -1.5, 2.0][i / 20] * pattern[i % 20] + [3.0, 0.0, -1.0][i / 20]).collect();
+    let method = build(find("eigen-cam").unwrap(), &[("relu", "false")]);
+    let values = explain_with(method.as_ref(), &mut Polynomial::new(0.3), &x).attribution.values;
+    let most = values.iter().fold(0.0f32, |most, v| if v.abs() > most.abs() { *v } else { most });
+    assert!(most > 0.0, "the larger extreme is positive");
+    let expected: Vec<f32> = pattern.iter().map(|v| (v - mean) * size).collect();
+    let sign = if expected[0] * values[0] < 0.0 { -1.0 } else { 1.0 };
+    assert_close(&values, &expected.iter().map(|v| v * sign).collect::<Vec<_>>(), 1e-4);
 }
 
 #[test]
@@ -278,6 +363,6 @@ fn wrong_parameters_are_refused_with_what_would_be_right() {
     assert!(refused("ig", "rule", "simpson").contains("gauss-legendre"));
     assert!(refused("ig", "baseline", "nan").contains("zero, mean, or a number"));
     assert!(refused("smoothgrad", "sigma", "-1").contains("not negative"));
-    assert!(refused("smoothgrad", "base", "smoothgrad").contains("another method"));
+    assert!(refused("smoothgrad", "base", "vargrad").contains("no base itself"));
     assert!(find("nonsense").err().unwrap().to_string().contains("integrated-gradients"));
 }

@@ -17,7 +17,7 @@ pub struct Composite {
 }
 
 /// Every composite.
-pub const COMPOSITES: &[&Composite] = &[&GRADIENT, &GUIDED, &GUIDED_RECTIFIERS];
+pub const COMPOSITES: &[&Composite] = &[&GRADIENT, &GUIDED, &GUIDED_RECTIFIERS, &DECONVNET];
 
 /// The true gradient everywhere.
 pub const GRADIENT: Composite = Composite { name: "gradient", summary: "the true gradient everywhere", rules: &[] };
@@ -34,6 +34,13 @@ pub const GUIDED_RECTIFIERS: Composite = Composite {
     name: "guided-rectifiers",
     summary: "positive cotangents only, through every Relu, Clip, LeakyRelu and PRelu",
     rules: &[&rules::guided::RELU, &rules::guided::RECTIFIERS],
+};
+
+/// Deconvnet (Zeiler and Fergus 2014).
+pub const DECONVNET: Composite = Composite {
+    name: "deconvnet",
+    summary: "positive cotangents only, through every Relu, whatever its activation",
+    rules: &[&rules::deconvnet::RELU],
 };
 
 impl Composite {

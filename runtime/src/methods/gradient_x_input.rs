@@ -1,8 +1,7 @@
 //! Gradient x input (Shrikumar et al. 2016): `A = x * df/dx`. Complete only for networks without biases.
 
-use super::{Entry, Method, Outcome, Properties, Task};
-use crate::attribution::Attribution;
-use crate::error::Result;
+use super::{Entry, Local, Properties};
+use crate::gradient::composite::GRADIENT;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "gradient-x-input",
@@ -11,16 +10,5 @@ pub(super) const ENTRY: Entry = Entry {
     paper: "Shrikumar et al. 2016",
     properties: Properties { complete: false, linear_exact: true, stochastic: false, signed: true },
     parameters: &[],
-    build: |_| Ok(Box::new(GradientXInput)),
+    build: |_| Ok(Box::new(Local { map: |gradient, x| gradient * x, reads_input: true, composite: &GRADIENT })),
 };
-
-struct GradientXInput;
-
-impl Method for GradientXInput {
-    fn explain(&self, task: &mut Task) -> Result<Outcome> {
-        let input = task.input;
-        let gradient = task.gradient_at(input)?.input;
-        let products = gradient.iter().zip(input).map(|(g, x)| g * x).collect();
-        Ok(Outcome::of(Attribution::features(products, task.session.input_shape())))
-    }
-}

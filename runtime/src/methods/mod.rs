@@ -3,15 +3,26 @@
 //! A method sees a [`Session`](crate::engine::Session) and nothing behind it. It says what the session must
 //! be made with ([`Needs`]) and how many passes it will take before it takes any.
 
-mod gradcam;
+mod cam;
+mod deconvnet;
+mod eigen_cam;
+mod grad_cam;
+mod grad_cam_plus_plus;
 mod gradient_x_input;
 mod guided_backprop;
+mod hires_cam;
 mod integrated_gradients;
+mod layer_cam;
+mod local;
+mod noise;
 mod params;
 mod path;
 mod saliency;
 mod smoothgrad;
+mod smoothgrad_squared;
 mod vanilla;
+mod vargrad;
+mod x_grad_cam;
 
 pub use crate::attribution::Status;
 use crate::attribution::{Attribution, Completeness};
@@ -22,6 +33,7 @@ use crate::gradient::Composite;
 use crate::gradient::composite::GRADIENT;
 use crate::onnx::Layout;
 
+pub use local::Local;
 pub use params::{Given, Parameter, Params};
 
 /// Every method, in the order that lists show them.
@@ -29,10 +41,18 @@ pub const METHODS: &[&Entry] = &[
     &vanilla::ENTRY,
     &saliency::ENTRY,
     &gradient_x_input::ENTRY,
+    &guided_backprop::ENTRY,
+    &deconvnet::ENTRY,
     &integrated_gradients::ENTRY,
     &smoothgrad::ENTRY,
-    &guided_backprop::ENTRY,
-    &gradcam::ENTRY,
+    &smoothgrad_squared::ENTRY,
+    &vargrad::ENTRY,
+    &grad_cam::ENTRY,
+    &grad_cam_plus_plus::ENTRY,
+    &x_grad_cam::ENTRY,
+    &hires_cam::ENTRY,
+    &layer_cam::ENTRY,
+    &eigen_cam::ENTRY,
 ];
 
 /// A method's line in the table.
@@ -146,6 +166,10 @@ pub trait Method {
     /// only where a tolerance is reached early.
     fn passes(&self) -> Passes {
         Passes { forward: 0, gradient: 1 }
+    }
+    /// How its map is made of one gradient, if it is: then gradients at many inputs can be taken side by side.
+    fn local(&self) -> Option<Local> {
+        None
     }
     /// Bytes of earlier passes' gradients that it keeps at most, for an input of so many values.
     fn keeps(&self, _input: usize) -> usize {

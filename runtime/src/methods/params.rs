@@ -62,6 +62,11 @@ impl Params {
         value.ok_or_else(|| self.refuse(name, &format!("a whole number from {least} to {most}")))
     }
 
+    /// A yes or no.
+    pub fn flag(&self, name: &str) -> Result<bool> {
+        self.text(name).parse().map_err(|_| self.refuse(name, "true or false"))
+    }
+
     /// A finite number that is not negative.
     pub fn size(&self, name: &str) -> Result<f32> {
         let value = self.text(name).parse().ok().filter(|v: &f32| v.is_finite() && *v >= 0.0);

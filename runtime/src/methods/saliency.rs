@@ -1,8 +1,7 @@
 //! Saliency (Baehrens et al. 2010, Simonyan et al. 2013): `A = |df/dx|`.
 
-use super::{Entry, Method, Outcome, Properties, Task};
-use crate::attribution::Attribution;
-use crate::error::Result;
+use super::{Entry, Local, Properties};
+use crate::gradient::composite::GRADIENT;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "saliency",
@@ -11,14 +10,5 @@ pub(super) const ENTRY: Entry = Entry {
     paper: "Baehrens et al. 2010",
     properties: Properties { complete: false, linear_exact: false, stochastic: false, signed: false },
     parameters: &[],
-    build: |_| Ok(Box::new(Saliency)),
+    build: |_| Ok(Box::new(Local { map: |gradient, _| gradient.abs(), reads_input: false, composite: &GRADIENT })),
 };
-
-struct Saliency;
-
-impl Method for Saliency {
-    fn explain(&self, task: &mut Task) -> Result<Outcome> {
-        let sizes = task.gradient_at(task.input)?.input.iter().map(|g| g.abs()).collect();
-        Ok(Outcome::of(Attribution::features(sizes, task.session.input_shape())))
-    }
-}

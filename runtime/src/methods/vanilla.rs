@@ -1,8 +1,7 @@
 //! Vanilla gradient (Simonyan, Vedaldi and Zisserman 2013): `A = df/dx`, signed.
 
-use super::{Entry, Method, Outcome, Properties, Task};
-use crate::attribution::Attribution;
-use crate::error::Result;
+use super::{Entry, Local, Properties};
+use crate::gradient::composite::GRADIENT;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "vanilla",
@@ -11,14 +10,5 @@ pub(super) const ENTRY: Entry = Entry {
     paper: "Simonyan et al. 2013",
     properties: Properties { complete: false, linear_exact: true, stochastic: false, signed: true },
     parameters: &[],
-    build: |_| Ok(Box::new(Vanilla)),
+    build: |_| Ok(Box::new(Local { map: |gradient, _| gradient, reads_input: false, composite: &GRADIENT })),
 };
-
-struct Vanilla;
-
-impl Method for Vanilla {
-    fn explain(&self, task: &mut Task) -> Result<Outcome> {
-        let gradient = task.gradient_at(task.input)?.input.to_vec();
-        Ok(Outcome::of(Attribution::features(gradient, task.session.input_shape())))
-    }
-}

@@ -1,5 +1,6 @@
 //! How relevance passes one op backwards, where that is not the true gradient. One file per rule.
 
+pub mod deconvnet;
 pub mod guided;
 
 use super::site::AdjointFn;
@@ -14,4 +15,4 @@ pub struct Rule {
 }
 
 /// Every rule.
-pub const RULES: &[&Rule] = &[&guided::RELU, &guided::RECTIFIERS];
+pub const RULES: &[&Rule] = &[&deconvnet::RELU, &guided::RELU, &guided::RECTIFIERS];

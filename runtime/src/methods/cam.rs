@@ -1,0 +1,111 @@
+//! Shared by class activation maps: what a layer's channels say about each place, enlarged to the input's size.
+
+use super::{Method, Needs, Outcome, Parameter, Params, Properties, Task};
+use crate::attribution::{Attribution, Extent};
+use crate::engine::Tap;
+use crate::error::{Error, Result};
+use crate::gradient::composite::GRADIENT;
+use crate::image::resize::bilinear;
+use crate::onnx::Layout;
+
+/// What every one of them can be told.
+pub(super) const PARAMETERS: &[Parameter] = &[
+    Parameter { name: "layer", default: "last", help: "the layer's name, as `whyline inspect` lists it, or last" },
+    Parameter { name: "relu", default: "true", help: "whether only positive evidence is kept: true or false" },
+];
+
+/// With `relu`, which parameters can switch off, values are never negative.
+pub(super) const PROPERTIES: Properties =
+    Properties { complete: false, linear_exact: false, stochastic: false, signed: false };
+
+/// A layer's activations `A` and the target's gradients `G` there: `[channel][pixel]`.
+pub(super) struct Layer<'a> {
+    tap: Tap<'a>,
+    layout: Layout,
+    /// How many there are.
+    pub channels: usize,
+    /// Rows and columns.
+    pub extents: (usize, usize),
+}
+
+impl Layer<'_> {
+    /// Rows times columns.
+    pub fn pixels(&self) -> usize {
+        self.extents.0 * self.extents.1
+    }
+
+    fn place(&self, channel: usize, pixel: usize) -> usize {
+        match self.layout {
+            Layout::ChannelsFirst => channel * self.pixels() + pixel,
+            Layout::ChannelsLast => pixel * self.channels + channel,
+        }
+    }
+
+    /// `A`
+    pub fn activation(&self, channel: usize, pixel: usize) -> f64 {
+        self.tap.value[self.place(channel, pixel)] as f64
+    }
+
+    /// `G`
+    pub fn gradient(&self, channel: usize, pixel: usize) -> f64 {
+        self.tap.gradient[self.place(channel, pixel)] as f64
+    }
+
+    /// The sum of something over a channel's pixels.
+    pub fn sum(&self, value: impl Fn(usize) -> f64) -> f64 {
+        (0..self.pixels()).map(value).sum()
+    }
+
+    /// The sum of something over the channels, per pixel.
+    pub fn over_channels(&self, value: impl Fn(usize, usize) -> f64) -> Vec<f64> {
+        let mut map = vec![0.0; self.pixels()];
+        for channel in 0..self.channels {
+            map.iter_mut().enumerate().for_each(|(pixel, sum)| *sum += value(channel, pixel));
+        }
+        map
+    }
+
+    /// `sum over k of weight(k) A^k`
+    pub fn weighed(&self, weight: impl Fn(usize) -> f64) -> Vec<f64> {
+        let weights: Vec<f64> = (0..self.channels).map(weight).collect();
+        self.over_channels(|channel, pixel| weights[channel] * self.activation(channel, pixel))
+    }
+}
+
+/// A method that makes its map of a layer's activations and gradients: a value per pixel of the layer.
+pub(super) struct Cam {
+    map: fn(&Layer) -> Vec<f64>,
+    relu: bool,
+}
+
+impl Cam {
+    /// From the parameters of [`PARAMETERS`].
+    pub fn build(params: &Params, map: fn(&Layer) -> Vec<f64>) -> Result<Box<dyn Method>> {
+        let relu = params.flag("relu")?;
+        Ok(Box::new(Cam { map, relu }))
+    }
+}
+
+impl Method for Cam {
+    fn needs(&self) -> Needs {
+        Needs { composite: &GRADIENT, layer: true }
+    }
+
+    fn signed(&self) -> Option<bool> {
+        Some(!self.relu)
+    }
+
+    fn explain(&self, task: &mut Task) -> Result<Outcome> {
+        task.gradient_at(task.input)?;
+        let no_image = || Error::usage("class activation maps want a layer and an input with height and width");
+        let tap = task.session.tap(0).ok_or_else(no_image)?;
+        let layout = task.layer_layout.ok_or_else(no_image)?;
+        let (channels, height, width) = layout.split(tap.shape).ok_or_else(no_image)?;
+        let layer = Layer { tap, layout, channels, extents: (height, width) };
+        let map = (self.map)(&layer).into_iter().map(|v| if self.relu { v.max(0.0) } else { v } as f32);
+        let input = task.layout.and_then(|l| l.split(task.session.input_shape())).ok_or_else(no_image)?;
+        let (_, full_height, full_width) = input;
+        let values = bilinear(&map.collect::<Vec<f32>>(), (height, width), (full_height, full_width));
+        Ok(Outcome::of(Attribution { values, shape: vec![full_height, full_width], extent: Extent::Pixels }))
+    }
+}

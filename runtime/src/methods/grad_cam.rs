@@ -1,0 +1,19 @@
+//! Grad-CAM (Selvaraju et al. 2017): `L = relu(sum over k of alpha_k A^k)` with `alpha_k` the mean of the gradient over
+//! channel k of a layer.
+
+use super::Entry;
+use super::cam::{Cam, Layer, PARAMETERS, PROPERTIES};
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "grad-cam",
+    aliases: &["gradcam"],
+    summary: "a layer's channels, weighted by their mean gradients",
+    paper: "Selvaraju et al. 2017",
+    properties: PROPERTIES,
+    parameters: PARAMETERS,
+    build: |params| Cam::build(params, map),
+};
+
+fn map(layer: &Layer) -> Vec<f64> {
+    layer.weighed(|channel| layer.sum(|pixel| layer.gradient(channel, pixel)) / layer.pixels() as f64)
+}

@@ -1,0 +1,18 @@
+//! LayerCAM (Jiang et al. 2021): `L = relu(sum over k of max(G^k, 0) A^k)`, place by place; it suits early layers too.
+
+use super::Entry;
+use super::cam::{Cam, Layer, PARAMETERS, PROPERTIES};
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "layer-cam",
+    aliases: &["layercam"],
+    summary: "a layer's activations times their own positive gradients",
+    paper: "Jiang et al. 2021",
+    properties: PROPERTIES,
+    parameters: PARAMETERS,
+    build: |params| Cam::build(params, map),
+};
+
+fn map(layer: &Layer) -> Vec<f64> {
+    layer.over_channels(|channel, pixel| layer.gradient(channel, pixel).max(0.0) * layer.activation(channel, pixel))
+}

@@ -1,0 +1,15 @@
+//! VarGrad (Adebayo et al. 2018): the variance of a method's maps over noisy copies of the input, zero where noise changes
+//! nothing. It takes the passes of SmoothGrad, and twice its memory.
+
+use super::noise::{Noise, PARAMETERS, Statistic};
+use super::{Entry, Properties};
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "vargrad",
+    aliases: &[],
+    summary: "the variance of another method's maps over noisy copies of the input",
+    paper: "Adebayo et al. 2018",
+    properties: Properties { complete: false, linear_exact: false, stochastic: true, signed: false },
+    parameters: PARAMETERS,
+    build: |params| Noise::build(params, Statistic::Spread(|_, variance| variance)),
+};
