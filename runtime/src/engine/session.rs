@@ -24,6 +24,13 @@ pub struct Gradient<'a> {
     pub input: &'a [f32],
 }
 
+impl Gradient<'_> {
+    /// The target, for the cotangent `seed`.
+    pub fn target(&self, seed: &[f32]) -> f64 {
+        self.logits.iter().zip(seed).map(|(l, s)| *l as f64 * *s as f64).sum()
+    }
+}
+
 /// Writes the point of a number.
 pub type Make<'a> = &'a (dyn Fn(usize, &mut [f32]) + Sync);
 

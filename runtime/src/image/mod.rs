@@ -1,5 +1,6 @@
 //! Pictures: files to input tensors, and attributions to pictures.
 
+pub mod blur;
 pub mod colormap;
 pub mod decode;
 pub mod overlay;

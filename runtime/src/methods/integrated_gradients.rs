@@ -6,7 +6,8 @@ use std::ops::ControlFlow;
 use whyline_stream::adaptive::Adaptive;
 use whyline_stream::quadrature::{MAX_NODES, Rule};
 
-use super::path::{Baseline, between};
+use super::baseline::Baseline;
+use super::path::between;
 use super::{Entry, Method, Outcome, Parameter, Passes, Properties, Status, Task};
 use crate::attribution::{Attribution, Completeness};
 use crate::error::Result;
@@ -128,12 +129,11 @@ fn adaptive(task: &mut Task, baseline: &[f32], steps: usize, tolerance: f64) -> 
         }
         let make = |i: usize, point: &mut [f32]| between(baseline, input, places[i], point);
         task.gradients_at(places.len(), &make, &mut |i, gradient| {
-            let value = gradient.logits.iter().zip(seed).map(|(l, s)| *l as f64 * *s as f64).sum();
             let along = gradient.input.iter().zip(input.iter().zip(baseline));
             let slope = along.map(|(&g, (&x, &b))| g as f64 * (x as f64 - b as f64)).sum();
             gradients.push(gradient.input.to_vec());
             // Of `next` there are never more than fit.
-            let _ = cells.tell(places[i], value, slope);
+            let _ = cells.tell(places[i], gradient.target(seed), slope);
             Ok(if enough(&cells) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
     }

@@ -3,6 +3,8 @@
 //! A method sees a [`Session`](crate::engine::Session) and nothing behind it. It says what the session must
 //! be made with ([`Needs`]) and how many passes it will take before it takes any.
 
+mod baseline;
+mod blur_ig;
 mod cam;
 mod deconvnet;
 mod eigen_cam;
@@ -10,7 +12,9 @@ mod grad_cam;
 mod grad_cam_plus_plus;
 mod gradient_x_input;
 mod guided_backprop;
+mod guided_ig;
 mod hires_cam;
+mod idgi;
 mod integrated_gradients;
 mod layer_cam;
 mod local;
@@ -44,6 +48,9 @@ pub const METHODS: &[&Entry] = &[
     &guided_backprop::ENTRY,
     &deconvnet::ENTRY,
     &integrated_gradients::ENTRY,
+    &blur_ig::ENTRY,
+    &guided_ig::ENTRY,
+    &idgi::ENTRY,
     &smoothgrad::ENTRY,
     &smoothgrad_squared::ENTRY,
     &vargrad::ENTRY,
