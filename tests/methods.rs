@@ -63,9 +63,18 @@ fn build(entry: &'static Entry, given: &[(&str, &str)]) -> Box<dyn Method> {
 }
 
 fn explain_with(method: &dyn Method, session: &mut dyn Session, input: &[f32]) -> Outcome {
+    explain_from(method, session, input, &[]).unwrap()
+}
+
+fn explain_from(
+    method: &dyn Method,
+    session: &mut dyn Session,
+    input: &[f32],
+    baselines: &[Vec<f32>],
+) -> Result<Outcome> {
     let layout = Some(Layout::ChannelsFirst);
-    let mut task = Task { session, input, layout, seed: &[1.0], layer_layout: layout };
-    method.explain(&mut task).unwrap()
+    let mut task = Task { session, input, layout, seed: &[1.0], layer_layout: layout, baselines };
+    method.explain(&mut task)
 }
 
 fn map(name: &str, given: &[(&str, &str)], curve: f32) -> Vec<f32> {
@@ -362,6 +371,65 @@ fn idgi_loses_nothing_where_the_gradient_is_zero() {
 }
 
 #[test]
+fn expected_gradients_of_a_linear_model_count_every_baseline_equally() {
+    let (w, x) = (Polynomial::new(0.0).w, normal(LEN, 3));
+    let baselines: Vec<Vec<f32>> = (0..3).map(|i| normal(LEN, 20 + i)).collect();
+    let exact: Vec<f32> = (0..LEN).map(|i| w[i] * (x[i] - baselines.iter().map(|b| b[i]).sum::<f32>() / 3.0)).collect();
+    for name in ["expected-gradients", "gradient-shap"] {
+        let method = build(find(name).unwrap(), &[("samples", "6"), ("baseline", "file:set")]);
+        let outcome = explain_from(method.as_ref(), &mut Polynomial::new(0.0), &x, &baselines).unwrap();
+        assert_close(&outcome.attribution.values, &exact, 1e-5);
+        let missing = explain_from(method.as_ref(), &mut Polynomial::new(0.0), &x, &[]).unwrap_err();
+        assert!(missing.to_string().contains("none was given"));
+    }
+    let method = build(find("ig").unwrap(), &[("baseline", "file:set")]);
+    let refused = explain_from(method.as_ref(), &mut Polynomial::new(0.0), &x, &baselines).unwrap_err();
+    assert!(refused.to_string().contains("takes one baseline, not the 3"), "{refused}");
+    let one = explain_from(method.as_ref(), &mut Polynomial::new(0.0), &x, &baselines[..1]).unwrap();
+    let exact: Vec<f32> = (0..LEN).map(|i| w[i] * (x[i] - baselines[0][i])).collect();
+    assert_close(&one.attribution.values, &exact, 1e-5);
+}
+
+#[test]
+fn expected_gradients_tend_to_integrated_gradients_within_their_error() {
+    let given = [("samples", "2000")];
+    let method = build(find("expected-gradients").unwrap(), &given);
+    let outcome = explain_with(method.as_ref(), &mut Polynomial::new(0.3), &normal(LEN, 3));
+    assert_close(&outcome.attribution.values, &map("ig", &[], 0.3), 0.05);
+    let sum: f64 = map("ig", &[], 0.3).iter().map(|&v| v as f64).sum();
+    let error = outcome.standard_error.unwrap();
+    assert!(error > 0.0 && (outcome.attribution.sum() - sum).abs() < 4.0 * error, "{error}");
+    let bits = |name: &str| map(name, &[("samples", "7")], 0.3).iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits("expected-gradients"), bits("gradient-shap"), "without noise they are one");
+    // Noise moves the end that the gradient is multiplied with, too.
+    let noisy = map("gradient-shap", &[("samples", "3000"), ("sigma", "0.1")], 0.0);
+    assert_close(&noisy, &map("ig", &[], 0.0), 0.05);
+}
+
+#[test]
+fn baselines_are_what_they_are_called() {
+    let (w, x) = (Polynomial::new(0.0).w, normal(LEN, 3));
+    let of = |text: &str| -> Vec<f32> {
+        let values = map("ig", &[("baseline", text), ("steps", "1")], 0.0);
+        (0..LEN).map(|i| if i == DUMMY { f32::NAN } else { x[i] - values[i] / w[i] }).collect()
+    };
+    let same = |text: &str, expected: &dyn Fn(usize) -> f32| {
+        let got = of(text);
+        (0..LEN).filter(|&i| i != DUMMY).for_each(|i| {
+            assert!((got[i] - expected(i)).abs() < 1e-3, "{text}: {} for {} at {i}", got[i], expected(i));
+        });
+    };
+    let (low, high) = x.iter().fold((f32::MAX, f32::MIN), |(l, h), &v| (l.min(v), h.max(v)));
+    let blurred = gaussian(&x, Layout::ChannelsFirst, (3, 4, 5), 0.8, Border::Reflect);
+    same("-0.5", &|_| -0.5);
+    same("blur:0.8", &|i| blurred[i]);
+    same("max-distance", &|i| if x[i] - low > high - x[i] { low } else { high });
+    let (some, other) = (of("uniform"), of("uniform:1"));
+    let inside = |values: &[f32]| values.iter().all(|v| v.is_nan() || (low - 1e-3..=high + 1e-3).contains(v));
+    assert!(inside(&some) && inside(&other) && some[0] != other[0] && some[0] != some[1]);
+}
+
+#[test]
 fn smoothgrad_without_noise_is_its_base() {
     for base in ["vanilla", "ig", "saliency"] {
         let smoothed = map("smoothgrad", &[("sigma", "0"), ("samples", "3"), ("base", base)], 0.3);
@@ -482,7 +550,7 @@ fn wrong_parameters_are_refused_with_what_would_be_right() {
     assert!(refused("vanilla", "steps", "3").contains("no parameter 'steps'"));
     assert!(refused("ig", "steps", "0").contains("from 1 to"));
     assert!(refused("ig", "rule", "simpson").contains("gauss-legendre"));
-    assert!(refused("ig", "baseline", "nan").contains("zero, mean, or a number"));
+    assert!(refused("ig", "baseline", "nan").contains("zero, a number, mean"));
     assert!(refused("smoothgrad", "sigma", "-1").contains("not negative"));
     assert!(refused("smoothgrad", "base", "vargrad").contains("no base itself"));
     assert!(find("nonsense").err().unwrap().to_string().contains("integrated-gradients"));

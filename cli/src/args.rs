@@ -150,7 +150,8 @@ pub struct MethodArgs {
     /// Gradients along a path
     #[arg(allow_negative_numbers = true, long, value_name = "N")]
     pub steps: Option<String>,
-    /// Where a path starts
+    /// What the input is compared with: zero, a number, mean, blur, uniform, max-distance, an image or a .npy tensor, or a
+    /// folder of images for methods that take a set
     #[arg(long, value_name = "BASELINE", allow_hyphen_values = true)]
     pub baseline: Option<String>,
     /// Take only as many gradients, up to --steps, as this completeness gap wants, as a share of what is explained

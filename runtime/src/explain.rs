@@ -60,6 +60,8 @@ impl Loaded {
             logits,
             warnings,
             prepare_ms,
+            baselines: vec![],
+            baseline_files: vec![],
         })
     }
 
@@ -118,6 +120,8 @@ pub struct Explainer<'a> {
     logits: String,
     warnings: Vec<String>,
     prepare_ms: f64,
+    baselines: Vec<Vec<f32>>,
+    baseline_files: Vec<FileRecord>,
 }
 
 /// A map and how it came about.
@@ -137,6 +141,20 @@ impl<'a> Explainer<'a> {
     /// Tells `watcher` of every pass from now on.
     pub fn watch(&mut self, watcher: Watcher<'a>) {
         self.session.watch(watcher);
+    }
+
+    /// Gives the method the baselines that its parameter `baseline` names as files, each row-major in the model's shape.
+    pub fn set_baselines(&mut self, baselines: Vec<(FileRecord, Vec<f32>)>) -> Result<()> {
+        let len: usize = self.loaded.input_shape()?.iter().product();
+        for (file, values) in &baselines {
+            if values.len() != len || values.iter().any(|v| !v.is_finite()) {
+                let reason =
+                    format!("is no baseline: it has {} values, and {len} finite ones are wanted", values.len());
+                return Err(Error::Input { path: file.file.clone().into(), reason });
+            }
+        }
+        (self.baseline_files, self.baselines) = baselines.into_iter().unzip();
+        Ok(())
     }
 
     /// Whether the signs of the map mean something.
@@ -175,7 +193,8 @@ impl<'a> Explainer<'a> {
         seed[class] = 1.0;
         let layout = self.loaded.layout()?;
         let layer_layout = self.layer.as_ref().map(|l| l.layout);
-        let mut task = Task { session: &mut self.session, input, layout, seed: &seed, layer_layout };
+        let mut task =
+            Task { session: &mut self.session, input, layout, seed: &seed, layer_layout, baselines: &self.baselines };
         let outcome = self.method.explain(&mut task)?;
         let attribution = outcome.attribution;
         if attribution.values.iter().any(|v| !v.is_finite()) {
@@ -210,7 +229,9 @@ impl<'a> Explainer<'a> {
             threads: self.threads,
             memory: self.memory,
             passes: self.session.passes(),
+            baselines: self.baseline_files.clone(),
             completeness: outcome.completeness,
+            standard_error: outcome.standard_error,
             timing: Timing { prepare_ms: self.prepare_ms, explain_ms: milliseconds(start) },
             cpu: cpu_features(),
             warnings,

@@ -54,9 +54,15 @@ pub struct Record {
     pub memory: MemoryRecord,
     /// Passes taken.
     pub passes: Passes,
+    /// Files that the input was compared with.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub baselines: Vec<FileRecord>,
     /// For methods that promise it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completeness: Option<Completeness>,
+    /// Of the map's sum, for methods that average random draws.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub standard_error: Option<f64>,
     /// Wall-clock time.
     pub timing: Timing,
     /// CPU features that the kernels could use.

@@ -9,7 +9,7 @@ use whyline_runtime::files::write_atomically;
 use whyline_runtime::image::decode::is_image_name;
 use whyline_runtime::image::overlay::encode_png;
 use whyline_runtime::image::{Picture, Style, decode, draw, prepare};
-use whyline_runtime::methods::{Given, find};
+use whyline_runtime::methods::{FILE, Given, find};
 use whyline_runtime::record::FileRecord;
 use whyline_runtime::{Error, npy};
 
@@ -33,6 +33,9 @@ pub fn run(args: &ExplainArgs) -> Outcome {
     refuse_over_budget(&explainer, args)?;
     if let Some(watcher) = output::progress::passes(explainer.passes()).filter(|_| !args.quiet) {
         explainer.watch(watcher);
+    }
+    if let Some(path) = given.get("baseline").and_then(|b| b.strip_prefix(FILE)) {
+        explainer.set_baselines(read_baselines(&loaded, Path::new(path))?)?;
     }
     if args.input.is_dir() {
         for folder in [&args.png, &args.npy, &args.json].into_iter().flatten() {
@@ -129,6 +132,12 @@ fn given(args: &MethodArgs) -> Outcome<Given> {
             given.insert(name.to_string(), value.clone());
         }
     }
+    // What names a file is one.
+    if let Some(baseline) = given.get_mut("baseline")
+        && Path::new(baseline.as_str()).exists()
+    {
+        *baseline = format!("{FILE}{baseline}");
+    }
     // How far a fixed rule gets is not known before.
     if args.tolerance.is_some() && find(&args.method)?.parameters.iter().any(|p| p.name == "rule") {
         given.entry("rule".into()).or_insert_with(|| "adaptive".into());
@@ -181,6 +190,16 @@ fn read_input(loaded: &Loaded, path: &Path) -> Outcome<Material> {
         other => other.into(),
     })?;
     Ok(Material { input: prepared.input, picture: Some(prepared.seen) })
+}
+
+/// The tensors of a file, or of all images of a folder.
+fn read_baselines(loaded: &Loaded, path: &Path) -> Outcome<Vec<(FileRecord, Vec<f32>)>> {
+    let files = if path.is_dir() { images_in(path)? } else { vec![path.to_path_buf()] };
+    let read = |file: &PathBuf| {
+        let record = FileRecord::of(file).map_err(about_input)?;
+        Ok((record, read_input(loaded, file)?.input))
+    };
+    files.iter().map(read).collect()
 }
 
 fn explain_one(loaded: &Loaded, explainer: &mut Explainer, args: &ExplainArgs, job: &Job, target: &Target) -> Outcome {

@@ -1,46 +1,110 @@
 //! Where paths start, and what an input is compared with.
 
-use super::{Params, Task};
+use super::{Parameter, Params, Task};
 use crate::error::{Error, Result};
+use crate::image::blur::{Border, gaussian};
 use crate::onnx::Layout;
+use crate::rng::Rng;
 
-/// Where paths start.
+/// The parameter of methods that have one.
+pub(super) const PARAMETER: Parameter = Parameter {
+    name: "baseline",
+    default: "zero",
+    help: "what the input is compared with: zero, a number, mean (each channel's own), blur (or blur:PIXELS), uniform noise \
+           (or uniform:SEED), max-distance, or an image file",
+};
+
+/// How a baseline that comes from files is named.
+pub const FILE: &str = "file:";
+
+/// What an input is compared with.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Baseline {
     /// The same value everywhere, in the input's own scale.
     Constant(f32),
     /// Each channel's mean over the input.
     ChannelMean,
+    /// The input, blurred by a Gaussian of so many pixels; a tenth of the larger side if none.
+    Blurred(Option<f64>),
+    /// Uniform noise between the input's least and largest value.
+    Uniform(u64),
+    /// Each element at the input's least or largest value, whichever is farther (Sturmfels et al. 2020).
+    MaxDistance,
+    /// What the caller has given.
+    Given,
 }
 
 impl Baseline {
-    /// From the parameter `baseline`: `zero`, `mean`, or a number.
+    /// From the parameter `baseline`.
     pub fn parse(params: &Params) -> Result<Baseline> {
-        match params.text("baseline") {
-            "zero" => Ok(Baseline::Constant(0.0)),
-            "mean" => Ok(Baseline::ChannelMean),
-            number => match number.parse::<f32>() {
+        let text = params.text("baseline");
+        let (kind, with) = text.split_once(':').map_or((text, None), |(kind, with)| (kind, Some(with)));
+        let refuse = || {
+            let wanted =
+                "zero, a number, mean, blur, blur:PIXELS, uniform, uniform:SEED, max-distance, or a file that exists";
+            params.refuse("baseline", wanted)
+        };
+        match (kind, with) {
+            ("zero", None) => Ok(Baseline::Constant(0.0)),
+            ("mean", None) => Ok(Baseline::ChannelMean),
+            ("max-distance", None) => Ok(Baseline::MaxDistance),
+            ("blur", None) => Ok(Baseline::Blurred(None)),
+            ("blur", Some(sigma)) => {
+                let sigma = sigma.parse().ok().filter(|s: &f64| s.is_finite() && *s >= 0.0);
+                Ok(Baseline::Blurred(Some(sigma.ok_or_else(refuse)?)))
+            }
+            ("uniform", None) => Ok(Baseline::Uniform(0)),
+            ("uniform", Some(seed)) => Ok(Baseline::Uniform(seed.parse().map_err(|_| refuse())?)),
+            ("file", Some(_)) => Ok(Baseline::Given),
+            _ => match text.parse::<f32>() {
                 Ok(v) if v.is_finite() => Ok(Baseline::Constant(v)),
-                _ => Err(params.refuse("baseline", "zero, mean, or a number")),
+                _ => Err(refuse()),
             },
         }
     }
 
-    /// The baseline for a task's input.
+    /// The baseline for a task's input, where there must be one.
     pub fn values(&self, task: &Task) -> Result<Vec<f32>> {
-        match self {
-            Baseline::Constant(value) => Ok(vec![*value; task.input.len()]),
-            Baseline::ChannelMean => channel_means(task),
+        let mut set = self.set(task)?;
+        match (set.pop(), set.len()) {
+            (Some(only), 0) => Ok(only),
+            (_, more) => Err(Error::usage(format!(
+                "the method takes one baseline, not the {} of a folder; expected-gradients takes a set",
+                more + 1
+            ))),
         }
+    }
+
+    /// The baselines for a task's input: one, or as many as were given.
+    pub fn set(&self, task: &Task) -> Result<Vec<Vec<f32>>> {
+        let input = task.input;
+        let one = match self {
+            Baseline::Constant(value) => vec![*value; input.len()],
+            Baseline::ChannelMean => channel_means(task)?,
+            Baseline::Blurred(sigma) => {
+                let (layout, extents) = task.image("the baseline 'blur'")?;
+                let sigma = sigma.unwrap_or(extents.1.max(extents.2) as f64 / 10.0);
+                gaussian(input, layout, extents, sigma, Border::Reflect)
+            }
+            Baseline::Uniform(seed) => {
+                let ((low, high), rng) = (task.range(), Rng::new(*seed, 0));
+                (0..input.len() as u64).map(|i| low + (high - low) * rng.uniform(i)).collect()
+            }
+            Baseline::MaxDistance => {
+                let (low, high) = task.range();
+                input.iter().map(|&v| if v - low > high - v { low } else { high }).collect()
+            }
+            Baseline::Given if task.baselines.is_empty() => {
+                return Err(Error::usage("a baseline from a file was named, but none was given"));
+            }
+            Baseline::Given => return Ok(task.baselines.to_vec()),
+        };
+        Ok(vec![one])
     }
 }
 
 fn channel_means(task: &Task) -> Result<Vec<f32>> {
-    let shape = task.session.input_shape();
-    let layout = task.layout.and_then(|l| Some((l, l.split(shape)?)));
-    let Some((layout, (channels, height, width))) = layout else {
-        return Err(Error::usage("the baseline 'mean' wants an image input; give a number"));
-    };
+    let (layout, (channels, height, width)) = task.image("the baseline 'mean'")?;
     let channel = |i: usize| match layout {
         Layout::ChannelsFirst => i / (height * width) % channels,
         Layout::ChannelsLast => i % channels,

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use super::path::{MAX_STEPS, Path, Step, Visit, integrate, passes};
 use super::{Entry, Method, Outcome, Parameter, Params, Passes, Properties, Task};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::image::blur::{Border, gaussian};
 
 pub(super) const ENTRY: Entry = Entry {
@@ -84,7 +84,7 @@ impl Blur {
             ("none", _) => return Err(params.refuse("border", "reflect or zero")),
             _ => return Err(params.refuse("compat", "none or pair")),
         };
-        let max_sigma = params.size("max-sigma")? as f64;
+        let max_sigma = params.size("max-sigma")?;
         Ok(Blur { steps: params.whole("steps", 1, MAX_STEPS)?, max_sigma, variance, border, form })
     }
 
@@ -107,10 +107,7 @@ impl Path for Blur {
 
     fn walk(&self, task: &mut Task, visit: Visit) -> Result<Vec<f32>> {
         let (input, seed) = (task.input, task.seed);
-        let image = task.layout.and_then(|l| Some((l, l.split(task.session.input_shape())?)));
-        let Some((layout, extents)) = image else {
-            return Err(Error::usage("blur-ig wants an image input"));
-        };
+        let (layout, extents) = task.image("blur-ig")?;
         let blurred = |sigma: f64| gaussian(input, layout, extents, sigma, self.border);
         let taken = |i: usize| match self.form {
             Form::Middle => self.sigma(i as f64 + 0.5),

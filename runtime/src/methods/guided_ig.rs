@@ -2,7 +2,7 @@
 //! only the features with the smallest gradients, and keeps every feature near the straight path. Noise that the straight
 //! path collects where the target is steep in what does not matter is avoided.
 
-use super::baseline::Baseline;
+use super::baseline::{self, Baseline};
 use super::path::{MAX_STEPS, Path, Step, Visit, integrate, passes};
 use super::{Entry, Method, Outcome, Parameter, Params, Passes, Properties, Task};
 use crate::error::Result;
@@ -17,7 +17,7 @@ pub(super) const ENTRY: Entry = Entry {
         Parameter { name: "steps", default: "200", help: "gradients along the path" },
         Parameter { name: "fraction", default: "0.25", help: "the share of features that may move at a time" },
         Parameter { name: "max-distance", default: "0.02", help: "from the straight path, as a part of it" },
-        Parameter { name: "baseline", default: "zero", help: "where the path starts: zero, mean, or a number" },
+        baseline::PARAMETER,
     ],
     build: |params| Ok(Box::new(GuidedIg(Guided::parse(params)?))),
 };
@@ -46,7 +46,7 @@ impl Guided {
     /// From the parameters of the method.
     pub fn parse(params: &Params) -> Result<Guided> {
         let share = |name: &str| match params.size(name)? {
-            share if share <= 1.0 => Ok(share as f64),
+            share if share <= 1.0 => Ok(share),
             _ => Err(params.refuse(name, "from 0 to 1")),
         };
         Ok(Guided {

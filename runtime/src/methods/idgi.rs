@@ -5,7 +5,7 @@
 use super::blur_ig::{self, Blur};
 use super::guided_ig::{self, Guided};
 use super::path::{Path, Straight, outcome};
-use super::{Entry, Given, Method, Outcome, Parameter, Params, Passes, Properties, Task};
+use super::{Entry, Given, Method, Outcome, Parameter, Params, Passes, Properties, Task, baseline};
 use crate::error::Result;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -17,7 +17,7 @@ pub(super) const ENTRY: Entry = Entry {
     parameters: &[
         Parameter { name: "steps", default: "50", help: "gradients along the path" },
         Parameter { name: "path", default: "straight", help: "straight, guided (of guided-ig) or blur (of blur-ig)" },
-        Parameter { name: "baseline", default: "zero", help: "where the path starts, unless it is blur" },
+        baseline::PARAMETER,
     ],
     build: |params| Ok(Box::new(Idgi { path: path(params)? })),
 };

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use whyline_stream::adaptive::Adaptive;
 use whyline_stream::quadrature::{MAX_NODES, Rule};
 
-use super::baseline::Baseline;
+use super::baseline::{self, Baseline};
 use super::path::between;
 use super::{Entry, Method, Outcome, Parameter, Passes, Properties, Status, Task};
 use crate::attribution::{Attribution, Completeness};
@@ -35,11 +35,11 @@ pub(super) const ENTRY: Entry = Entry {
             help: "for the adaptive rule: enough gradients, up to steps, when the completeness gap is this share of what is \
                    explained",
         },
-        Parameter { name: "baseline", default: "zero", help: "where the path starts: zero, mean, or a number" },
+        baseline::PARAMETER,
     ],
     build: |params| {
         let baseline = Baseline::parse(params)?;
-        let tolerance = params.size("tolerance")? as f64;
+        let tolerance = params.size("tolerance")?;
         if params.text("rule") == "adaptive" {
             let steps = params.whole("steps", 2, MAX_KEPT as u32)? as usize;
             return Ok(Box::new(IntegratedGradients { nodes: Nodes::Adaptive { steps, tolerance }, baseline }));
@@ -96,7 +96,7 @@ impl Method for IntegratedGradients {
         let values: Vec<f32> = integral.iter().zip(moved).map(|(sum, moved)| (sum * moved) as f32).collect();
         let attribution = Attribution::features(values, task.session.input_shape());
         let completeness = Some(Completeness::new(attribution.sum(), difference));
-        Ok(Outcome { attribution, completeness, status })
+        Ok(Outcome { attribution, completeness, standard_error: None, status })
     }
 }
 

@@ -8,8 +8,10 @@ mod blur_ig;
 mod cam;
 mod deconvnet;
 mod eigen_cam;
+mod expected_gradients;
 mod grad_cam;
 mod grad_cam_plus_plus;
+mod gradient_shap;
 mod gradient_x_input;
 mod guided_backprop;
 mod guided_ig;
@@ -37,6 +39,7 @@ use crate::gradient::Composite;
 use crate::gradient::composite::GRADIENT;
 use crate::onnx::Layout;
 
+pub use baseline::FILE;
 pub use local::Local;
 pub use params::{Given, Parameter, Params};
 
@@ -51,6 +54,8 @@ pub const METHODS: &[&Entry] = &[
     &blur_ig::ENTRY,
     &guided_ig::ENTRY,
     &idgi::ENTRY,
+    &expected_gradients::ENTRY,
+    &gradient_shap::ENTRY,
     &smoothgrad::ENTRY,
     &smoothgrad_squared::ENTRY,
     &vargrad::ENTRY,
@@ -115,9 +120,22 @@ pub struct Task<'a> {
     pub seed: &'a [f32],
     /// Where the tapped layer's channels are.
     pub layer_layout: Option<Layout>,
+    /// Baselines that the caller has given, each in the input's shape.
+    pub baselines: &'a [Vec<f32>],
 }
 
 impl Task<'_> {
+    /// The input's layout and its (channels, height, width), which `who` wants.
+    pub fn image(&self, who: &str) -> Result<(Layout, (usize, usize, usize))> {
+        let image = self.layout.and_then(|l| Some((l, l.split(self.session.input_shape())?)));
+        image.ok_or_else(|| Error::usage(format!("{who} wants an image input")))
+    }
+
+    /// The input's least and largest value.
+    pub fn range(&self) -> (f32, f32) {
+        self.input.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &v| (low.min(v), high.max(v)))
+    }
+
     /// One gradient pass at `input`.
     pub fn gradient_at(&mut self, input: &[f32]) -> Result<Gradient<'_>> {
         self.session.gradient(input, self.seed)
@@ -142,6 +160,7 @@ impl Task<'_> {
             layout: self.layout,
             seed: self.seed,
             layer_layout: self.layer_layout,
+            baselines: self.baselines,
         }
     }
 }
@@ -153,13 +172,15 @@ pub struct Outcome {
     pub attribution: Attribution,
     /// For methods that promise it.
     pub completeness: Option<Completeness>,
+    /// For methods that average random draws: the standard error of the map's sum.
+    pub standard_error: Option<f64>,
     /// Whether it is all that was asked for.
     pub status: Status,
 }
 
 impl Outcome {
     fn of(attribution: Attribution) -> Outcome {
-        Outcome { attribution, completeness: None, status: Status::Complete }
+        Outcome { attribution, completeness: None, standard_error: None, status: Status::Complete }
     }
 }
 

@@ -44,7 +44,7 @@ impl Noise {
         let signed = built.signed().unwrap_or(base.properties.signed) && matches!(statistic, Statistic::Mean);
         Ok(Box::new(Noise {
             samples: params.whole("samples", 1, 1_000_000)?,
-            sigma: params.size("sigma")?,
+            sigma: params.size("sigma")? as f32,
             seed: params.seed("seed")?,
             base: built,
             statistic,
@@ -55,7 +55,7 @@ impl Noise {
     /// Adds up the base's maps of all copies, drawn by number so that threads change nothing.
     fn totals(&self, task: &mut Task) -> Result<(Totals, Vec<usize>, Extent)> {
         let (input, seed) = (task.input, self.seed);
-        let (low, high) = input.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), &v| (l.min(v), h.max(v)));
+        let (low, high) = task.range();
         let deviation = self.sigma * (high - low);
         let copy = |draw: usize, noisy: &mut [f32]| {
             let rng = Rng::new(seed, draw as u64);

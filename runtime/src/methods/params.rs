@@ -68,8 +68,8 @@ impl Params {
     }
 
     /// A finite number that is not negative.
-    pub fn size(&self, name: &str) -> Result<f32> {
-        let value = self.text(name).parse().ok().filter(|v: &f32| v.is_finite() && *v >= 0.0);
+    pub fn size(&self, name: &str) -> Result<f64> {
+        let value = self.text(name).parse().ok().filter(|v: &f64| v.is_finite() && *v >= 0.0);
         value.ok_or_else(|| self.refuse(name, "a number that is not negative"))
     }
 

@@ -93,5 +93,5 @@ pub fn integrate(path: &dyn Path, task: &mut Task) -> Result<Outcome> {
 pub fn outcome(task: &Task, sum: &[f64], difference: f64) -> Outcome {
     let attribution = Attribution::features(sum.iter().map(|&v| v as f32).collect(), task.session.input_shape());
     let completeness = Some(Completeness::new(attribution.sum(), difference));
-    Outcome { attribution, completeness, status: Status::Complete }
+    Outcome { attribution, completeness, standard_error: None, status: Status::Complete }
 }

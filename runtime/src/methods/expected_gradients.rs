@@ -1,0 +1,90 @@
+//! Expected gradients (Erion et al. 2021): `A = E over x' and t of (x - x') * df/dx(x' + t (x - x'))`, with baselines `x'`
+//! from a set and `t` uniform in [0, 1]: integrated gradients averaged over many baselines, by random draws. Baselines
+//! take turns, so that each counts equally. Its sum tends to `f(x) - mean f(x')`; the record has the sum's standard error.
+
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+
+use whyline_stream::moments::Moments;
+
+use super::baseline::{self, Baseline};
+use super::path::between;
+use super::{Entry, Method, Outcome, Parameter, Params, Passes, Properties, Status, Task};
+use crate::attribution::Attribution;
+use crate::error::Result;
+use crate::rng::Rng;
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "expected-gradients",
+    aliases: &["eg"],
+    summary: "the gradient at random points between the input and a set of baselines, times their difference",
+    paper: "Erion et al. 2021",
+    properties: Properties { complete: false, linear_exact: true, stochastic: true, signed: true },
+    parameters: &[
+        Parameter { name: "samples", default: "100", help: "random points" },
+        Parameter { name: "seed", default: "0", help: "of the draws" },
+        baseline::PARAMETER,
+    ],
+    build: |params| Ok(Box::new(Expected::parse(params, 0.0)?)),
+};
+
+/// A number of random points between the input, with or without noise, and baselines.
+pub(super) struct Expected {
+    samples: u32,
+    seed: u64,
+    /// The noise's deviation, as a part of the input's range.
+    sigma: f32,
+    baseline: Baseline,
+}
+
+impl Expected {
+    /// From the parameters of the method.
+    pub fn parse(params: &Params, sigma: f32) -> Result<Expected> {
+        let (samples, seed) = (params.whole("samples", 1, 1_000_000)?, params.seed("seed")?);
+        Ok(Expected { samples, seed, sigma, baseline: Baseline::parse(params)? })
+    }
+}
+
+impl Method for Expected {
+    fn passes(&self) -> Passes {
+        Passes { forward: 0, gradient: self.samples as u64 }
+    }
+
+    fn explain(&self, task: &mut Task) -> Result<Outcome> {
+        let (input, seed) = (task.input, self.seed);
+        let set = self.baseline.set(task)?;
+        let baseline = |draw: usize| &set[draw % set.len()];
+        let (low, high) = task.range();
+        let deviation = self.sigma * (high - low);
+        // The input with the noise of a draw; its first number is the draw's place between the two.
+        let noisy = |draw: usize| -> Vec<f32> {
+            let rng = Rng::new(seed, draw as u64);
+            input.iter().enumerate().map(|(i, &x)| x + deviation * rng.normal(i as u64 + 1)).collect()
+        };
+        let make = |draw: usize, point: &mut [f32]| {
+            let t = Rng::new(seed, draw as u64).uniform(0) as f64;
+            match deviation > 0.0 {
+                true => between(baseline(draw), &noisy(draw), t, point),
+                false => between(baseline(draw), input, t, point),
+            }
+        };
+        let mut map = vec![0.0f64; input.len()];
+        let mut sums = Moments::default();
+        task.gradients_at(self.samples as usize, &make, &mut |draw, pass| {
+            let end = if deviation > 0.0 { Cow::Owned(noisy(draw)) } else { Cow::Borrowed(input) };
+            let mut sum = 0.0;
+            for ((total, &g), (&x, &b)) in map.iter_mut().zip(pass.input).zip(end.iter().zip(baseline(draw))) {
+                let share = g as f64 * (x as f64 - b as f64);
+                *total += share;
+                sum += share;
+            }
+            sums.push(sum);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let samples = self.samples as f64;
+        let values = map.iter().map(|total| (total / samples) as f32).collect();
+        let attribution = Attribution::features(values, task.session.input_shape());
+        let standard_error = (self.samples > 1).then(|| (sums.variance() / (samples - 1.0)).sqrt());
+        Ok(Outcome { attribution, completeness: None, standard_error, status: Status::Complete })
+    }
+}

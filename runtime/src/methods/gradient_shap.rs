@@ -1,0 +1,20 @@
+//! GradientSHAP (Lundberg and Lee 2017, as the SHAP and Captum packages have it): expected gradients of noisy copies of the
+//! input: `A = mean of (x~ - x') * df/dx(x' + t (x~ - x'))` with `x~ = x + noise`. Without noise it is expected gradients.
+
+use super::expected_gradients::Expected;
+use super::{Entry, Parameter, Properties, baseline};
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "gradient-shap",
+    aliases: &["gradientshap"],
+    summary: "expected gradients of noisy copies of the input",
+    paper: "Lundberg and Lee 2017",
+    properties: Properties { complete: false, linear_exact: true, stochastic: true, signed: true },
+    parameters: &[
+        Parameter { name: "samples", default: "50", help: "random points" },
+        Parameter { name: "sigma", default: "0", help: "the noise's deviation, as a part of the input's range" },
+        Parameter { name: "seed", default: "0", help: "of the draws" },
+        baseline::PARAMETER,
+    ],
+    build: |params| Ok(Box::new(Expected::parse(params, params.size("sigma")? as f32)?)),
+};
