@@ -21,6 +21,8 @@ pub struct Cli {
 pub enum Command {
     /// Explain what a model decides on an image, a folder of images or a .npy tensor
     Explain(Box<ExplainArgs>),
+    /// Explain an image by several methods, side by side in one picture
+    Compare(Box<CompareArgs>),
     /// Write a model's gradient graph as an ONNX file
     Compile(CompileArgs),
     /// Show a model's ops, which of them can be differentiated, its cost and its layers
@@ -144,6 +146,13 @@ pub struct MethodArgs {
     /// The attribution method; `whyline methods` lists them
     #[arg(short, long, default_value = "integrated-gradients")]
     pub method: String,
+    #[command(flatten)]
+    pub params: ParamArgs,
+}
+
+/// What methods are told.
+#[derive(Debug, Args)]
+pub struct ParamArgs {
     /// Any parameter of the method, as in -p steps=100
     #[arg(short = 'p', long = "param", value_name = "NAME=VALUE")]
     pub params: Vec<String>,
@@ -206,6 +215,44 @@ pub struct ExplainArgs {
     /// Show input, map and overlay beside each other
     #[arg(long, help_heading = "Output")]
     pub side_by_side: bool,
+    /// Magnify the picture by a whole number [pictures under 224 pixels are magnified to that]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Output")]
+    pub zoom: Option<u32>,
+    /// Print nothing but errors
+    #[arg(short, long, help_heading = "Output")]
+    pub quiet: bool,
+    #[command(flatten)]
+    pub preprocess: PreprocessArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// An image (PNG, JPEG) or a .npy tensor of one
+    pub input: PathBuf,
+    /// The methods, or all
+    #[arg(short, long = "methods", alias = "method", value_delimiter = ',', required = true, value_name = "A,B,C")]
+    pub methods: Vec<String>,
+    #[command(flatten)]
+    pub params: ParamArgs,
+    #[command(flatten)]
+    pub precision: PrecisionArgs,
+    /// The class explained: top, an index, or a label of the model card
+    #[arg(long, default_value = "top", allow_negative_numbers = true)]
+    pub target: String,
+    /// Passes that run at a time, each in memory of its own; by default as many as there are processors
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Write the picture
+    #[arg(short = 'o', long = "png", value_name = "PNG", help_heading = "Output")]
+    pub png: PathBuf,
+    /// Write the records of all maps; - for standard output
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub json: Option<PathBuf>,
+    /// Pictures in a row
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Output")]
+    pub columns: Option<u16>,
     /// Magnify the picture by a whole number [pictures under 224 pixels are magnified to that]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Output")]
     pub zoom: Option<u32>,

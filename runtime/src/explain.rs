@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::attribution::Attribution;
-use crate::engine::{Counting, Halves, PlanSession, Plans, Precision, Resources, Session, Watcher};
+use crate::engine::{
+    Counting, Halves, PlanSession, Plans, Precision, Remembered, Remembering, Resources, Session, Watcher,
+};
 use crate::error::{Error, Result};
 use crate::gradient::GradientGraph;
 use crate::gradient::layers::Layer;
@@ -22,6 +24,18 @@ impl Loaded {
         precision: Precision,
         resources: Resources,
     ) -> Result<Explainer<'_>> {
+        self.explainer_sharing(&mut Shared::default(), method, given, precision, resources)
+    }
+
+    /// The same; plans and passes at the input are shared with the other methods of `shared` that need the same.
+    pub fn explainer_sharing(
+        &self,
+        shared: &mut Shared,
+        method: &str,
+        given: &Given,
+        precision: Precision,
+        resources: Resources,
+    ) -> Result<Explainer<'_>> {
         let start = Instant::now();
         let entry = methods::find(method)?;
         let params = Params::new(entry, given)?;
@@ -29,20 +43,18 @@ impl Loaded {
         let needs = method.needs();
         let named = Some(params.text("layer")).filter(|name| needs.layer && !name.is_empty() && *name != "last");
         let layer = needs.layer.then(|| self.layer(named)).transpose()?;
-        let derived = self.derive(needs.composite, layer.as_ref())?;
-        let warnings = self.warnings(&derived, &needs);
+        let prepared = shared.prepared(self, &needs, layer.as_ref(), precision)?;
         // No more threads than passes: an arena that nobody uses is memory lost.
         let most = usize::try_from(method.passes().gradient.max(1)).unwrap_or(usize::MAX);
         let kept = method.keeps(self.input_shape()?.iter().product());
         let memory = resources.memory.map(|most| without(most, kept, entry.name)).transpose()?;
         let resources = Resources { threads: resources.threads.min(most), memory };
-        let session = PlanSession::of(Arc::new(Plans::new(&derived, precision)?), resources)?;
+        let session = PlanSession::of(prepared.plans.clone(), resources)?;
         let threads = session.threads();
         let memory = MemoryRecord { plans: session.plans().memory(), kept };
         let precision = session.plans().precision();
         let halves = precision.keeps_halves().then(|| session.plans().halves());
-        let session = Counting::new(session);
-        let (composite, head, logits) = (derived.composite.clone(), derived.head, derived.logits.clone());
+        let session = Remembering::new(Counting::new(session), prepared.remembered.clone());
         let prepare_ms = milliseconds(start);
         Ok(Explainer {
             loaded: self,
@@ -55,10 +67,7 @@ impl Loaded {
             memory,
             precision,
             halves,
-            composite,
-            head,
-            logits,
-            warnings,
+            prepared,
             prepare_ms,
             baselines: vec![],
             baseline_files: vec![],
@@ -94,6 +103,52 @@ pub fn with_target(own: Passes) -> Passes {
     Passes { forward: own.forward + 1, gradient: own.gradient }
 }
 
+/// What methods that need the same of a model share: its plans, and passes at the explained input.
+#[derive(Default)]
+pub struct Shared(Vec<Arc<Prepared>>);
+
+struct Prepared {
+    rules: &'static str,
+    layer: Option<String>,
+    precision: Precision,
+    plans: Arc<Plans>,
+    remembered: Arc<Remembered>,
+    composite: String,
+    head: Head,
+    logits: String,
+    warnings: Vec<String>,
+}
+
+impl Shared {
+    fn prepared(
+        &mut self,
+        loaded: &Loaded,
+        needs: &Needs,
+        layer: Option<&Layer>,
+        precision: Precision,
+    ) -> Result<Arc<Prepared>> {
+        let (rules, name) = (needs.composite.name, layer.map(|l| l.name.clone()));
+        let same = |p: &&Arc<Prepared>| p.rules == rules && p.layer == name && p.precision == precision;
+        if let Some(known) = self.0.iter().find(same) {
+            return Ok(known.clone());
+        }
+        let derived = loaded.derive(needs.composite, layer)?;
+        let prepared = Arc::new(Prepared {
+            rules,
+            layer: name,
+            precision,
+            plans: Arc::new(Plans::new(&derived, precision)?),
+            remembered: Arc::default(),
+            warnings: loaded.warnings(&derived, needs),
+            composite: derived.composite,
+            head: derived.head,
+            logits: derived.logits,
+        });
+        self.0.push(prepared.clone());
+        Ok(prepared)
+    }
+}
+
 /// Which class is explained.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -110,15 +165,12 @@ pub struct Explainer<'a> {
     params: Params,
     method: Box<dyn Method>,
     layer: Option<Layer>,
-    session: Counting<'a, PlanSession<'static>>,
+    session: Remembering<Counting<'a, PlanSession<'static>>>,
     threads: usize,
     memory: MemoryRecord,
     precision: Precision,
     halves: Option<Halves>,
-    composite: String,
-    head: Head,
-    logits: String,
-    warnings: Vec<String>,
+    prepared: Arc<Prepared>,
     prepare_ms: f64,
     baselines: Vec<Vec<f32>>,
     baseline_files: Vec<FileRecord>,
@@ -140,7 +192,7 @@ impl<'a> Explainer<'a> {
 
     /// Tells `watcher` of every pass from now on.
     pub fn watch(&mut self, watcher: Watcher<'a>) {
-        self.session.watch(watcher);
+        self.session.inner.watch(watcher);
     }
 
     /// Gives the method the baselines that its parameter `baseline` names as files, each row-major in the model's shape.
@@ -178,7 +230,8 @@ impl<'a> Explainer<'a> {
             ));
         }
         let start = Instant::now();
-        self.session.reset();
+        self.session.inner.reset();
+        self.session.begin(input);
         let logits = self.session.forward(input)?.to_vec();
         if let Some(i) = logits.iter().position(|v| !v.is_finite()) {
             let reason = format!("gives a logit of {} for class {i}; the model overflows on it", logits[i]);
@@ -201,9 +254,9 @@ impl<'a> Explainer<'a> {
             let reason = "gives a gradient that is not finite; the model overflows on it".to_string();
             return Err(Error::BadInput { reason });
         }
-        let mut warnings = self.warnings.clone();
+        let mut warnings = self.prepared.warnings.clone();
         if outcome.status == Status::Degraded {
-            let taken = self.session.passes().gradient;
+            let taken = self.session.inner.passes().gradient;
             warnings.push(format!("{taken} gradients did not reach the tolerance; allow more with --steps"));
         }
         let record = Record {
@@ -213,13 +266,13 @@ impl<'a> Explainer<'a> {
             input: file,
             random_weights: self.loaded.random_weights,
             preprocessing: self.loaded.card.input.clone(),
-            composite: self.composite.clone(),
+            composite: self.prepared.composite.clone(),
             method: self.entry.name.into(),
             parameters: self.params.all().clone(),
             layer: self.layer.as_ref().map(|l| l.name.clone()),
             target: TargetRecord {
                 kind: "logit",
-                value: self.logits.clone(),
+                value: self.prepared.logits.clone(),
                 class: self.class_record(&logits, class),
             },
             predicted: self.class_record(&logits, top),
@@ -228,7 +281,8 @@ impl<'a> Explainer<'a> {
             halves: self.halves.clone(),
             threads: self.threads,
             memory: self.memory,
-            passes: self.session.passes(),
+            passes: self.session.inner.passes(),
+            saved: Some(self.session.saved()).filter(|saved| *saved != Passes::default()),
             baselines: self.baseline_files.clone(),
             completeness: outcome.completeness,
             standard_error: outcome.standard_error,
@@ -245,7 +299,7 @@ impl<'a> Explainer<'a> {
             class,
             label: self.loaded.card.label(class, logits.len()).map(str::to_string),
             logit: logits[class] as f64,
-            probability: self.head.probability(logits, class),
+            probability: self.prepared.head.probability(logits, class),
         }
     }
 }

@@ -54,6 +54,9 @@ pub struct Record {
     pub memory: MemoryRecord,
     /// Passes taken.
     pub passes: Passes,
+    /// Passes at the input that had been taken before, by this method or by another one beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub saved: Option<Passes>,
     /// Files that the input was compared with.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub baselines: Vec<FileRecord>,

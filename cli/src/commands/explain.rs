@@ -3,40 +3,35 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use whyline_runtime::engine::Resources;
+use whyline_runtime::Error;
 use whyline_runtime::explain::{CardSource, Explainer, Explanation, Loaded, Target};
 use whyline_runtime::files::write_atomically;
-use whyline_runtime::image::decode::is_image_name;
 use whyline_runtime::image::overlay::encode_png;
-use whyline_runtime::image::{Picture, Style, decode, draw, prepare};
-use whyline_runtime::methods::{FILE, Given, find};
+use whyline_runtime::image::{Style, draw};
+use whyline_runtime::methods::find;
+use whyline_runtime::npy;
 use whyline_runtime::record::FileRecord;
-use whyline_runtime::{Error, npy};
 
+use super::inputs::{Material, for_method, give_baselines, given, images_in, read_input, resources, target};
 use super::load::load;
-use crate::args::{ExplainArgs, MethodArgs};
+use crate::args::ExplainArgs;
 use crate::failure::{Failure, Outcome, about_input};
 use crate::output;
 
 /// Runs it.
 pub fn run(args: &ExplainArgs) -> Outcome {
     let jobs = jobs(args)?;
-    let given = given(&args.method)?;
-    let target = match args.target.as_str() {
-        "top" => Target::Top,
-        name => Target::Named(name.to_string()),
-    };
+    let mut given = given(&args.method.params)?;
+    given.extend(for_method(&given, find(&args.method.method)?));
+    let target = target(&args.target);
     let loaded = load(&args.model, Some(&args.preprocess))?;
-    let all = std::thread::available_parallelism().map_or(1, usize::from);
-    let resources = Resources { threads: args.threads.map_or(all, usize::from), memory: args.memory };
+    let resources = resources(args.threads, args.memory);
     let mut explainer = loaded.explainer(&args.method.method, &given, args.precision.precision(), resources)?;
     refuse_over_budget(&explainer, args)?;
     if let Some(watcher) = output::progress::passes(explainer.passes()).filter(|_| !args.quiet) {
         explainer.watch(watcher);
     }
-    if let Some(path) = given.get("baseline").and_then(|b| b.strip_prefix(FILE)) {
-        explainer.set_baselines(read_baselines(&loaded, Path::new(path))?)?;
-    }
+    give_baselines(&loaded, &mut explainer, &given)?;
     if args.input.is_dir() {
         for folder in [&args.png, &args.npy, &args.json].into_iter().flatten() {
             std::fs::create_dir_all(folder).map_err(|source| Error::Write { path: folder.clone(), source })?;
@@ -110,98 +105,6 @@ fn refuse_over_budget(explainer: &Explainer, args: &ExplainArgs) -> Outcome {
     }
 }
 
-/// The method's parameters, from -p and from the flags of common ones.
-fn given(args: &MethodArgs) -> Outcome<Given> {
-    let mut given = Given::new();
-    for param in &args.params {
-        let (name, value) =
-            param.split_once('=').ok_or_else(|| Failure::usage(format!("-p {param}: write NAME=VALUE")))?;
-        given.insert(name.to_string(), value.to_string());
-    }
-    let flags = [
-        ("steps", &args.steps),
-        ("baseline", &args.baseline),
-        ("tolerance", &args.tolerance),
-        ("samples", &args.samples),
-        ("sigma", &args.sigma),
-        ("seed", &args.seed),
-        ("layer", &args.layer),
-    ];
-    for (name, value) in flags {
-        if let Some(value) = value {
-            given.insert(name.to_string(), value.clone());
-        }
-    }
-    // What names a file is one.
-    if let Some(baseline) = given.get_mut("baseline")
-        && Path::new(baseline.as_str()).exists()
-    {
-        *baseline = format!("{FILE}{baseline}");
-    }
-    // How far a fixed rule gets is not known before.
-    if args.tolerance.is_some() && find(&args.method)?.parameters.iter().any(|p| p.name == "rule") {
-        given.entry("rule".into()).or_insert_with(|| "adaptive".into());
-    }
-    Ok(given)
-}
-
-fn images_in(folder: &Path) -> Outcome<Vec<PathBuf>> {
-    let failed = |source| about_input(Error::Read { path: folder.into(), source });
-    let mut images = vec![];
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        let mask = path.file_stem().is_some_and(|s| s.to_string_lossy().ends_with(".mask"));
-        if is_image_name(&path) && !mask {
-            images.push(path);
-        }
-    }
-    images.sort();
-    if images.is_empty() {
-        return Err(Failure {
-            message: format!("{}: the folder holds no PNG or JPEG images", folder.display()),
-            code: 4,
-        });
-    }
-    Ok(images)
-}
-
-/// An input, and the picture that shows it.
-struct Material {
-    input: Vec<f32>,
-    picture: Option<Picture>,
-}
-
-fn read_input(loaded: &Loaded, path: &Path) -> Outcome<Material> {
-    let shape = loaded.input_shape()?;
-    let refuse = |reason: String| Failure::from(Error::Input { path: path.into(), reason });
-    if path.extension().is_some_and(|e| e == "npy") {
-        let tensor = npy::read(path).map_err(about_input)?;
-        if tensor.shape != shape {
-            return Err(refuse(format!("it has shape {:?}, but the model wants {shape:?}", tensor.shape)));
-        }
-        return Ok(Material { input: tensor.to_f32().unwrap_or_default(), picture: None });
-    }
-    let picture = decode(path).map_err(about_input)?;
-    let layout = loaded.layout()?.ok_or_else(|| {
-        refuse(format!("it is an image, but the model's input has shape {shape:?}; give a .npy tensor"))
-    })?;
-    let prepared = prepare(&picture, &shape, layout, &loaded.card.input).map_err(|error| match error {
-        Error::BadInput { reason } => refuse(format!("it {reason}")),
-        other => other.into(),
-    })?;
-    Ok(Material { input: prepared.input, picture: Some(prepared.seen) })
-}
-
-/// The tensors of a file, or of all images of a folder.
-fn read_baselines(loaded: &Loaded, path: &Path) -> Outcome<Vec<(FileRecord, Vec<f32>)>> {
-    let files = if path.is_dir() { images_in(path)? } else { vec![path.to_path_buf()] };
-    let read = |file: &PathBuf| {
-        let record = FileRecord::of(file).map_err(about_input)?;
-        Ok((record, read_input(loaded, file)?.input))
-    };
-    files.iter().map(read).collect()
-}
-
 fn explain_one(loaded: &Loaded, explainer: &mut Explainer, args: &ExplainArgs, job: &Job, target: &Target) -> Outcome {
     let material = read_input(loaded, &job.input)?;
     let file = FileRecord::of(&job.input).map_err(about_input)?;
@@ -250,10 +153,7 @@ fn overlay(
     let shape = loaded.input_shape()?;
     let flat = explained.attribution.per_pixel(layout, explainer.signed())?;
     let (_, height, width) = layout.split(&shape).unwrap_or_default();
-    let picture = match &material.picture {
-        Some(picture) => picture.clone(),
-        None => whyline_runtime::image::preprocess::picture_of(&material.input, &shape, layout),
-    };
+    let picture = material.picture(&shape, layout);
     let style =
         Style { colormap: output::colormap(explainer.signed()), side_by_side: args.side_by_side, zoom: args.zoom };
     let image = draw(&flat, (height, width), &picture, &style);

@@ -1,9 +1,11 @@
 //! One file per subcommand.
 
 mod bench;
+mod compare;
 mod compile;
 mod completions;
 mod explain;
+mod inputs;
 mod inspect;
 mod load;
 mod methods;
@@ -15,6 +17,7 @@ use crate::failure::Outcome;
 pub fn run(command: Command) -> Outcome {
     match command {
         Command::Explain(args) => explain::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Compile(args) => compile::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -3,10 +3,12 @@
 pub mod blur;
 pub mod colormap;
 pub mod decode;
+pub mod grid;
 pub mod overlay;
 pub mod preprocess;
 pub mod resize;
 
 pub use decode::{Picture, decode};
+pub use grid::grid;
 pub use overlay::{Style, draw};
 pub use preprocess::{Prepared, prepare};

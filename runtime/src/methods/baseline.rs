@@ -37,29 +37,27 @@ pub enum Baseline {
 impl Baseline {
     /// From the parameter `baseline`.
     pub fn parse(params: &Params) -> Result<Baseline> {
-        let text = params.text("baseline");
+        let wanted =
+            "zero, a number, mean, blur, blur:PIXELS, uniform, uniform:SEED, max-distance, or a file that exists";
+        Baseline::named(params.text("baseline")).ok_or_else(|| params.refuse("baseline", wanted))
+    }
+
+    /// The baseline of that name.
+    pub fn named(text: &str) -> Option<Baseline> {
         let (kind, with) = text.split_once(':').map_or((text, None), |(kind, with)| (kind, Some(with)));
-        let refuse = || {
-            let wanted =
-                "zero, a number, mean, blur, blur:PIXELS, uniform, uniform:SEED, max-distance, or a file that exists";
-            params.refuse("baseline", wanted)
-        };
         match (kind, with) {
-            ("zero", None) => Ok(Baseline::Constant(0.0)),
-            ("mean", None) => Ok(Baseline::ChannelMean),
-            ("max-distance", None) => Ok(Baseline::MaxDistance),
-            ("blur", None) => Ok(Baseline::Blurred(None)),
+            ("zero", None) => Some(Baseline::Constant(0.0)),
+            ("mean", None) => Some(Baseline::ChannelMean),
+            ("max-distance", None) => Some(Baseline::MaxDistance),
+            ("blur", None) => Some(Baseline::Blurred(None)),
             ("blur", Some(sigma)) => {
-                let sigma = sigma.parse().ok().filter(|s: &f64| s.is_finite() && *s >= 0.0);
-                Ok(Baseline::Blurred(Some(sigma.ok_or_else(refuse)?)))
+                let sigma = sigma.parse().ok().filter(|s: &f64| s.is_finite() && *s >= 0.0)?;
+                Some(Baseline::Blurred(Some(sigma)))
             }
-            ("uniform", None) => Ok(Baseline::Uniform(0)),
-            ("uniform", Some(seed)) => Ok(Baseline::Uniform(seed.parse().map_err(|_| refuse())?)),
-            ("file", Some(_)) => Ok(Baseline::Given),
-            _ => match text.parse::<f32>() {
-                Ok(v) if v.is_finite() => Ok(Baseline::Constant(v)),
-                _ => Err(refuse()),
-            },
+            ("uniform", None) => Some(Baseline::Uniform(0)),
+            ("uniform", Some(seed)) => Some(Baseline::Uniform(seed.parse().ok()?)),
+            ("file", Some(_)) => Some(Baseline::Given),
+            _ => text.parse().ok().filter(|v: &f32| v.is_finite()).map(Baseline::Constant),
         }
     }
 

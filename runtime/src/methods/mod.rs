@@ -39,7 +39,7 @@ use crate::gradient::Composite;
 use crate::gradient::composite::GRADIENT;
 use crate::onnx::Layout;
 
-pub use baseline::FILE;
+pub use baseline::{Baseline, FILE};
 pub use local::Local;
 pub use params::{Given, Parameter, Params};
 

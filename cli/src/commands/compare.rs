@@ -1,0 +1,128 @@
+//! `whyline compare`
+
+use std::path::Path;
+
+use serde::Serialize;
+use whyline_runtime::engine::Passes;
+use whyline_runtime::explain::{CardSource, Explanation, Shared};
+use whyline_runtime::files::write_atomically;
+use whyline_runtime::image::overlay::encode_png;
+use whyline_runtime::image::{Style, draw, grid};
+use whyline_runtime::methods::{Entry, Given, METHODS, find};
+use whyline_runtime::record::{FileRecord, Record};
+
+use super::inputs::{for_method, give_baselines, given, read_input, resources, target};
+use super::load::load;
+use crate::args::CompareArgs;
+use crate::failure::{Failure, Outcome, about_input};
+use crate::output;
+use crate::say;
+
+/// What is written beside the picture.
+#[derive(Serialize)]
+struct Records {
+    /// Passes of all methods together.
+    passes: Passes,
+    /// Passes that methods shared.
+    saved: Passes,
+    records: Vec<Record>,
+}
+
+/// Runs it.
+pub fn run(args: &CompareArgs) -> Outcome {
+    let (given, entries) = (given(&args.params)?, entries(args)?);
+    refuse_unknown(&given, &entries)?;
+    let written = [Some(args.png.clone()), args.json.clone()];
+    output::refuse_overwriting([&args.model.model, &args.input].into_iter().chain(&args.model.card), &written)?;
+    let loaded = load(&args.model, Some(&args.preprocess))?;
+    let shape = loaded.input_shape()?;
+    let layout =
+        loaded.layout()?.ok_or_else(|| Failure::usage("the model's input is no image, so there is nothing to draw"))?;
+    let (material, file) = (read_input(&loaded, &args.input)?, FileRecord::of(&args.input).map_err(about_input)?);
+    let picture = material.picture(&shape, layout);
+    let (_, height, width) = layout.split(&shape).unwrap_or_default();
+    let style = |signed| Style { colormap: output::colormap(signed), side_by_side: false, zoom: args.zoom };
+    let mut tiles =
+        vec![("input".to_string(), draw(&vec![0.0; height * width], (height, width), &picture, &style(true)))];
+    let (mut shared, mut records) = (Shared::default(), vec![]);
+    for entry in entries {
+        let (own, target) = (for_method(&given, entry), target(&args.target));
+        let resources = resources(args.threads, None);
+        let mut explainer =
+            loaded.explainer_sharing(&mut shared, entry.name, &own, args.precision.precision(), resources)?;
+        give_baselines(&loaded, &mut explainer, &own)?;
+        if let Some(watcher) = output::progress::passes(explainer.passes()).filter(|_| !args.quiet) {
+            explainer.watch(watcher);
+        }
+        let Explanation { attribution, record } = explainer.explain(&material.input, file.clone(), &target)?;
+        let flat = attribution.per_pixel(layout, explainer.signed())?;
+        tiles.push((entry.name.to_string(), draw(&flat, (height, width), &picture, &style(explainer.signed()))));
+        records.push(record);
+    }
+    if loaded.card_source == CardSource::Assumed && material.picture.is_some() && !args.quiet {
+        eprintln!("warning: the model has no card: pixels were scaled to 0..1; see --scale, --mean and --std");
+    }
+    let columns = args.columns.map_or_else(|| (tiles.len() as f64).sqrt().ceil() as usize, usize::from);
+    let records = Records {
+        passes: total(&records, |r| r.passes),
+        saved: total(&records, |r| r.saved.unwrap_or_default()),
+        records,
+    };
+    let json = output::to_json(&records)?;
+    write_atomically(&args.png, &encode_png(&grid(&tiles, columns), &[("whyline", &json)])?)?;
+    if let Some(path) = &args.json {
+        output::write_text(path, &json)?;
+    }
+    if !args.quiet && args.json.as_deref() != Some(Path::new("-")) {
+        report(&records, args);
+    }
+    Ok(())
+}
+
+fn total(records: &[Record], of: impl Fn(&Record) -> Passes) -> Passes {
+    records
+        .iter()
+        .map(of)
+        .fold(Passes::default(), |a, b| Passes { forward: a.forward + b.forward, gradient: a.gradient + b.gradient })
+}
+
+/// The methods that were named, each once, or all.
+fn entries(args: &CompareArgs) -> Outcome<Vec<&'static Entry>> {
+    if args.methods == ["all"] {
+        return Ok(METHODS.to_vec());
+    }
+    let mut entries: Vec<&'static Entry> = vec![];
+    for name in &args.methods {
+        let entry = find(name)?;
+        if entries.iter().any(|e| e.name == entry.name) {
+            return Err(Failure::usage(format!("{} is named twice", entry.name)));
+        }
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+/// A parameter goes to every method that has it; one that none has is a mistake.
+fn refuse_unknown(given: &Given, entries: &[&'static Entry]) -> Outcome {
+    let known = |name: &str| entries.iter().any(|e| e.parameters.iter().any(|p| p.name == name));
+    match given.keys().find(|name| !known(name)) {
+        Some(name) => Err(Failure::usage(format!("none of the methods has a parameter '{name}'"))),
+        None => Ok(()),
+    }
+}
+
+fn report(records: &Records, args: &CompareArgs) {
+    if let Some(first) = records.records.first() {
+        let class = &first.target.class;
+        let label = class.label.as_ref().map(|l| format!(" ({l})")).unwrap_or_default();
+        say!("class {}{label}, logit {:.4}", class.class, class.logit);
+    }
+    for record in &records.records {
+        let gap = record.completeness.map(|c| format!(", gap {:.3} %", 100.0 * c.relative_gap)).unwrap_or_default();
+        let passes = record.passes.forward + record.passes.gradient;
+        say!("{:<22} {passes:>5} passes {:>9.1} ms{gap}", record.method, record.timing.explain_ms);
+    }
+    let (taken, saved) = (&records.passes, &records.saved);
+    say!("{} passes in all; {} were shared", taken.forward + taken.gradient, saved.forward + saved.gradient);
+    say!("wrote {}", args.png.display());
+}

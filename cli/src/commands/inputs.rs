@@ -1,0 +1,151 @@
+//! What commands that explain have in common: parameters, and the files that are read.
+
+use std::path::{Path, PathBuf};
+
+use whyline_runtime::engine::Resources;
+use whyline_runtime::explain::{Explainer, Loaded, Target};
+use whyline_runtime::image::decode::is_image_name;
+use whyline_runtime::image::preprocess::picture_of;
+use whyline_runtime::image::{Picture, decode, prepare};
+use whyline_runtime::methods::{Baseline, Entry, FILE, Given};
+use whyline_runtime::onnx::Layout;
+use whyline_runtime::record::FileRecord;
+use whyline_runtime::{Error, npy};
+
+use crate::args::ParamArgs;
+use crate::failure::{Failure, Outcome, about_input};
+
+/// The method's parameters, from -p and from the flags of common ones.
+pub fn given(args: &ParamArgs) -> Outcome<Given> {
+    let mut given = Given::new();
+    for param in &args.params {
+        let (name, value) =
+            param.split_once('=').ok_or_else(|| Failure::usage(format!("-p {param}: write NAME=VALUE")))?;
+        given.insert(name.to_string(), value.to_string());
+    }
+    let flags = [
+        ("steps", &args.steps),
+        ("baseline", &args.baseline),
+        ("tolerance", &args.tolerance),
+        ("samples", &args.samples),
+        ("sigma", &args.sigma),
+        ("seed", &args.seed),
+        ("layer", &args.layer),
+    ];
+    for (name, value) in flags {
+        if let Some(value) = value {
+            given.insert(name.to_string(), value.clone());
+        }
+    }
+    if let Some(baseline) = given.get_mut("baseline")
+        && Baseline::named(baseline).is_none()
+        && Path::new(baseline.as_str()).exists()
+    {
+        *baseline = format!("{FILE}{baseline}");
+    }
+    Ok(given)
+}
+
+/// Those of the parameters that a method has; how far a fixed rule gets is not known before, so a tolerance makes nodes
+/// adaptive.
+pub fn for_method(given: &Given, entry: &Entry) -> Given {
+    let has = |name: &str| entry.parameters.iter().any(|p| p.name == name);
+    let mut own: Given = given.iter().filter(|(name, _)| has(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
+    if own.contains_key("tolerance") && has("rule") {
+        own.entry("rule".into()).or_insert_with(|| "adaptive".into());
+    }
+    own
+}
+
+/// The class that a flag names.
+pub fn target(name: &str) -> Target {
+    match name {
+        "top" => Target::Top,
+        name => Target::Named(name.to_string()),
+    }
+}
+
+/// The resources that a number of threads, or all there are, make up.
+pub fn resources(threads: Option<u16>, memory: Option<usize>) -> Resources {
+    let all = std::thread::available_parallelism().map_or(1, usize::from);
+    Resources { threads: threads.map_or(all, usize::from), memory }
+}
+
+/// The images of a folder, in order; masks are none.
+pub fn images_in(folder: &Path) -> Outcome<Vec<PathBuf>> {
+    let failed = |source| about_input(Error::Read { path: folder.into(), source });
+    let mut images = vec![];
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let mask = path.file_stem().is_some_and(|s| s.to_string_lossy().ends_with(".mask"));
+        if is_image_name(&path) && !mask {
+            images.push(path);
+        }
+    }
+    images.sort();
+    if images.is_empty() {
+        return Err(Failure {
+            message: format!("{}: the folder holds no PNG or JPEG images", folder.display()),
+            code: 4,
+        });
+    }
+    Ok(images)
+}
+
+/// An input, and the picture that shows it.
+pub struct Material {
+    /// The tensor.
+    pub input: Vec<f32>,
+    /// What the model saw, where the input was a picture.
+    pub picture: Option<Picture>,
+}
+
+impl Material {
+    /// The picture, or one made of the tensor.
+    pub fn picture(&self, shape: &[usize], layout: Layout) -> Picture {
+        match &self.picture {
+            Some(picture) => picture.clone(),
+            None => picture_of(&self.input, shape, layout),
+        }
+    }
+}
+
+/// Reads an image, or a tensor as it is.
+pub fn read_input(loaded: &Loaded, path: &Path) -> Outcome<Material> {
+    let shape = loaded.input_shape()?;
+    let refuse = |reason: String| Failure::from(Error::Input { path: path.into(), reason });
+    if path.extension().is_some_and(|e| e == "npy") {
+        let tensor = npy::read(path).map_err(about_input)?;
+        if tensor.shape != shape {
+            return Err(refuse(format!("it has shape {:?}, but the model wants {shape:?}", tensor.shape)));
+        }
+        return Ok(Material { input: tensor.to_f32().unwrap_or_default(), picture: None });
+    }
+    let picture = decode(path).map_err(about_input)?;
+    let layout = loaded.layout()?.ok_or_else(|| {
+        refuse(format!("it is an image, but the model's input has shape {shape:?}; give a .npy tensor"))
+    })?;
+    let prepared = prepare(&picture, &shape, layout, &loaded.card.input).map_err(|error| match error {
+        Error::BadInput { reason } => refuse(format!("it {reason}")),
+        other => other.into(),
+    })?;
+    Ok(Material { input: prepared.input, picture: Some(prepared.seen) })
+}
+
+/// The tensors of a file, or of all images of a folder.
+fn read_baselines(loaded: &Loaded, path: &Path) -> Outcome<Vec<(FileRecord, Vec<f32>)>> {
+    let files = if path.is_dir() { images_in(path)? } else { vec![path.to_path_buf()] };
+    let read = |file: &PathBuf| {
+        let record = FileRecord::of(file).map_err(about_input)?;
+        Ok((record, read_input(loaded, file)?.input))
+    };
+    files.iter().map(read).collect()
+}
+
+/// Gives an explainer the baselines that a parameter names as files.
+pub fn give_baselines(loaded: &Loaded, explainer: &mut Explainer, given: &Given) -> Outcome {
+    match given.get("baseline").and_then(|b| b.strip_prefix(FILE)) {
+        Some(path) => Ok(explainer.set_baselines(read_baselines(loaded, Path::new(path))?)?),
+        None => Ok(()),
+    }
+}
