@@ -123,6 +123,57 @@ fn threads_do_not_change_a_byte() {
 }
 
 #[test]
+fn methods_are_compared_in_one_picture_and_share_passes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (png, json, cnn) =
+        (in_folder(&folder, "grid.png"), in_folder(&folder, "records.json"), model("digits-cnn.onnx"));
+    let methods = "vanilla,saliency,ig,grad-cam,layer-cam";
+    let said = good(&["compare", &cnn, &sample(3), "-m", methods, "--steps", "5", "-o", &png, "--json", &json]);
+    assert!(said.contains("class 3") && said.contains("grid.png"), "{said}");
+    let written: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+    let records = written["records"].as_array().unwrap();
+    assert_eq!(records.len(), 5);
+    assert!(records.iter().all(|r| r["target"]["class"] == 3));
+    assert_eq!(records[2]["parameters"]["steps"], "5");
+    // One gradient and one forward for the first two, five gradients and the baseline's forward for the third, and one
+    // of each for the layer that the last two look at.
+    assert_eq!(written["passes"], serde_json::json!({"forward": 3, "gradient": 7}));
+    assert_eq!(written["saved"], serde_json::json!({"forward": 4, "gradient": 2}));
+    // The maps are those that explain makes.
+    let grid = std::fs::read(&png).unwrap();
+    assert!(grid.starts_with(b"\x89PNG") && grid.windows(4).any(|w| w == b"iTXt"));
+    let refused = |args: &[&str]| bad(2, &[&["compare", cnn.as_str(), &sample(3), "-o", &png], args].concat());
+    assert!(refused(&["-m", "ig,integrated-gradients"]).contains("twice"));
+    assert!(refused(&["-m", "ig,nonsense"]).contains("there is no method"));
+    assert!(refused(&["-m", "vanilla,saliency", "--steps", "3"]).contains("none of the methods"));
+    assert_eq!(std::fs::read(&png).unwrap(), grid, "a refusal writes nothing");
+    assert!(bad(2, &["compare", &cnn, &sample(3), "-m", "ig", "-o", &sample(3)]).contains("must not be written over"));
+}
+
+#[test]
+fn baselines_come_from_files_and_folders() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = |args: &[&str]| -> serde_json::Value {
+        let fixed = ["explain", &model("digits-cnn.onnx"), &sample(3), "--json", "-"];
+        serde_json::from_str(&good(&[&fixed[..], args].concat())).unwrap()
+    };
+    let one = record(&["-m", "ig", "--baseline", &sample(7)]);
+    assert_eq!(one["baselines"].as_array().unwrap().len(), 1);
+    assert_eq!(one["baselines"][0]["sha256"].as_str().unwrap().len(), 64);
+    assert!(one["parameters"]["baseline"].as_str().unwrap().starts_with("file:"));
+    assert!(one["completeness"]["relative_gap"].as_f64().unwrap() < 0.2);
+    let set = record(&["-m", "expected-gradients", "--samples", "20", "--baseline", &model("samples")]);
+    assert_eq!(set["baselines"].as_array().unwrap().len(), 10);
+    assert!(set["standard_error"].as_f64().unwrap() > 0.0);
+    let cnn = model("digits-cnn.onnx");
+    assert!(bad(2, &["explain", &cnn, &sample(3), "--baseline", &model("samples")]).contains("takes one baseline"));
+    assert!(bad(2, &["explain", &cnn, &sample(3), "--baseline", "nowhere.png"]).contains("a file that exists"));
+    let odd = in_folder(&folder, "odd.npy");
+    good(&["explain", &cnn, &sample(3), "-m", "grad-cam", "--npy", &odd, "-q"]);
+    assert!(bad(4, &["explain", &cnn, &sample(3), "--baseline", &odd]).contains("has shape"));
+}
+
+#[test]
 fn a_folder_is_explained_image_by_image() {
     let folder = tempfile::tempdir().unwrap();
     let out = in_folder(&folder, "maps");
