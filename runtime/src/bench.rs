@@ -9,6 +9,7 @@ use crate::engine::{Memory, PlanSession, Plans, Precision, Resources, Session, S
 use crate::error::Result;
 use crate::explain::Loaded;
 use crate::flops::{flops, gradient_flops};
+use crate::gradient::Settings;
 use crate::gradient::composite::GRADIENT;
 use crate::gradient::target::top_class;
 use crate::rng::Rng;
@@ -73,7 +74,7 @@ pub struct Report {
 /// that is not counted.
 pub fn bench(loaded: &Loaded, precision: Precision, runs: u32, steps: bool) -> Result<Report> {
     let start = Instant::now();
-    let derived = loaded.derive(&GRADIENT, None)?;
+    let derived = loaded.derive(&GRADIENT, &Settings::default(), None)?;
     let plans = Arc::new(Plans::new(&derived, precision)?);
     let mut session = PlanSession::of(plans, Resources::default())?;
     let prepare_ms = start.elapsed().as_secs_f64() * 1e3;

@@ -108,7 +108,7 @@ pub fn with_target(own: Passes) -> Passes {
 pub struct Shared(Vec<Arc<Prepared>>);
 
 struct Prepared {
-    rules: &'static str,
+    needs: Needs,
     layer: Option<String>,
     precision: Precision,
     plans: Arc<Plans>,
@@ -127,14 +127,14 @@ impl Shared {
         layer: Option<&Layer>,
         precision: Precision,
     ) -> Result<Arc<Prepared>> {
-        let (rules, name) = (needs.composite.name, layer.map(|l| l.name.clone()));
-        let same = |p: &&Arc<Prepared>| p.rules == rules && p.layer == name && p.precision == precision;
+        let name = layer.map(|l| l.name.clone());
+        let same = |p: &&Arc<Prepared>| p.needs == *needs && p.layer == name && p.precision == precision;
         if let Some(known) = self.0.iter().find(same) {
             return Ok(known.clone());
         }
-        let derived = loaded.derive(needs.composite, layer)?;
+        let derived = loaded.derive(needs.composite, &needs.settings, layer)?;
         let prepared = Arc::new(Prepared {
-            rules,
+            needs: needs.clone(),
             layer: name,
             precision,
             plans: Arc::new(Plans::new(&derived, precision)?),

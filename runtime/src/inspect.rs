@@ -12,7 +12,7 @@ use crate::gradient::composite::GRADIENT;
 use crate::gradient::coverage::{FLAT, find_gaps, find_path};
 use crate::gradient::layers::{cam_layers, default_layer};
 use crate::gradient::target::find_target;
-use crate::gradient::{COMPOSITES, adjoints};
+use crate::gradient::{COMPOSITES, Settings, adjoints};
 use crate::methods::{Entry, Given, METHODS, Params};
 
 /// Everything `whyline inspect` shows.
@@ -101,7 +101,7 @@ pub fn inspect(loaded: &Loaded, precision: Precision) -> Result<Inspection> {
     let forward_flops = flops(graph, &typed.facts);
     let (mut backward_flops, mut plans) = (None, None);
     if gaps.is_empty() {
-        let derived = loaded.derive(&GRADIENT, None)?;
+        let derived = loaded.derive(&GRADIENT, &Settings::default(), None)?;
         backward_flops = Some(gradient_flops(&derived)?.saturating_sub(forward_flops));
         plans = Some(Plans::new(&derived, precision)?);
     }

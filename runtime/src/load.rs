@@ -7,7 +7,7 @@ use crate::engine::TractOperators;
 use crate::error::{Error, Result};
 use crate::gradient::layers::{Layer, cam_layers, choose_layer};
 use crate::gradient::ready_made::{Parts, as_gradient_graph};
-use crate::gradient::{Composite, GradientGraph, Spec, differentiate, names, sole_input};
+use crate::gradient::{Bounds, Composite, GradientGraph, Settings, Spec, differentiate, names, sole_input};
 use crate::onnx::card::LayoutName;
 use crate::onnx::{Card, Dim, Input, Layout, Model, TypedGraph, fix_shapes, read_model, type_graph};
 
@@ -114,13 +114,27 @@ impl Loaded {
     }
 
     /// The gradient graph for what a method needs.
-    pub fn derive(&self, composite: &'static Composite, layer: Option<&Layer>) -> Result<GradientGraph> {
+    pub fn derive(
+        &self,
+        composite: &'static Composite,
+        settings: &Settings,
+        layer: Option<&Layer>,
+    ) -> Result<GradientGraph> {
         if let Some(ready) = &self.ready_made {
             return fitting(ready, composite, layer);
         }
+        let settings = Settings { bounds: self.bounds()?, ..settings.clone() };
         let taps = layer.map(|l| vec![l.name.clone()]).unwrap_or_default();
-        let spec = Spec { composite, input_gradient: taps.is_empty(), taps, output: self.output.clone() };
+        let spec = Spec { composite, input_gradient: taps.is_empty(), taps, output: self.output.clone(), settings };
         differentiate(&self.typed, &spec)
+    }
+
+    /// The least and greatest value that pixels can have, as the card says.
+    pub fn bounds(&self) -> Result<Bounds> {
+        let axis = if self.layout()? == Some(Layout::ChannelsLast) { 3 } else { 1 };
+        let channels = self.card.input.mean.len().max(self.card.input.std.len());
+        let at = |pixel: f32| -> Vec<f32> { (0..channels).map(|c| self.card.input.value(pixel, c)).collect() };
+        Ok(Bounds { low: at(0.0), high: at(255.0), axis })
     }
 
     /// The layer that CAM methods are taken at: the named one, or the default.

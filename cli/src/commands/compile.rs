@@ -2,7 +2,7 @@
 
 use whyline_runtime::explain::CardSource;
 use whyline_runtime::gradient::layers::cam_layers;
-use whyline_runtime::gradient::{COMPOSITES, Composite, Spec, differentiate, names};
+use whyline_runtime::gradient::{COMPOSITES, Composite, Settings, Spec, differentiate, names};
 use whyline_runtime::onnx::half_weights::store_as_halves;
 use whyline_runtime::onnx::{Layout, write_model};
 
@@ -23,7 +23,9 @@ pub fn run(args: &CompileArgs) -> Outcome {
     if loaded.ready_made.is_some() {
         return Err(Failure::usage("the file is a gradient graph already; compile takes the forward model"));
     }
-    let spec = Spec { composite, taps: args.tap.clone(), input_gradient: true, output: args.model.output.clone() };
+    let settings = Settings { bounds: loaded.bounds()?, ..Settings::default() };
+    let (taps, output) = (args.tap.clone(), args.model.output.clone());
+    let spec = Spec { composite, taps, input_gradient: true, output, settings };
     let mut derived = differentiate(&loaded.typed, &spec)?;
     derived.graph.metadata.insert(names::SOURCE.into(), loaded.model.sha256.clone());
     // An assumed card must not pass for a known one.
@@ -44,7 +46,8 @@ pub fn run(args: &CompileArgs) -> Outcome {
     }
     if !args.quiet {
         let forward = loaded.typed.graph.nodes.len();
-        say!("inputs     {}, {}", derived.input, derived.seed);
+        let inputs = [Some(derived.input.as_str()), Some(&derived.seed), derived.baseline.as_deref()];
+        say!("inputs     {}", inputs.into_iter().flatten().collect::<Vec<_>>().join(", "));
         say!("outputs    {}", derived.graph.outputs.join(", "));
         say!("nodes      {} ({forward} of the forward model)", derived.graph.nodes.len());
         say!("composite  {} ({} nodes under a rule)", derived.composite, derived.ruled);

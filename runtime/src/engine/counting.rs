@@ -40,6 +40,10 @@ impl<S: Session> Session for Counting<'_, S> {
         self.inner.input_shape()
     }
 
+    fn set_baseline(&mut self, baseline: &[f32]) -> Result<()> {
+        self.inner.set_baseline(baseline)
+    }
+
     fn forward(&mut self, input: &[f32]) -> Result<&[f32]> {
         let logits = self.inner.forward(input)?;
         self.passes.forward += 1;

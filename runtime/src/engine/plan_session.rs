@@ -10,7 +10,7 @@ use super::plan::arena::Arena;
 use super::plan::{Numbers, Packs, Plan, Slopes, StepReport};
 use super::plan::{fold_scales, hoist_slopes, make_plan, pair_folds, unpaired};
 use super::precision::Precision;
-use super::session::{Gradient, Make, Session, Take, Tap};
+use super::session::{Gradient, Make, NO_BASELINE, Session, Take, Tap};
 use super::simd::Isa;
 use super::turns::Turns;
 use crate::error::{Error, Result};
@@ -48,6 +48,7 @@ pub struct Plans {
     gradient: Plan,
     tap_shapes: Vec<Vec<usize>>,
     input_gradient: bool,
+    has_baseline: bool,
     precision: Precision,
 }
 
@@ -79,7 +80,8 @@ impl Plans {
             None => Err(Error::Plan { reason: format!("'{name}' is not typed") }),
         };
         let mut packs = Packs::new(precision);
-        let inputs = [derived.input.as_str(), derived.seed.as_str()];
+        let mut inputs = vec![derived.input.as_str(), derived.seed.as_str()];
+        inputs.extend(derived.baseline.as_deref());
         let gradient = make_plan(&typed, slopes, &inputs, &wanted, isa, &mut packs)?;
         let forward = forward_part(&typed, &wanted[..1]);
         let forward = make_plan(&forward, Slopes::new(), &inputs[..1], &wanted[..1], isa, &mut packs)?;
@@ -88,6 +90,7 @@ impl Plans {
             classes: shape_of(&derived.seed)?.iter().product(),
             tap_shapes: derived.taps.iter().map(|t| shape_of(&t.gradient)).collect::<Result<_>>()?,
             input_gradient: derived.input_gradient.is_some(),
+            has_baseline: derived.baseline.is_some(),
             forward,
             gradient,
             precision,
@@ -116,6 +119,10 @@ impl Plans {
     /// Nodes that no kernel of ours covers: tract runs them, and they allocate.
     pub fn fallbacks(&self) -> Vec<String> {
         self.gradient.fallbacks().map(str::to_string).collect()
+    }
+
+    fn zero_baseline(&self) -> Vec<f32> {
+        vec![0.0; if self.has_baseline { self.shape.iter().product() } else { 0 }]
     }
 
     /// What the gradient plan has left in an arena.
@@ -176,6 +183,8 @@ pub struct PlanSession<'m> {
     plans: Arc<Plans>,
     /// One per thread; single passes use the first.
     arenas: Vec<Arena<'m>>,
+    /// What differences are taken from; zeros until it is set, and empty where there are none.
+    baseline: Vec<f32>,
 }
 
 impl<'m> PlanSession<'m> {
@@ -202,7 +211,8 @@ impl<'m> PlanSession<'m> {
             threads = threads.min(room);
         }
         let arenas = (0..threads).map(|_| Arena::new(plans.arena_floats())).collect::<Result<_>>()?;
-        Ok(PlanSession { plans, arenas })
+        let baseline = plans.zero_baseline();
+        Ok(PlanSession { plans, arenas, baseline })
     }
 
     /// A session whose arenas lie in `memory`, which may be static: one thread for each arena that fits, up to
@@ -215,7 +225,8 @@ impl<'m> PlanSession<'m> {
             let reason = format!("an arena takes {wanted} bytes at a multiple of 64; {given} bytes were lent");
             return Err(Error::Budget { reason });
         }
-        Ok(PlanSession { plans, arenas })
+        let baseline = plans.zero_baseline();
+        Ok(PlanSession { plans, arenas, baseline })
     }
 
     /// Passes that run at a time.
@@ -238,7 +249,8 @@ impl<'m> PlanSession<'m> {
     pub fn profile_gradient(&mut self, input: &[f32], seed: &[f32]) -> Result<Vec<StepReport>> {
         self.check(input)?;
         self.check_seed(seed)?;
-        self.plans.gradient.profile(&mut self.arenas[0], &[input, seed])
+        let inputs = [input, seed, &self.baseline];
+        self.plans.gradient.profile(&mut self.arenas[0], &inputs[..2 + self.plans.has_baseline as usize])
     }
 
     fn check(&self, input: &[f32]) -> Result<()> {
@@ -279,6 +291,15 @@ impl Session for PlanSession<'_> {
         &self.plans.shape
     }
 
+    fn set_baseline(&mut self, baseline: &[f32]) -> Result<()> {
+        self.check(baseline)?;
+        if !self.plans.has_baseline {
+            return Err(Error::usage(NO_BASELINE));
+        }
+        self.baseline.copy_from_slice(baseline);
+        Ok(())
+    }
+
     fn forward(&mut self, input: &[f32]) -> Result<&[f32]> {
         self.check(input)?;
         let plan = &self.plans.forward;
@@ -290,19 +311,23 @@ impl Session for PlanSession<'_> {
         self.check(input)?;
         self.check_seed(seed)?;
         let plan = &self.plans.gradient;
-        plan.run(&mut self.arenas[0], &[input, seed])?;
+        let inputs = [input, seed, &self.baseline];
+        plan.run(&mut self.arenas[0], &inputs[..2 + self.plans.has_baseline as usize])?;
         Ok(self.plans.handed_out(&self.arenas[0]))
     }
 
     fn gradients(&mut self, seed: &[f32], count: usize, make: Make, take: Take) -> Result<()> {
         self.check_seed(seed)?;
         let turns = Turns::new(count, take);
-        let plans = &*self.plans;
+        let (plans, baseline) = (&*self.plans, &self.baseline);
         let work = |arena: &mut Arena| {
             let plan = &plans.gradient;
             while let Some(turn) = turns.claim() {
                 make(turn.number, plan.input(arena, 0));
                 plan.input(arena, 1).copy_from_slice(seed);
+                if plans.has_baseline {
+                    plan.input(arena, 2).copy_from_slice(baseline);
+                }
                 turn.give(plan.run_loaded(arena).map(|()| plans.handed_out(arena)));
             }
         };

@@ -55,12 +55,21 @@ pub struct Remembering<S> {
     latest: Arc<Pass>,
     is_latest: bool,
     saved: Passes,
+    /// Gradients depend on a baseline, and are not remembered.
+    differences: bool,
 }
 
 impl<S: Session> Remembering<S> {
     /// Shares what is remembered with others.
     pub fn new(inner: S, remembered: Arc<Remembered>) -> Remembering<S> {
-        Remembering { inner, remembered, latest: Arc::default(), is_latest: false, saved: Passes::default() }
+        Remembering {
+            inner,
+            remembered,
+            latest: Arc::default(),
+            is_latest: false,
+            saved: Passes::default(),
+            differences: false,
+        }
     }
 
     /// Passes at this input are remembered from now on; counts what is saved from zero.
@@ -95,6 +104,11 @@ impl<S: Session> Session for Remembering<S> {
         self.inner.input_shape()
     }
 
+    fn set_baseline(&mut self, baseline: &[f32]) -> Result<()> {
+        self.differences = true;
+        self.inner.set_baseline(baseline)
+    }
+
     fn forward(&mut self, input: &[f32]) -> Result<&[f32]> {
         let (known, wanted) = {
             let kept = self.remembered.kept();
@@ -121,7 +135,8 @@ impl<S: Session> Session for Remembering<S> {
     fn gradient(&mut self, input: &[f32], seed: &[f32]) -> Result<Gradient<'_>> {
         let (known, wanted) = {
             let kept = self.remembered.kept();
-            (kept.gradients.iter().find(|(s, _)| s == seed).map(|(_, pass)| pass.clone()), kept.input == input)
+            let known = kept.gradients.iter().find(|(s, _)| s == seed).map(|(_, pass)| pass.clone());
+            (known, kept.input == input && !self.differences)
         };
         let pass = match known.filter(|_| wanted) {
             Some(pass) => {

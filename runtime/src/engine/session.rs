@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A tapped value and its gradient.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,6 +37,9 @@ pub type Make<'a> = &'a (dyn Fn(usize, &mut [f32]) + Sync);
 /// Is handed the gradient at the point of a number, and says whether the next one is wanted.
 pub type Take<'a> = &'a mut (dyn FnMut(usize, Gradient<'_>) -> Result<ControlFlow<()>> + Send);
 
+/// What sessions say whose graph takes no differences.
+pub(super) const NO_BASELINE: &str = "the gradient graph has no baseline; it was made with another composite";
+
 /// How many passes of a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Passes {
@@ -56,6 +59,12 @@ pub trait Session {
 
     /// The logits of `input`. One forward pass.
     fn forward(&mut self, input: &[f32]) -> Result<&[f32]>;
+
+    /// Sets what differences are taken from, in the input's shape, for a graph whose composite passes multipliers of
+    /// differences; its gradients are multipliers.
+    fn set_baseline(&mut self, _baseline: &[f32]) -> Result<()> {
+        Err(Error::usage(NO_BASELINE))
+    }
 
     /// The logits, and the gradients of `seed . logits`. One gradient pass.
     fn gradient(&mut self, input: &[f32], seed: &[f32]) -> Result<Gradient<'_>>;

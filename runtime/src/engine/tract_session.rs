@@ -7,7 +7,7 @@ use tract_onnx::prelude::{
 };
 
 use super::operators::{engine_error, quietly};
-use super::session::{Gradient, Session, Tap};
+use super::session::{Gradient, NO_BASELINE, Session, Tap};
 use crate::error::{Error, Result};
 use crate::gradient::GradientGraph;
 use crate::onnx::{Facts, Graph, inline::inline_functions, write};
@@ -22,6 +22,8 @@ pub struct TractSession {
     gradient: Runnable,
     tap_shapes: Vec<Vec<usize>>,
     input_gradient: bool,
+    /// What differences are taken from, for a graph that takes any.
+    baseline: Option<Vec<f32>>,
     /// Of the latest pass: logits, the input's gradient if there is one, then each tap's value and gradient.
     outputs: Vec<Vec<f32>>,
 }
@@ -41,11 +43,15 @@ impl TractSession {
         for tap in &derived.taps {
             wanted.extend([tap.value.clone(), tap.gradient.clone()]);
         }
+        let mut inputs = vec![derived.input.as_str(), derived.seed.as_str()];
+        inputs.extend(derived.baseline.as_deref());
+        let shape = shape_of(&derived.input)?;
         Ok(TractSession {
-            shape: shape_of(&derived.input)?,
+            baseline: derived.baseline.as_ref().map(|_| vec![0.0; shape.iter().product()]),
+            shape,
             seed_shape: shape_of(&derived.seed)?,
             forward: lower(&graph, &[&derived.input], &logits)?,
-            gradient: lower(&graph, &[&derived.input, &derived.seed], &wanted)?,
+            gradient: lower(&graph, &inputs, &wanted)?,
             tap_shapes: derived.taps.iter().map(|t| shape_of(&t.gradient)).collect::<Result<_>>()?,
             input_gradient: derived.input_gradient.is_some(),
             outputs: vec![],
@@ -67,6 +73,15 @@ impl Session for TractSession {
         &self.shape
     }
 
+    fn set_baseline(&mut self, baseline: &[f32]) -> Result<()> {
+        Self::tensor(&self.shape, baseline, "the baseline")?;
+        match &mut self.baseline {
+            Some(own) => own.copy_from_slice(baseline),
+            None => return Err(Error::usage(NO_BASELINE)),
+        }
+        Ok(())
+    }
+
     fn forward(&mut self, input: &[f32]) -> Result<&[f32]> {
         let input = Self::tensor(&self.shape, input, "it")?;
         self.outputs = run(&self.forward, tvec!(input))?;
@@ -76,7 +91,11 @@ impl Session for TractSession {
     fn gradient(&mut self, input: &[f32], seed: &[f32]) -> Result<Gradient<'_>> {
         let input = Self::tensor(&self.shape, input, "it")?;
         let seed = Self::tensor(&self.seed_shape, seed, "the cotangent")?;
-        self.outputs = run(&self.gradient, tvec!(input, seed))?;
+        let mut inputs = tvec!(input, seed);
+        if let Some(baseline) = &self.baseline {
+            inputs.push(Self::tensor(&self.shape, baseline, "the baseline")?);
+        }
+        self.outputs = run(&self.gradient, inputs)?;
         Ok(Gradient { logits: &self.outputs[0], input: if self.input_gradient { &self.outputs[1] } else { &[] } })
     }
 

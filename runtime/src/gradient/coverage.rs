@@ -6,7 +6,8 @@ use crate::error::Gap;
 use crate::onnx::graph::{inputs_of, outputs_of};
 use crate::onnx::{DType, Node, TypedGraph};
 
-use super::composite::Composite;
+use super::composite::{Composite, Kind};
+use super::known::Known;
 
 /// Ops whose derivative is zero wherever it exists: passed silently nowhere, named in a warning.
 pub const FLAT: &[&str] = &[
@@ -79,14 +80,18 @@ fn is_flat(node: &Node, typed: &TypedGraph) -> bool {
 
 /// Every node on the path that can't be passed backwards.
 pub fn find_gaps(typed: &TypedGraph, path: &Path, composite: &Composite) -> Vec<Gap> {
-    let on_path = typed.graph.nodes.iter().zip(&path.between).filter(|(_, between)| **between).map(|(n, _)| n);
-    on_path.filter_map(|node| node_gap(typed, path, composite, node)).collect()
+    let known = Known::of(typed, path);
+    let on_path = typed.graph.nodes.iter().enumerate().filter(|(i, _)| path.between[*i]);
+    on_path.filter_map(|(i, node)| node_gap(typed, path, composite, node, known.is_first(i))).collect()
 }
 
-fn node_gap(typed: &TypedGraph, path: &Path, composite: &Composite, node: &Node) -> Option<Gap> {
+fn node_gap(typed: &TypedGraph, path: &Path, composite: &Composite, node: &Node, first: bool) -> Option<Gap> {
     let not_f32 = |name: &&str| typed.facts.get(*name).is_some_and(|f| f.dtype != DType::F32);
-    let reason = if !node.domain.is_empty() || composite.adjoint(&node.op).is_none() {
-        "it has no adjoint".to_string()
+    let reason = if !node.domain.is_empty() || composite.adjoint(&node.op, first).is_none() {
+        match composite.kind {
+            Kind::Gradient => "it has no adjoint".to_string(),
+            _ => format!("the composite '{}' has no rule for it", composite.name),
+        }
     } else {
         let wide = inputs_of(node).find(|i| path.active.contains(*i) && not_f32(i))?;
         format!("'{wide}' is computed in float64; export the model in float32")

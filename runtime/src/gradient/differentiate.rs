@@ -6,12 +6,16 @@ use crate::error::{Error, Result};
 use crate::onnx::graph::inputs_of;
 use crate::onnx::{DType, Dim, Fact, Facts, Graph, Input, TypedGraph};
 
-use super::composite::{self, Composite};
+use super::canonical::fold_batch_norms;
+use super::composite::{self, Composite, Kind, Start};
 use super::coverage::{self, Path};
 use super::emit::{Emit, Name};
+use super::known::Known;
 use super::names;
+use super::settings::Settings;
 use super::site::Site;
 use super::target::{Head, Target, find_target};
+use super::twin::Twin;
 
 /// What to derive.
 #[derive(Clone, Debug)]
@@ -24,11 +28,19 @@ pub struct Spec {
     pub input_gradient: bool,
     /// The output explained; the first by default.
     pub output: Option<String>,
+    /// The numbers that rules go by.
+    pub settings: Settings,
 }
 
 impl Default for Spec {
     fn default() -> Self {
-        Spec { composite: &composite::GRADIENT, taps: vec![], input_gradient: true, output: None }
+        Spec {
+            composite: &composite::GRADIENT,
+            taps: vec![],
+            input_gradient: true,
+            output: None,
+            settings: Settings::default(),
+        }
     }
 }
 
@@ -54,6 +66,8 @@ pub struct GradientGraph {
     pub input: String,
     /// The input that is the cotangent of the logits.
     pub seed: String,
+    /// The input that is the baseline, for composites of differences.
+    pub baseline: Option<String>,
     /// The output that is explained.
     pub logits: String,
     /// The output that is the gradient with respect to the input.
@@ -96,6 +110,13 @@ pub fn sole_input(graph: &Graph) -> Result<&Input> {
 /// Errors: nodes on the path that have no adjoint (all of them at once), a target that does not depend on
 /// the input, taps that don't exist.
 pub fn differentiate(typed: &TypedGraph, spec: &Spec) -> Result<GradientGraph> {
+    match spec.composite.kind {
+        Kind::Relevance(_) => derive(&fold_batch_norms(typed), spec),
+        _ => derive(typed, spec),
+    }
+}
+
+fn derive(typed: &TypedGraph, spec: &Spec) -> Result<GradientGraph> {
     let input = sole_input(&typed.graph)?.name.clone();
     let target = find_target(typed, spec.output.as_deref())?;
     if let Some(taken) = typed.facts.keys().find(|name| name.starts_with(names::PREFIX)) {
@@ -128,7 +149,10 @@ pub fn differentiate(typed: &TypedGraph, spec: &Spec) -> Result<GradientGraph> {
     if !gaps.is_empty() {
         return Err(Error::NoAdjoint { gaps });
     }
-    let mut walk = Walk::new(typed, &path, spec.composite);
+    let mut walk = Walk::new(typed, &path, spec);
+    if spec.composite.kind == Kind::Difference {
+        walk.twin = Twin::append(&mut walk.emit.graph, &input, &typed.facts[&input].shape);
+    }
     walk.seed(&target);
     walk.run()?;
     walk.finish(spec, input, target)
@@ -151,21 +175,41 @@ struct Walk<'a> {
     typed: &'a TypedGraph,
     path: &'a Path,
     composite: &'a Composite,
+    settings: &'a Settings,
+    known: Known,
+    twin: Twin,
     emit: Emit,
     cotangents: HashMap<String, Name>,
     ruled: usize,
 }
 
 impl<'a> Walk<'a> {
-    fn new(typed: &'a TypedGraph, path: &'a Path, composite: &'a Composite) -> Walk<'a> {
-        let emit = Emit::new(typed.graph.clone());
-        Walk { typed, path, composite, emit, cotangents: HashMap::new(), ruled: 0 }
+    fn new(typed: &'a TypedGraph, path: &'a Path, spec: &'a Spec) -> Walk<'a> {
+        Walk {
+            typed,
+            path,
+            composite: spec.composite,
+            settings: &spec.settings,
+            known: Known::of(typed, path),
+            twin: Twin::default(),
+            emit: Emit::new(typed.graph.clone()),
+            cotangents: HashMap::new(),
+            ruled: 0,
+        }
     }
 
     fn seed(&mut self, target: &Target) {
         let dims = target.shape.iter().map(|&d| Dim::Fixed(d)).collect();
         self.emit.graph.inputs.push(Input { name: names::SEED.into(), dtype: DType::F32, dims: Some(dims) });
-        self.cotangents.insert(target.logits.clone(), names::SEED.into());
+        let start = match self.composite.kind {
+            Kind::Relevance(Start::Logit) => self.emit.mul(names::SEED, &target.logits),
+            Kind::Relevance(Start::PositiveLogit) => {
+                let positive = self.emit.op("Relu", &[&target.logits]);
+                self.emit.mul(names::SEED, &positive)
+            }
+            _ => names::SEED.into(),
+        };
+        self.cotangents.insert(target.logits.clone(), start);
     }
 
     fn run(&mut self) -> Result<()> {
@@ -179,11 +223,23 @@ impl<'a> Walk<'a> {
                 gaps.push(coverage::gap(node, self.path, "a further output of it is read on the way".into()));
                 continue;
             }
-            let Some(adjoint) = self.composite.adjoint(&node.op) else { continue };
+            let Some(adjoint) = self.composite.adjoint(&node.op, self.known.is_first(index)) else { continue };
             self.ruled += self.composite.rule(&node.op).is_some() as usize;
             let active = node.inputs.iter().map(|i| self.path.active.contains(i)).collect();
             let facts = &self.typed.facts;
-            let mut site = Site { node, emit: &mut self.emit, index, facts, cotangents, active, given: vec![] };
+            let mut site = Site {
+                node,
+                emit: &mut self.emit,
+                index,
+                facts,
+                cotangents,
+                active,
+                given: vec![],
+                known: &self.known,
+                settings: self.settings,
+                twin: &self.twin,
+                instead: vec![],
+            };
             match adjoint(&mut site) {
                 Ok(()) => {
                     for (slot, cotangent) in site.given {
@@ -216,6 +272,8 @@ impl<'a> Walk<'a> {
             facts.extend(typed.facts.get(name).map(|f| (name.clone(), f.clone())));
         }
         facts.insert(names::SEED.into(), Fact::f32(&target.shape));
+        let baseline = (self.composite.kind == Kind::Difference).then(|| names::BASELINE.to_string());
+        facts.extend(baseline.iter().map(|name| (name.clone(), typed.facts[&input].clone())));
         let mut publish = |emit: &mut Emit, from: &str, to: String, fact: Fact| {
             emit.rename(from, &to);
             emit.graph.outputs.push(to.clone());
@@ -252,6 +310,7 @@ impl<'a> Walk<'a> {
             graph,
             facts,
             seed: names::SEED.into(),
+            baseline,
             logits,
             input_gradient: spec.input_gradient.then(|| format!("{}{input}", names::GRAD)),
             input,

@@ -60,6 +60,14 @@ impl Emit {
         output
     }
 
+    /// A forward node once more, with the inputs that `node` has; its first output is returned.
+    pub fn again(&mut self, node: &Node) -> Name {
+        let output = self.fresh(&node.op);
+        let outputs = vec![output.clone()];
+        self.graph.nodes.push(Node { name: output.clone(), outputs, ..node.clone() });
+        output
+    }
+
     /// Gives a value a second, chosen name.
     pub fn rename(&mut self, from: &str, to: &str) {
         self.graph.nodes.push(Node {

@@ -5,20 +5,25 @@
 //! rule for that op ([`rules`]).
 
 pub mod adjoints;
+mod canonical;
 pub mod composite;
 pub mod coverage;
 mod differentiate;
 mod emit;
 pub mod functions;
+mod known;
 pub mod layers;
 pub mod ready_made;
 pub mod rules;
+mod settings;
 mod site;
 pub mod target;
+mod twin;
 
 pub use composite::{COMPOSITES, Composite};
 pub use differentiate::{GradientGraph, Spec, TapOutputs, differentiate, sole_input};
 pub use emit::Emit;
+pub use settings::{Bounds, Settings};
 pub use site::{AdjointFn, Refusal, Site};
 
 /// Names of the inputs and outputs that a gradient graph adds, and of its metadata.
@@ -27,6 +32,10 @@ pub mod names {
     pub const PREFIX: &str = "why.";
     /// Input: the cotangent of the logits.
     pub const SEED: &str = "why.seed";
+    /// Input: the baseline, where differences from one are passed backwards.
+    pub const BASELINE: &str = "why.baseline";
+    /// Prefix of what is computed for the baseline.
+    pub const REFERENCE: &str = "why.reference.";
     /// Output: the logits, where the file's own output is a Softmax of them.
     pub const LOGITS: &str = "why.logits";
     /// Output prefix: the gradient with respect to an input or tap.

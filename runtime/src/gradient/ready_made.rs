@@ -60,7 +60,8 @@ fn our_own(typed: &TypedGraph, format: &str) -> Result<GradientGraph> {
             names::FORMAT_VERSION
         )));
     }
-    let input = graph.inputs.iter().map(|i| &i.name).find(|name| *name != names::SEED);
+    let ours = [names::SEED, names::BASELINE];
+    let input = graph.inputs.iter().map(|i| &i.name).find(|name| !ours.contains(&name.as_str()));
     let gradient = input.map(|name| format!("{}{name}", names::GRAD)).filter(|g| graph.outputs.contains(g));
     let target = graph.metadata.get(names::TARGET);
     let logits =
@@ -81,6 +82,7 @@ fn assemble(typed: &TypedGraph, parts: &Pairs) -> GradientGraph {
         facts: typed.facts.clone(),
         input: parts.input.clone(),
         seed: parts.cotangent.clone(),
+        baseline: graph.inputs.iter().map(|i| &i.name).find(|name| *name == names::BASELINE).cloned(),
         logits: parts.logits.clone(),
         input_gradient: Some(parts.gradient.clone()),
         taps: taps(typed, &parts.gradient),

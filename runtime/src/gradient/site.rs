@@ -3,12 +3,18 @@
 use crate::onnx::{Fact, Facts, Node, Tensor};
 
 use super::emit::{Emit, Name};
+use super::known::Known;
+use super::settings::Settings;
+use super::twin::Twin;
 
 /// Why an adjoint does not cover a node.
 pub type Refusal = String;
 
 /// Appends the adjoint of one node: reads cotangents with [`Site::g`], hands results to [`Site::give`].
 pub type AdjointFn = fn(&mut Site) -> Result<(), Refusal>;
+
+/// In place of a slot: the node's first output.
+pub const OUTPUT: usize = usize::MAX;
 
 /// One forward node, seen from its adjoint.
 pub struct Site<'a> {
@@ -22,6 +28,13 @@ pub struct Site<'a> {
     pub(super) cotangents: Vec<Option<Name>>,
     pub(super) active: Vec<bool>,
     pub(super) given: Vec<(usize, Name)>,
+    /// What is known of the model's values.
+    pub known: &'a Known,
+    /// The numbers that rules go by.
+    pub settings: &'a Settings,
+    pub(super) twin: &'a Twin,
+    /// Values in place of the node's own, by slot.
+    pub(super) instead: Vec<(usize, Name)>,
 }
 
 impl Site<'_> {
@@ -43,12 +56,22 @@ impl Site<'_> {
 
     /// The name of the i-th input.
     pub fn x(&self, i: usize) -> Name {
-        self.node.input(i).unwrap_or_default().to_string()
+        self.value(i, self.node.input(i))
+    }
+
+    fn value(&self, slot: usize, own: Option<&str>) -> Name {
+        let instead = self.instead.iter().find(|(of, _)| *of == slot).map(|(_, name)| name.as_str());
+        instead.or(own).unwrap_or_default().to_string()
+    }
+
+    /// The counterpart of a value at the baseline.
+    pub fn reference(&self, value: &str) -> Name {
+        self.twin.of(value)
     }
 
     /// The name of the first output.
     pub fn y(&self) -> Name {
-        self.node.output(0).unwrap_or_default().to_string()
+        self.value(OUTPUT, self.node.output(0))
     }
 
     /// Extents of the i-th input.
@@ -118,7 +141,16 @@ impl Site<'_> {
 
     /// Makes the forward node write its i-th output too, and returns that value's name.
     pub fn forward_output(&mut self, i: usize) -> Name {
-        let node = &mut self.emit.graph.nodes[self.index];
+        self.output_of(self.index, i)
+    }
+
+    /// The same of the node's copy at the baseline.
+    pub fn reference_output(&mut self, i: usize) -> Name {
+        self.output_of(self.twin.node(self.index).unwrap_or(self.index), i)
+    }
+
+    fn output_of(&mut self, index: usize, i: usize) -> Name {
+        let node = &mut self.emit.graph.nodes[index];
         if node.outputs.len() <= i {
             node.outputs.resize(i + 1, String::new());
         }

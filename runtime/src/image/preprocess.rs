@@ -30,12 +30,11 @@ pub fn prepare(picture: &Picture, shape: &[usize], layout: Layout, card: &InputC
         let reason = format!("is {color:?}, but the model has {channels} channels; set --color or give a .npy tensor");
         return Err(Error::bad_input(reason));
     }
-    let factors = |values: &[f32], what: &str| match values.len() {
-        1 => Ok(vec![values[0]; channels]),
-        n if n == channels => Ok(values.to_vec()),
-        n => Err(Error::usage(format!("{what} has {n} values for {channels} channels"))),
-    };
-    let (mean, std) = (factors(&card.mean, "mean")?, factors(&card.std, "std")?);
+    for (values, what) in [(&card.mean, "mean"), (&card.std, "std")] {
+        if values.len() != 1 && values.len() != channels {
+            return Err(Error::usage(format!("{what} has {} values for {channels} channels", values.len())));
+        }
+    }
     let seen = visible_part(picture, (height, width), card)?;
     let fitted = match seen.dimensions() == (width as u32, height as u32) {
         true => seen.clone(),
@@ -54,7 +53,7 @@ pub fn prepare(picture: &Picture, shape: &[usize], layout: Layout, card: &InputC
                 Layout::ChannelsFirst => channel * height * width + pixel,
                 Layout::ChannelsLast => pixel * channels + channel,
             };
-            input[place] = (raw * card.scale - mean[channel]) / std[channel];
+            input[place] = card.value(raw, channel);
         }
     }
     Ok(Prepared { input, seen })

@@ -4,6 +4,7 @@ use super::{Method, Needs, Outcome, Parameter, Params, Properties, Task};
 use crate::attribution::{Attribution, Extent};
 use crate::engine::Tap;
 use crate::error::{Error, Result};
+use crate::gradient::Composite;
 use crate::gradient::composite::GRADIENT;
 use crate::image::resize::bilinear;
 use crate::onnx::Layout;
@@ -75,20 +76,29 @@ impl Layer<'_> {
 /// A method that makes its map of a layer's activations and gradients: a value per pixel of the layer.
 pub(super) struct Cam {
     map: fn(&Layer) -> Vec<f64>,
+    composite: &'static Composite,
     relu: bool,
 }
 
 impl Cam {
     /// From the parameters of [`PARAMETERS`].
     pub fn build(params: &Params, map: fn(&Layer) -> Vec<f64>) -> Result<Box<dyn Method>> {
-        let relu = params.flag("relu")?;
-        Ok(Box::new(Cam { map, relu }))
+        Cam::under(&GRADIENT, params, map)
+    }
+
+    /// The same, where relevance comes to the layer by a composite's rules.
+    pub fn under(
+        composite: &'static Composite,
+        params: &Params,
+        map: fn(&Layer) -> Vec<f64>,
+    ) -> Result<Box<dyn Method>> {
+        Ok(Box::new(Cam { map, composite, relu: params.flag("relu")? }))
     }
 }
 
 impl Method for Cam {
     fn needs(&self) -> Needs {
-        Needs { composite: &GRADIENT, layer: true }
+        Needs { layer: true, ..Needs::of(self.composite) }
     }
 
     fn signed(&self) -> Option<bool> {

@@ -25,7 +25,7 @@ impl Local {
 
 impl Method for Local {
     fn needs(&self) -> Needs {
-        Needs { composite: self.composite, layer: false }
+        Needs::of(self.composite)
     }
 
     fn local(&self) -> Option<Local> {

@@ -7,7 +7,10 @@ mod baseline;
 mod blur_ig;
 mod cam;
 mod deconvnet;
+mod deep_taylor;
+mod deeplift_rescale;
 mod eigen_cam;
+mod excitation_backprop;
 mod expected_gradients;
 mod grad_cam;
 mod grad_cam_plus_plus;
@@ -20,6 +23,7 @@ mod idgi;
 mod integrated_gradients;
 mod layer_cam;
 mod local;
+mod lrp;
 mod noise;
 mod params;
 mod path;
@@ -35,8 +39,8 @@ use crate::attribution::{Attribution, Completeness};
 pub use crate::engine::Passes;
 use crate::engine::{Gradient, Make, Session, Take};
 use crate::error::{Error, Result};
-use crate::gradient::Composite;
 use crate::gradient::composite::GRADIENT;
+use crate::gradient::{Composite, Settings};
 use crate::onnx::Layout;
 
 pub use baseline::{Baseline, FILE};
@@ -56,6 +60,10 @@ pub const METHODS: &[&Entry] = &[
     &idgi::ENTRY,
     &expected_gradients::ENTRY,
     &gradient_shap::ENTRY,
+    &deeplift_rescale::ENTRY,
+    &lrp::ENTRY,
+    &deep_taylor::ENTRY,
+    &excitation_backprop::ENTRY,
     &smoothgrad::ENTRY,
     &smoothgrad_squared::ENTRY,
     &vargrad::ENTRY,
@@ -100,12 +108,21 @@ pub struct Properties {
 }
 
 /// What the session must be made with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Needs {
     /// The rules that hold in the backward pass.
     pub composite: &'static Composite,
+    /// The numbers that they go by; the input's bounds are the model card's.
+    pub settings: Settings,
     /// Whether one layer's value and gradient are wanted, in place of the input's gradient.
     pub layer: bool,
+}
+
+impl Needs {
+    /// The input's gradient under a composite.
+    pub fn of(composite: &'static Composite) -> Needs {
+        Needs { composite, settings: Settings::default(), layer: false }
+    }
 }
 
 /// What is explained, and with what.
@@ -188,7 +205,7 @@ impl Outcome {
 pub trait Method {
     /// What the session must be made with: the true gradient of the input, unless a method says otherwise.
     fn needs(&self) -> Needs {
-        Needs { composite: &GRADIENT, layer: false }
+        Needs::of(&GRADIENT)
     }
     /// How many passes [`Method::explain`] will take: one gradient, unless a method says otherwise. Never more, and fewer
     /// only where a tolerance is reached early.

@@ -72,6 +72,18 @@ impl Default for InputCard {
     }
 }
 
+impl InputCard {
+    /// What a channel's raw value of 0..255 becomes.
+    pub fn value(&self, raw: f32, channel: usize) -> f32 {
+        let of = |values: &[f32], none: f32| match values {
+            [] => none,
+            [one] => *one,
+            many => many.get(channel).copied().unwrap_or(none),
+        };
+        (raw * self.scale - of(&self.mean, 0.0)) / of(&self.std, 1.0)
+    }
+}
+
 /// Where the channels of an input are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -1,5 +1,7 @@
 //! Elementwise nodes: they wait until their value is wanted, and then become one chain with what they read.
 
+use std::collections::HashSet;
+
 use super::absorb;
 use super::activations::link_of;
 use super::arena::BufferId;
@@ -153,6 +155,7 @@ pub(super) fn read_in_links<'a>(planner: &'a Planner, node: &'a Node) -> impl It
 
 /// Emits the chain, or the kernel, that computes a postponed value.
 pub fn emit(planner: &mut Planner, name: &str) -> Result<()> {
+    materialise_masks(planner, name)?;
     let Some((lazy, order)) = planner.value(name)?.lazy.take() else { return Ok(()) };
     let index = match lazy {
         Lazy::Host(host) => return host.emit(planner, name, None),
@@ -178,6 +181,18 @@ pub fn emit(planner: &mut Planner, name: &str) -> Result<()> {
     builder.alone = order == Order::Planes && (planner.masks.pairs(node) || planner.masks.wanted(name));
     let root = compile(planner, &mut builder, index)?;
     finish(planner, builder, root, name)
+}
+
+/// Has the bits that a postponed value's chain will read computed before: a chain can't read bits that it writes itself.
+fn materialise_masks(planner: &mut Planner, name: &str) -> Result<()> {
+    let (mut open, mut seen, mut forward) = (vec![name.to_string()], HashSet::new(), vec![]);
+    while let Some(next) = open.pop() {
+        let Some(Some((Lazy::Elementwise(index), _))) = planner.values.get(&next).map(|v| &v.lazy) else { continue };
+        let node = &planner.graph.nodes[*index];
+        forward.extend(planner.masks.of(node).map(|(output, ..)| output.to_string()).filter(|output| output != name));
+        open.extend(read_in_links(planner, node).filter(|input| seen.insert(input.to_string())).cloned());
+    }
+    forward.iter().try_for_each(|output| planner.materialise(output))
 }
 
 /// Emits the step that a chain has become.

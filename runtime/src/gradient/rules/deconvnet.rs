@@ -4,7 +4,7 @@ use super::Rule;
 use crate::gradient::site::{Refusal, Site};
 
 /// On Relu, as in the paper.
-pub const RELU: Rule = Rule { name: "deconvnet", covers: &[("Relu", relu)] };
+pub const RELU: Rule = Rule { name: "deconvnet", covers: &[&[("Relu", relu)]] };
 
 fn relu(s: &mut Site) -> Result<(), Refusal> {
     let g = s.g();

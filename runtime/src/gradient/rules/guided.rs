@@ -1,21 +1,17 @@
 //! Guided backpropagation (Springenberg et al. 2014): `R_in = R_out * 1[z > 0] * 1[R_out > 0]`.
 
 use super::Rule;
-use crate::gradient::adjoints;
+use super::reuse::own;
 use crate::gradient::functions::GUIDED_RELU_GRAD;
-use crate::gradient::site::{AdjointFn, Refusal, Site};
+use crate::gradient::site::{Refusal, Site};
 
 /// On Relu, as in the paper.
-pub const RELU: Rule = Rule { name: "guided", covers: &[("Relu", relu)] };
+pub const RELU: Rule = Rule { name: "guided", covers: &[&[("Relu", relu)]] };
 
 /// On what stands for a Relu in other models.
 pub const RECTIFIERS: Rule = Rule {
     name: "guided-rectifiers",
-    covers: &[
-        ("Clip", |s| rectified(s, "Clip")),
-        ("LeakyRelu", |s| rectified(s, "LeakyRelu")),
-        ("PRelu", |s| rectified(s, "PRelu")),
-    ],
+    covers: &[&[("Clip", rectified), ("LeakyRelu", rectified), ("PRelu", rectified)]],
 };
 
 fn relu(s: &mut Site) -> Result<(), Refusal> {
@@ -26,9 +22,8 @@ fn relu(s: &mut Site) -> Result<(), Refusal> {
 }
 
 /// The op's own gradient, of the positive part of the cotangent.
-fn rectified(s: &mut Site, op: &str) -> Result<(), Refusal> {
+fn rectified(s: &mut Site) -> Result<(), Refusal> {
     let g = s.g();
     s.cotangents[0] = Some(s.emit.op("Relu", &[&g]));
-    let adjoint: AdjointFn = adjoints::find(op).ok_or("it has no gradient")?;
-    adjoint(s)
+    own(s)
 }

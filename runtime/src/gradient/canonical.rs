@@ -1,0 +1,74 @@
+//! The form of a model that LRP's rules are defined for: batch normalisations folded into the layers before them.
+
+use std::collections::HashMap;
+
+use crate::onnx::{Node, Tensor, TypedGraph};
+
+/// The same function with every BatchNormalization that follows a Conv or Gemm of constant weights, and alone reads it,
+/// folded into that.
+pub fn fold_batch_norms(typed: &TypedGraph) -> TypedGraph {
+    let mut folded = typed.clone();
+    let uses = typed.graph.uses();
+    let producers: HashMap<&str, usize> = typed.graph.producers();
+    let mut gone = vec![];
+    for (index, norm) in typed.graph.nodes.iter().enumerate() {
+        let layer = norm.input(0).and_then(|x| producers.get(x).copied());
+        let Some(layer) = layer.filter(|_| norm.op == "BatchNormalization") else { continue };
+        let node = &typed.graph.nodes[layer];
+        let read_once = norm.input(0).is_some_and(|x| uses.get(x) == Some(&1));
+        let Some((weight, bias)) = read_once.then(|| fold(typed, node, norm)).flatten() else { continue };
+        let name = |what: &str| format!("{}.folded.{what}", norm.outputs[0]);
+        let inputs = vec![node.inputs[0].clone(), name("weight"), name("bias")];
+        for (name, tensor) in inputs[1..].iter().zip([weight, bias]) {
+            folded.facts.insert(name.clone(), crate::onnx::Fact::f32(&tensor.shape));
+            folded.graph.constants.insert(name.clone(), tensor);
+        }
+        folded.graph.nodes[layer].inputs = inputs;
+        folded.graph.nodes[layer].outputs = vec![norm.outputs[0].clone()];
+        gone.push(index);
+    }
+    gone.iter().rev().for_each(|&index| {
+        folded.graph.nodes.remove(index);
+    });
+    folded
+}
+
+/// The layer's weights and bias, as they are behind the normalisation: `scale (z - mean) / sqrt(variance + eps) + shift`.
+fn fold(typed: &TypedGraph, layer: &Node, norm: &Node) -> Option<(Tensor, Tensor)> {
+    let values = |name: Option<&str>| typed.graph.constants.get(name?)?.to_f32();
+    let weight = typed.graph.constants.get(layer.input(1)?)?;
+    let plain_gemm = layer.op == "Gemm"
+        && layer.int("transA", 0) == 0
+        && layer.float("alpha", 1.0) == 1.0
+        && layer.float("beta", 1.0) == 1.0;
+    let (outputs, channel): (usize, Box<dyn Fn(usize) -> usize>) = match layer.op.as_str() {
+        "Conv" => {
+            let each: usize = weight.shape[1..].iter().product();
+            (weight.shape[0], Box::new(move |i| i / each))
+        }
+        "Gemm" if plain_gemm && layer.int("transB", 0) != 0 => {
+            let each = weight.shape[1];
+            (weight.shape[0], Box::new(move |i| i / each))
+        }
+        "Gemm" if plain_gemm => {
+            let each = weight.shape[1];
+            (each, Box::new(move |i| i % each))
+        }
+        _ => return None,
+    };
+    let statistics: Vec<Vec<f32>> = (1..5).map(|i| values(norm.input(i))).collect::<Option<_>>()?;
+    let bias = match layer.input(2) {
+        Some(name) => values(Some(name))?,
+        None => vec![0.0; outputs],
+    };
+    if bias.len() != outputs || statistics.iter().any(|s| s.len() != outputs) {
+        return None;
+    }
+    let [scale, shift, mean, variance] = [0, 1, 2, 3].map(|i| &statistics[i]);
+    let eps = norm.float("epsilon", 1e-5) as f64;
+    let slope: Vec<f64> = (0..outputs).map(|o| scale[o] as f64 / (variance[o] as f64 + eps).sqrt()).collect();
+    let weights = weight.to_f32()?.into_iter().enumerate().map(|(i, w)| (w as f64 * slope[channel(i)]) as f32);
+    let biases = (0..outputs).map(|o| ((bias[o] as f64 - mean[o] as f64) * slope[o] + shift[o] as f64) as f32);
+    let weights = Tensor::f32(&weight.shape, &weights.collect::<Vec<_>>());
+    Some((weights, Tensor::f32(&[outputs], &biases.collect::<Vec<_>>())))
+}

@@ -1,0 +1,136 @@
+//! What rules ask about a model's values: which can't be negative, which are gates, which layers come first.
+
+use std::collections::HashSet;
+
+use super::coverage::Path;
+use crate::onnx::graph::{inputs_of, outputs_of};
+use crate::onnx::{Node, TypedGraph};
+
+/// Layers with weights.
+pub const LAYERS: &[&str] = &["Conv", "ConvTranspose", "Gemm", "MatMul"];
+
+/// Ops whose result is never negative.
+const NONNEGATIVE: &[&str] = &["Relu", "Sigmoid", "HardSigmoid", "Softmax", "Exp", "Abs", "Sqrt", "Softplus"];
+
+/// Ops whose result is not negative where no input is.
+const KEEPS_SIGN: &[&str] = &[
+    "MaxPool",
+    "AveragePool",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "ReduceMean",
+    "ReduceSum",
+    "ReduceMax",
+    "ReduceMin",
+    "Add",
+    "Sum",
+    "Mul",
+    "Div",
+    "Max",
+    "Min",
+    "Concat",
+    "Split",
+    "Slice",
+    "Reshape",
+    "Flatten",
+    "Squeeze",
+    "Unsqueeze",
+    "Transpose",
+    "Identity",
+    "Cast",
+    "Expand",
+    "Tile",
+    "Gather",
+];
+
+/// Ops that squash what they are given, so that a product with the result is a gate's.
+const GATES: &[&str] = &["Softmax", "Sigmoid", "HardSigmoid", "Tanh", "Erf", "Clip"];
+
+/// Ops that leave a gate a gate, where all other inputs are constant or gates too.
+const KEEPS_GATE: &[&str] = &[
+    "Add",
+    "Sub",
+    "Mul",
+    "Div",
+    "Reshape",
+    "Flatten",
+    "Squeeze",
+    "Unsqueeze",
+    "Transpose",
+    "Identity",
+    "Cast",
+    "Expand",
+    "Slice",
+    "Split",
+    "Concat",
+];
+
+/// What is known of a model.
+#[derive(Debug, Default)]
+pub struct Known {
+    nonnegative: HashSet<String>,
+    gates: HashSet<String>,
+    /// Nodes that are layers with weights and read nothing that went through one.
+    first: HashSet<usize>,
+}
+
+impl Known {
+    /// Of a typed graph with the path that derivatives take.
+    pub fn of(typed: &TypedGraph, path: &Path) -> Known {
+        let mut known = Known::default();
+        let positive = |name: &String, tensor: &crate::onnx::Tensor| {
+            let values = tensor.to_f32()?;
+            values.iter().all(|v| *v >= 0.0).then(|| name.clone())
+        };
+        known.nonnegative.extend(typed.graph.constants.iter().filter_map(|(name, t)| positive(name, t)));
+        let mut weighed: HashSet<&str> = HashSet::new();
+        for (index, node) in typed.graph.nodes.iter().enumerate() {
+            known.tell_sign(node, typed);
+            let is_gate = |name: &str| known.gates.contains(name) || !path.active.contains(name);
+            let is_layer = LAYERS.contains(&node.op.as_str());
+            if GATES.contains(&node.op.as_str())
+                || (KEEPS_GATE.contains(&node.op.as_str()) && inputs_of(node).all(is_gate))
+            {
+                known.gates.extend(outputs_of(node).map(str::to_string));
+            }
+            let reads_weighed = inputs_of(node).any(|i| weighed.contains(i));
+            if is_layer && path.between[index] && !reads_weighed {
+                known.first.insert(index);
+            }
+            if reads_weighed || (is_layer && path.between[index]) {
+                weighed.extend(outputs_of(node));
+            }
+        }
+        known
+    }
+
+    fn tell_sign(&mut self, node: &Node, typed: &TypedGraph) {
+        let bounded_below = || {
+            let bound = node.input(1).and_then(|name| typed.graph.constants.get(name)?.to_f32());
+            node.op == "Clip" && bound.is_some_and(|b| b.iter().all(|v| *v >= 0.0))
+        };
+        let keeps = || {
+            let floats = |i: &&str| typed.facts.get(*i).is_none_or(|f| f.dtype.is_float());
+            KEEPS_SIGN.contains(&node.op.as_str())
+                && inputs_of(node).filter(floats).all(|i| self.nonnegative.contains(i))
+        };
+        if NONNEGATIVE.contains(&node.op.as_str()) || bounded_below() || keeps() {
+            self.nonnegative.extend(outputs_of(node).map(str::to_string));
+        }
+    }
+
+    /// Whether a value is never negative.
+    pub fn is_nonnegative(&self, name: &str) -> bool {
+        self.nonnegative.contains(name)
+    }
+
+    /// Whether a value is a gate or an attention weight.
+    pub fn is_gate(&self, name: &str) -> bool {
+        self.gates.contains(name)
+    }
+
+    /// Whether a node is a layer with weights that comes before any other.
+    pub fn is_first(&self, index: usize) -> bool {
+        self.first.contains(&index)
+    }
+}

@@ -1,0 +1,76 @@
+//! How relevance passes products of two values that both depend on the input, and normalisations (Arras et al. 2017; Ali et
+//! al. 2022; Achtibat et al. 2024): a gate or an attention weight is a factor like any constant and takes nothing, two signals
+//! share alike, and a normalisation's divisor is a constant.
+
+use super::epsilon::proportionally;
+use crate::gradient::emit::Name;
+use crate::gradient::site::{AdjointFn, Refusal, Site};
+
+use super::linear::quotient;
+
+/// Products, quotients and normalisations.
+pub const FORMS: &[(&str, AdjointFn)] = &[
+    ("Gemm", product),
+    ("MatMul", product),
+    ("Einsum", product),
+    ("Mul", product),
+    ("Div", division),
+    ("LayerNormalization", layer_norm),
+    ("RMSNormalization", scaled),
+    ("Softmax", softmax),
+];
+
+/// To the factors that are signals; of a Gemm's addend besides.
+fn product(s: &mut Site) -> Result<(), Refusal> {
+    let factors = if s.node.op == "Einsum" { s.node.inputs.len() } else { 2 };
+    let mut signals: Vec<usize> = (0..factors).filter(|&i| s.needs(i)).collect();
+    if signals.iter().any(|&i| !s.known.is_gate(&s.x(i))) {
+        signals.retain(|&i| !s.known.is_gate(&s.x(i)));
+    }
+    if s.needs(2) && factors == 2 {
+        return Err("its addend depends on the input".into());
+    }
+    proportionally(s, 1.0 / signals.len().max(1) as f32, |slot| signals.contains(&slot))
+}
+
+/// All to what is divided.
+fn division(s: &mut Site) -> Result<(), Refusal> {
+    if !s.needs(0) {
+        return Err("only its divisor depends on the input".into());
+    }
+    proportionally(s, 1.0, |slot| slot == 0)
+}
+
+/// `y = c (x - mean x) / d + b` with a constant divisor `d`: linear in `x`.
+fn layer_norm(s: &mut Site) -> Result<(), Refusal> {
+    s.constant_only(1, "scale")?;
+    s.constant_only(2, "bias")?;
+    let axes: Vec<usize> = (s.axis("axis", -1)?..s.x_shape(0).len()).collect();
+    let (x, y, scale) = (s.x(0), s.y(), s.x(1));
+    let mean = s.emit.reduce("ReduceMean", &x, &axes);
+    let centred = s.emit.sub(&x, &mean);
+    let square = s.emit.mul(&centred, &centred);
+    let variance = s.emit.reduce("ReduceMean", &square, &axes);
+    let shifted = s.emit.shift(&variance, s.node.float("epsilon", 1e-5));
+    let deviation = s.emit.op("Sqrt", &[&shifted]);
+    let ratio = quotient(s, &y);
+    let scaled = s.emit.mul(&ratio, &scale);
+    let scaled = s.emit.div(&scaled, &deviation);
+    let mean = s.emit.reduce("ReduceMean", &scaled, &axes);
+    let slope: Name = s.emit.sub(&scaled, &mean);
+    let relevance = s.emit.mul(&x, &slope);
+    s.give(0, relevance);
+    Ok(())
+}
+
+/// A factor per element takes nothing.
+fn scaled(s: &mut Site) -> Result<(), Refusal> {
+    s.constant_only(1, "scale")?;
+    let g = s.g();
+    s.give(0, g);
+    Ok(())
+}
+
+fn softmax(_: &mut Site) -> Result<(), Refusal> {
+    Err("relevance reaches this Softmax, which weighs nothing; there is no rule for that".into())
+}

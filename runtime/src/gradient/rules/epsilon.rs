@@ -1,0 +1,93 @@
+//! LRP's epsilon rule (Bach et al. 2015): `R_i = x_i sum over j of w_ij R_j / (z_j + epsilon sign z_j)`; biases absorb their
+//! share. What is not a linear layer passes relevance on as it is.
+
+use super::Rule;
+use super::attention;
+use super::linear::quotient;
+use super::reuse::{MOVES, own, own_for};
+use crate::gradient::emit::Name;
+use crate::gradient::site::{AdjointFn, Refusal, Site};
+
+/// Every op that relevance can pass.
+pub const REST: Rule = Rule { name: "epsilon", covers: &[MOVES, WINNERS, PASSED, LINEAR, attention::FORMS] };
+
+/// The winner takes all.
+const WINNERS: &[(&str, AdjointFn)] = &[
+    ("MaxPool", own),
+    ("GlobalMaxPool", own),
+    ("ReduceMax", own),
+    ("ReduceMin", own),
+    ("Max", own),
+    ("Min", own),
+    ("Where", own),
+];
+
+/// Element by element.
+const PASSED: &[(&str, AdjointFn)] = &[
+    ("Relu", pass),
+    ("LeakyRelu", pass),
+    ("PRelu", pass),
+    ("Clip", pass),
+    ("Elu", pass),
+    ("Selu", pass),
+    ("ThresholdedRelu", pass),
+    ("Sigmoid", pass),
+    ("HardSigmoid", pass),
+    ("HardSwish", pass),
+    ("Tanh", pass),
+    ("Softplus", pass),
+    ("Softsign", pass),
+    ("Gelu", pass),
+    ("Mish", pass),
+    ("Erf", pass),
+    ("Neg", pass),
+    ("Abs", pass),
+    ("Sqrt", pass),
+    ("Exp", pass),
+    ("Log", pass),
+    ("Reciprocal", pass),
+    ("Pow", pass),
+];
+
+/// Sums with weights.
+const LINEAR: &[(&str, AdjointFn)] = &[
+    ("Conv", epsilon),
+    ("ConvTranspose", epsilon),
+    ("Add", epsilon),
+    ("Sum", epsilon),
+    ("Sub", epsilon),
+    ("AveragePool", epsilon),
+    ("GlobalAveragePool", epsilon),
+    ("ReduceMean", epsilon),
+    ("ReduceSum", epsilon),
+    ("Resize", epsilon),
+    ("BatchNormalization", epsilon),
+];
+
+fn pass(s: &mut Site) -> Result<(), Refusal> {
+    let (g, x, y) = (s.g(), s.x_shape(0), s.y_shape());
+    if x != y {
+        return Err("it spreads its input over more values".into());
+    }
+    s.give(0, g);
+    Ok(())
+}
+
+/// To every input in proportion to what it added to each output.
+pub fn epsilon(s: &mut Site) -> Result<(), Refusal> {
+    proportionally(s, 1.0, |_| true)
+}
+
+/// `share` of the relevance to each input among `signals`, in proportion to what it contributed.
+pub fn proportionally(s: &mut Site, share: f32, signals: impl Fn(usize) -> bool) -> Result<(), Refusal> {
+    let y = s.y();
+    let ratio = quotient(s, &y);
+    let ratio = s.emit.scale(&ratio, share);
+    let given: Vec<(usize, Name)> = own_for(s, &ratio, vec![])?;
+    for (slot, d) in given.into_iter().filter(|(slot, _)| signals(*slot)) {
+        let x = s.x(slot);
+        let relevance = s.emit.mul(&x, &d);
+        s.give(slot, relevance);
+    }
+    Ok(())
+}

@@ -1,0 +1,38 @@
+//! The numbers that rules go by.
+
+/// What rules can be told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// What keeps LRP's quotients from dividing by zero, and in the epsilon rule absorbs weak contributions.
+    pub epsilon: f32,
+    /// How much more positive weights count in LRP's gamma rule.
+    pub gamma: f32,
+    /// How much positive contributions count in LRP's alpha-beta rule; negative ones count `alpha - 1`. At least one.
+    pub alpha: f32,
+    /// Of the input, for LRP's z-box rule.
+    pub bounds: Bounds,
+}
+
+/// The least and greatest value that an input may have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bounds {
+    /// Per channel, or one for all.
+    pub low: Vec<f32>,
+    /// Per channel, or one for all.
+    pub high: Vec<f32>,
+    /// The axis of the channels.
+    pub axis: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { epsilon: 1e-6, gamma: 0.25, alpha: 2.0, bounds: Bounds::default() }
+    }
+}
+
+impl Default for Bounds {
+    /// From zero to one.
+    fn default() -> Bounds {
+        Bounds { low: vec![0.0], high: vec![1.0], axis: 1 }
+    }
+}

@@ -1,0 +1,44 @@
+//! DeepLIFT with the Rescale rule (Shrikumar et al. 2017): `A = (x - x') * m`, where the multipliers `m` pass backwards as
+//! slopes from the baseline `x'`. Products, attention and normalisations are taken apart, so that the map adds up.
+
+use super::baseline::{self, Baseline};
+use super::path::outcome;
+use super::{Entry, Method, Needs, Outcome, Passes, Properties, Task};
+use crate::error::Result;
+use crate::gradient::composite::RESCALE;
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "deeplift-rescale",
+    aliases: &["deeplift"],
+    summary: "slopes from a baseline, passed backwards, times the input's difference",
+    paper: "Shrikumar et al. 2017",
+    properties: Properties { complete: true, linear_exact: true, stochastic: false, signed: true },
+    parameters: &[baseline::PARAMETER],
+    build: |params| Ok(Box::new(DeepLift { baseline: Baseline::parse(params)? })),
+};
+
+struct DeepLift {
+    baseline: Baseline,
+}
+
+impl Method for DeepLift {
+    fn needs(&self) -> Needs {
+        Needs::of(&RESCALE)
+    }
+
+    fn passes(&self) -> Passes {
+        Passes { forward: 1, gradient: 1 }
+    }
+
+    fn explain(&self, task: &mut Task) -> Result<Outcome> {
+        let baseline = self.baseline.values(task)?;
+        task.session.set_baseline(&baseline)?;
+        let (input, seed) = (task.input, task.seed);
+        let pass = task.gradient_at(input)?;
+        let value = pass.target(seed);
+        let differences = input.iter().zip(&baseline).map(|(&x, &b)| x as f64 - b as f64);
+        let map: Vec<f64> = pass.input.iter().zip(differences).map(|(&m, difference)| m as f64 * difference).collect();
+        let difference = value - task.target_at(&baseline)?;
+        Ok(outcome(task, &map, difference))
+    }
+}

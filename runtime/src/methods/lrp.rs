@@ -1,0 +1,77 @@
+//! Layer-wise relevance propagation (Bach et al. 2015): the target's value passed backwards so that its sum stays the same,
+//! but for what biases and `epsilon` absorb, which is the map's completeness gap.
+
+use super::path::outcome;
+use super::{Entry, Method, Needs, Outcome, Parameter, Properties, Task};
+use crate::error::Result;
+use crate::gradient::Settings;
+use crate::gradient::composite::{self, Composite};
+
+/// The composites by the names that zennit gives them.
+const COMPOSITES: &[&Composite] = &[
+    &composite::EPSILON,
+    &composite::GAMMA,
+    &composite::ALPHA_BETA,
+    &composite::Z_PLUS,
+    &composite::FLAT,
+    &composite::W_SQUARED,
+    &composite::EPSILON_PLUS,
+    &composite::EPSILON_PLUS_FLAT,
+    &composite::EPSILON_ALPHA_BETA,
+    &composite::EPSILON_ALPHA_BETA_FLAT,
+    &composite::EPSILON_GAMMA_BOX,
+];
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "lrp",
+    aliases: &[],
+    summary: "the target's value, passed backwards as relevance whose sum stays the same",
+    paper: "Bach et al. 2015",
+    properties: Properties { complete: false, linear_exact: false, stochastic: false, signed: true },
+    parameters: &[
+        Parameter {
+            name: "rules",
+            default: "epsilon-plus-flat",
+            help: "epsilon, gamma, alpha-beta, z-plus, flat, w-squared, epsilon-plus, epsilon-plus-flat, \
+                   epsilon-alpha2-beta1, epsilon-alpha2-beta1-flat, or epsilon-gamma-box",
+        },
+        Parameter { name: "epsilon", default: "1e-6", help: "added to what relevance is divided by" },
+        Parameter { name: "gamma", default: "0.25", help: "how much more positive weights count in the gamma rule" },
+        Parameter {
+            name: "alpha",
+            default: "2",
+            help: "how much positive contributions count in the alpha-beta rule; negative ones count alpha - 1",
+        },
+    ],
+    build: |params| {
+        let named = COMPOSITES.iter().find(|c| c.name == params.text("rules"));
+        let names: Vec<&str> = COMPOSITES.iter().map(|c| c.name).collect();
+        let composite = named.ok_or_else(|| params.refuse("rules", &format!("one of {}", names.join(", "))))?;
+        let alpha = params.size("alpha")? as f32;
+        if alpha < 1.0 {
+            return Err(params.refuse("alpha", "at least 1"));
+        }
+        let (epsilon, gamma) = (params.size("epsilon")? as f32, params.size("gamma")? as f32);
+        let settings = Settings { epsilon, gamma, alpha, ..Settings::default() };
+        Ok(Box::new(Relevance { needs: Needs { settings, ..Needs::of(composite) } }))
+    },
+};
+
+/// A method whose map is the relevance that comes to the input.
+pub(super) struct Relevance {
+    /// Whose rules it goes by.
+    pub needs: Needs,
+}
+
+impl Method for Relevance {
+    fn needs(&self) -> Needs {
+        self.needs.clone()
+    }
+
+    fn explain(&self, task: &mut Task) -> Result<Outcome> {
+        let (input, seed) = (task.input, task.seed);
+        let pass = task.gradient_at(input)?;
+        let (relevance, value) = (pass.input.iter().map(|&r| r as f64).collect::<Vec<_>>(), pass.target(seed));
+        Ok(outcome(task, &relevance, value))
+    }
+}

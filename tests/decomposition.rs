@@ -1,0 +1,266 @@
+//! Relevance is conserved and differences add up, op by op and on whole models.
+
+mod common;
+
+use common::{assert_close, dot, graph, ints, node, normal, typed, weight};
+use whyline_runtime::Error;
+use whyline_runtime::engine::{PlanSession, Session, TractSession};
+use whyline_runtime::gradient::composite::{self, Composite};
+use whyline_runtime::gradient::{COMPOSITES, Settings, Spec, differentiate};
+use whyline_runtime::onnx::{Attr, Graph, Node, Tensor};
+
+const SHAPE: [usize; 4] = [1, 4, 6, 6];
+const LEN: usize = 144;
+
+/// What comes to the input under a composite, from our kernels, which must agree with tract's executor.
+fn passed(graph: Graph, composite: &'static Composite, settings: Settings, x: &[f32], baseline: &[f32]) -> Passed {
+    let spec = Spec { composite, settings, ..Spec::default() };
+    let derived = differentiate(&typed(graph).unwrap(), &spec).unwrap();
+    let mut sessions: [Box<dyn Session>; 2] =
+        [Box::new(PlanSession::new(&derived).unwrap()), Box::new(TractSession::new(&derived).unwrap())];
+    let mut both = sessions.iter_mut().map(|session| {
+        if derived.baseline.is_some() {
+            session.set_baseline(baseline).unwrap();
+        }
+        let logits = session.forward(x).unwrap().to_vec();
+        let seed = normal(logits.len(), 1000);
+        let before = session.forward(baseline).unwrap().to_vec();
+        let to_input = session.gradient(x, &seed).unwrap().input.to_vec();
+        let positive: Vec<f32> = logits.iter().map(|v| v.max(0.0)).collect();
+        Passed { positive: dot(&positive, &seed), to_input, value: dot(&logits, &seed), before: dot(&before, &seed) }
+    });
+    let (ours, tracts) = (both.next().unwrap(), both.next().unwrap());
+    assert_close(composite.name, &ours.to_input, &tracts.to_input, 1e-4);
+    ours
+}
+
+struct Passed {
+    to_input: Vec<f32>,
+    value: f64,
+    before: f64,
+    /// The value, of what of each logit is positive.
+    positive: f64,
+}
+
+impl Passed {
+    fn sum(&self) -> f64 {
+        self.to_input.iter().map(|&v| v as f64).sum()
+    }
+}
+
+/// One op of two inputs, both made of the model's, or of one.
+fn small(op: &str, inputs: &[&str], constants: Vec<(&str, Tensor)>, attributes: Vec<(&str, Attr)>) -> Graph {
+    let nodes = vec![
+        node("Mul", &["x", "half"], &["a"], vec![]),
+        node("Neg", &["x"], &["negative"], vec![]),
+        node("Sigmoid", &["negative"], &["b"], vec![]),
+        node(op, inputs, &["y"], attributes),
+    ];
+    let mut graph = graph(&SHAPE, nodes, "y");
+    graph.constants.insert("half".into(), Tensor::scalar(0.5));
+    graph.constants.extend(constants.into_iter().map(|(name, t)| (name.to_string(), t)));
+    graph
+}
+
+fn unary(op: &str) -> Graph {
+    small(op, &["x"], vec![], vec![])
+}
+
+#[test]
+fn differences_add_up_through_every_op() {
+    let scalar = |v: f32| ("c", Tensor::scalar(v));
+    let mut graphs: Vec<(String, Graph)> = [
+        "Relu",
+        "LeakyRelu",
+        "Elu",
+        "Sigmoid",
+        "HardSigmoid",
+        "HardSwish",
+        "Tanh",
+        "Softplus",
+        "Softsign",
+        "Gelu",
+        "Erf",
+        "Abs",
+        "Exp",
+        "Sin",
+        "Cos",
+        "Atan",
+        "Selu",
+        "Neg",
+        "Softmax",
+        "GlobalAveragePool",
+    ]
+    .map(|op| (op.to_string(), unary(op)))
+    .into();
+    let two = |op: &str| (op.to_string(), small(op, &["a", "b"], vec![], vec![]));
+    graphs.extend(["Add", "Sub", "Mul", "Div", "MatMul"].map(two));
+    let axis = vec![("axis", Attr::Int(-1))];
+    let scale = |len: usize| vec![("scale", weight(&[len], 5)), ("shift", weight(&[len], 6))];
+    let pool = vec![("kernel_shape", ints(&[3, 3])), ("strides", ints(&[2, 2]))];
+    graphs.extend([
+        ("Softmax over channels".into(), small("Softmax", &["x"], vec![], vec![("axis", Attr::Int(1))])),
+        ("LayerNormalization".into(), small("LayerNormalization", &["x", "scale", "shift"], scale(6), axis)),
+        ("MaxPool".into(), small("MaxPool", &["x"], vec![], pool)),
+        ("Pow".into(), small("Pow", &["x", "c"], vec![scalar(2.0)], vec![])),
+        ("Clip".into(), small("Clip", &["x", "low", "c"], vec![scalar(0.7), ("low", Tensor::scalar(-0.2))], vec![])),
+        ("Div by a constant".into(), small("Div", &["c", "b"], vec![scalar(2.0)], vec![])),
+        ("Einsum".into(), small("Einsum", &["a", "b"], vec![], vec![("equation", common::text("bchw,bchv->bcwv"))])),
+    ]);
+    for (name, graph) in graphs {
+        let (x, baseline) = (normal(LEN, 1), normal(LEN, 2));
+        let passed = passed(graph.clone(), &composite::RESCALE, Settings::default(), &x, &baseline);
+        let moved: Vec<f32> = x.iter().zip(&baseline).map(|(x, b)| x - b).collect();
+        let (sum, difference) = (dot(&passed.to_input, &moved), passed.value - passed.before);
+        let size: f64 = passed.to_input.iter().zip(&moved).map(|(m, d)| (m * d).abs() as f64).sum();
+        assert!((sum - difference).abs() < 1e-5 * size, "{name}: {sum} for {difference} of {size}");
+        // Where input and baseline are the same, multipliers are the gradient.
+        let still = self::passed(graph.clone(), &composite::RESCALE, Settings::default(), &x, &x);
+        if name != "MaxPool" {
+            let gradient = self::passed(graph, &composite::GRADIENT, Settings::default(), &x, &x);
+            assert_close(&name, &still.to_input, &gradient.to_input, 1e-4);
+        }
+    }
+}
+
+/// Convolutions, Relu, pooling and a dense layer, with or without biases.
+fn network(biased: bool) -> Graph {
+    let conv = |x: &str, w: &str, b: &str, y: &str| {
+        let inputs: &[&str] = if biased { &[x, w, b] } else { &[x, w] };
+        node("Conv", inputs, &[y], vec![("pads", ints(&[1, 1, 1, 1])), ("kernel_shape", ints(&[3, 3]))])
+    };
+    let nodes: Vec<Node> = vec![
+        conv("x", "w1", "b1", "z1"),
+        node("Relu", &["z1"], &["a1"], vec![]),
+        conv("a1", "w2", "b2", "z2"),
+        node("Add", &["z2", "a1"], &["s2"], vec![]),
+        node("Relu", &["s2"], &["a2"], vec![]),
+        node("MaxPool", &["a2"], &["p2"], vec![("kernel_shape", ints(&[2, 2])), ("strides", ints(&[2, 2]))]),
+        node("Flatten", &["p2"], &["f2"], vec![]),
+        node("Gemm", if biased { &["f2", "w3", "b3"] } else { &["f2", "w3"] }, &["y"], vec![]),
+    ];
+    let mut graph = graph(&SHAPE, nodes, "y");
+    let shapes: [(&str, &[usize]); 6] =
+        [("w1", &[5, 4, 3, 3]), ("w2", &[5, 5, 3, 3]), ("w3", &[45, 3]), ("b1", &[5]), ("b2", &[5]), ("b3", &[3])];
+    for (draw, (name, shape)) in shapes.into_iter().enumerate() {
+        graph.constants.insert(name.into(), weight(shape, 10 + draw as u64));
+    }
+    graph
+}
+
+fn close(a: f64, b: f64, what: &str) {
+    assert!((a - b).abs() <= 2e-4 * (a.abs() + b.abs()), "{what}: {a} for {b}");
+}
+
+#[test]
+fn relevance_is_conserved_without_biases() {
+    let (x, zero) = (normal(LEN, 3), vec![0.0; LEN]);
+    // An epsilon that absorbs nothing, in float32, without dividing by zero.
+    let settings = || Settings { epsilon: 1e-12, bounds: bounds(), ..Settings::default() };
+    for composite in COMPOSITES.iter().filter(|c| matches!(c.kind, composite::Kind::Relevance(_))) {
+        let passed = passed(network(false), composite, settings(), &x, &zero);
+        match composite.name {
+            // Weights alone give inactive units relevance, which has nowhere to go below.
+            "flat" | "w-squared" => continue,
+            "deep-taylor" => close(passed.sum(), passed.positive, composite.name),
+            "excitation" => close(passed.sum(), normal(3, 1000).iter().map(|&v| v as f64).sum(), composite.name),
+            _ => close(passed.sum(), passed.value, composite.name),
+        }
+    }
+}
+
+fn bounds() -> whyline_runtime::gradient::Bounds {
+    whyline_runtime::gradient::Bounds { low: vec![-4.0], high: vec![4.0], axis: 1 }
+}
+
+#[test]
+fn relevance_rules_meet_at_their_limits() {
+    let (x, zero) = (normal(LEN, 3), vec![0.0; LEN]);
+    let run = |composite: &'static Composite, settings: Settings| {
+        passed(network(true), composite, settings, &x, &zero).to_input
+    };
+    let epsilon = run(&composite::EPSILON, Settings::default());
+    // Of networks of Relu, the epsilon rule is the gradient times the input.
+    let gradient = run(&composite::GRADIENT, Settings::default());
+    let seed = normal(3, 1000);
+    assert_eq!(seed.len(), 3);
+    let times_input: Vec<f32> = gradient.iter().zip(&x).map(|(g, x)| g * x).collect();
+    assert_close("epsilon", &epsilon, &times_input, 1e-3);
+    assert_close(
+        "gamma of zero",
+        &run(&composite::GAMMA, Settings { gamma: 0.0, ..Settings::default() }),
+        &epsilon,
+        1e-3,
+    );
+    let z_plus = run(&composite::Z_PLUS, Settings::default());
+    let alpha_one = run(&composite::ALPHA_BETA, Settings { alpha: 1.0, ..Settings::default() });
+    assert_close("alpha of one", &alpha_one, &z_plus, 1e-6);
+    let much = run(&composite::GAMMA, Settings { gamma: 1e4, ..Settings::default() });
+    assert_ne!(much, epsilon);
+    // Positive contributions alone: no sign changes on the way from each logit.
+    let one = {
+        let spec = Spec { composite: &composite::Z_PLUS, ..Spec::default() };
+        let mut session = PlanSession::new(&differentiate(&typed(network(true)).unwrap(), &spec).unwrap()).unwrap();
+        let logits = session.forward(&x).unwrap().to_vec();
+        (session.gradient(&x, &[1.0, 0.0, 0.0]).unwrap().input.to_vec(), logits[0])
+    };
+    assert!(one.0.iter().all(|r| r * one.1 >= 0.0));
+}
+
+/// Queries, keys and values, a gate, a norm: everything that a transformer's block is made of.
+fn block() -> Graph {
+    let nodes = vec![
+        node("LayerNormalization", &["x", "scale", "none"], &["n"], vec![("axis", Attr::Int(-1))]),
+        node("MatMul", &["n", "wq"], &["q"], vec![]),
+        node("MatMul", &["n", "wk"], &["k"], vec![]),
+        node("MatMul", &["n", "wv"], &["v"], vec![]),
+        node("Transpose", &["k"], &["kt"], vec![("perm", ints(&[0, 1, 3, 2]))]),
+        node("MatMul", &["q", "kt"], &["scores"], vec![]),
+        node("Softmax", &["scores"], &["weights"], vec![("axis", Attr::Int(-1))]),
+        node("MatMul", &["weights", "v"], &["mixed"], vec![]),
+        node("Add", &["mixed", "x"], &["sum"], vec![]),
+        node("Sigmoid", &["sum"], &["gate"], vec![]),
+        node("Mul", &["sum", "gate"], &["y"], vec![]),
+    ];
+    let mut graph = graph(&SHAPE, nodes, "y");
+    for (draw, name) in ["wq", "wk", "wv"].into_iter().enumerate() {
+        graph.constants.insert(name.into(), weight(&[6, 6], 20 + draw as u64));
+    }
+    graph.constants.insert("scale".into(), weight(&[6], 30));
+    graph.constants.insert("none".into(), Tensor::f32(&[6], &[0.0; 6]));
+    graph
+}
+
+#[test]
+fn attention_norms_and_gates_conserve() {
+    let (x, baseline) = (normal(LEN, 3), normal(LEN, 4));
+    let relevance =
+        passed(block(), &composite::EPSILON, Settings { epsilon: 1e-9, ..Settings::default() }, &x, &baseline);
+    close(relevance.sum(), relevance.value, "epsilon");
+    let multipliers = passed(block(), &composite::RESCALE, Settings::default(), &x, &baseline);
+    let moved: Vec<f32> = x.iter().zip(&baseline).map(|(x, b)| x - b).collect();
+    close(dot(&multipliers.to_input, &moved), multipliers.value - multipliers.before, "rescale");
+}
+
+#[test]
+fn ops_without_a_rule_are_listed_when_the_model_is_loaded() {
+    let nodes = vec![
+        node("ReduceL2", &["x", "axes"], &["r"], vec![]),
+        node("InstanceNormalization", &["x", "s", "s"], &["i"], vec![]),
+        node("Mul", &["i", "r"], &["y"], vec![]),
+    ];
+    let mut graph = graph(&SHAPE, nodes, "y");
+    graph.constants.insert("axes".into(), Tensor::ints(&[1]));
+    graph.constants.insert("s".into(), Tensor::f32(&[4], &[1.0; 4]));
+    let typed = typed(graph).unwrap();
+    for composite in [&composite::RESCALE, &composite::EPSILON] {
+        match differentiate(&typed, &Spec { composite, ..Spec::default() }) {
+            Err(Error::NoAdjoint { gaps }) => {
+                let ops: Vec<&str> = gaps.iter().map(|gap| gap.op.as_str()).collect();
+                assert_eq!(ops, ["ReduceL2", "InstanceNormalization"]);
+                assert!(gaps[0].reason.contains(composite.name), "{}", gaps[0].reason);
+            }
+            other => panic!("{:?}", other.map(|_| ())),
+        }
+    }
+}
