@@ -1,6 +1,6 @@
 //! Deep Taylor decomposition (Montavon et al. 2017) of networks of Relu: relevance along positive contributions, without
-//! biases, and between the bounds of the pixels in the first layer. The map is not negative, but for
-//! rounding, and adds up to the target, where that is positive, less what units without active inputs had.
+//! biases, and between the bounds of the pixels in the first layer. The map is never negative, and
+//! adds up to the target, where that is positive, less what units without active inputs had.
 
 use super::lrp::Relevance;
 use super::{Entry, Needs, Properties};

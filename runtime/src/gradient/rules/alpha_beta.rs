@@ -16,18 +16,20 @@ pub const Z_PLUS_CONV: Rule = Rule { name: "z-plus", covers: &[PLUS_CONV_FORMS] 
 /// Z-plus without biases, of inputs that can't be negative.
 pub const DEEP_TAYLOR: Rule = Rule {
     name: "deep-taylor",
-    covers: &[&[("Conv", taylor), ("ConvTranspose", taylor), ("Gemm", taylor), ("MatMul", taylor)]],
+    covers: &[&[("Conv", taylor), ("ConvTranspose", taylor), ("Gemm", taylor), ("MatMul", taylor)], SUMS],
 };
 /// Z-plus without biases, of what of the inputs is positive.
 pub const EXCITATION: Rule = Rule {
     name: "excitation",
-    covers: &[&[("Conv", excite), ("ConvTranspose", excite), ("Gemm", excite), ("MatMul", excite)]],
+    covers: &[&[("Conv", excite), ("ConvTranspose", excite), ("Gemm", excite), ("MatMul", excite)], SUMS],
 };
 
 const CONV_FORMS: &[(&str, AdjointFn)] = &[("Conv", alpha_beta), ("ConvTranspose", alpha_beta)];
 const DENSE_FORMS: &[(&str, AdjointFn)] = &[("Gemm", alpha_beta), ("MatMul", alpha_beta)];
 const PLUS_CONV_FORMS: &[(&str, AdjointFn)] = &[("Conv", z_plus), ("ConvTranspose", z_plus)];
 const PLUS_DENSE_FORMS: &[(&str, AdjointFn)] = &[("Gemm", z_plus), ("MatMul", z_plus)];
+/// Sums of branches, where a branch may be negative.
+const SUMS: &[(&str, AdjointFn)] = &[("Add", positive_sum), ("Sum", positive_sum)];
 
 fn z_plus(s: &mut Site) -> Result<(), Refusal> {
     Layer::or_epsilon(s, |s, layer| along(s, layer, Sign::Plus, 1.0, true))
@@ -61,6 +63,25 @@ fn excite(s: &mut Site) -> Result<(), Refusal> {
         };
         share(s, layer, parts, None, 1.0)
     })
+}
+
+/// To each branch in proportion to what of it is positive.
+fn positive_sum(s: &mut Site) -> Result<(), Refusal> {
+    let mut positive = vec![];
+    for slot in 0..s.node.inputs.len() {
+        let x = s.x(slot);
+        positive.push(s.emit.op("Relu", &[&x]));
+    }
+    let mut sum = positive[0].clone();
+    for branch in &positive[1..] {
+        sum = s.emit.add(&sum, branch);
+    }
+    let ratio = quotient(s, &sum);
+    for (slot, branch) in positive.iter().enumerate().filter(|(slot, _)| s.needs(*slot)).collect::<Vec<_>>() {
+        let share = s.emit.mul(&ratio, branch);
+        s.give_broadcast(slot, share);
+    }
+    Ok(())
 }
 
 /// Shares out `factor` of the relevance along contributions of one sign.
