@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use whyline_runtime::engine::{PlanSession, Plans, Precision, Resources, Session};
+use whyline_runtime::explain::Wanted;
 use whyline_runtime::explain::{LoadOptions, Loaded, Target};
-use whyline_runtime::gradient::Settings;
-use whyline_runtime::gradient::composite::GRADIENT;
 use whyline_runtime::methods::{Given, METHODS};
 use whyline_runtime::record::FileRecord;
 
@@ -21,7 +20,7 @@ fn passes(c: &mut Criterion) {
     let names = ["resnet18", "resnet50", "mobilenet_v2", "squeezenet1_1", "efficientnet_b0", "vit_tiny"];
     let architectures = names.map(|name| format!("architectures/{name}"));
     for name in ["digits-cnn", "digits-vit"].into_iter().chain(architectures.iter().map(String::as_str)) {
-        let derived = load(name).derive(&GRADIENT, &Settings::default(), None).unwrap();
+        let derived = load(name).derive(&Wanted::default()).unwrap();
         for precision in [Precision::F32, Precision::F16] {
             let plans = Arc::new(Plans::new(&derived, precision).unwrap());
             let mut group = c.benchmark_group(format!("{name}, {}", plans.precision().name()));

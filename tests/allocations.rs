@@ -11,9 +11,8 @@ use std::sync::Arc;
 use common::normal;
 use whyline_runtime::Error;
 use whyline_runtime::engine::{Gradient, PlanSession, Plans, Precision, Resources, Session};
+use whyline_runtime::explain::Wanted;
 use whyline_runtime::explain::{LoadOptions, Loaded};
-use whyline_runtime::gradient::Settings;
-use whyline_runtime::gradient::composite::GRADIENT;
 
 /// The system's allocator, counting what each thread asks for.
 struct Counted;
@@ -63,7 +62,7 @@ fn running_allocates_nothing() {
     for name in names {
         let options = LoadOptions { random_weights: Some(0), ..LoadOptions::default() };
         let loaded = Loaded::read(&models.join(name).with_extension("onnx"), &options).unwrap();
-        let derived = loaded.derive(&GRADIENT, &Settings::default(), None).unwrap();
+        let derived = loaded.derive(&Wanted::default()).unwrap();
         for precision in [Precision::F32, Precision::F16Emulated] {
             let before = counted();
             let plans = Arc::new(Plans::new(&derived, precision).unwrap());
@@ -84,8 +83,7 @@ fn running_allocates_nothing() {
 fn a_session_in_lent_memory_allocates_nothing_from_the_start() {
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
     let loaded = Loaded::read(&models.join("digits-cnn.onnx"), &LoadOptions::default()).unwrap();
-    let plans =
-        Arc::new(Plans::new(&loaded.derive(&GRADIENT, &Settings::default(), None).unwrap(), Precision::F32).unwrap());
+    let plans = Arc::new(Plans::new(&loaded.derive(&Wanted::default()).unwrap(), Precision::F32).unwrap());
     let input = normal(48 * 48, 1);
     let (seed, arena) = (vec![1.0; 10], plans.arena_bytes());
     let mut own = PlanSession::of(plans.clone(), Resources::default()).unwrap();
@@ -105,6 +103,7 @@ fn a_session_in_lent_memory_allocates_nothing_from_the_start() {
     assert_eq!(taken, 3);
     // The list of arenas.
     assert!(allocations <= 1, "{allocations} allocations");
+    drop(session);
     assert_eq!(PlanSession::within(plans.clone(), &mut memory, 8).unwrap().threads(), 2);
     let error = PlanSession::within(plans, &mut memory[..arena / 2], 1).map(|_| ()).unwrap_err();
     assert!(matches!(error, Error::Budget { .. }), "{error}");

@@ -8,11 +8,12 @@ use whyline_runtime::attribution::Extent;
 use whyline_runtime::engine::{Counting, Gradient, Passes, Session, Tap};
 use whyline_runtime::gradient::composite::Kind;
 use whyline_runtime::image::blur::{Border, gaussian};
-use whyline_runtime::methods::{Entry, Given, METHODS, Method, Outcome, Params, Status, Task, find};
+use whyline_runtime::methods::{Entry, Extents, Given, METHODS, Method, Outcome, Params, Status, Task, find};
 use whyline_runtime::onnx::Layout;
 
 const SHAPE: [usize; 4] = [1, 3, 4, 5];
 const LEN: usize = 60;
+const MODEL: Extents = Extents { input: LEN, classes: 1, channels: 3 };
 /// An input element that no function below reads.
 const DUMMY: usize = 17;
 
@@ -82,7 +83,7 @@ fn explain_from(
     baselines: &[Vec<f32>],
 ) -> Result<Outcome> {
     let layout = Some(Layout::ChannelsFirst);
-    let mut task = Task { session, input, layout, seed: &[1.0], layer_layout: layout, baselines };
+    let mut task = Task { layout, layer_layout: layout, baselines, ..Task::new(session, input, &[1.0]) };
     method.explain(&mut task)
 }
 
@@ -104,7 +105,7 @@ fn every_method_takes_the_passes_it_declares() {
         let method = build(entry, &[]);
         let mut session = Counting::new(Polynomial::new(0.3));
         explain_with(method.as_ref(), &mut session, &normal(LEN, 3));
-        assert_eq!(session.passes(), method.passes(), "{}", entry.name);
+        assert_eq!(session.passes(), method.passes(MODEL), "{}", entry.name);
         assert_ne!(session.passes(), Passes::default(), "{}", entry.name);
     }
 }
@@ -117,7 +118,7 @@ fn integrated_gradients_stop_at_their_tolerance() {
         let method = build(find("integrated-gradients").unwrap(), &given);
         let mut session = Counting::new(Cubic(Polynomial::new(curve)));
         let outcome = explain_with(method.as_ref(), &mut session, &input);
-        assert!(session.passes().gradient <= method.passes().gradient);
+        assert!(session.passes().gradient <= method.passes(MODEL).gradient);
         (outcome, session.passes())
     };
     // The trapezoid is exact for lines: the ends suffice, and give the change as well.

@@ -9,9 +9,8 @@ use std::sync::Arc;
 use common::{assert_close, graph, ints, node, normal, typed, weight};
 use proptest::prelude::*;
 use whyline_runtime::engine::{Isa, PlanSession, Plans, Precision, Resources, Session, TractSession};
+use whyline_runtime::explain::Wanted;
 use whyline_runtime::explain::{LoadOptions, Loaded};
-use whyline_runtime::gradient::Settings;
-use whyline_runtime::gradient::composite::GRADIENT;
 use whyline_runtime::gradient::{GradientGraph, Spec, differentiate};
 use whyline_runtime::onnx::{Attr, Graph, Node, Tensor};
 
@@ -61,7 +60,7 @@ fn plans_of_the_trained_models_agree_with_tract() {
     let models: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
     for model in ["digits-cnn", "digits-vit"] {
         let loaded = Loaded::read(&models.join(model).with_extension("onnx"), &LoadOptions::default()).unwrap();
-        agrees(model, &loaded.derive(&GRADIENT, &Settings::default(), None).unwrap(), WINOGRAD);
+        agrees(model, &loaded.derive(&Wanted::default()).unwrap(), WINOGRAD);
     }
 }
 

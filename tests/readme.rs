@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use whyline_runtime::gradient::adjoints::covered_ops;
-use whyline_runtime::methods::{Given, METHODS, Params};
+use whyline_runtime::methods::{Extents, Given, METHODS, Params};
 
 fn readme() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")
@@ -33,7 +33,7 @@ fn yes(is: bool) -> &'static str {
 fn the_readme_tells_the_methods_and_the_ops() {
     let mut methods = "| method | gives | passes | signed | adds up | from |\n|---|---|---:|---|---|---|\n".to_string();
     for m in METHODS {
-        let passes = (m.build)(&Params::new(m, &Given::new()).unwrap()).unwrap().passes();
+        let passes = (m.build)(&Params::new(m, &Given::new()).unwrap()).unwrap().passes(Extents::default());
         let (signed, complete) = (yes(m.properties.signed), yes(m.properties.complete));
         methods +=
             &format!("| `{}` | {} | {} | {signed} | {complete} | {} |\n", m.name, m.summary, passes.gradient, m.paper);

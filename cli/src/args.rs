@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use whyline_runtime::engine::Precision;
+use whyline_runtime::gradient::target::Score;
 
 /// Why did the model decide that? Attribution maps from a bare ONNX file, on the device that decides.
 #[derive(Debug, Parser)]
@@ -52,6 +53,9 @@ pub struct ModelArgs {
     /// The output that is explained; the first by default
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub output: Option<String>,
+    /// What of a class is explained
+    #[arg(long, default_value = "logit", help_heading = "Model")]
+    pub score: ScoreArg,
     /// Fill in the weights of an architecture file, from a seed if one is given: --random-weights=7
     #[arg(
         long,
@@ -68,6 +72,24 @@ pub struct ModelArgs {
     /// In a foreign gradient graph: the output that is the gradient
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub gradient: Option<String>,
+}
+
+/// What of a class is explained.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ScoreArg {
+    /// Its score before a Softmax
+    Logit,
+    /// Its probability
+    Probability,
+}
+
+impl From<ScoreArg> for Score {
+    fn from(score: ScoreArg) -> Score {
+        match score {
+            ScoreArg::Logit => Score::Logit,
+            ScoreArg::Probability => Score::Probability,
+        }
+    }
 }
 
 /// How the model is run; shared by the commands that run or plan it.

@@ -7,10 +7,8 @@ use serde::Serialize;
 
 use crate::engine::{Memory, PlanSession, Plans, Precision, Resources, Session, StepReport, peak_flops};
 use crate::error::Result;
-use crate::explain::Loaded;
+use crate::explain::{Loaded, Wanted};
 use crate::flops::{flops, gradient_flops};
-use crate::gradient::Settings;
-use crate::gradient::composite::GRADIENT;
 use crate::gradient::target::top_class;
 use crate::rng::Rng;
 
@@ -74,7 +72,7 @@ pub struct Report {
 /// that is not counted.
 pub fn bench(loaded: &Loaded, precision: Precision, runs: u32, steps: bool) -> Result<Report> {
     let start = Instant::now();
-    let derived = loaded.derive(&GRADIENT, &Settings::default(), None)?;
+    let derived = loaded.derive(&Wanted::default())?;
     let plans = Arc::new(Plans::new(&derived, precision)?);
     let mut session = PlanSession::of(plans, Resources::default())?;
     let prepare_ms = start.elapsed().as_secs_f64() * 1e3;

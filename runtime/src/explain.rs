@@ -1,19 +1,19 @@
 //! The whole way: a model file, an input, a method; out comes a map with its record.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use crate::attribution::Attribution;
-use crate::engine::{
-    Counting, Halves, PlanSession, Plans, Precision, Remembered, Remembering, Resources, Session, Watcher,
-};
+use crate::engine::{Halves, Limit, Passes, Precision, Resources, Session, Stop, Watcher};
 use crate::error::{Error, Result};
-use crate::gradient::GradientGraph;
-use crate::gradient::layers::Layer;
-use crate::gradient::target::{Head, top_class};
-pub use crate::load::{CardSource, LoadOptions, Loaded};
-use crate::methods::{self, Given, Method, Needs, Params, Passes, Status, Task};
-use crate::record::{ClassRecord, FileRecord, MapRecord, MemoryRecord, Record, TargetRecord, Timing, cpu_features};
+use crate::gradient::target::{Score, top_class};
+pub use crate::load::{CardSource, LoadOptions, Loaded, Wanted};
+use crate::methods::{self, Extents, Given, Method, Outcome, Params, Status, Task};
+use crate::prepare::Part;
+pub use crate::prepare::Shared;
+use crate::record::{
+    ClassRecord, FileRecord, MapRecord, MemoryRecord, Record, StoppedBy, TargetRecord, Timing, cpu_features,
+};
 
 impl Loaded {
     /// Prepares a method for this model.
@@ -40,50 +40,40 @@ impl Loaded {
         let entry = methods::find(method)?;
         let params = Params::new(entry, given)?;
         let method = (entry.build)(&params)?;
-        let needs = method.needs();
-        let named = Some(params.text("layer")).filter(|name| needs.layer && !name.is_empty() && *name != "last");
-        let layer = needs.layer.then(|| self.layer(named)).transpose()?;
-        let prepared = shared.prepared(self, &needs, layer.as_ref(), precision)?;
+        let (needs, also) = (method.needs(), method.also());
+        let layer = self.layer_for(&needs, &params)?;
+        let model = self.extents(method.as_ref(), &params)?;
         // No more threads than passes: an arena that nobody uses is memory lost.
-        let most = usize::try_from(method.passes().gradient.max(1)).unwrap_or(usize::MAX);
-        let kept = method.keeps(self.input_shape()?.iter().product());
+        let most = usize::try_from(method.passes(model).gradient.max(1)).unwrap_or(usize::MAX);
+        let kept = method.keeps(model);
         let memory = resources.memory.map(|most| without(most, kept, entry.name)).transpose()?;
         let resources = Resources { threads: resources.threads.min(most), memory };
-        let session = PlanSession::of(prepared.plans.clone(), resources)?;
-        let threads = session.threads();
-        let memory = MemoryRecord { plans: session.plans().memory(), kept };
-        let precision = session.plans().precision();
-        let halves = precision.keeps_halves().then(|| session.plans().halves());
-        let session = Remembering::new(Counting::new(session), prepared.remembered.clone());
+        let part = Part::new(self, shared, &needs, layer, precision, resources)?;
+        let other = match &also {
+            Some(also) => {
+                // It takes single passes, in what memory is left.
+                let left = memory.map(|most| most.saturating_sub(part.bytes()));
+                let resources = Resources { threads: 1, memory: left };
+                let layer = self.layer_for(also, &params)?;
+                Some(Part::new(self, shared, also, layer, precision, resources)?)
+            }
+            None => None,
+        };
         let prepare_ms = milliseconds(start);
         Ok(Explainer {
             loaded: self,
             entry,
             params,
             method,
-            layer,
-            session,
-            threads,
-            memory,
-            precision,
-            halves,
-            prepared,
+            model,
+            kept,
+            part,
+            other,
             prepare_ms,
+            budget: Budget::default(),
             baselines: vec![],
             baseline_files: vec![],
         })
-    }
-
-    fn warnings(&self, derived: &GradientGraph, needs: &Needs) -> Vec<String> {
-        let mut warnings = vec![];
-        if !derived.flat.is_empty() {
-            let list: Vec<String> = derived.flat.iter().map(|(node, op)| format!("{node} ({op})")).collect();
-            warnings.push(format!("the derivative of {} is zero; nothing passes through", list.join(", ")));
-        }
-        if !needs.composite.rules.is_empty() && derived.ruled == 0 && self.ready_made.is_none() {
-            warnings.push(format!("no node has the rule '{}', so the map equals the gradient", needs.composite.name));
-        }
-        warnings
     }
 }
 
@@ -103,59 +93,33 @@ pub fn with_target(own: Passes) -> Passes {
     Passes { forward: own.forward + 1, gradient: own.gradient }
 }
 
-/// What methods that need the same of a model share: its plans, and passes at the explained input.
-#[derive(Default)]
-pub struct Shared(Vec<Arc<Prepared>>);
-
-struct Prepared {
-    needs: Needs,
-    layer: Option<String>,
-    precision: Precision,
-    plans: Arc<Plans>,
-    remembered: Arc<Remembered>,
-    composite: String,
-    head: Head,
-    logits: String,
-    warnings: Vec<String>,
-}
-
-impl Shared {
-    fn prepared(
-        &mut self,
-        loaded: &Loaded,
-        needs: &Needs,
-        layer: Option<&Layer>,
-        precision: Precision,
-    ) -> Result<Arc<Prepared>> {
-        let name = layer.map(|l| l.name.clone());
-        let same = |p: &&Arc<Prepared>| p.needs == *needs && p.layer == name && p.precision == precision;
-        if let Some(known) = self.0.iter().find(same) {
-            return Ok(known.clone());
-        }
-        let derived = loaded.derive(needs.composite, &needs.settings, layer)?;
-        let prepared = Arc::new(Prepared {
-            needs: needs.clone(),
-            layer: name,
-            precision,
-            plans: Arc::new(Plans::new(&derived, precision)?),
-            remembered: Arc::default(),
-            warnings: loaded.warnings(&derived, needs),
-            composite: derived.composite,
-            head: derived.head,
-            logits: derived.logits,
-        });
-        self.0.push(prepared.clone());
-        Ok(prepared)
-    }
-}
-
 /// Which class is explained.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// The one with the largest logit.
+    /// The one with the largest score.
     Top,
+    /// The one with so many larger scores.
+    Ranked(usize),
     /// By index, or by its name in the card.
     Named(String),
+    /// By how much a class is ahead of another: of the one named, or of the largest other score.
+    Margin {
+        /// The class that speaks for it.
+        class: Box<Target>,
+        /// By index, or by its name in the card.
+        against: Option<String>,
+    },
+}
+
+/// What one explanation may spend. Methods that work in steps stop early and give the best map so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Budget {
+    /// Passes of both kinds together.
+    pub max_passes: Option<u64>,
+    /// From the beginning of the explanation; no pass is begun that would end later.
+    pub deadline: Option<Duration>,
+    /// Set by somebody who wants no more.
+    pub interrupt: Option<&'static AtomicBool>,
 }
 
 /// A method, prepared for a model.
@@ -164,14 +128,12 @@ pub struct Explainer<'a> {
     entry: &'static methods::Entry,
     params: Params,
     method: Box<dyn Method>,
-    layer: Option<Layer>,
-    session: Remembering<Counting<'a, PlanSession<'static>>>,
-    threads: usize,
-    memory: MemoryRecord,
-    precision: Precision,
-    halves: Option<Halves>,
-    prepared: Arc<Prepared>,
+    model: Extents,
+    kept: usize,
+    part: Part<'a>,
+    other: Option<Part<'a>>,
     prepare_ms: f64,
+    budget: Budget,
     baselines: Vec<Vec<f32>>,
     baseline_files: Vec<FileRecord>,
 }
@@ -192,7 +154,29 @@ impl<'a> Explainer<'a> {
 
     /// Tells `watcher` of every pass from now on.
     pub fn watch(&mut self, watcher: Watcher<'a>) {
-        self.session.inner.watch(watcher);
+        self.part.session.inner.watch(watcher);
+    }
+
+    /// Explanations keep to this from now on.
+    ///
+    /// Errors: a budget of fewer passes than the method's least.
+    pub fn set_budget(&mut self, budget: Budget) -> Result<()> {
+        let least = with_target(self.method.least(self.model));
+        match budget.max_passes {
+            Some(most) if least.forward + least.gradient > most => Err(Error::Budget {
+                reason: format!(
+                    "{} takes {} passes ({} gradient, {} forward) at least, more than the {most} that are allowed",
+                    self.entry.name,
+                    least.forward + least.gradient,
+                    least.gradient,
+                    least.forward
+                ),
+            }),
+            _ => {
+                self.budget = budget;
+                Ok(())
+            }
+        }
     }
 
     /// Gives the method the baselines that its parameter `baseline` names as files, each row-major in the model's shape.
@@ -214,9 +198,48 @@ impl<'a> Explainer<'a> {
         self.method.signed().unwrap_or(self.entry.properties.signed)
     }
 
-    /// How many passes one explanation takes.
+    /// How many passes one explanation takes at most.
     pub fn passes(&self) -> Passes {
-        with_target(self.method.passes())
+        with_target(self.method.passes(self.model))
+    }
+
+    fn taken(&self) -> Passes {
+        let other = self.other.iter().map(|part| part.session.inner.passes());
+        other.fold(self.part.session.inner.passes(), Passes::plus)
+    }
+
+    fn saved(&self) -> Passes {
+        let other = self.other.iter().map(|part| part.session.saved());
+        other.fold(self.part.session.saved(), Passes::plus)
+    }
+
+    /// The cotangent of the scores, the class explained, and what it is explained against.
+    fn seed(&self, logits: &[f32], target: &Target) -> Result<(Vec<f32>, usize, Option<usize>)> {
+        let class = |target: &Target| match target {
+            Target::Top => Ok(top_class(logits)),
+            Target::Ranked(rank) if *rank < logits.len() => Ok(by_score(logits)[*rank]),
+            Target::Ranked(rank) => {
+                Err(Error::usage(format!("there is no class of rank {rank}; there are {}", logits.len())))
+            }
+            Target::Named(name) => self.loaded.card.class(name, logits.len()),
+            Target::Margin { .. } => Err(Error::usage("a margin is between two classes, not between margins")),
+        };
+        let mut seed = vec![0.0; logits.len()];
+        let Target::Margin { class: ahead, against } = target else {
+            let class = class(target)?;
+            seed[class] = 1.0;
+            return Ok((seed, class, None));
+        };
+        let ahead = class(ahead)?;
+        let behind = match against {
+            Some(name) => self.loaded.card.class(name, logits.len())?,
+            None => by_score(logits).into_iter().find(|&c| c != ahead).unwrap_or(ahead),
+        };
+        if behind == ahead {
+            return Err(Error::usage(format!("class {ahead} has no margin over itself; name another class")));
+        }
+        (seed[ahead], seed[behind]) = (1.0, -1.0);
+        Ok((seed, ahead, Some(behind)))
     }
 
     /// Explains one input, row-major in the model's shape.
@@ -230,35 +253,43 @@ impl<'a> Explainer<'a> {
             ));
         }
         let start = Instant::now();
-        self.session.inner.reset();
-        self.session.begin(input);
-        let logits = self.session.forward(input)?.to_vec();
+        let limit = Limit {
+            passes: self.budget.max_passes,
+            deadline: self.budget.deadline.map(|most| start + most),
+            interrupt: self.budget.interrupt,
+        };
+        for part in [Some(&mut self.part), self.other.as_mut()].into_iter().flatten() {
+            part.session.inner.reset(limit);
+            part.session.begin(input);
+        }
+        let logits = self.part.session.forward(input)?.to_vec();
         if let Some(i) = logits.iter().position(|v| !v.is_finite()) {
             let reason = format!("gives a logit of {} for class {i}; the model overflows on it", logits[i]);
             return Err(Error::bad_input(reason));
         }
-        let top = top_class(&logits);
-        let class = match target {
-            Target::Top => top,
-            Target::Named(name) => self.loaded.card.class(name, logits.len())?,
+        let (seed, class, against) = self.seed(&logits, target)?;
+        let parts = [Some(&self.part), self.other.as_ref()].into_iter().flatten();
+        let layer_layout = parts.filter_map(Part::layer_layout).next();
+        let mut task = Task {
+            layout: self.loaded.layout()?,
+            layer_layout,
+            baselines: &self.baselines,
+            head: self.part.prepared.head,
+            other: self.other.as_mut().map(|part| &mut part.session as &mut dyn Session),
+            biases: &self.part.biases,
+            ..Task::new(&mut self.part.session, input, &seed)
         };
-        let mut seed = vec![0.0; logits.len()];
-        seed[class] = 1.0;
-        let layout = self.loaded.layout()?;
-        let layer_layout = self.layer.as_ref().map(|l| l.layout);
-        let mut task =
-            Task { session: &mut self.session, input, layout, seed: &seed, layer_layout, baselines: &self.baselines };
-        let outcome = self.method.explain(&mut task)?;
-        let attribution = outcome.attribution;
+        let outcome = self.method.explain(&mut task);
+        self.part.session.restore()?;
+        let outcome = outcome?;
+        let Outcome { attribution, completeness, standard_error, status } = outcome;
         if attribution.values.iter().any(|v| !v.is_finite()) {
             let reason = "gives a gradient that is not finite; the model overflows on it".to_string();
             return Err(Error::BadInput { reason });
         }
-        let mut warnings = self.prepared.warnings.clone();
-        if outcome.status == Status::Degraded {
-            let taken = self.session.inner.passes().gradient;
-            warnings.push(format!("{taken} gradients did not reach the tolerance; allow more with --steps"));
-        }
+        let stopped_by = self.stopped_by(status);
+        let mut warnings = self.part.prepared.warnings.clone();
+        warnings.extend(stopped_by.map(|why| why.warning(self.taken())));
         let record = Record {
             whyline: env!("CARGO_PKG_VERSION"),
             tract: "0.23.9",
@@ -266,40 +297,86 @@ impl<'a> Explainer<'a> {
             input: file,
             random_weights: self.loaded.random_weights,
             preprocessing: self.loaded.card.input.clone(),
-            composite: self.prepared.composite.clone(),
+            composite: self.part.prepared.composite.clone(),
             method: self.entry.name.into(),
             parameters: self.params.all().clone(),
-            layer: self.layer.as_ref().map(|l| l.name.clone()),
+            layer: self.layer_name(),
             target: TargetRecord {
-                kind: "logit",
-                value: self.prepared.logits.clone(),
+                kind: match (against, self.loaded.score) {
+                    (Some(_), _) => "margin",
+                    (None, Score::Logit) => "logit",
+                    (None, Score::Probability) => "probability",
+                },
+                value: self.part.prepared.logits.clone(),
                 class: self.class_record(&logits, class),
+                against: against.map(|class| self.class_record(&logits, class)),
             },
-            predicted: self.class_record(&logits, top),
+            predicted: self.class_record(&logits, top_class(&logits)),
             map: MapRecord { extent: attribution.extent, shape: attribution.shape.clone(), signed: self.signed() },
-            precision: self.precision,
-            halves: self.halves.clone(),
-            threads: self.threads,
-            memory: self.memory,
-            passes: self.session.inner.passes(),
-            saved: Some(self.session.saved()).filter(|saved| *saved != Passes::default()),
+            precision: self.part.plans().precision(),
+            halves: self.halves(),
+            threads: self.part.session.threads(),
+            memory: self.memory(),
+            passes: self.taken(),
+            saved: Some(self.saved()).filter(|saved| *saved != Passes::default()),
             baselines: self.baseline_files.clone(),
-            completeness: outcome.completeness,
-            standard_error: outcome.standard_error,
+            completeness,
+            standard_error,
             timing: Timing { prepare_ms: self.prepare_ms, explain_ms: milliseconds(start) },
             cpu: cpu_features(),
             warnings,
-            status: outcome.status,
+            status,
+            stopped_by,
         };
         Ok(Explanation { attribution, record })
     }
 
-    fn class_record(&self, logits: &[f32], class: usize) -> ClassRecord {
+    /// What ended a method's work early.
+    fn stopped_by(&self, status: Status) -> Option<StoppedBy> {
+        let stop = || match self.part.session.inner.stop() {
+            Some(Stop::Passes) => StoppedBy::Passes,
+            Some(Stop::Deadline) => StoppedBy::Deadline,
+            Some(Stop::Interrupt) => StoppedBy::Interrupt,
+            None => StoppedBy::Steps,
+        };
+        (status == Status::Degraded).then(stop)
+    }
+
+    fn layer_name(&self) -> Option<String> {
+        let parts = [Some(&self.part), self.other.as_ref()].into_iter().flatten();
+        parts.filter_map(|part| part.layer.as_ref()).map(|l| l.name.clone()).next()
+    }
+
+    fn halves(&self) -> Option<Halves> {
+        let plans = self.part.plans();
+        plans.precision().keeps_halves().then(|| plans.halves())
+    }
+
+    /// Of both preparations, where there are two.
+    fn memory(&self) -> MemoryRecord {
+        let mut plans = self.part.plans().memory();
+        if let Some(other) = &self.other {
+            let more = other.plans().memory();
+            plans.weights += more.weights;
+            plans.gradient_arena += more.gradient_arena;
+        }
+        MemoryRecord { plans, kept: self.kept }
+    }
+
+    fn class_record(&self, scores: &[f32], class: usize) -> ClassRecord {
+        let logit = (self.loaded.score == Score::Logit).then(|| scores[class] as f64);
         ClassRecord {
             class,
-            label: self.loaded.card.label(class, logits.len()).map(str::to_string),
-            logit: logits[class] as f64,
-            probability: self.prepared.head.probability(logits, class),
+            label: self.loaded.card.label(class, scores.len()).map(str::to_string),
+            logit,
+            probability: self.part.prepared.head.probability(scores, class),
         }
     }
+}
+
+/// Classes from the largest score to the least; equal ones by index.
+fn by_score(scores: &[f32]) -> Vec<usize> {
+    let mut classes: Vec<usize> = (0..scores.len()).collect();
+    classes.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+    classes
 }

@@ -6,13 +6,13 @@ use serde::Serialize;
 
 use crate::engine::{Halves, Memory, Passes, Plans, Precision};
 use crate::error::{Error, Result};
-use crate::explain::{Loaded, with_target};
+use crate::explain::{Loaded, Wanted, with_target};
 use crate::flops::{flops, gradient_flops};
 use crate::gradient::composite::GRADIENT;
 use crate::gradient::coverage::{FLAT, find_gaps, find_path};
 use crate::gradient::layers::{cam_layers, default_layer};
 use crate::gradient::target::find_target;
-use crate::gradient::{COMPOSITES, Settings, adjoints};
+use crate::gradient::{COMPOSITES, adjoints};
 use crate::methods::{Entry, Given, METHODS, Params};
 
 /// Everything `whyline inspect` shows.
@@ -70,20 +70,33 @@ pub struct LayerLine {
     pub shape: Vec<usize>,
 }
 
-/// What one explanation takes, with the method's defaults.
+/// What a method takes of this model, with its defaults.
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs)]
 pub struct MethodLine {
     pub name: String,
+    /// At most, and before it can be stopped.
     pub passes: Passes,
+    pub least: Passes,
+    /// Why the model can't be explained by it, if it can't.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
-fn method_lines() -> Result<Vec<MethodLine>> {
-    let line = |entry: &&'static Entry| {
-        let method = (entry.build)(&Params::new(entry, &Given::new())?)?;
-        Ok(MethodLine { name: entry.name.into(), passes: with_target(method.passes()) })
-    };
-    METHODS.iter().map(line).collect()
+/// What each method takes of a model, and which are not defined for it.
+pub fn method_lines(loaded: &Loaded) -> Result<Vec<MethodLine>> {
+    METHODS.iter().map(|entry| method_line(loaded, entry, &Given::new())).collect()
+}
+
+/// What a method with some parameters takes of a model, and whether it is defined for it.
+pub fn method_line(loaded: &Loaded, entry: &'static Entry, given: &Given) -> Result<MethodLine> {
+    let params = Params::new(entry, given)?;
+    let method = (entry.build)(&params)?;
+    let refused = loaded.admits(method.as_ref(), &params).err().map(|e| e.to_string());
+    // Without a layer there are no channels, but then the method is refused.
+    let model = loaded.extents(method.as_ref(), &params).unwrap_or_default();
+    let (passes, least) = (with_target(method.passes(model)), with_target(method.least(model)));
+    Ok(MethodLine { name: entry.name.into(), passes, least, refused })
 }
 
 /// Looks a loaded model over.
@@ -101,7 +114,7 @@ pub fn inspect(loaded: &Loaded, precision: Precision) -> Result<Inspection> {
     let forward_flops = flops(graph, &typed.facts);
     let (mut backward_flops, mut plans) = (None, None);
     if gaps.is_empty() {
-        let derived = loaded.derive(&GRADIENT, &Settings::default(), None)?;
+        let derived = loaded.derive(&Wanted::default())?;
         backward_flops = Some(gradient_flops(&derived)?.saturating_sub(forward_flops));
         plans = Some(Plans::new(&derived, precision)?);
     }
@@ -135,7 +148,7 @@ pub fn inspect(loaded: &Loaded, precision: Precision) -> Result<Inspection> {
             .collect(),
         flat: path.flat.iter().map(|(node, op)| format!("{node} ({op})")).collect(),
         default_layer: default_layer(&layers).map(|l| l.name.clone()),
-        methods: method_lines()?,
+        methods: method_lines(loaded)?,
         layers: layers.into_iter().map(|l| LayerLine { name: l.name, op: l.op, shape: l.shape }).collect(),
     })
 }

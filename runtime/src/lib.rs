@@ -26,6 +26,7 @@ mod load;
 pub mod methods;
 pub mod npy;
 pub mod onnx;
+mod prepare;
 pub mod record;
 pub mod rng;
 

@@ -5,10 +5,14 @@ use std::path::Path;
 
 use crate::engine::TractOperators;
 use crate::error::{Error, Result};
+use crate::gradient::composite::GRADIENT;
 use crate::gradient::layers::{Layer, cam_layers, choose_layer};
 use crate::gradient::ready_made::{Parts, as_gradient_graph};
+use crate::gradient::target::{Score, find_target};
 use crate::gradient::{Bounds, Composite, GradientGraph, Settings, Spec, differentiate, names, sole_input};
+use crate::onnx::WeightNoise;
 use crate::onnx::card::LayoutName;
+use crate::onnx::perturb::perturb;
 use crate::onnx::{Card, Dim, Input, Layout, Model, TypedGraph, fix_shapes, read_model, type_graph};
 
 /// How to read a model.
@@ -22,6 +26,8 @@ pub struct LoadOptions {
     pub random_weights: Option<u64>,
     /// The output explained; the first by default.
     pub output: Option<String>,
+    /// What of its components is explained.
+    pub score: Score,
     /// What a foreign gradient graph calls its parts.
     pub parts: Parts,
 }
@@ -33,6 +39,29 @@ pub enum CardSource {
     Known,
     /// Nothing was said: pixels are scaled to 0..1.
     Assumed,
+}
+
+/// What a gradient graph is to give.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The rules of the backward pass.
+    pub composite: &'static Composite,
+    /// The numbers that they go by; bounds are the card's.
+    pub settings: Settings,
+    /// Values to hand out with their gradients.
+    pub taps: Vec<String>,
+    /// Whether the input's gradient is wanted.
+    pub input_gradient: bool,
+    /// On the weights.
+    pub noise: Option<WeightNoise>,
+}
+
+impl Default for Wanted {
+    /// The input's gradient.
+    fn default() -> Wanted {
+        let settings = Settings::default();
+        Wanted { composite: &GRADIENT, settings, taps: vec![], input_gradient: true, noise: None }
+    }
 }
 
 /// A model, read and typed: a forward graph, or a gradient graph made earlier.
@@ -48,6 +77,7 @@ pub struct Loaded {
     /// Whether anybody said so.
     pub card_source: CardSource,
     output: Option<String>,
+    pub(crate) score: Score,
     pub(crate) random_weights: Option<u64>,
 }
 
@@ -80,8 +110,17 @@ impl Loaded {
         fix_shapes(graph, &shapes)?;
         let typed = type_graph(std::mem::take(graph), &TractOperators::default())?;
         let ready_made = as_gradient_graph(&typed, &options.parts)?;
-        let output = options.output.clone();
-        Ok(Loaded { model, typed, ready_made, card, card_source, output, random_weights: options.random_weights })
+        let (output, score) = (options.output.clone(), options.score);
+        Ok(Loaded {
+            model,
+            typed,
+            ready_made,
+            card,
+            card_source,
+            output,
+            score,
+            random_weights: options.random_weights,
+        })
     }
 
     /// The output that was asked for.
@@ -102,6 +141,14 @@ impl Loaded {
         Ok(self.typed.facts.get(self.input()?).map(|f| f.shape.clone()).unwrap_or_default())
     }
 
+    /// Components of the value that is explained.
+    pub fn classes(&self) -> Result<usize> {
+        match &self.ready_made {
+            Some(ready) => Ok(ready.facts.get(&ready.seed).map_or(0, |f| f.shape.iter().product())),
+            None => Ok(find_target(&self.typed, self.output())?.shape.iter().product()),
+        }
+    }
+
     /// Where the input's channels are, if it can be an image.
     pub fn layout(&self) -> Result<Option<Layout>> {
         let shape = self.input_shape()?;
@@ -113,20 +160,24 @@ impl Loaded {
         })
     }
 
-    /// The gradient graph for what a method needs.
-    pub fn derive(
-        &self,
-        composite: &'static Composite,
-        settings: &Settings,
-        layer: Option<&Layer>,
-    ) -> Result<GradientGraph> {
+    /// The gradient graph for what is wanted.
+    pub fn derive(&self, wanted: &Wanted) -> Result<GradientGraph> {
         if let Some(ready) = &self.ready_made {
-            return fitting(ready, composite, layer);
+            return fitting(ready, wanted);
         }
-        let settings = Settings { bounds: self.bounds()?, ..settings.clone() };
-        let taps = layer.map(|l| vec![l.name.clone()]).unwrap_or_default();
-        let spec = Spec { composite, input_gradient: taps.is_empty(), taps, output: self.output.clone(), settings };
-        differentiate(&self.typed, &spec)
+        let settings = Settings { bounds: self.bounds()?, ..wanted.settings.clone() };
+        let spec = Spec {
+            composite: wanted.composite,
+            input_gradient: wanted.input_gradient,
+            taps: wanted.taps.clone(),
+            output: self.output.clone(),
+            score: self.score,
+            settings,
+        };
+        let Some(noise) = wanted.noise else { return differentiate(&self.typed, &spec) };
+        let mut typed = self.typed.clone();
+        perturb(&mut typed.graph, noise);
+        differentiate(&typed, &spec)
     }
 
     /// The least and greatest value that pixels can have, as the card says.
@@ -158,7 +209,11 @@ fn sized(input: &Input, h: usize, w: usize, layout: Option<LayoutName>) -> Vec<u
 }
 
 /// A gradient graph from a file has its rules and taps fixed.
-fn fitting(ready: &GradientGraph, composite: &Composite, layer: Option<&Layer>) -> Result<GradientGraph> {
+fn fitting(ready: &GradientGraph, wanted: &Wanted) -> Result<GradientGraph> {
+    let composite = wanted.composite;
+    if wanted.noise.is_some() {
+        return Err(Error::usage("noise on weights wants the forward model, not a gradient graph"));
+    }
     let known = ready.composite == composite.name;
     let foreign = ready.composite == "as exported" && composite.rules.is_empty();
     if !known && !foreign {
@@ -168,11 +223,9 @@ fn fitting(ready: &GradientGraph, composite: &Composite, layer: Option<&Layer>) 
         )));
     }
     let mut derived = ready.clone();
-    if let Some(layer) = layer {
-        derived.taps.retain(|t| t.layer == layer.name);
+    derived.taps.retain(|t| wanted.taps.contains(&t.layer));
+    if !wanted.input_gradient {
         derived.input_gradient = None;
-    } else {
-        derived.taps.clear();
     }
     Ok(derived)
 }

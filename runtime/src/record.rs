@@ -74,6 +74,9 @@ pub struct Record {
     pub warnings: Vec<String>,
     /// `complete`, or `degraded` where the budget ended the work early.
     pub status: Status,
+    /// Where it was degraded, by what.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped_by: Option<StoppedBy>,
 }
 
 /// Bytes, known before the first pass.
@@ -110,8 +113,9 @@ pub struct ClassRecord {
     /// Its name, where the card has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// Its logit.
-    pub logit: f64,
+    /// Its logit; absent where probabilities are explained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logit: Option<f64>,
     /// Softmax of the logits, or the value itself behind a Sigmoid; absent where the scores are neither.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probability: Option<f64>,
@@ -120,13 +124,45 @@ pub struct ClassRecord {
 /// What is explained.
 #[derive(Clone, Debug, Serialize)]
 pub struct TargetRecord {
-    /// `logit`
+    /// `logit`, `probability`, or `margin`: the difference of two classes.
     pub kind: &'static str,
     /// The graph's value whose component is explained.
     pub value: String,
     /// Which.
     #[serde(flatten)]
     pub class: ClassRecord,
+    /// Of a margin, the class that is behind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub against: Option<ClassRecord>,
+}
+
+/// What ended a method's work before it had all that it wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoppedBy {
+    /// The steps that its parameters allow.
+    Steps,
+    /// The passes that the budget allows.
+    Passes,
+    /// The deadline.
+    Deadline,
+    /// The user.
+    Interrupt,
+}
+
+impl StoppedBy {
+    /// What the user should know.
+    pub fn warning(self, taken: Passes) -> String {
+        let taken = taken.forward + taken.gradient;
+        match self {
+            StoppedBy::Steps => {
+                format!("{taken} passes did not reach the tolerance; allow more with --steps or --samples")
+            }
+            StoppedBy::Passes => format!("the map is the best that {taken} passes give; --max-passes ended the work"),
+            StoppedBy::Deadline => format!("the map is the best that {taken} passes give; the deadline came"),
+            StoppedBy::Interrupt => format!("the map is the best that {taken} passes give; the work was interrupted"),
+        }
+    }
 }
 
 /// A map's form.

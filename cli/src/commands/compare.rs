@@ -115,7 +115,7 @@ fn report(records: &Records, args: &CompareArgs) {
     if let Some(first) = records.records.first() {
         let class = &first.target.class;
         let label = class.label.as_ref().map(|l| format!(" ({l})")).unwrap_or_default();
-        say!("class {}{label}, logit {:.4}", class.class, class.logit);
+        say!("class {}{label}, {}", class.class, output::score(class));
     }
     for record in &records.records {
         let gap = record.completeness.map(|c| format!(", gap {:.3} %", 100.0 * c.relative_gap)).unwrap_or_default();

@@ -24,8 +24,8 @@ pub fn run(args: &CompileArgs) -> Outcome {
         return Err(Failure::usage("the file is a gradient graph already; compile takes the forward model"));
     }
     let settings = Settings { bounds: loaded.bounds()?, ..Settings::default() };
-    let (taps, output) = (args.tap.clone(), args.model.output.clone());
-    let spec = Spec { composite, taps, input_gradient: true, output, settings };
+    let (taps, output, score) = (args.tap.clone(), args.model.output.clone(), args.model.score.into());
+    let spec = Spec { composite, taps, input_gradient: true, output, score, settings };
     let mut derived = differentiate(&loaded.typed, &spec)?;
     derived.graph.metadata.insert(names::SOURCE.into(), loaded.model.sha256.clone());
     // An assumed card must not pass for a known one.

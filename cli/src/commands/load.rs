@@ -23,6 +23,7 @@ pub fn load(args: &ModelArgs, preprocess: Option<&PreprocessArgs>) -> Outcome<Lo
         shape: args.shape.clone(),
         random_weights: args.random_weights,
         output: args.output.clone(),
+        score: args.score.into(),
         parts: Parts { cotangent: args.cotangent.clone(), gradient: args.gradient.clone() },
     };
     let mut loaded = Loaded::read(&args.model, &options)?;

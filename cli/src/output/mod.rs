@@ -78,13 +78,23 @@ fn class_name(class: &ClassRecord) -> String {
     }
 }
 
+/// A class's score, as it is explained.
+pub fn score(class: &ClassRecord) -> String {
+    match (class.logit, class.probability) {
+        (Some(logit), _) => format!("logit {logit:.4}"),
+        (None, Some(p)) => format!("probability {p:.4}"),
+        (None, None) => "no score".into(),
+    }
+}
+
 /// The report of one explanation.
 pub fn report(input: &Path, record: &Record, written: &[&Option<PathBuf>]) {
     let (predicted, target) = (&record.predicted, &record.target.class);
     say!("input      {}", input.display());
     let probability = predicted.probability.map_or(String::new(), |p| format!(", probability {p:.4}"));
     say!("predicted  {}{probability}", class_name(predicted));
-    say!("target     {}, logit {:.4}", class_name(target), target.logit);
+    let against = record.target.against.as_ref().map_or(String::new(), |c| format!(" against {}", class_name(c)));
+    say!("target     {}{against}, {}", class_name(target), score(target));
     let told: Vec<String> = record.parameters.iter().map(|(k, v)| format!("{k} {v}")).collect();
     let told = if told.is_empty() { String::new() } else { format!(" ({})", told.join(", ")) };
     say!("method     {}{told}", record.method);

@@ -1,27 +1,70 @@
-//! A session that counts the passes of another.
+//! A session that counts the passes of another, times them, and keeps to a limit.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use super::session::{Gradient, Make, Passes, Session, Take, Tap};
 use crate::error::Result;
+use crate::onnx::WeightNoise;
 
 /// Is told the passes taken so far, after each.
 pub type Watcher<'a> = Box<dyn FnMut(Passes) + Send + 'a>;
 
+/// Until when passes are taken.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limit {
+    /// Passes of both kinds together.
+    pub passes: Option<u64>,
+    /// No pass that would end later is begun.
+    pub deadline: Option<Instant>,
+    /// Set by somebody who wants no more.
+    pub interrupt: Option<&'static AtomicBool>,
+}
+
+/// What a limit has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// As many passes as were allowed.
+    Passes,
+    /// The time.
+    Deadline,
+    /// Somebody wanted no more.
+    Interrupt,
+}
+
 /// Counts what methods ask for.
 pub struct Counting<'a, S> {
     inner: S,
-    passes: Passes,
+    meter: Meter,
     watcher: Option<Watcher<'a>>,
 }
+
+/// What has been taken of a limit.
+#[derive(Clone, Copy, Debug, Default)]
+struct Meter {
+    passes: Passes,
+    limit: Limit,
+    /// Seconds of a pass, as they have been lately: the latest, or somewhat less than a longer one before.
+    forward: f64,
+    gradient: f64,
+}
+
+/// What is kept of an earlier, longer pass's time.
+const FADES: f64 = 0.9;
+
+/// Forward passes that a gradient is taken for, before there has been one.
+const GRADIENT: f64 = 3.0;
 
 impl<'a, S: Session> Counting<'a, S> {
     /// Counts from zero.
     pub fn new(inner: S) -> Self {
-        Counting { inner, passes: Passes::default(), watcher: None }
+        Counting { inner, meter: Meter::default(), watcher: None }
     }
 
     /// The passes since the last reset.
     pub fn passes(&self) -> Passes {
-        self.passes
+        self.meter.passes
     }
 
     /// Tells `watcher` of every pass from now on.
@@ -29,10 +72,47 @@ impl<'a, S: Session> Counting<'a, S> {
         self.watcher = Some(watcher);
     }
 
-    /// Counts from zero again.
-    pub fn reset(&mut self) {
-        self.passes = Passes::default();
+    /// Counts from zero again, up to a limit.
+    pub fn reset(&mut self, limit: Limit) {
+        (self.meter.passes, self.meter.limit) = (Passes::default(), limit);
     }
+
+    /// What says that there is no room for another gradient, if anything does.
+    pub fn stop(&self) -> Option<Stop> {
+        self.meter.stop()
+    }
+}
+
+impl Meter {
+    fn stop(&self) -> Option<Stop> {
+        if self.limit.interrupt.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+            Some(Stop::Interrupt)
+        } else if self.passes_left() == 0 {
+            Some(Stop::Passes)
+        } else {
+            (self.fit_in_time() == 0).then_some(Stop::Deadline)
+        }
+    }
+
+    fn passes_left(&self) -> u64 {
+        self.limit.passes.map_or(u64::MAX, |most| most.saturating_sub(self.passes.forward + self.passes.gradient))
+    }
+
+    /// Gradients that fit before the deadline.
+    fn fit_in_time(&self) -> u64 {
+        let Some(deadline) = self.limit.deadline else { return u64::MAX };
+        let left = deadline.saturating_duration_since(Instant::now()).as_secs_f64();
+        let each = if self.gradient > 0.0 { self.gradient } else { GRADIENT * self.forward };
+        match left > 0.0 {
+            true if each > 0.0 => (left / each) as u64,
+            true => u64::MAX,
+            false => 0,
+        }
+    }
+}
+
+fn lately(before: f64, seconds: f64) -> f64 {
+    seconds.max(FADES * before)
 }
 
 impl<S: Session> Session for Counting<'_, S> {
@@ -40,30 +120,57 @@ impl<S: Session> Session for Counting<'_, S> {
         self.inner.input_shape()
     }
 
+    fn perturb_weights(&mut self, noise: Option<WeightNoise>) -> Result<()> {
+        self.inner.perturb_weights(noise)
+    }
+
+    fn threads(&self) -> usize {
+        self.inner.threads()
+    }
+
+    fn room(&self) -> u64 {
+        match self.meter.stop() {
+            Some(_) => 0,
+            None => self.meter.passes_left().min(self.meter.fit_in_time()),
+        }
+    }
+
     fn set_baseline(&mut self, baseline: &[f32]) -> Result<()> {
         self.inner.set_baseline(baseline)
     }
 
     fn forward(&mut self, input: &[f32]) -> Result<&[f32]> {
+        let start = Instant::now();
         let logits = self.inner.forward(input)?;
-        self.passes.forward += 1;
-        tell(&mut self.watcher, self.passes);
+        self.meter.forward = lately(self.meter.forward, start.elapsed().as_secs_f64());
+        self.meter.passes.forward += 1;
+        tell(&mut self.watcher, self.meter.passes);
         Ok(logits)
     }
 
     fn gradient(&mut self, input: &[f32], seed: &[f32]) -> Result<Gradient<'_>> {
+        let start = Instant::now();
         let gradient = self.inner.gradient(input, seed)?;
-        self.passes.gradient += 1;
-        tell(&mut self.watcher, self.passes);
+        self.meter.gradient = lately(self.meter.gradient, start.elapsed().as_secs_f64());
+        self.meter.passes.gradient += 1;
+        tell(&mut self.watcher, self.meter.passes);
         Ok(gradient)
     }
 
     fn gradients(&mut self, seed: &[f32], count: usize, make: Make, take: Take) -> Result<()> {
-        let (passes, watcher) = (&mut self.passes, &mut self.watcher);
+        let threads = self.inner.threads().max(1);
+        let mut lap = Instant::now();
+        let (meter, watcher) = (&mut self.meter, &mut self.watcher);
         self.inner.gradients(seed, count, make, &mut |i, gradient| {
-            passes.gradient += 1;
-            tell(watcher, *passes);
-            take(i, gradient)
+            meter.passes.gradient += 1;
+            tell(watcher, meter.passes);
+            let flow = take(i, gradient)?;
+            // Threads hand over one result each in the time of a pass.
+            if (i + 1) % threads == 0 {
+                meter.gradient = lately(meter.gradient, lap.elapsed().as_secs_f64());
+                lap = Instant::now();
+            }
+            Ok(if meter.stop().is_some() { ControlFlow::Break(()) } else { flow })
         })
     }
 

@@ -13,11 +13,11 @@ mod simd;
 mod tract_session;
 mod turns;
 
-pub use counting::{Counting, Watcher};
+pub use counting::{Counting, Limit, Stop, Watcher};
 pub use kernels::peak::peak_flops;
 pub use operators::TractOperators;
 pub use plan::StepReport;
-pub use plan_session::{Halves, Memory, PlanSession, Plans, Resources};
+pub use plan_session::{Halves, Memory, PlanSession, Plans, Resources, Reweigh};
 pub use precision::Precision;
 pub use remembering::{Remembered, Remembering};
 pub use session::{Gradient, Make, Passes, Session, Take, Tap};

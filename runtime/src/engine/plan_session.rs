@@ -15,7 +15,7 @@ use super::simd::Isa;
 use super::turns::Turns;
 use crate::error::{Error, Result};
 use crate::gradient::GradientGraph;
-use crate::onnx::{Graph, TypedGraph, inline::inline_some, type_graph};
+use crate::onnx::{Graph, TypedGraph, WeightNoise, inline::inline_some, type_graph};
 
 /// Bytes that a model needs, known before any of the arena is allocated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -185,7 +185,13 @@ pub struct PlanSession<'m> {
     arenas: Vec<Arena<'m>>,
     /// What differences are taken from; zeros until it is set, and empty where there are none.
     baseline: Vec<f32>,
+    /// The plans with the weights' own values, while others are in force.
+    original: Option<Arc<Plans>>,
+    reweigh: Option<Reweigh<'m>>,
 }
+
+/// Makes plans of the same model with noise on its weights.
+pub type Reweigh<'m> = Box<dyn Fn(WeightNoise) -> Result<Plans> + 'm>;
 
 impl<'m> PlanSession<'m> {
     /// Prepares a gradient graph and the forward graph inside it, for one thread, in single precision.
@@ -212,7 +218,7 @@ impl<'m> PlanSession<'m> {
         }
         let arenas = (0..threads).map(|_| Arena::new(plans.arena_floats())).collect::<Result<_>>()?;
         let baseline = plans.zero_baseline();
-        Ok(PlanSession { plans, arenas, baseline })
+        Ok(PlanSession { plans, arenas, baseline, original: None, reweigh: None })
     }
 
     /// A session whose arenas lie in `memory`, which may be static: one thread for each arena that fits, up to
@@ -226,12 +232,12 @@ impl<'m> PlanSession<'m> {
             return Err(Error::Budget { reason });
         }
         let baseline = plans.zero_baseline();
-        Ok(PlanSession { plans, arenas, baseline })
+        Ok(PlanSession { plans, arenas, baseline, original: None, reweigh: None })
     }
 
-    /// Passes that run at a time.
-    pub fn threads(&self) -> usize {
-        self.arenas.len()
+    /// Lets weights be perturbed: `reweigh` makes the plans.
+    pub fn allow_reweighing(&mut self, reweigh: Reweigh<'m>) {
+        self.reweigh = Some(reweigh);
     }
 
     /// The plans.
@@ -289,6 +295,25 @@ fn forward_part(typed: &TypedGraph, outputs: &[String]) -> TypedGraph {
 impl Session for PlanSession<'_> {
     fn input_shape(&self) -> &[usize] {
         &self.plans.shape
+    }
+
+    fn threads(&self) -> usize {
+        self.arenas.len()
+    }
+
+    fn perturb_weights(&mut self, noise: Option<WeightNoise>) -> Result<()> {
+        let Some(noise) = noise else {
+            self.plans = self.original.take().unwrap_or_else(|| self.plans.clone());
+            return Ok(());
+        };
+        let reweigh = self.reweigh.as_ref().ok_or_else(|| Error::usage("the session's weights can't be perturbed"))?;
+        let plans = Arc::new(reweigh(noise)?);
+        if plans.arena_floats() > self.plans.arena_floats() {
+            return Err(Error::Plan { reason: "the perturbed model needs a larger arena".into() });
+        }
+        let before = std::mem::replace(&mut self.plans, plans);
+        self.original.get_or_insert(before);
+        Ok(())
     }
 
     fn set_baseline(&mut self, baseline: &[f32]) -> Result<()> {

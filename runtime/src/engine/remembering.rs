@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::session::{Gradient, Make, Passes, Session, Take, Tap};
 use crate::error::Result;
+use crate::onnx::WeightNoise;
 
 /// The passes at one input, shared by sessions of the same plans.
 #[derive(Debug, Default)]
@@ -55,8 +56,9 @@ pub struct Remembering<S> {
     latest: Arc<Pass>,
     is_latest: bool,
     saved: Passes,
-    /// Gradients depend on a baseline, and are not remembered.
+    /// Gradients depend on a baseline, or all passes on noise; they are not remembered.
     differences: bool,
+    perturbed: bool,
 }
 
 impl<S: Session> Remembering<S> {
@@ -69,6 +71,7 @@ impl<S: Session> Remembering<S> {
             is_latest: false,
             saved: Passes::default(),
             differences: false,
+            perturbed: false,
         }
     }
 
@@ -76,6 +79,11 @@ impl<S: Session> Remembering<S> {
     pub fn begin(&mut self, input: &[f32]) {
         self.remembered.at(input);
         self.saved = Passes::default();
+    }
+
+    /// Gives the weights their own values back, if somebody has perturbed them.
+    pub fn restore(&mut self) -> Result<()> {
+        if self.perturbed { self.perturb_weights(None) } else { Ok(()) }
     }
 
     /// Passes that did not have to be taken.
@@ -104,6 +112,19 @@ impl<S: Session> Session for Remembering<S> {
         self.inner.input_shape()
     }
 
+    fn perturb_weights(&mut self, noise: Option<WeightNoise>) -> Result<()> {
+        self.perturbed = noise.is_some();
+        self.inner.perturb_weights(noise)
+    }
+
+    fn threads(&self) -> usize {
+        self.inner.threads()
+    }
+
+    fn room(&self) -> u64 {
+        self.inner.room()
+    }
+
     fn set_baseline(&mut self, baseline: &[f32]) -> Result<()> {
         self.differences = true;
         self.inner.set_baseline(baseline)
@@ -112,7 +133,7 @@ impl<S: Session> Session for Remembering<S> {
     fn forward(&mut self, input: &[f32]) -> Result<&[f32]> {
         let (known, wanted) = {
             let kept = self.remembered.kept();
-            (kept.forward.clone(), kept.input == input)
+            (kept.forward.clone(), kept.input == input && !self.perturbed)
         };
         match known.filter(|_| wanted) {
             Some(pass) => {
@@ -136,7 +157,7 @@ impl<S: Session> Session for Remembering<S> {
         let (known, wanted) = {
             let kept = self.remembered.kept();
             let known = kept.gradients.iter().find(|(s, _)| s == seed).map(|(_, pass)| pass.clone());
-            (known, kept.input == input && !self.differences)
+            (known, kept.input == input && !self.differences && !self.perturbed)
         };
         let pass = match known.filter(|_| wanted) {
             Some(pass) => {

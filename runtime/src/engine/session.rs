@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use crate::error::{Error, Result};
+use crate::onnx::WeightNoise;
 
 /// A tapped value and its gradient.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,6 +50,18 @@ pub struct Passes {
     pub gradient: u64,
 }
 
+impl Passes {
+    /// Of both.
+    pub fn plus(self, other: Passes) -> Passes {
+        Passes { forward: self.forward + other.forward, gradient: self.gradient + other.gradient }
+    }
+
+    /// So many times as many.
+    pub fn times(self, count: u64) -> Passes {
+        Passes { forward: self.forward * count, gradient: self.gradient * count }
+    }
+}
+
 /// A model ready to run, with its input's shape fixed.
 ///
 /// Implementations wrap each other: a session that counts, delays or fails lets budgets be tested without
@@ -66,12 +79,28 @@ pub trait Session {
         Err(Error::usage(NO_BASELINE))
     }
 
+    /// Puts noise on the model's weights for the passes that follow; none gives them their own values back.
+    fn perturb_weights(&mut self, _noise: Option<WeightNoise>) -> Result<()> {
+        Err(Error::usage("the session's weights can't be perturbed; prepare the method from the forward model"))
+    }
+
+    /// Passes that run at a time in [`Session::gradients`].
+    fn threads(&self) -> usize {
+        1
+    }
+
+    /// Passes that the budget still has room for.
+    fn room(&self) -> u64 {
+        u64::MAX
+    }
+
     /// The logits, and the gradients of `seed . logits`. One gradient pass.
     fn gradient(&mut self, input: &[f32], seed: &[f32]) -> Result<Gradient<'_>>;
 
     /// The gradients of `seed . logits` at `count` points: `make` writes the point of a number, `take` is handed
     /// the gradients one after the other, in the points' order, until it wants no more. As many gradient passes; several at
-    /// a time where the session has threads, of which those that are under way when it breaks off come to nothing.
+    /// a time where the session has threads, of which those that are under way when it breaks off come to nothing. Fewer
+    /// where the budget has no more room, but one at least.
     fn gradients(&mut self, seed: &[f32], count: usize, make: Make, take: Take) -> Result<()> {
         let mut point = vec![0.0; self.input_shape().iter().product()];
         for i in 0..count {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::error::{Error, Result};
 use crate::onnx::graph::inputs_of;
-use crate::onnx::{DType, Dim, Fact, Facts, Graph, Input, TypedGraph};
+use crate::onnx::{Attr, DType, Dim, Fact, Facts, Graph, Input, TypedGraph};
 
 use super::canonical::fold_batch_norms;
 use super::composite::{self, Composite, Kind, Start};
@@ -14,7 +14,7 @@ use super::known::Known;
 use super::names;
 use super::settings::Settings;
 use super::site::Site;
-use super::target::{Head, Target, find_target};
+use super::target::{Head, Score, Target, class_axis, find_target};
 use super::twin::Twin;
 
 /// What to derive.
@@ -28,6 +28,8 @@ pub struct Spec {
     pub input_gradient: bool,
     /// The output explained; the first by default.
     pub output: Option<String>,
+    /// What of a class is explained.
+    pub score: Score,
     /// The numbers that rules go by.
     pub settings: Settings,
 }
@@ -39,6 +41,7 @@ impl Default for Spec {
             taps: vec![],
             input_gradient: true,
             output: None,
+            score: Score::Logit,
             settings: Settings::default(),
         }
     }
@@ -153,7 +156,7 @@ fn derive(typed: &TypedGraph, spec: &Spec) -> Result<GradientGraph> {
     if spec.composite.kind == Kind::Difference {
         walk.twin = Twin::append(&mut walk.emit.graph, &input, &typed.facts[&input].shape);
     }
-    walk.seed(&target);
+    walk.seed(&target, spec.score)?;
     walk.run()?;
     walk.finish(spec, input, target)
 }
@@ -181,6 +184,7 @@ struct Walk<'a> {
     emit: Emit,
     cotangents: HashMap<String, Name>,
     ruled: usize,
+    probabilities: Option<Name>,
 }
 
 impl<'a> Walk<'a> {
@@ -195,21 +199,46 @@ impl<'a> Walk<'a> {
             emit: Emit::new(typed.graph.clone()),
             cotangents: HashMap::new(),
             ruled: 0,
+            probabilities: None,
         }
     }
 
-    fn seed(&mut self, target: &Target) {
+    /// What the walk begins with: the cotangent of the logits, or of their probabilities, or relevance.
+    fn seed(&mut self, target: &Target, score: Score) -> Result<()> {
         let dims = target.shape.iter().map(|&d| Dim::Fixed(d)).collect();
         self.emit.graph.inputs.push(Input { name: names::SEED.into(), dtype: DType::F32, dims: Some(dims) });
-        let start = match self.composite.kind {
-            Kind::Relevance(Start::Logit) => self.emit.mul(names::SEED, &target.logits),
-            Kind::Relevance(Start::PositiveLogit) => {
+        let start = match (self.composite.kind, score) {
+            (Kind::Gradient, Score::Probability) => self.through_softmax(target)?,
+            (_, Score::Probability) if target.head != Head::Sigmoid => {
+                let reason = format!("the composite '{}' explains logits, not probabilities", self.composite.name);
+                return Err(Error::usage(reason));
+            }
+            (Kind::Relevance(Start::Logit), _) => self.emit.mul(names::SEED, &target.logits),
+            (Kind::Relevance(Start::PositiveLogit), _) => {
                 let positive = self.emit.op("Relu", &[&target.logits]);
                 self.emit.mul(names::SEED, &positive)
             }
             _ => names::SEED.into(),
         };
         self.cotangents.insert(target.logits.clone(), start);
+        Ok(())
+    }
+
+    /// The cotangent of the logits, where the seed is that of `p = softmax`: `p (seed - sum of p seed)`.
+    fn through_softmax(&mut self, target: &Target) -> Result<Name> {
+        match target.head {
+            Head::Sigmoid => return Ok(names::SEED.into()),
+            Head::None => return Err(Error::usage("the model's scores have no probabilities; explain the logit")),
+            Head::Softmax => {}
+        }
+        let axis = class_axis(&target.shape);
+        let attributes = vec![("axis", Attr::Int(axis as i64))];
+        let p = self.emit.op_with("Softmax", &[&target.logits], attributes);
+        let weighed = self.emit.mul(names::SEED, &p);
+        let mean = self.emit.reduce("ReduceSum", &weighed, &[axis]);
+        let apart = self.emit.sub(names::SEED, &mean);
+        self.probabilities = Some(p.clone());
+        Ok(self.emit.mul(&p, &apart))
     }
 
     fn run(&mut self) -> Result<()> {
@@ -279,9 +308,13 @@ impl<'a> Walk<'a> {
             emit.graph.outputs.push(to.clone());
             facts.insert(to, fact);
         };
-        let logits = match typed.graph.outputs.contains(&target.logits) {
-            true => target.logits.clone(),
-            false => {
+        let logits = match (&self.probabilities, typed.graph.outputs.contains(&target.logits)) {
+            (Some(p), _) => {
+                publish(&mut self.emit, p, names::PROBABILITIES.into(), Fact::f32(&target.shape));
+                names::PROBABILITIES.into()
+            }
+            (None, true) => target.logits.clone(),
+            (None, false) => {
                 publish(&mut self.emit, &target.logits, names::LOGITS.into(), Fact::f32(&target.shape));
                 names::LOGITS.into()
             }
@@ -318,7 +351,7 @@ impl<'a> Walk<'a> {
             composite: spec.composite.name.into(),
             flat: self.path.flat.clone(),
             ruled: self.ruled,
-            head: target.head,
+            head: if self.probabilities.is_some() { Head::Sigmoid } else { target.head },
         })
     }
 }

@@ -5,6 +5,7 @@
 //! rule for that op ([`rules`]).
 
 pub mod adjoints;
+pub mod biases;
 mod canonical;
 pub mod composite;
 pub mod coverage;
@@ -38,6 +39,8 @@ pub mod names {
     pub const REFERENCE: &str = "why.reference.";
     /// Output: the logits, where the file's own output is a Softmax of them.
     pub const LOGITS: &str = "why.logits";
+    /// Output: the probabilities, where they are explained.
+    pub const PROBABILITIES: &str = "why.probabilities";
     /// Output prefix: the gradient with respect to an input or tap.
     pub const GRAD: &str = "why.grad.";
     /// Output prefix: the value of a tap.

@@ -64,8 +64,12 @@ fn our_own(typed: &TypedGraph, format: &str) -> Result<GradientGraph> {
     let input = graph.inputs.iter().map(|i| &i.name).find(|name| !ours.contains(&name.as_str()));
     let gradient = input.map(|name| format!("{}{name}", names::GRAD)).filter(|g| graph.outputs.contains(g));
     let target = graph.metadata.get(names::TARGET);
-    let logits =
-        graph.outputs.iter().find(|o| *o == names::LOGITS).or(graph.outputs.iter().find(|o| Some(*o) == target));
+    let published = [names::PROBABILITIES, names::LOGITS];
+    let logits = graph
+        .outputs
+        .iter()
+        .find(|o| published.contains(&o.as_str()))
+        .or(graph.outputs.iter().find(|o| Some(*o) == target));
     match (input, gradient, logits) {
         (Some(input), Some(gradient), Some(logits)) => Ok(assemble(
             typed,
@@ -89,7 +93,10 @@ fn assemble(typed: &TypedGraph, parts: &Pairs) -> GradientGraph {
         composite: graph.metadata.get(names::COMPOSITE).cloned().unwrap_or_else(|| "as exported".into()),
         flat: vec![],
         ruled: 0,
-        head: Head::of(typed, &parts.logits),
+        head: match parts.logits == names::PROBABILITIES {
+            true => Head::Sigmoid,
+            false => Head::of(typed, &parts.logits),
+        },
     }
 }
 

@@ -16,6 +16,17 @@ pub struct Target {
     pub head: Head,
 }
 
+/// What of a class is explained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Score {
+    /// Its score before a Softmax.
+    #[default]
+    Logit,
+    /// Its probability.
+    Probability,
+}
+
 /// What makes a probability of a score.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Head {
@@ -66,6 +77,11 @@ impl Head {
             _ => Head::None,
         }
     }
+}
+
+/// The axis of the classes.
+pub fn class_axis(shape: &[usize]) -> usize {
+    shape.iter().position(|&d| d > 1).unwrap_or(0)
 }
 
 /// Whether the components of a value of this shape are classes, not places or samples.

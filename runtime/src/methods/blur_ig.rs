@@ -5,7 +5,7 @@
 use std::ops::ControlFlow;
 
 use super::path::{MAX_STEPS, Path, Step, Visit, integrate, passes};
-use super::{Entry, Method, Outcome, Parameter, Params, Passes, Properties, Task};
+use super::{Entry, Extents, Method, Outcome, Parameter, Params, Passes, Properties, Task};
 use crate::error::Result;
 use crate::image::blur::{Border, gaussian};
 
@@ -37,7 +37,7 @@ pub(super) const ENTRY: Entry = Entry {
 struct BlurIg(Blur);
 
 impl Method for BlurIg {
-    fn passes(&self) -> Passes {
+    fn passes(&self, _model: Extents) -> Passes {
         passes(&self.0)
     }
 

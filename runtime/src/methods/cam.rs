@@ -1,6 +1,6 @@
 //! Shared by class activation maps: what a layer's channels say about each place, enlarged to the input's size.
 
-use super::{Method, Needs, Outcome, Parameter, Params, Properties, Task};
+use super::{Method, Needs, Outcome, Parameter, Params, Properties, Taps, Task};
 use crate::attribution::{Attribution, Extent};
 use crate::engine::Tap;
 use crate::error::{Error, Result};
@@ -98,7 +98,7 @@ impl Cam {
 
 impl Method for Cam {
     fn needs(&self) -> Needs {
-        Needs { layer: true, ..Needs::of(self.composite) }
+        Needs { taps: Taps::Layer, ..Needs::of(self.composite) }
     }
 
     fn signed(&self) -> Option<bool> {

@@ -3,7 +3,7 @@
 
 use super::baseline::{self, Baseline};
 use super::path::outcome;
-use super::{Entry, Method, Needs, Outcome, Passes, Properties, Task};
+use super::{Entry, Extents, Method, Needs, Outcome, Passes, Properties, Task};
 use crate::error::Result;
 use crate::gradient::composite::RESCALE;
 
@@ -26,7 +26,7 @@ impl Method for DeepLift {
         Needs::of(&RESCALE)
     }
 
-    fn passes(&self) -> Passes {
+    fn passes(&self, _model: Extents) -> Passes {
         Passes { forward: 1, gradient: 1 }
     }
 

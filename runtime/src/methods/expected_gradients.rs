@@ -9,7 +9,7 @@ use whyline_stream::moments::Moments;
 
 use super::baseline::{self, Baseline};
 use super::path::between;
-use super::{Entry, Method, Outcome, Parameter, Params, Passes, Properties, Status, Task};
+use super::{Entry, Extents, Method, Outcome, Parameter, Params, Passes, Properties, Status, Task};
 use crate::attribution::Attribution;
 use crate::error::Result;
 use crate::rng::Rng;
@@ -46,7 +46,7 @@ impl Expected {
 }
 
 impl Method for Expected {
-    fn passes(&self) -> Passes {
+    fn passes(&self, _model: Extents) -> Passes {
         Passes { forward: 0, gradient: self.samples as u64 }
     }
 

@@ -4,7 +4,7 @@
 
 use super::baseline::{self, Baseline};
 use super::path::{MAX_STEPS, Path, Step, Visit, integrate, passes};
-use super::{Entry, Method, Outcome, Parameter, Params, Passes, Properties, Task};
+use super::{Entry, Extents, Method, Outcome, Parameter, Params, Passes, Properties, Task};
 use crate::error::Result;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -25,7 +25,7 @@ pub(super) const ENTRY: Entry = Entry {
 struct GuidedIg(Guided);
 
 impl Method for GuidedIg {
-    fn passes(&self) -> Passes {
+    fn passes(&self, _model: Extents) -> Passes {
         passes(&self.0)
     }
 

@@ -5,7 +5,7 @@
 use super::blur_ig::{self, Blur};
 use super::guided_ig::{self, Guided};
 use super::path::{Path, Straight, outcome};
-use super::{Entry, Given, Method, Outcome, Parameter, Params, Passes, Properties, Task, baseline};
+use super::{Entry, Extents, Given, Method, Outcome, Parameter, Params, Passes, Properties, Task, baseline};
 use crate::error::Result;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -41,7 +41,7 @@ struct Idgi {
 }
 
 impl Method for Idgi {
-    fn passes(&self) -> Passes {
+    fn passes(&self, _model: Extents) -> Passes {
         Passes { forward: 1, gradient: self.path.steps() as u64 }
     }
 

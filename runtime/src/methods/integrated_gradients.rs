@@ -8,7 +8,7 @@ use whyline_stream::quadrature::{MAX_NODES, Rule};
 
 use super::baseline::{self, Baseline};
 use super::path::between;
-use super::{Entry, Method, Outcome, Parameter, Passes, Properties, Status, Task};
+use super::{Entry, Extents, Method, Outcome, Parameter, Passes, Properties, Status, Task};
 use crate::attribution::{Attribution, Completeness};
 use crate::error::Result;
 
@@ -68,7 +68,7 @@ enum Nodes {
 }
 
 impl Method for IntegratedGradients {
-    fn passes(&self) -> Passes {
+    fn passes(&self, _model: Extents) -> Passes {
         match self.nodes {
             Nodes::Fixed { steps, .. } => Passes { forward: 2, gradient: steps as u64 },
             // The ends of the path are among the nodes.
@@ -76,10 +76,10 @@ impl Method for IntegratedGradients {
         }
     }
 
-    fn keeps(&self, input: usize) -> usize {
+    fn keeps(&self, model: Extents) -> usize {
         match self.nodes {
             Nodes::Fixed { .. } => 0,
-            Nodes::Adaptive { steps, .. } => steps.saturating_mul(input).saturating_mul(size_of::<f32>()),
+            Nodes::Adaptive { steps, .. } => steps.saturating_mul(model.input).saturating_mul(size_of::<f32>()),
         }
     }
 

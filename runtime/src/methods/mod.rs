@@ -39,7 +39,9 @@ use crate::attribution::{Attribution, Completeness};
 pub use crate::engine::Passes;
 use crate::engine::{Gradient, Make, Session, Take};
 use crate::error::{Error, Result};
+use crate::gradient::biases::Bias;
 use crate::gradient::composite::GRADIENT;
+use crate::gradient::target::Head;
 use crate::gradient::{Composite, Settings};
 use crate::onnx::Layout;
 
@@ -114,14 +116,38 @@ pub struct Needs {
     pub composite: &'static Composite,
     /// The numbers that they go by; the input's bounds are the model card's.
     pub settings: Settings,
-    /// Whether one layer's value and gradient are wanted, in place of the input's gradient.
-    pub layer: bool,
+    /// What is handed out on the way.
+    pub taps: Taps,
+    /// Whether weights are to be perturbed.
+    pub weights: bool,
+}
+
+/// Values in the model that a method looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taps {
+    /// None: the input's gradient alone.
+    None,
+    /// One layer's value and gradient, in place of the input's.
+    Layer,
+    /// What every bias is added to, beside the input's gradient.
+    Biases,
+}
+
+/// What a method's cost depends on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extents {
+    /// Values of the input.
+    pub input: usize,
+    /// Classes that there are scores for.
+    pub classes: usize,
+    /// Channels of the layer, for methods that want one.
+    pub channels: usize,
 }
 
 impl Needs {
     /// The input's gradient under a composite.
     pub fn of(composite: &'static Composite) -> Needs {
-        Needs { composite, settings: Settings::default(), layer: false }
+        Needs { composite, settings: Settings::default(), taps: Taps::None, weights: false }
     }
 }
 
@@ -139,9 +165,39 @@ pub struct Task<'a> {
     pub layer_layout: Option<Layout>,
     /// Baselines that the caller has given, each in the input's shape.
     pub baselines: &'a [Vec<f32>],
+    /// What makes probabilities of scores.
+    pub head: Head,
+    /// The model prepared for [`Method::also`].
+    pub other: Option<&'a mut dyn Session>,
+    /// What is added to the values tapped for [`Taps::Biases`].
+    pub biases: &'a [Bias],
 }
 
-impl Task<'_> {
+impl<'a> Task<'a> {
+    /// The target `seed . logits` at an input, and nothing else known.
+    pub fn new(session: &'a mut dyn Session, input: &'a [f32], seed: &'a [f32]) -> Task<'a> {
+        Task {
+            session,
+            input,
+            layout: None,
+            seed,
+            layer_layout: None,
+            baselines: &[],
+            head: Head::Softmax,
+            other: None,
+            biases: &[],
+        }
+    }
+
+    /// The class explained, where it is one alone.
+    pub fn class(&self, who: &str) -> Result<usize> {
+        let explained: Vec<usize> = (0..self.seed.len()).filter(|&c| self.seed[c] != 0.0).collect();
+        match explained[..] {
+            [class] if self.seed.len() > 1 => Ok(class),
+            _ => Err(Error::usage(format!("{who} wants one class of several as its target"))),
+        }
+    }
+
     /// The input's layout and its (channels, height, width), which `who` wants.
     pub fn image(&self, who: &str) -> Result<(Layout, (usize, usize, usize))> {
         let image = self.layout.and_then(|l| Some((l, l.split(self.session.input_shape())?)));
@@ -178,6 +234,12 @@ impl Task<'_> {
             seed: self.seed,
             layer_layout: self.layer_layout,
             baselines: self.baselines,
+            head: self.head,
+            other: match &mut self.other {
+                Some(other) => Some(&mut **other),
+                None => None,
+            },
+            biases: self.biases,
         }
     }
 }
@@ -209,15 +271,23 @@ pub trait Method {
     }
     /// How many passes [`Method::explain`] will take: one gradient, unless a method says otherwise. Never more, and fewer
     /// only where a tolerance is reached early.
-    fn passes(&self) -> Passes {
+    fn passes(&self, _model: Extents) -> Passes {
         Passes { forward: 0, gradient: 1 }
+    }
+    /// How many it takes before it can be stopped: all, unless a method works in steps.
+    fn least(&self, model: Extents) -> Passes {
+        self.passes(model)
+    }
+    /// A second preparation of the model that it needs.
+    fn also(&self) -> Option<Needs> {
+        None
     }
     /// How its map is made of one gradient, if it is: then gradients at many inputs can be taken side by side.
     fn local(&self) -> Option<Local> {
         None
     }
-    /// Bytes of earlier passes' gradients that it keeps at most, for an input of so many values.
-    fn keeps(&self, _input: usize) -> usize {
+    /// Bytes of earlier passes' gradients that it keeps at most.
+    fn keeps(&self, _model: Extents) -> usize {
         0
     }
     /// Whether its values have signs that mean something, where its parameters decide that.

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::{Given, Method, Needs, Outcome, Parameter, Params, Passes, Task, find};
+use super::{Extents, Given, Method, Needs, Outcome, Parameter, Params, Passes, Task, find};
 use crate::attribution::{Attribution, Extent};
 use crate::error::Result;
 use crate::rng::Rng;
@@ -89,14 +89,14 @@ impl Method for Noise {
         self.base.needs()
     }
 
-    fn passes(&self) -> Passes {
-        let each = self.base.passes();
+    fn passes(&self, model: Extents) -> Passes {
+        let each = self.base.passes(model);
         let times = self.samples as u64;
         Passes { forward: each.forward * times, gradient: each.gradient * times }
     }
 
-    fn keeps(&self, input: usize) -> usize {
-        self.base.keeps(input)
+    fn keeps(&self, model: Extents) -> usize {
+        self.base.keeps(model)
     }
 
     fn signed(&self) -> Option<bool> {

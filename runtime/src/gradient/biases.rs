@@ -1,0 +1,99 @@
+//! The biases of a model, and the values that they are added to: what FullGrad adds up beside the input.
+
+use super::coverage::find_path;
+use super::differentiate::sole_input;
+use super::target::find_target;
+use crate::error::Result;
+use crate::onnx::{Node, Tensor, TypedGraph};
+
+/// A constant that is added on the way from the input to the target.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bias {
+    /// The value that is the sum.
+    pub value: String,
+    /// Extents of the value.
+    pub shape: Vec<usize>,
+    /// Extents to which the constant is aligned, as many as the value has: each is the value's, or one.
+    pub aligned: Vec<usize>,
+    /// The constant.
+    pub bias: Vec<f32>,
+}
+
+impl Bias {
+    /// What is added to the value's element of this place.
+    pub fn at(&self, mut place: usize) -> f32 {
+        let (mut from, mut step) = (0, 1);
+        for (&extent, &own) in self.shape.iter().zip(&self.aligned).rev() {
+            from += if own == 1 { 0 } else { (place % extent) * step };
+            place /= extent;
+            step *= own;
+        }
+        self.bias[from]
+    }
+}
+
+/// Every bias between the input and the target behind `output` (the first by default): of convolutions and dense layers, of
+/// batch normalisations (`shift - scale mean / deviation`), and constants that are added or subtracted.
+pub fn find_biases(typed: &TypedGraph, output: Option<&str>) -> Result<Vec<Bias>> {
+    let input = sole_input(&typed.graph)?.name.clone();
+    let path = find_path(typed, &[&input], &find_target(typed, output)?.logits);
+    let between = typed.graph.nodes.iter().zip(&path.between).filter(|(_, between)| **between);
+    Ok(between.filter_map(|(node, _)| bias_of(typed, node, &|name: &str| path.active.contains(name))).collect())
+}
+
+fn bias_of(typed: &TypedGraph, node: &Node, is_active: &dyn Fn(&str) -> bool) -> Option<Bias> {
+    let constant = |slot: usize| -> Option<&Tensor> { typed.graph.constants.get(node.input(slot)?) };
+    let value = node.output(0)?;
+    let shape = typed.facts.get(value)?.shape.clone();
+    let rank = shape.len();
+    let along = |axis: usize, len: usize| (0..rank).map(|i| if i == axis { len } else { 1 }).collect::<Vec<_>>();
+    let aligned = |tensor: &Tensor| [vec![1; rank.saturating_sub(tensor.shape.len())], tensor.shape.clone()].concat();
+    let scaled = |values: Vec<f32>, by: f32| values.into_iter().map(|v| v * by).collect::<Vec<_>>();
+    let (bias, aligned) = match node.op.as_str() {
+        "Conv" | "ConvTranspose" => {
+            let bias = constant(2)?.to_f32()?;
+            let len = bias.len();
+            (bias, along(1, len))
+        }
+        "Gemm" => (scaled(constant(2)?.to_f32()?, node.float("beta", 1.0)), aligned(constant(2)?)),
+        "BatchNormalization" => {
+            let [scale, shift, mean, variance] = [1, 2, 3, 4].map(|slot| constant(slot)?.to_f32());
+            let (scale, shift, mean, variance) = (scale?, shift?, mean?, variance?);
+            let eps = node.float("epsilon", 1e-5) as f64;
+            let each =
+                |c: usize| shift[c] as f64 - scale[c] as f64 * mean[c] as f64 / (variance[c] as f64 + eps).sqrt();
+            let bias: Vec<f32> = (0..shift.len()).map(|c| each(c) as f32).collect();
+            let len = bias.len();
+            (bias, along(1, len))
+        }
+        "Add" | "Sub" => {
+            let slot = (0..2).find(|&slot| constant(slot).is_some())?;
+            is_active(node.input(1 - slot)?).then_some(())?;
+            let sign = if node.op == "Sub" && slot == 1 { -1.0 } else { 1.0 };
+            (scaled(constant(slot)?.to_f32()?, sign), aligned(constant(slot)?))
+        }
+        _ => return None,
+    };
+    let fits = aligned.len() == rank && aligned.iter().zip(&shape).all(|(a, s)| a == s || *a == 1);
+    fits.then(|| Bias { value: value.to_string(), shape, aligned, bias })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn biases_are_broadcast_as_their_extents_say() {
+        let bias = |aligned: &[usize], bias: &[f32]| Bias {
+            value: "v".into(),
+            shape: vec![1, 2, 3],
+            aligned: aligned.to_vec(),
+            bias: bias.to_vec(),
+        };
+        let all = |b: Bias| (0..6).map(|i| b.at(i)).collect::<Vec<_>>();
+        assert_eq!(all(bias(&[1, 2, 1], &[1.0, 2.0])), [1.0, 1.0, 1.0, 2.0, 2.0, 2.0]);
+        assert_eq!(all(bias(&[1, 1, 3], &[1.0, 2.0, 3.0])), [1.0, 2.0, 3.0, 1.0, 2.0, 3.0]);
+        assert_eq!(all(bias(&[1, 1, 1], &[4.0])), [4.0; 6]);
+        assert_eq!(all(bias(&[1, 2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    }
+}

@@ -1,0 +1,170 @@
+//! From what a method needs to sessions that can be asked.
+
+use std::sync::Arc;
+
+use crate::engine::{Counting, PlanSession, Plans, Precision, Remembered, Remembering, Resources, Session};
+use crate::error::{Error, Result};
+use crate::gradient::GradientGraph;
+use crate::gradient::biases::{Bias, find_biases};
+use crate::gradient::composite::Kind;
+use crate::gradient::layers::Layer;
+use crate::gradient::target::Head;
+use crate::load::{Loaded, Wanted};
+use crate::methods::{Extents, Method, Needs, Params, Taps};
+use crate::onnx::Layout;
+
+/// What methods that need the same of a model share: its plans, and passes at the explained input.
+#[derive(Default)]
+pub struct Shared(Vec<Arc<Prepared>>);
+
+/// A model, planned for what a method needs.
+pub(crate) struct Prepared {
+    needs: Needs,
+    layer: Option<String>,
+    precision: Precision,
+    pub plans: Arc<Plans>,
+    pub remembered: Arc<Remembered>,
+    pub composite: String,
+    pub head: Head,
+    pub logits: String,
+    pub warnings: Vec<String>,
+}
+
+/// A session, and what is known of what it hands out.
+pub(crate) struct Part<'a> {
+    pub session: Remembering<Counting<'a, PlanSession<'a>>>,
+    pub prepared: Arc<Prepared>,
+    pub layer: Option<Layer>,
+    pub biases: Vec<Bias>,
+}
+
+impl Loaded {
+    /// The layer that a need looks at, named by the parameter `layer`.
+    pub(crate) fn layer_for(&self, needs: &Needs, params: &Params) -> Result<Option<Layer>> {
+        let named = Some(params.text("layer")).filter(|name| !name.is_empty() && *name != "last");
+        (needs.taps == Taps::Layer).then(|| self.layer(named)).transpose()
+    }
+
+    /// What a method's cost depends on.
+    pub(crate) fn extents(&self, method: &dyn Method, params: &Params) -> Result<Extents> {
+        let mut channels = 0;
+        for needs in [Some(method.needs()), method.also()].into_iter().flatten() {
+            let layer = self.layer_for(&needs, params)?;
+            channels = layer.and_then(|l| l.layout.split(&l.shape)).map_or(channels, |(channels, ..)| channels);
+        }
+        Ok(Extents { input: self.input_shape()?.iter().product(), classes: self.classes()?, channels })
+    }
+
+    /// Derives all graphs that a method needs, and throws them away.
+    ///
+    /// Errors: nodes without a rule, or no such layer.
+    pub(crate) fn admits(&self, method: &dyn Method, params: &Params) -> Result<()> {
+        for needs in [Some(method.needs()), method.also()].into_iter().flatten() {
+            let (wanted, _) = wanted(self, &needs, self.layer_for(&needs, params)?.as_ref())?;
+            self.derive(&wanted)?;
+        }
+        Ok(())
+    }
+}
+
+/// The gradient graph that a need means, and the biases that it looks at.
+fn wanted(loaded: &Loaded, needs: &Needs, layer: Option<&Layer>) -> Result<(Wanted, Vec<Bias>)> {
+    let biases = match (needs.taps, &loaded.ready_made) {
+        (Taps::Biases, None) => find_biases(&loaded.typed, loaded.output())?,
+        (Taps::Biases, Some(_)) => {
+            return Err(Error::usage("the method wants the forward model, not a gradient graph"));
+        }
+        _ => vec![],
+    };
+    let taps = layer.iter().map(|l| l.name.clone()).chain(biases.iter().map(|b| b.value.clone())).collect();
+    let (composite, settings) = (needs.composite, needs.settings.clone());
+    let input_gradient = needs.taps != Taps::Layer;
+    Ok((Wanted { composite, settings, taps, input_gradient, noise: None }, biases))
+}
+
+impl<'a> Part<'a> {
+    /// Prepares what a method needs, at the layer of this name or the default one.
+    pub fn new(
+        loaded: &'a Loaded,
+        shared: &mut Shared,
+        needs: &Needs,
+        layer: Option<Layer>,
+        precision: Precision,
+        resources: Resources,
+    ) -> Result<Part<'a>> {
+        let (wanted, biases) = wanted(loaded, needs, layer.as_ref())?;
+        let prepared = shared.prepared(loaded, needs, &wanted, layer.as_ref(), precision)?;
+        let mut session = PlanSession::of(prepared.plans.clone(), resources)?;
+        if needs.weights {
+            session.allow_reweighing(Box::new(move |noise| {
+                Plans::new(&loaded.derive(&Wanted { noise: Some(noise), ..wanted.clone() })?, precision)
+            }));
+        }
+        let session = Remembering::new(Counting::new(session), prepared.remembered.clone());
+        Ok(Part { session, prepared, layer, biases })
+    }
+
+    /// The plans, with the weights' own values.
+    pub fn plans(&self) -> &Plans {
+        &self.prepared.plans
+    }
+
+    /// Weights and arenas.
+    pub fn bytes(&self) -> usize {
+        let memory = self.plans().memory();
+        memory.weights + self.session.threads() * memory.gradient_arena
+    }
+
+    /// Where the tapped layer's channels are.
+    pub fn layer_layout(&self) -> Option<Layout> {
+        self.layer.as_ref().map(|l| l.layout)
+    }
+}
+
+impl Shared {
+    fn prepared(
+        &mut self,
+        loaded: &Loaded,
+        needs: &Needs,
+        wanted: &Wanted,
+        layer: Option<&Layer>,
+        precision: Precision,
+    ) -> Result<Arc<Prepared>> {
+        let name = layer.map(|l| l.name.clone());
+        let same = |p: &&Arc<Prepared>| {
+            (&p.needs.composite, &p.needs.settings, p.needs.taps) == (&needs.composite, &needs.settings, needs.taps)
+                && p.layer == name
+                && p.precision == precision
+        };
+        if let Some(known) = self.0.iter().find(same) {
+            return Ok(known.clone());
+        }
+        let derived = loaded.derive(wanted)?;
+        let prepared = Arc::new(Prepared {
+            needs: needs.clone(),
+            layer: name,
+            precision,
+            plans: Arc::new(Plans::new(&derived, precision)?),
+            remembered: Arc::default(),
+            warnings: warnings(loaded, &derived, needs),
+            composite: derived.composite,
+            head: derived.head,
+            logits: derived.logits,
+        });
+        self.0.push(prepared.clone());
+        Ok(prepared)
+    }
+}
+
+fn warnings(loaded: &Loaded, derived: &GradientGraph, needs: &Needs) -> Vec<String> {
+    let mut warnings = vec![];
+    if !derived.flat.is_empty() {
+        let list: Vec<String> = derived.flat.iter().map(|(node, op)| format!("{node} ({op})")).collect();
+        warnings.push(format!("the derivative of {} is zero; nothing passes through", list.join(", ")));
+    }
+    let changes = needs.composite.kind == Kind::Gradient && !needs.composite.rules.is_empty();
+    if changes && derived.ruled == 0 && loaded.ready_made.is_none() {
+        warnings.push(format!("no node has the rule '{}', so the map equals the gradient", needs.composite.name));
+    }
+    warnings
+}
