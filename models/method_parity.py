@@ -161,6 +161,96 @@ def idgi(model, x, target, steps=50):
     return total
 
 
+def guided_grad_cam(model, x, target):
+    import captum.attr
+
+    found = captum.attr.GuidedGradCam(model, layer_of(model, CAM_LAYER))
+    return found.attribute(x.clone().requires_grad_(), target=target).detach()
+
+
+def layer_of(model, name):
+    return next(model.layers[layer] for layer, _, output in model.steps if output == name)
+
+
+def score_cam(model, x, target):
+    import pytorch_grad_cam
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    model(x)
+    activations = model.values[CAM_LAYER].detach().numpy()
+    cam = pytorch_grad_cam.ScoreCAM.__new__(pytorch_grad_cam.ScoreCAM)
+    cam.model, cam.batch_size, cam.device = model, 16, torch.device("cpu")
+    cam.activations_and_grads = types.SimpleNamespace(release=lambda: None)
+    with torch.no_grad():
+        weights = cam.get_cam_weights(x, None, [ClassifierOutputTarget(target)], activations, None)
+    weights = torch.as_tensor(weights)[0, :, None, None]
+    # Channels that are the same everywhere have a share of the weights here; ours leaves them out, as the authors do.
+    weights = weights / weights[torch.from_numpy(activations[0]).flatten(1).std(1) > 0].sum()
+    map = torch.relu((weights * torch.from_numpy(activations)[0]).sum(0))[None, None]
+    return F.interpolate(map, x.shape[2:], mode="bilinear", align_corners=True)[0]
+
+
+def biased(model):
+    """Every value that a bias is added to, with that bias, as it stands in the file: convolutions have none of their own."""
+    for layer, _, output in model.steps:
+        if isinstance(model.layers[layer], nn.Conv2d):
+            yield output, model.layers[layer].bias.detach()
+
+
+def bias_gradients(model, x, target):
+    x = x.clone().requires_grad_()
+    score = model(x)[0, target]
+    values = list(biased(model))
+    gradients = torch.autograd.grad(score, [x, *(model.values[name] for name, _ in values)])
+    return gradients[0].detach(), [(g, bias) for g, (_, bias) in zip(gradients[1:], values)]
+
+
+def fullgrad(model, x, target):
+    def stretched(v):
+        v = v.abs() - v.abs().min()
+        return v / (v.max() + 1e-6)
+
+    gradient, biases = bias_gradients(model, x, target)
+    map = stretched(gradient * x).sum(1, keepdim=True)
+    for g, bias in biases:
+        part = stretched(g * bias[None, :, None, None])
+        map = map + F.interpolate(part, x.shape[2:], mode="bilinear", align_corners=True).sum(1, keepdim=True)
+    return map[0]
+
+
+def fullgrad_of_channels(model, x, target):
+    from pytorch_grad_cam.utils.image import scale_accross_batch_and_channels
+
+    gradient, biases = bias_gradients(model, x, target)
+    size = (x.shape[3], x.shape[2])
+    map = scale_accross_batch_and_channels((gradient * x).abs().numpy(), size).sum(1)
+    for g, bias in biases:
+        map = map + scale_accross_batch_and_channels((g * bias[None, :, None, None]).abs().numpy(), size).sum(1)
+    return torch.from_numpy(map)
+
+
+def rectgrad(model, x, target, percentile=98):
+    class Rectified(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, z):
+            ctx.save_for_backward(z.relu())
+            return z.relu()
+
+        @staticmethod
+        def backward(ctx, g):
+            product = ctx.saved_tensors[0] * g
+            threshold = product.flatten().sort()[0][round((product.numel() - 1) * percentile / 100)]
+            return g * (product > threshold)
+
+    before = list(model.layers)
+    for i, layer in enumerate(before):
+        if isinstance(layer, nn.ReLU):
+            model.layers[i] = Applied(Rectified)
+    _, gradient = model.value_and_gradient(x, target)
+    model.layers = nn.ModuleList(before)
+    return gradient * x
+
+
 class Rescale(torch.autograd.Function):
     """DeepLIFT's Rescale rule for a Relu, on a batch of an input and its baseline."""
 
@@ -255,6 +345,12 @@ def zennit_sum():
     return zennit.layer.Sum
 
 
+REFERENCES = {
+    "guided_grad_cam": "captum",
+    "score_cam": "pytorch-grad-cam",
+    "fullgrad_of_channels": "pytorch-grad-cam",
+    **dict.fromkeys(["idgi", "fullgrad", "rectgrad", "rescale"], "its formula"),
+}
 AVERAGED = "(average pools)"
 LRP = ["epsilon", "gamma", "z-plus", "alpha-beta", "flat", "w-squared", "epsilon-plus", "epsilon-plus-flat",
        "epsilon-alpha2-beta1", "epsilon-alpha2-beta1-flat", "epsilon-gamma-box"]  # fmt: skip
@@ -278,6 +374,11 @@ CASES = [
     ("guided-ig", ["steps=40", "baseline=noise"], pair_of("GuidedIG", x_steps=40, fraction=0.25, max_dist=0.02)),
     ("blur-ig", ["steps=30", "max-sigma=8", "compat=pair"], pair_of("BlurIG", max_sigma=8, steps=30)),
     ("idgi", ["baseline=noise"], idgi),
+    ("rectgrad", [], rectgrad),
+    ("guided-grad-cam", ["upsampling=nearest"], guided_grad_cam),
+    ("score-cam", ["upsampling=corners"], score_cam),
+    ("fullgrad", [], fullgrad),
+    ("fullgrad", ["scale=channel"], fullgrad_of_channels),
     ("deeplift-rescale", ["baseline=noise"], rescale),
     # Captum's maps do not add up where max pools are (-0.68 of 4.85 are missing for digit 3), so there is a model without.
     ("deeplift-rescale", ["baseline=noise", AVERAGED], captum_of("DeepLift", baselines=NOISE)),
@@ -341,7 +442,7 @@ def main():
             differences.append(((got - expected).abs().max() / expected.abs().max()).item())
         median = float(np.median(differences))
         failed |= not median <= BOUND
-        name = reference.__qualname__.split("_")[0].split(".")[0]
+        name = REFERENCES.get(reference.__name__, reference.__qualname__.split("_")[0].split(".")[0])
         verdict = "pass" if median <= BOUND else "FAIL"
         print(f"| {method} | {' '.join(params)} | {name} | {median:.1e}, {max(differences):.1e} | {verdict} |", flush=True)
     sys.exit(1 if failed else 0)

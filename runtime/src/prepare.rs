@@ -164,7 +164,7 @@ fn warnings(loaded: &Loaded, derived: &GradientGraph, needs: &Needs) -> Vec<Stri
     }
     let changes = needs.composite.kind == Kind::Gradient && !needs.composite.rules.is_empty();
     if changes && derived.ruled == 0 && loaded.ready_made.is_none() {
-        warnings.push(format!("no node has the rule '{}', so the map equals the gradient", needs.composite.name));
+        warnings.push(format!("no node has the rule '{}', so it changes nothing", needs.composite.name));
     }
     warnings
 }

@@ -47,6 +47,7 @@ pub const COMPOSITES: &[&Composite] = &[
     &GUIDED,
     &GUIDED_RECTIFIERS,
     &DECONVNET,
+    &RECTIFIED,
     &RESCALE,
     &EPSILON,
     &GAMMA,
@@ -82,6 +83,13 @@ pub const DECONVNET: Composite = gradient(
     "deconvnet",
     "positive cotangents only, through every Relu, whatever its activation",
     &[&rules::deconvnet::RELU],
+);
+
+/// Rectified gradients (Kim et al. 2019).
+pub const RECTIFIED: Composite = gradient(
+    "rectified",
+    "cotangents through every Relu only where their product with the activation is among the largest",
+    &[&rules::rectified::RELU],
 );
 
 /// DeepLIFT's Rescale rule (Shrikumar et al. 2017).

@@ -39,6 +39,15 @@ impl Emit {
         self.node("", op, inputs, attributes)
     }
 
+    /// The values of the `k` largest elements of a vector, the largest first.
+    pub fn largest(&mut self, vector: &str, k: usize) -> Name {
+        let k = self.ints(&[k as i64]);
+        let values = self.op_with("TopK", &[vector, &k], vec![("axis", Attr::Int(0))]);
+        let indices = self.fresh("indices");
+        self.graph.nodes.last_mut().into_iter().for_each(|node| node.outputs.push(indices.clone()));
+        values
+    }
+
     /// A call of one of our functions ([`functions::FUNCTIONS`]), which travels in the file.
     pub fn call(&mut self, function: &functions::FusedOp, inputs: &[&str]) -> Name {
         let key = (functions::DOMAIN.to_string(), function.name.to_string());

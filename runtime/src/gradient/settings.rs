@@ -9,6 +9,8 @@ pub struct Settings {
     pub gamma: f32,
     /// How much positive contributions count in LRP's alpha-beta rule; negative ones count `alpha - 1`. At least one.
     pub alpha: f32,
+    /// Of a layer's products of activation and cotangent, below which rectified gradients pass nothing.
+    pub percentile: f32,
     /// Of the input, for LRP's z-box rule.
     pub bounds: Bounds,
 }
@@ -26,7 +28,7 @@ pub struct Bounds {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { epsilon: 1e-6, gamma: 0.25, alpha: 2.0, bounds: Bounds::default() }
+        Settings { epsilon: 1e-6, gamma: 0.25, alpha: 2.0, percentile: 98.0, bounds: Bounds::default() }
     }
 }
 

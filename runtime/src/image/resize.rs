@@ -2,11 +2,30 @@
 
 /// Resizes a map of `from` (height, width) to `to`, with half-pixel centres and the border repeated.
 pub fn bilinear(map: &[f32], from: (usize, usize), to: (usize, usize)) -> Vec<f32> {
+    resized(map, from, to, |place, from, to| (place + 0.5) * from / to - 0.5)
+}
+
+/// The same, with the corners' centres where they were.
+pub fn bilinear_corners(map: &[f32], from: (usize, usize), to: (usize, usize)) -> Vec<f32> {
+    resized(map, from, to, |place, from, to| place * (from - 1.0) / (to - 1.0).max(1.0))
+}
+
+/// Each place's nearest, the earlier of two.
+pub fn nearest(map: &[f32], from: (usize, usize), to: (usize, usize)) -> Vec<f32> {
+    let old = |place: usize, from: usize, to: usize| place * from / to;
+    let rows = 0..to.0;
+    rows.flat_map(|r| (0..to.1).map(move |c| map[old(r, from.0, to.0) * from.1 + old(c, from.1, to.1)])).collect()
+}
+
+/// Where a place of the new axis lies on the old one, given the extents of both.
+type Old = fn(place: f32, from: f32, to: f32) -> f32;
+
+fn resized(map: &[f32], from: (usize, usize), to: (usize, usize), old: Old) -> Vec<f32> {
     if from == to {
         return map.to_vec();
     }
-    let rows = taps(from.0, to.0);
-    let columns = taps(from.1, to.1);
+    let rows = taps(from.0, to.0, old);
+    let columns = taps(from.1, to.1, old);
     let mut out = Vec::with_capacity(to.0 * to.1);
     for &(r0, r1, down) in &rows {
         for &(c0, c1, right) in &columns {
@@ -20,10 +39,10 @@ pub fn bilinear(map: &[f32], from: (usize, usize), to: (usize, usize)) -> Vec<f3
 }
 
 /// For each place of the new axis: the two old places it lies between, and how far along.
-fn taps(from: usize, to: usize) -> Vec<(usize, usize, f32)> {
+fn taps(from: usize, to: usize, old: Old) -> Vec<(usize, usize, f32)> {
     let last = from.saturating_sub(1) as f32;
     let tap = |place: usize| {
-        let at = ((place as f32 + 0.5) * from as f32 / to as f32 - 0.5).clamp(0.0, last);
+        let at = old(place as f32, from as f32, to as f32).clamp(0.0, last);
         let below = at.floor();
         (below as usize, (below + 1.0).min(last) as usize, at - below)
     };
@@ -37,6 +56,12 @@ mod tests {
     #[test]
     fn doubling_follows_half_pixel_centres() {
         assert_eq!(bilinear(&[0.0, 4.0], (1, 2), (1, 4)), [0.0, 1.0, 3.0, 4.0]);
+    }
+
+    #[test]
+    fn corners_and_nearest_places_are_where_they_were() {
+        assert_eq!(bilinear_corners(&[0.0, 4.0], (1, 2), (1, 5)), [0.0, 1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(nearest(&[1.0, 2.0], (1, 2), (2, 5)), [1.0, 1.0, 1.0, 2.0, 2.0, 1.0, 1.0, 1.0, 2.0, 2.0]);
     }
 
     #[test]

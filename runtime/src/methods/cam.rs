@@ -2,18 +2,22 @@
 
 use super::{Method, Needs, Outcome, Parameter, Params, Properties, Taps, Task};
 use crate::attribution::{Attribution, Extent};
-use crate::engine::Tap;
+use crate::engine::{Session, Tap};
 use crate::error::{Error, Result};
 use crate::gradient::Composite;
 use crate::gradient::composite::GRADIENT;
-use crate::image::resize::bilinear;
+use crate::image::resize::{bilinear, bilinear_corners, nearest};
 use crate::onnx::Layout;
 
 /// What every one of them can be told.
 pub(super) const PARAMETERS: &[Parameter] = &[
-    Parameter { name: "layer", default: "last", help: "the layer's name, as `whyline inspect` lists it, or last" },
+    LAYER,
     Parameter { name: "relu", default: "true", help: "whether only positive evidence is kept: true or false" },
 ];
+
+/// Where the map is taken.
+pub(super) const LAYER: Parameter =
+    Parameter { name: "layer", default: "last", help: "the layer's name, as `whyline inspect` lists it, or last" };
 
 /// With `relu`, which parameters can switch off, values are never negative.
 pub(super) const PROPERTIES: Properties =
@@ -107,15 +111,58 @@ impl Method for Cam {
 
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
         task.gradient_at(task.input)?;
-        let no_image = || Error::usage("class activation maps want a layer and an input with height and width");
-        let tap = task.session.tap(0).ok_or_else(no_image)?;
-        let layout = task.layer_layout.ok_or_else(no_image)?;
-        let (channels, height, width) = layout.split(tap.shape).ok_or_else(no_image)?;
-        let layer = Layer { tap, layout, channels, extents: (height, width) };
+        let (_, (_, height, width)) = task.image("a class activation map")?;
+        let layer = tapped(task.session, task.layer_layout)?;
         let map = (self.map)(&layer).into_iter().map(|v| if self.relu { v.max(0.0) } else { v } as f32);
-        let input = task.layout.and_then(|l| l.split(task.session.input_shape())).ok_or_else(no_image)?;
-        let (_, full_height, full_width) = input;
-        let values = bilinear(&map.collect::<Vec<f32>>(), (height, width), (full_height, full_width));
-        Ok(Outcome::of(Attribution { values, shape: vec![full_height, full_width], extent: Extent::Pixels }))
+        let values = bilinear(&map.collect::<Vec<f32>>(), layer.extents, (height, width));
+        Ok(Outcome::of(Attribution { values, shape: vec![height, width], extent: Extent::Pixels }))
+    }
+}
+
+/// The layer that a session has just handed out.
+pub(super) fn tapped(session: &dyn Session, layout: Option<Layout>) -> Result<Layer<'_>> {
+    let no_image = || Error::usage("class activation maps want a layer with height and width");
+    let (tap, layout) = (session.tap(0).ok_or_else(no_image)?, layout.ok_or_else(no_image)?);
+    let (channels, height, width) = layout.split(tap.shape).ok_or_else(no_image)?;
+    Ok(Layer { tap, layout, channels, extents: (height, width) })
+}
+
+/// How a layer's map becomes as large as the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Upsampling {
+    /// With half-pixel centres.
+    Bilinear,
+    /// With the corners' centres where they were.
+    Corners,
+    /// By repetition.
+    Nearest,
+}
+
+/// How maps of a layer become as large as the input.
+pub(super) const UPSAMPLING: Parameter = Parameter {
+    name: "upsampling",
+    default: "bilinear",
+    help: "how the layer's maps are enlarged: bilinear, corners (bilinear with aligned corners, as pytorch-grad-cam's \
+           Score-CAM does) or nearest (as Captum does)",
+};
+
+impl Upsampling {
+    /// From the parameter `upsampling`.
+    pub fn parse(params: &Params) -> Result<Upsampling> {
+        match params.text("upsampling") {
+            "bilinear" => Ok(Upsampling::Bilinear),
+            "corners" => Ok(Upsampling::Corners),
+            "nearest" => Ok(Upsampling::Nearest),
+            _ => Err(params.refuse("upsampling", "bilinear, corners or nearest")),
+        }
+    }
+}
+
+/// A map of `from` (height, width), as large as `to`.
+pub(super) fn enlarged(map: &[f32], from: (usize, usize), to: (usize, usize), how: Upsampling) -> Vec<f32> {
+    match how {
+        Upsampling::Bilinear => bilinear(map, from, to),
+        Upsampling::Corners => bilinear_corners(map, from, to),
+        Upsampling::Nearest => nearest(map, from, to),
     }
 }

@@ -14,6 +14,7 @@ pub(super) const ENTRY: Entry = Entry {
     build: |params| Cam::build(params, map),
 };
 
-fn map(layer: &Layer) -> Vec<f64> {
+/// Before what is negative is dropped.
+pub(super) fn map(layer: &Layer) -> Vec<f64> {
     layer.weighed(|channel| layer.sum(|pixel| layer.gradient(channel, pixel)) / layer.pixels() as f64)
 }

@@ -12,11 +12,14 @@ mod deeplift_rescale;
 mod eigen_cam;
 mod excitation_backprop;
 mod expected_gradients;
+mod fullgrad;
+mod fusiongrad;
 mod grad_cam;
 mod grad_cam_plus_plus;
 mod gradient_shap;
 mod gradient_x_input;
 mod guided_backprop;
+mod guided_grad_cam;
 mod guided_ig;
 mod hires_cam;
 mod idgi;
@@ -25,9 +28,13 @@ mod layer_cam;
 mod local;
 mod lrp;
 mod noise;
+mod noisegrad;
 mod params;
 mod path;
+mod rectgrad;
 mod saliency;
+mod score_cam;
+mod smooth_fullgrad;
 mod smoothgrad;
 mod smoothgrad_squared;
 mod vanilla;
@@ -56,6 +63,7 @@ pub const METHODS: &[&Entry] = &[
     &gradient_x_input::ENTRY,
     &guided_backprop::ENTRY,
     &deconvnet::ENTRY,
+    &rectgrad::ENTRY,
     &integrated_gradients::ENTRY,
     &blur_ig::ENTRY,
     &guided_ig::ENTRY,
@@ -63,18 +71,24 @@ pub const METHODS: &[&Entry] = &[
     &expected_gradients::ENTRY,
     &gradient_shap::ENTRY,
     &deeplift_rescale::ENTRY,
+    &fullgrad::ENTRY,
+    &smooth_fullgrad::ENTRY,
     &lrp::ENTRY,
     &deep_taylor::ENTRY,
     &excitation_backprop::ENTRY,
     &smoothgrad::ENTRY,
     &smoothgrad_squared::ENTRY,
     &vargrad::ENTRY,
+    &noisegrad::ENTRY,
+    &fusiongrad::ENTRY,
     &grad_cam::ENTRY,
     &grad_cam_plus_plus::ENTRY,
     &x_grad_cam::ENTRY,
     &hires_cam::ENTRY,
     &layer_cam::ENTRY,
     &eigen_cam::ENTRY,
+    &guided_grad_cam::ENTRY,
+    &score_cam::ENTRY,
 ];
 
 /// A method's line in the table.
@@ -202,6 +216,11 @@ impl<'a> Task<'a> {
     pub fn image(&self, who: &str) -> Result<(Layout, (usize, usize, usize))> {
         let image = self.layout.and_then(|l| Some((l, l.split(self.session.input_shape())?)));
         image.ok_or_else(|| Error::usage(format!("{who} wants an image input")))
+    }
+
+    /// What the cost of methods without a layer depends on.
+    pub fn extents(&self) -> Extents {
+        Extents { input: self.input.len(), classes: self.seed.len(), channels: 0 }
     }
 
     /// The input's least and largest value.

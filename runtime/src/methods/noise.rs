@@ -1,19 +1,30 @@
-//! Shared by methods that look at another method's maps over noisy copies of the input: `x + sigma (max x - min x) xi`.
+//! Shared by methods that look at another method's maps over noisy copies of the input, `x + sigma (max x - min x) xi`, or
+//! of the model, `W (1 + sigma xi)`.
 
 use std::ops::ControlFlow;
 
-use super::{Extents, Given, Method, Needs, Outcome, Parameter, Params, Passes, Task, find};
+use super::{Extents, Given, Method, Needs, Outcome, Parameter, Params, Passes, Status, Task, find};
 use crate::attribution::{Attribution, Extent};
 use crate::error::Result;
+use crate::onnx::WeightNoise;
 use crate::rng::Rng;
 
-/// What every one of them can be told.
-pub(super) const PARAMETERS: &[Parameter] = &[
+/// What methods over noisy inputs can be told of the noise.
+pub(super) const COPIES: [Parameter; 3] = [
     Parameter { name: "samples", default: "50", help: "noisy copies" },
     Parameter { name: "sigma", default: "0.15", help: "the noise's deviation, as a part of the input's range" },
-    Parameter { name: "seed", default: "0", help: "of the noise" },
-    Parameter { name: "base", default: "vanilla", help: "the method whose maps are taken" },
+    SEED,
 ];
+
+/// Of random draws.
+pub(super) const SEED: Parameter = Parameter { name: "seed", default: "0", help: "of the noise" };
+
+/// The method that is looked at.
+pub(super) const BASE: Parameter =
+    Parameter { name: "base", default: "vanilla", help: "the method whose maps are taken" };
+
+/// Of methods over noisy inputs of any method.
+pub(super) const PARAMETERS: &[Parameter] = &[COPIES[0], COPIES[1], COPIES[2], BASE];
 
 /// What is made of an element's mean over the copies, and of its variance.
 pub(super) enum Statistic {
@@ -23,10 +34,29 @@ pub(super) enum Statistic {
     Spread(fn(mean: f64, variance: f64) -> f64),
 }
 
+/// Copies and the deviation of their noise.
+#[derive(Clone, Copy)]
+pub(super) struct Draws {
+    pub count: u32,
+    pub sigma: f32,
+}
+
+impl Draws {
+    /// The thing itself, once.
+    pub const NONE: Draws = Draws { count: 1, sigma: 0.0 };
+
+    /// From the parameters of these names. Copies without noise are all the same, so there is one.
+    pub fn parse(params: &Params, count: &str, sigma: &str) -> Result<Draws> {
+        let draws = Draws { count: params.whole(count, 1, 1_000_000)?, sigma: params.size(sigma)? as f32 };
+        Ok(if draws.sigma == 0.0 { Draws::NONE } else { draws })
+    }
+}
+
 /// A method made of a statistic of noisy maps.
 pub(super) struct Noise {
-    samples: u32,
-    sigma: f32,
+    inputs: Draws,
+    /// For each noisy model there are noisy inputs of its own.
+    weights: Draws,
     seed: u64,
     base: Box<dyn Method>,
     statistic: Statistic,
@@ -34,65 +64,111 @@ pub(super) struct Noise {
 }
 
 impl Noise {
-    /// From the parameters of [`PARAMETERS`].
+    /// Over noisy inputs, from the parameters of [`PARAMETERS`].
     pub fn build(params: &Params, statistic: Statistic) -> Result<Box<dyn Method>> {
-        let base = find(params.text("base"))?;
-        if base.parameters.iter().any(|p| p.name == "base") {
-            return Err(params.refuse("base", "a method that has no base itself"));
-        }
-        let built = (base.build)(&Params::new(base, &Given::new())?)?;
-        let signed = built.signed().unwrap_or(base.properties.signed) && matches!(statistic, Statistic::Mean);
-        Ok(Box::new(Noise {
-            samples: params.whole("samples", 1, 1_000_000)?,
-            sigma: params.size("sigma")? as f32,
-            seed: params.seed("seed")?,
-            base: built,
-            statistic,
-            signed,
-        }))
+        let (base, signed) = base(params)?;
+        Noise::over(params, base, statistic, signed)
+    }
+
+    /// The same for a given method, from the parameters of [`COPIES`].
+    pub fn over(params: &Params, base: Box<dyn Method>, statistic: Statistic, signed: bool) -> Result<Box<dyn Method>> {
+        let signed = signed && matches!(statistic, Statistic::Mean);
+        let (inputs, seed) = (Draws::parse(params, "samples", "sigma")?, params.seed("seed")?);
+        Ok(Box::new(Noise { inputs, weights: Draws::NONE, seed, base, statistic, signed }))
+    }
+
+    /// The mean over noisy models, and over noisy inputs of each.
+    pub fn of_weights(params: &Params, weights: Draws, inputs: Draws) -> Result<Box<dyn Method>> {
+        let (base, signed) = base(params)?;
+        let (seed, statistic) = (params.seed("seed")?, Statistic::Mean);
+        Ok(Box::new(Noise { inputs, weights, seed, base, statistic, signed }))
     }
 
     /// Adds up the base's maps of all copies, drawn by number so that threads change nothing.
     fn totals(&self, task: &mut Task) -> Result<(Totals, Vec<usize>, Extent)> {
+        let mut sum = (Totals::new(&self.statistic), vec![], Extent::Features);
+        for draw in 0..self.weights.count {
+            if draw > 0 && task.session.room() == 0 {
+                break;
+            }
+            if self.weights.sigma > 0.0 {
+                let noise = WeightNoise { seed: self.seed, draw: draw as u64, deviation: self.weights.sigma };
+                task.session.perturb_weights(Some(noise))?;
+            }
+            self.over_inputs(task, draw as usize * self.inputs.count as usize, &mut sum)?;
+        }
+        Ok(sum)
+    }
+
+    fn over_inputs(&self, task: &mut Task, first: usize, sum: &mut (Totals, Vec<usize>, Extent)) -> Result<()> {
         let (input, seed) = (task.input, self.seed);
         let (low, high) = task.range();
-        let deviation = self.sigma * (high - low);
+        let deviation = self.inputs.sigma * (high - low);
         let copy = |draw: usize, noisy: &mut [f32]| {
-            let rng = Rng::new(seed, draw as u64);
-            let both = noisy.iter_mut().zip(input).enumerate();
-            both.for_each(|(i, (to, &x))| *to = x + deviation * rng.normal(i as u64));
+            let rng = Rng::new(seed, (first + draw) as u64);
+            let both = noisy.iter_mut().zip(input);
+            match deviation > 0.0 {
+                true => both.enumerate().for_each(|(i, (to, &x))| *to = x + deviation * rng.normal(i as u64)),
+                false => both.for_each(|(to, &x)| *to = x),
+            }
         };
-        let (mut totals, mut noisy) = (Totals::new(&self.statistic), input.to_vec());
+        let mut noisy = input.to_vec();
+        let count = self.inputs.count as usize;
         if let Some(local) = self.base.local() {
-            task.gradients_at(self.samples as usize, &copy, &mut |draw, gradient| {
+            task.gradients_at(count, &copy, &mut |draw, gradient| {
                 if local.reads_input {
                     copy(draw, &mut noisy);
                 }
-                totals.push(&local.values(gradient.input, &noisy));
+                sum.0.push(&local.values(gradient.input, &noisy));
                 Ok(ControlFlow::Continue(()))
             })?;
-            return Ok((totals, task.session.input_shape().to_vec(), Extent::Features));
+            (sum.1, sum.2) = (task.session.input_shape().to_vec(), Extent::Features);
+            return Ok(());
         }
-        let mut form = (vec![], Extent::Features);
-        for draw in 0..self.samples as usize {
+        let each = self.base.passes(task.extents());
+        for draw in 0..count {
+            if sum.0.count > 0.0 && task.session.room() < each.forward + each.gradient {
+                break;
+            }
             copy(draw, &mut noisy);
             let map = self.base.explain(&mut task.at(&noisy))?.attribution;
-            totals.push(&map.values);
-            form = (map.shape, map.extent);
+            sum.0.push(&map.values);
+            (sum.1, sum.2) = (map.shape, map.extent);
         }
-        Ok((totals, form.0, form.1))
+        Ok(())
     }
+
+    fn copies(&self) -> u64 {
+        self.weights.count as u64 * self.inputs.count as u64
+    }
+}
+
+/// The method of the parameter `base`, and whether its signs mean something.
+fn base(params: &Params) -> Result<(Box<dyn Method>, bool)> {
+    let base = find(params.text("base"))?;
+    if base.parameters.iter().any(|p| p.name == "base") {
+        return Err(params.refuse("base", "a method that has no base itself"));
+    }
+    let built = (base.build)(&Params::new(base, &Given::new())?)?;
+    let signed = built.signed().unwrap_or(base.properties.signed);
+    Ok((built, signed))
 }
 
 impl Method for Noise {
     fn needs(&self) -> Needs {
-        self.base.needs()
+        Needs { weights: self.weights.sigma > 0.0, ..self.base.needs() }
+    }
+
+    fn also(&self) -> Option<Needs> {
+        self.base.also()
     }
 
     fn passes(&self, model: Extents) -> Passes {
-        let each = self.base.passes(model);
-        let times = self.samples as u64;
-        Passes { forward: each.forward * times, gradient: each.gradient * times }
+        self.base.passes(model).times(self.copies())
+    }
+
+    fn least(&self, model: Extents) -> Passes {
+        self.base.passes(model)
     }
 
     fn keeps(&self, model: Extents) -> usize {
@@ -105,7 +181,9 @@ impl Method for Noise {
 
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
         let (totals, shape, extent) = self.totals(task)?;
-        Ok(Outcome::of(Attribution { values: totals.finish(&self.statistic), shape, extent }))
+        let status = if totals.count < self.copies() as f64 { Status::Degraded } else { Status::Complete };
+        let values = totals.finish(&self.statistic);
+        Ok(Outcome { status, ..Outcome::of(Attribution { values, shape, extent }) })
     }
 }
 

@@ -6,7 +6,7 @@ use super::Entry;
 use crate::error::{Error, Result};
 
 /// What a method can be told.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Parameter {
     /// Its name.
     pub name: &'static str,

@@ -186,8 +186,8 @@ pub fn outputs_of(node: &Node) -> impl Iterator<Item = &str> {
 
 /// Leaves out the optional outputs of a node that nothing reads, so that they need not be computed.
 pub fn drop_unread(node: &mut Node, is_read: impl Fn(&str) -> bool) {
-    // The outputs of a Split are not optional, and neither is the first of any op.
-    if node.op == "Split" {
+    // The outputs of these are not optional, and neither is the first of any op.
+    if ["Split", "TopK"].contains(&node.op.as_str()) {
         return;
     }
     for output in node.outputs.iter_mut().skip(1).filter(|o| !is_read(o)) {

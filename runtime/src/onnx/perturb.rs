@@ -50,11 +50,14 @@ pub fn parameters(graph: &Graph) -> Vec<String> {
     names
 }
 
+/// Keeps the draws apart from those of noise on inputs, which may have the same seed.
+const APART: u64 = 0x7765_6967_6874_7321;
+
 /// Puts noise on every parameter.
 pub fn perturb(graph: &mut Graph, noise: WeightNoise) {
     let names = parameters(graph);
     for (number, name) in names.iter().enumerate() {
-        let rng = Rng::new(noise.seed, noise.draw.wrapping_mul(names.len() as u64).wrapping_add(number as u64));
+        let rng = Rng::new(noise.seed ^ APART, noise.draw.wrapping_mul(names.len() as u64).wrapping_add(number as u64));
         let Some(tensor) = graph.constants.get_mut(name) else { continue };
         let values = tensor.to_f32().unwrap_or_default();
         let noisy = values.iter().enumerate().map(|(i, w)| w * (1.0 + noise.deviation * rng.normal(i as u64)));

@@ -7,6 +7,7 @@ pub mod epsilon;
 pub mod gamma;
 pub mod guided;
 mod linear;
+pub mod rectified;
 pub mod rescale;
 pub mod rescale_max;
 pub mod rescale_norm;
