@@ -109,6 +109,30 @@ fn deeplift_adds_up() {
 }
 
 #[test]
+fn which_classes_are_climbed_to_depends_on_the_seed() {
+    let loaded = load(&models().join("digits-cnn.onnx"));
+    let map = |seed: &str| {
+        let given = [("classes", "1"), ("seed", seed)];
+        explain(&loaded, &sample(6), "agi", &given, &Target::Top).attribution
+    };
+    assert_eq!(map("0"), map("0"));
+    assert!(["1", "2", "3"].iter().any(|seed| map(seed) != map("0")));
+}
+
+#[test]
+fn weights_are_their_own_again_after_noise() {
+    let loaded = load(&models().join("digits-cnn.onnx"));
+    let given = [("models", "2")].map(|(k, v)| (k.to_string(), v.to_string())).into();
+    let mut explainer = loaded.explainer("noisegrad", &given, Precision::F32, Resources::default()).unwrap();
+    let (input, file) = (input_of(&loaded, &sample(3)), FileRecord::of(&sample(3)).unwrap());
+    let mut run = || explainer.explain(&input, file.clone(), &Target::Top).unwrap();
+    let (first, second) = (run(), run());
+    assert_eq!(first.attribution, second.attribution);
+    assert_eq!(first.record.predicted.logit, second.record.predicted.logit);
+    assert_ne!(first.attribution, explain(&loaded, &sample(3), "vanilla", &[], &Target::Top).attribution);
+}
+
+#[test]
 fn deep_taylor_is_for_networks_of_relu() {
     let loaded = load(&models().join("digits-cnn.onnx"));
     let map = explain(&loaded, &sample(6), "deep-taylor", &[], &Target::Top).attribution;

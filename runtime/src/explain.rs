@@ -275,6 +275,7 @@ impl<'a> Explainer<'a> {
             layer_layout,
             baselines: &self.baselines,
             head: self.part.prepared.head,
+            bounds: self.loaded.bounds()?,
             other: self.other.as_mut().map(|part| &mut part.session as &mut dyn Session),
             biases: &self.part.biases,
             ..Task::new(&mut self.part.session, input, &seed)

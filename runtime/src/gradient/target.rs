@@ -43,6 +43,13 @@ pub fn top_class(scores: &[f32]) -> usize {
     (0..scores.len()).max_by(|&a, &b| scores[a].total_cmp(&scores[b]).then(b.cmp(&a))).unwrap_or(0)
 }
 
+/// Softmax of all scores.
+pub fn class_probabilities(scores: &[f32]) -> Vec<f64> {
+    let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max) as f64;
+    let total: f64 = scores.iter().map(|&s| (s as f64 - most).exp()).sum();
+    scores.iter().map(|&s| (s as f64 - most).exp() / total).collect()
+}
+
 impl Head {
     /// The probability of one of the scores.
     pub fn probability(self, scores: &[f32], class: usize) -> Option<f64> {
@@ -50,11 +57,7 @@ impl Head {
         match self {
             Head::Sigmoid => Some(score),
             Head::None => None,
-            Head::Softmax => {
-                let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max) as f64;
-                let total: f64 = scores.iter().map(|&s| (s as f64 - most).exp()).sum();
-                Some((score - most).exp() / total)
-            }
+            Head::Softmax => Some(class_probabilities(scores)[class]),
         }
     }
 

@@ -8,7 +8,7 @@ use whyline_stream::quadrature::{MAX_NODES, Rule};
 
 use super::baseline::{self, Baseline};
 use super::path::between;
-use super::{Entry, Extents, Method, Outcome, Parameter, Passes, Properties, Status, Task};
+use super::{Entry, Extents, Method, Outcome, Parameter, Params, Passes, Properties, Status, Task};
 use crate::attribution::{Attribution, Completeness};
 use crate::error::Result;
 
@@ -54,9 +54,19 @@ pub(super) const ENTRY: Entry = Entry {
     },
 };
 
-struct IntegratedGradients {
+/// The method.
+pub(super) struct IntegratedGradients {
     nodes: Nodes,
     baseline: Baseline,
+}
+
+impl IntegratedGradients {
+    /// With the parameter `steps`, for other methods that find a baseline of their own.
+    pub fn gauss_legendre(params: &Params) -> Result<IntegratedGradients> {
+        let rule = Rule::GaussLegendre;
+        let nodes = Nodes::Fixed { steps: params.whole("steps", rule.least(), MAX_NODES)?, rule };
+        Ok(IntegratedGradients { nodes, baseline: Baseline::Constant(0.0) })
+    }
 }
 
 /// Where gradients are taken.
@@ -85,14 +95,21 @@ impl Method for IntegratedGradients {
 
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
         let baseline = self.baseline.values(task)?;
+        self.along(task, &baseline)
+    }
+}
+
+impl IntegratedGradients {
+    /// Along the straight path from a baseline.
+    pub fn along(&self, task: &mut Task, baseline: &[f32]) -> Result<Outcome> {
         let (integral, difference, status) = match self.nodes {
             Nodes::Fixed { steps, rule } => {
-                let integral = fixed(task, &baseline, steps, rule)?;
-                (integral, task.target_at(task.input)? - task.target_at(&baseline)?, Status::Complete)
+                let integral = fixed(task, baseline, steps, rule)?;
+                (integral, task.target_at(task.input)? - task.target_at(baseline)?, Status::Complete)
             }
-            Nodes::Adaptive { steps, tolerance } => adaptive(task, &baseline, steps, tolerance)?,
+            Nodes::Adaptive { steps, tolerance } => adaptive(task, baseline, steps, tolerance)?,
         };
-        let moved = task.input.iter().zip(&baseline).map(|(&x, &b)| x as f64 - b as f64);
+        let moved = task.input.iter().zip(baseline).map(|(&x, &b)| x as f64 - b as f64);
         let values: Vec<f32> = integral.iter().zip(moved).map(|(sum, moved)| (sum * moved) as f32).collect();
         let attribution = Attribution::features(values, task.session.input_shape());
         let completeness = Some(Completeness::new(attribution.sum(), difference));

@@ -3,8 +3,11 @@
 //! A method sees a [`Session`](crate::engine::Session) and nothing behind it. It says what the session must
 //! be made with ([`Needs`]) and how many passes it will take before it takes any.
 
+mod adversarial;
+mod adversarial_gradient_integration;
 mod baseline;
 mod blur_ig;
+mod boundary_ig;
 mod cam;
 mod deconvnet;
 mod deep_taylor;
@@ -49,7 +52,7 @@ use crate::error::{Error, Result};
 use crate::gradient::biases::Bias;
 use crate::gradient::composite::GRADIENT;
 use crate::gradient::target::Head;
-use crate::gradient::{Composite, Settings};
+use crate::gradient::{Bounds, Composite, Settings};
 use crate::onnx::Layout;
 
 pub use baseline::{Baseline, FILE};
@@ -70,6 +73,8 @@ pub const METHODS: &[&Entry] = &[
     &idgi::ENTRY,
     &expected_gradients::ENTRY,
     &gradient_shap::ENTRY,
+    &adversarial_gradient_integration::ENTRY,
+    &boundary_ig::ENTRY,
     &deeplift_rescale::ENTRY,
     &fullgrad::ENTRY,
     &smooth_fullgrad::ENTRY,
@@ -181,6 +186,8 @@ pub struct Task<'a> {
     pub baselines: &'a [Vec<f32>],
     /// What makes probabilities of scores.
     pub head: Head,
+    /// Where inputs may lie.
+    pub bounds: Bounds,
     /// The model prepared for [`Method::also`].
     pub other: Option<&'a mut dyn Session>,
     /// What is added to the values tapped for [`Taps::Biases`].
@@ -198,6 +205,7 @@ impl<'a> Task<'a> {
             layer_layout: None,
             baselines: &[],
             head: Head::Softmax,
+            bounds: Bounds::default(),
             other: None,
             biases: &[],
         }
@@ -254,6 +262,7 @@ impl<'a> Task<'a> {
             layer_layout: self.layer_layout,
             baselines: self.baselines,
             head: self.head,
+            bounds: self.bounds.clone(),
             other: match &mut self.other {
                 Some(other) => Some(&mut **other),
                 None => None,

@@ -56,7 +56,7 @@ impl Method for ScoreCam {
             if seen > 0 && task.session.room() == 0 {
                 break;
             }
-            let mask = enlarged(&stretched(channel), extents, (height, width), self.upsampling);
+            let mask = stretched(enlarged(channel, extents, (height, width), self.upsampling));
             let pixel = |i: usize| match layout {
                 Layout::ChannelsFirst => i % (height * width),
                 Layout::ChannelsLast => i / channels % (height * width),
@@ -91,8 +91,11 @@ fn channels_by_strength(layer: &Layer) -> Vec<Vec<f32>> {
 }
 
 /// From 0 to 1.
-fn stretched(channel: &[f32]) -> Vec<f32> {
-    let low = channel.iter().copied().fold(f32::INFINITY, f32::min);
-    let high = channel.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    channel.iter().map(|v| (v - low) / (high - low)).collect()
+fn stretched(mut mask: Vec<f32>) -> Vec<f32> {
+    let low = mask.iter().copied().fold(f32::INFINITY, f32::min);
+    let high = mask.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    // A channel that differs only where enlarging drops it covers everything.
+    let range = if high > low { high - low } else { 1.0 };
+    mask.iter_mut().for_each(|v| *v = (*v - low) / range);
+    mask
 }

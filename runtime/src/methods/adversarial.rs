@@ -1,0 +1,72 @@
+//! Shared by methods that look for inputs of other classes: the model's own view of an input, and where inputs may lie.
+
+use super::Task;
+use crate::error::Result;
+use crate::gradient::Bounds;
+use crate::gradient::target::{Head, class_probabilities, top_class};
+
+/// What a model gives an input.
+pub(super) struct Scores {
+    logits: Vec<f32>,
+    head: Head,
+}
+
+impl Scores {
+    /// One forward pass.
+    pub fn at(task: &mut Task, input: &[f32]) -> Result<Scores> {
+        Ok(Scores { logits: task.session.forward(input)?.to_vec(), head: task.head })
+    }
+
+    /// Of logits that are there already.
+    pub fn of(logits: &[f32], head: Head) -> Scores {
+        Scores { logits: logits.to_vec(), head }
+    }
+
+    /// The class with the largest score.
+    pub fn top(&self) -> usize {
+        top_class(&self.logits)
+    }
+
+    /// The largest score of another class.
+    pub fn best_but(&self, class: usize) -> usize {
+        let mut others = self.logits.clone();
+        others[class] = f32::NEG_INFINITY;
+        top_class(&others)
+    }
+
+    /// The probability of a class; its score where there are no probabilities.
+    pub fn probability(&self, class: usize) -> f64 {
+        self.head.probability(&self.logits, class).unwrap_or(self.logits[class] as f64)
+    }
+
+    /// The cotangent of the logits whose gradient is that of [`Scores::probability`].
+    pub fn cotangent(&self, class: usize) -> Vec<f32> {
+        let mut seed = vec![0.0; self.logits.len()];
+        if self.head == Head::Softmax {
+            let p = class_probabilities(&self.logits);
+            for (seed, &of) in seed.iter_mut().zip(&p) {
+                *seed = (-p[class] * of) as f32;
+            }
+            seed[class] += p[class] as f32;
+        } else {
+            seed[class] = 1.0;
+        }
+        seed
+    }
+}
+
+/// Moves values back to where inputs may lie. `shape` is the input's.
+pub(super) fn clip(values: &mut [f32], shape: &[usize], bounds: &Bounds) {
+    let after: usize = shape.iter().skip(bounds.axis + 1).product();
+    let channels = shape.get(bounds.axis).copied().unwrap_or(1);
+    let of = |limits: &[f32], i: usize| limits[if limits.len() == channels { i / after % channels } else { 0 }];
+    for (i, v) in values.iter_mut().enumerate() {
+        *v = v.clamp(of(&bounds.low, i), of(&bounds.high, i));
+    }
+}
+
+/// The extent of what inputs may be.
+pub(super) fn range(bounds: &Bounds) -> f32 {
+    let high = bounds.high.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    high - bounds.low.iter().copied().fold(f32::INFINITY, f32::min)
+}

@@ -1,0 +1,127 @@
+//! Boundary-based integrated gradients (Wang, Fredrikson and Datta 2022): integrated gradients from the nearest input of
+//! another class. That is looked for by ascending the margin of the best other class inside balls of growing radius, and then
+//! by bisection between it and the input.
+
+use super::adversarial::{Scores, clip, range};
+use super::integrated_gradients::IntegratedGradients;
+use super::{Entry, Extents, Method, Outcome, Parameter, Passes, Properties, Task};
+use crate::error::{Error, Result};
+use crate::gradient::target::Head;
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "boundary-ig",
+    aliases: &["big"],
+    summary: "integrated gradients from the nearest input of another class",
+    paper: "Wang et al. 2022",
+    properties: Properties { complete: true, linear_exact: false, stochastic: false, signed: true },
+    parameters: &[
+        Parameter { name: "steps", default: "50", help: "gradients along the path" },
+        Parameter { name: "ascent", default: "40", help: "gradients that look for another class, for each radius" },
+        Parameter {
+            name: "reach",
+            default: "1.1",
+            help: "the largest radius, as a part of the range of inputs; there are seven, growing evenly",
+        },
+    ],
+    build: |params| {
+        Ok(Box::new(Boundary {
+            path: IntegratedGradients::gauss_legendre(params)?,
+            ascent: params.whole("ascent", 1, 10_000)?,
+            reach: params.size("reach")?,
+        }))
+    },
+};
+
+/// Radii that are tried.
+const RADII: u32 = 7;
+/// Halvings of the way between the input and another class.
+const HALVINGS: u32 = 20;
+/// A step's length, times the ascent's steps, in radii.
+const STRIDE: f64 = 2.5;
+
+struct Boundary {
+    path: IntegratedGradients,
+    ascent: u32,
+    reach: f64,
+}
+
+impl Method for Boundary {
+    fn passes(&self, model: Extents) -> Passes {
+        let search = Passes { forward: (1 + RADII + HALVINGS) as u64, gradient: (RADII * (self.ascent + 1)) as u64 };
+        search.plus(self.path.passes(model))
+    }
+
+    fn explain(&self, task: &mut Task) -> Result<Outcome> {
+        let input = task.input;
+        let own = Scores::at(task, input)?.top();
+        let mut found = None;
+        for radius in (1..=RADII).map(|i| self.reach * i as f64 / RADII as f64) {
+            found = self.ascend(task, own, radius * range(&task.bounds) as f64)?;
+            if found.is_some() {
+                break;
+            }
+        }
+        let Some(other) = found else {
+            return Err(Error::bad_input(format!(
+                "is of class {own}, and no input of another class was found within {} of the range of inputs; look \
+                 farther with -p reach=",
+                self.reach
+            )));
+        };
+        let boundary = nearest(task, own, &other)?;
+        self.path.along(task, &boundary)
+    }
+}
+
+impl Boundary {
+    /// An input of another class within a radius, if the ascent finds one.
+    fn ascend(&self, task: &mut Task, own: usize, radius: f64) -> Result<Option<Vec<f32>>> {
+        let input = task.input;
+        let stride = STRIDE * radius / self.ascent as f64;
+        let mut at = input.to_vec();
+        let mut rival = Scores::at(task, input)?.best_but(own);
+        for step in 0..=self.ascent {
+            let mut margin = vec![0.0; task.seed.len()];
+            (margin[rival], margin[own]) = (1.0, -1.0);
+            let pass = task.session.gradient(&at, &margin)?;
+            let scores = Scores::of(pass.logits, Head::None);
+            if scores.top() != own {
+                return Ok(Some(at));
+            }
+            rival = scores.best_but(own);
+            let size = norm(pass.input);
+            if step == self.ascent || size == 0.0 {
+                break;
+            }
+            for (at, &g) in at.iter_mut().zip(pass.input) {
+                *at += (stride * g as f64 / size) as f32;
+            }
+            let moved: Vec<f32> = at.iter().zip(input).map(|(a, x)| a - x).collect();
+            let shrink = (radius / norm(&moved).max(f64::MIN_POSITIVE)).min(1.0);
+            at.iter_mut().zip(input.iter().zip(&moved)).for_each(|(a, (x, m))| *a = x + (shrink * *m as f64) as f32);
+            clip(&mut at, task.session.input_shape(), &task.bounds);
+        }
+        Ok(None)
+    }
+}
+
+/// Of the straight way to an input of another class, the first point that is of another class, to rounding.
+fn nearest(task: &mut Task, own: usize, other: &[f32]) -> Result<Vec<f32>> {
+    let input = task.input;
+    let between = |t: f64| -> Vec<f32> {
+        input.iter().zip(other).map(|(&x, &o)| (x as f64 + t * (o as f64 - x as f64)) as f32).collect()
+    };
+    let (mut inside, mut outside) = (0.0, 1.0);
+    for _ in 0..HALVINGS {
+        let middle = (inside + outside) / 2.0;
+        match Scores::at(task, &between(middle))?.top() == own {
+            true => inside = middle,
+            false => outside = middle,
+        }
+    }
+    Ok(between(outside))
+}
+
+fn norm(values: &[f32]) -> f64 {
+    values.iter().map(|&v| v as f64 * v as f64).sum::<f64>().sqrt()
+}
