@@ -4,7 +4,7 @@
 
 use std::ops::ControlFlow;
 
-use super::path::{MAX_STEPS, Path, Step, Visit, integrate, passes};
+use super::path::{LEAST, Last, MAX_STEPS, Path, Step, Visit, integrate, passes};
 use super::{Entry, Extents, Method, Outcome, Parameter, Params, Passes, Properties, Task};
 use crate::error::Result;
 use crate::image::blur::{Border, gaussian};
@@ -39,6 +39,10 @@ struct BlurIg(Blur);
 impl Method for BlurIg {
     fn passes(&self, _model: Extents) -> Passes {
         passes(&self.0)
+    }
+
+    fn least(&self, _model: Extents) -> Passes {
+        LEAST
     }
 
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
@@ -93,9 +97,9 @@ impl Blur {
         Blur { form: Form::Start, ..self }
     }
 
-    /// The deviation after so many steps from the strongest.
-    fn sigma(&self, steps: f64) -> f64 {
-        let left = 1.0 - steps / self.steps as f64;
+    /// The deviation at so large a part of the way from the strongest.
+    fn sigma(&self, part: f64) -> f64 {
+        let left = 1.0 - part;
         self.max_sigma * if self.variance { left.max(0.0).sqrt() } else { left }
     }
 }
@@ -105,32 +109,48 @@ impl Path for Blur {
         self.steps
     }
 
-    fn walk(&self, task: &mut Task, visit: Visit) -> Result<Vec<f32>> {
+    fn start(&self, task: &Task) -> Result<Vec<f32>> {
+        let (layout, extents) = task.image("blur-ig")?;
+        Ok(gaussian(task.input, layout, extents, self.max_sigma, self.border))
+    }
+
+    fn walk(&self, task: &mut Task, start: &[f32], steps: u32, visit: Visit) -> Result<bool> {
         let (input, seed) = (task.input, task.seed);
         let (layout, extents) = task.image("blur-ig")?;
         let blurred = |sigma: f64| gaussian(input, layout, extents, sigma, self.border);
+        let sigma = |steps_done: f64| self.sigma(steps_done / steps as f64);
         let taken = |i: usize| match self.form {
-            Form::Middle => self.sigma(i as f64 + 0.5),
-            Form::Start => self.sigma(i as f64),
-            Form::Pair => self.sigma(i as f64 + 1.0),
+            Form::Middle => sigma(i as f64 + 0.5),
+            Form::Start => sigma(i as f64),
+            Form::Pair => sigma(i as f64 + 1.0),
         };
         let make = |i: usize, point: &mut [f32]| point.copy_from_slice(&blurred(taken(i)));
-        let start = blurred(self.max_sigma);
-        let (mut from, mut moved) = (start.clone(), vec![0.0f64; input.len()]);
-        task.gradients_at(self.steps as usize, &make, &mut |i, pass| {
+        let (mut from, mut moved, mut last) = (start.to_vec(), vec![0.0f64; input.len()], Last::default());
+        task.gradients_at(steps as usize, &make, &mut |i, pass| {
             let (to, scale) = match self.form {
                 Form::Pair => {
                     from = blurred(taken(i) + DIFFERENCE);
-                    (blurred(taken(i)), (self.sigma(i as f64) - taken(i)) / DIFFERENCE)
+                    (blurred(taken(i)), (sigma(i as f64) - taken(i)) / DIFFERENCE)
                 }
-                _ => (blurred(self.sigma(i as f64 + 1.0)), 1.0),
+                _ => (blurred(sigma(i as f64 + 1.0)), 1.0),
             };
-            let way = moved.iter_mut().zip(to.iter().zip(&from));
-            way.for_each(|(moved, (&to, &from))| *moved = (to as f64 - from as f64) * scale);
-            visit(Step { value: pass.target(seed), gradient: pass.input, moved: &moved });
+            way(&mut moved, &from, &to, scale);
+            let value = pass.target(seed);
+            visit(Step { value, gradient: pass.input, moved: &moved });
+            last.note(value, pass.input);
             from = to;
             Ok(ControlFlow::Continue(()))
         })?;
-        Ok(start)
+        if last.taken < steps {
+            way(&mut moved, &from, input, 1.0);
+            last.jump(&moved, visit);
+        }
+        Ok(last.taken == steps)
     }
+}
+
+/// `(to - from) * scale`
+fn way(moved: &mut [f64], from: &[f32], to: &[f32], scale: f64) {
+    let both = moved.iter_mut().zip(to.iter().zip(from));
+    both.for_each(|(moved, (&to, &from))| *moved = (to as f64 - from as f64) * scale);
 }

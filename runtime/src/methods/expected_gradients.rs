@@ -23,15 +23,27 @@ pub(super) const ENTRY: Entry = Entry {
     parameters: &[
         Parameter { name: "samples", default: "100", help: "random points" },
         Parameter { name: "seed", default: "0", help: "of the draws" },
+        TOLERANCE,
         baseline::PARAMETER,
     ],
     build: |params| Ok(Box::new(Expected::parse(params, 0.0)?)),
 };
 
+/// When there are points enough.
+pub(super) const TOLERANCE: Parameter = Parameter {
+    name: "tolerance",
+    default: "0",
+    help: "enough points, up to samples, when the standard error of the map's sum is this share of it",
+};
+
+/// Points that a standard error is told from at least.
+const LEAST: u64 = 10;
+
 /// A number of random points between the input, with or without noise, and baselines.
 pub(super) struct Expected {
     samples: u32,
     seed: u64,
+    tolerance: f64,
     /// The noise's deviation, as a part of the input's range.
     sigma: f32,
     baseline: Baseline,
@@ -41,13 +53,17 @@ impl Expected {
     /// From the parameters of the method.
     pub fn parse(params: &Params, sigma: f32) -> Result<Expected> {
         let (samples, seed) = (params.whole("samples", 1, 1_000_000)?, params.seed("seed")?);
-        Ok(Expected { samples, seed, sigma, baseline: Baseline::parse(params)? })
+        Ok(Expected { samples, seed, tolerance: params.size("tolerance")?, sigma, baseline: Baseline::parse(params)? })
     }
 }
 
 impl Method for Expected {
     fn passes(&self, _model: Extents) -> Passes {
         Passes { forward: 0, gradient: self.samples as u64 }
+    }
+
+    fn least(&self, _model: Extents) -> Passes {
+        Passes { forward: 0, gradient: 1 }
     }
 
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
@@ -79,12 +95,22 @@ impl Method for Expected {
                 sum += share;
             }
             sums.push(sum);
-            Ok(ControlFlow::Continue(()))
+            let error = standard_error(&sums).filter(|_| sums.count() >= LEAST);
+            let enough = error.is_some_and(|e| e <= self.tolerance * sums.mean().abs());
+            Ok(if self.tolerance > 0.0 && enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
-        let samples = self.samples as f64;
+        let samples = sums.count() as f64;
         let values = map.iter().map(|total| (total / samples) as f32).collect();
         let attribution = Attribution::features(values, task.session.input_shape());
-        let standard_error = (self.samples > 1).then(|| (sums.variance() / (samples - 1.0)).sqrt());
-        Ok(Outcome { attribution, completeness: None, standard_error, status: Status::Complete })
+        let error = standard_error(&sums);
+        let precise = self.tolerance > 0.0 && error.is_some_and(|e| e <= self.tolerance * sums.mean().abs());
+        let all = sums.count() == self.samples as u64 && self.tolerance == 0.0;
+        let status = if precise || all { Status::Complete } else { Status::Degraded };
+        Ok(Outcome { standard_error: error, status, ..Outcome::of(attribution) })
     }
+}
+
+/// Of the mean, where there is more than one.
+fn standard_error(sums: &Moments) -> Option<f64> {
+    (sums.count() > 1).then(|| (sums.variance() / (sums.count() - 1) as f64).sqrt())
 }

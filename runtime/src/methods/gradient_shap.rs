@@ -1,7 +1,7 @@
 //! GradientSHAP (Lundberg and Lee 2017, as the SHAP and Captum packages have it): expected gradients of noisy copies of the
 //! input: `A = mean of (x~ - x') * df/dx(x' + t (x~ - x'))` with `x~ = x + noise`. Without noise it is expected gradients.
 
-use super::expected_gradients::Expected;
+use super::expected_gradients::{Expected, TOLERANCE};
 use super::{Entry, Parameter, Properties, baseline};
 
 pub(super) const ENTRY: Entry = Entry {
@@ -14,6 +14,7 @@ pub(super) const ENTRY: Entry = Entry {
         Parameter { name: "samples", default: "50", help: "random points" },
         Parameter { name: "sigma", default: "0", help: "the noise's deviation, as a part of the input's range" },
         Parameter { name: "seed", default: "0", help: "of the draws" },
+        TOLERANCE,
         baseline::PARAMETER,
     ],
     build: |params| Ok(Box::new(Expected::parse(params, params.size("sigma")? as f32)?)),

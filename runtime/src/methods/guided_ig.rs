@@ -3,7 +3,7 @@
 //! path collects where the target is steep in what does not matter is avoided.
 
 use super::baseline::{self, Baseline};
-use super::path::{MAX_STEPS, Path, Step, Visit, integrate, passes};
+use super::path::{LEAST, MAX_STEPS, Path, Step, Visit, integrate, passes};
 use super::{Entry, Extents, Method, Outcome, Parameter, Params, Passes, Properties, Task};
 use crate::error::Result;
 
@@ -27,6 +27,10 @@ struct GuidedIg(Guided);
 impl Method for GuidedIg {
     fn passes(&self, _model: Extents) -> Passes {
         passes(&self.0)
+    }
+
+    fn least(&self, _model: Extents) -> Passes {
+        LEAST
     }
 
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
@@ -63,20 +67,29 @@ impl Path for Guided {
         self.steps
     }
 
-    fn walk(&self, task: &mut Task, visit: Visit) -> Result<Vec<f32>> {
+    fn start(&self, task: &Task) -> Result<Vec<f32>> {
+        self.baseline.values(task)
+    }
+
+    fn walk(&self, task: &mut Task, start: &[f32], steps: u32, visit: Visit) -> Result<bool> {
         let (input, seed) = (task.input, task.seed);
-        let baseline = self.baseline.values(task)?;
-        let mut walker = Walker::new(&baseline, input);
-        let (mut point, mut moved) = (baseline.clone(), vec![0.0; input.len()]);
-        for step in 1..=self.steps {
+        let mut walker = Walker::new(start, input);
+        let (mut point, mut moved) = (start.to_vec(), vec![0.0; input.len()]);
+        for step in 1..=steps {
             point.iter_mut().zip(&walker.at).for_each(|(point, &at)| *point = at as f32);
+            // With the last gradient that there is room for, all the rest of the way is made.
+            let last = task.session.room() <= 1;
+            let along = if last { 1.0 } else { step as f64 / steps as f64 };
             let pass = task.gradient_at(&point)?;
             moved.copy_from_slice(&walker.at);
-            walker.step(pass.input, step as f64 / self.steps as f64, self.max_distance, self.fraction);
+            walker.step(pass.input, along, self.max_distance, self.fraction);
             moved.iter_mut().zip(&walker.at).for_each(|(moved, at)| *moved = at - *moved);
             visit(Step { value: pass.target(seed), gradient: pass.input, moved: &moved });
+            if last {
+                return Ok(step == steps);
+            }
         }
-        Ok(baseline)
+        Ok(true)
     }
 }
 

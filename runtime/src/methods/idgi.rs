@@ -4,7 +4,7 @@
 
 use super::blur_ig::{self, Blur};
 use super::guided_ig::{self, Guided};
-use super::path::{Path, Straight, outcome};
+use super::path::{Path, Straight, outcome, walk};
 use super::{Entry, Extents, Given, Method, Outcome, Parameter, Params, Passes, Properties, Task, baseline};
 use crate::error::Result;
 
@@ -45,17 +45,22 @@ impl Method for Idgi {
         Passes { forward: 1, gradient: self.path.steps() as u64 }
     }
 
+    fn least(&self, _model: Extents) -> Passes {
+        Passes { forward: 1, gradient: 1 }
+    }
+
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
+        let end = task.target_at(task.input)?;
         let mut shares = Shares { sum: vec![0.0; task.input.len()], last: None, squares: vec![], carried: 0.0 };
         let mut first = None;
-        self.path.walk(task, &mut |step| {
+        let start = self.path.start(task)?;
+        let status = walk(self.path.as_ref(), task, &start, &mut |step| {
             first.get_or_insert(step.value);
             shares.reach(step.value);
             shares.leave(step.value, step.gradient);
         })?;
-        let end = task.target_at(task.input)?;
         shares.reach(end);
-        Ok(outcome(task, &shares.sum, end - first.unwrap_or(end)))
+        Ok(Outcome { status, ..outcome(task, &shares.sum, end - first.unwrap_or(end)) })
     }
 }
 

@@ -86,6 +86,10 @@ impl Method for IntegratedGradients {
         }
     }
 
+    fn least(&self, _model: Extents) -> Passes {
+        Passes { forward: 0, gradient: 2 }
+    }
+
     fn keeps(&self, model: Extents) -> usize {
         match self.nodes {
             Nodes::Fixed { .. } => 0,
@@ -102,10 +106,17 @@ impl Method for IntegratedGradients {
 impl IntegratedGradients {
     /// Along the straight path from a baseline.
     pub fn along(&self, task: &mut Task, baseline: &[f32]) -> Result<Outcome> {
+        let room = task.session.room();
         let (integral, difference, status) = match self.nodes {
+            // Where not all nodes will fit, those that do are better chosen one after the other.
+            Nodes::Fixed { steps, .. } if room < steps as u64 + 2 => {
+                let (integral, difference, _) = adaptive(task, baseline, (steps as usize).min(MAX_KEPT), 0.0)?;
+                (integral, difference, Status::Degraded)
+            }
             Nodes::Fixed { steps, rule } => {
-                let integral = fixed(task, baseline, steps, rule)?;
-                (integral, task.target_at(task.input)? - task.target_at(baseline)?, Status::Complete)
+                let difference = task.target_at(task.input)? - task.target_at(baseline)?;
+                let (integral, status) = fixed(task, baseline, steps, rule)?;
+                (integral, difference, status)
             }
             Nodes::Adaptive { steps, tolerance } => adaptive(task, baseline, steps, tolerance)?,
         };
@@ -118,17 +129,31 @@ impl IntegratedGradients {
 }
 
 /// The integral of the gradient by a rule. In f64: a sum of many float32 gradients would lose what the completeness gap
-/// measures.
-fn fixed(task: &mut Task, baseline: &[f32], steps: u32, rule: Rule) -> Result<Vec<f64>> {
+/// measures. Nodes are taken in an order in which the first ones lie all over the path, so that if the budget ends early
+/// their weighted mean is a map already.
+fn fixed(task: &mut Task, baseline: &[f32], steps: u32, rule: Rule) -> Result<(Vec<f64>, Status)> {
     let mut integral = vec![0.0f64; task.input.len()];
-    let input = task.input;
-    let node = |i: usize| rule.node(i as u32, steps);
+    let (input, order) = (task.input, spread(steps));
+    let (mut taken, mut weights) = (0, 0.0);
+    let node = |i: usize| rule.node(order[i], steps);
     let make = |i: usize, point: &mut [f32]| between(baseline, input, node(i).0, point);
     task.gradients_at(steps as usize, &make, &mut |i, gradient| {
         add(&mut integral, gradient.input, node(i).1);
+        (taken, weights) = (taken + 1, weights + node(i).1);
         Ok(ControlFlow::Continue(()))
     })?;
-    Ok(integral)
+    if taken == steps || weights <= 0.0 {
+        return Ok((integral, if taken == steps { Status::Complete } else { Status::Degraded }));
+    }
+    integral.iter_mut().for_each(|sum| *sum /= weights);
+    Ok((integral, Status::Degraded))
+}
+
+/// The numbers below `count`, in the order of their bits read backwards.
+fn spread(count: u32) -> Vec<u32> {
+    let bits = count.next_power_of_two().trailing_zeros();
+    let backwards = |i: u32| if bits == 0 { i } else { i.reverse_bits() >> (u32::BITS - bits) };
+    (0..1 << bits).map(backwards).filter(|&i| i < count).collect()
 }
 
 /// The integral of the gradient over nodes that are placed one round after the other, the target's change, and whether the
@@ -138,10 +163,14 @@ fn adaptive(task: &mut Task, baseline: &[f32], steps: usize, tolerance: f64) -> 
     let mut cells = Adaptive::<MAX_KEPT>::new();
     // Kept, because a later node changes the weights of its neighbours.
     let mut gradients: Vec<Vec<f32>> = vec![];
+    let mut cut = false;
     let enough = |cells: &Adaptive<MAX_KEPT>| cells.is_within(tolerance * cells.change().abs());
     while !enough(&cells) {
-        let places = cells.next(steps - cells.len());
+        // The ends, and then as many as there is room for.
+        let room = if cells.len() < 2 { 2 } else { task.session.room().min(steps as u64) as usize };
+        let places = cells.next((steps - cells.len()).min(room));
         if places.is_empty() {
+            cut = room == 0 && cells.len() < steps;
             break;
         }
         let make = |i: usize, point: &mut [f32]| between(baseline, input, places[i], point);
@@ -156,7 +185,8 @@ fn adaptive(task: &mut Task, baseline: &[f32], steps: usize, tolerance: f64) -> 
     }
     let mut integral = vec![0.0f64; input.len()];
     cells.weights().for_each(|(number, weight)| add(&mut integral, &gradients[number], weight));
-    let status = if tolerance == 0.0 || enough(&cells) { Status::Complete } else { Status::Degraded };
+    let all = tolerance == 0.0 && !cut;
+    let status = if all || enough(&cells) { Status::Complete } else { Status::Degraded };
     Ok((integral, cells.change(), status))
 }
 

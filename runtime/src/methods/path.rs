@@ -29,10 +29,43 @@ pub type Visit<'a> = &'a mut (dyn FnMut(Step) + Send);
 
 /// A path to the input, of a number of steps that is known before.
 pub trait Path {
-    /// Gradients that a walk takes.
+    /// Gradients that a walk takes, unless the budget has room for fewer.
     fn steps(&self) -> u32;
-    /// Walks from the start to the input. Returns the start.
-    fn walk(&self, task: &mut Task, visit: Visit) -> Result<Vec<f32>>;
+    /// Where it starts.
+    fn start(&self, task: &Task) -> Result<Vec<f32>>;
+    /// Walks from the start to the input in so many steps; in fewer, the last one longer, where the budget ends. Says
+    /// whether all were taken.
+    fn walk(&self, task: &mut Task, start: &[f32], steps: u32, visit: Visit) -> Result<bool>;
+}
+
+/// Walks a path in as many steps as it has, or as the budget has room for. Says whether those were all that it has.
+pub fn walk(path: &dyn Path, task: &mut Task, start: &[f32], visit: Visit) -> Result<Status> {
+    let steps = (path.steps() as u64).min(task.session.room().max(1)) as u32;
+    let all = path.walk(task, start, steps, visit)? && steps == path.steps();
+    Ok(if all { Status::Complete } else { Status::Degraded })
+}
+
+/// The latest step's gradient, for the rest of the way where there is no room for another.
+#[derive(Default)]
+pub struct Last {
+    value: f64,
+    gradient: Vec<f32>,
+    /// Steps taken.
+    pub taken: u32,
+}
+
+impl Last {
+    /// Notes a step.
+    pub fn note(&mut self, value: f64, gradient: &[f32]) {
+        (self.value, self.taken) = (value, self.taken + 1);
+        self.gradient.clear();
+        self.gradient.extend_from_slice(gradient);
+    }
+
+    /// The rest of the way.
+    pub fn jump(&self, moved: &[f64], visit: Visit) {
+        visit(Step { value: self.value, gradient: &self.gradient, moved });
+    }
 }
 
 /// The straight path, in equal steps, with the gradient at the beginning of each.
@@ -58,17 +91,26 @@ impl Path for Straight {
         self.steps
     }
 
-    fn walk(&self, task: &mut Task, visit: Visit) -> Result<Vec<f32>> {
+    fn start(&self, task: &Task) -> Result<Vec<f32>> {
+        self.baseline.values(task)
+    }
+
+    fn walk(&self, task: &mut Task, start: &[f32], steps: u32, visit: Visit) -> Result<bool> {
         let (input, seed) = (task.input, task.seed);
-        let baseline = self.baseline.values(task)?;
-        let steps = self.steps as f64;
-        let moved: Vec<f64> = input.iter().zip(&baseline).map(|(&x, &b)| (x as f64 - b as f64) / steps).collect();
-        let make = |i: usize, point: &mut [f32]| between(&baseline, input, i as f64 / steps, point);
-        task.gradients_at(self.steps as usize, &make, &mut |_, pass| {
-            visit(Step { value: pass.target(seed), gradient: pass.input, moved: &moved });
+        let part = |of: f64| input.iter().zip(start).map(|(&x, &b)| (x as f64 - b as f64) * of).collect::<Vec<f64>>();
+        let moved = part(1.0 / steps as f64);
+        let make = |i: usize, point: &mut [f32]| between(start, input, i as f64 / steps as f64, point);
+        let mut last = Last::default();
+        task.gradients_at(steps as usize, &make, &mut |_, pass| {
+            let value = pass.target(seed);
+            visit(Step { value, gradient: pass.input, moved: &moved });
+            last.note(value, pass.input);
             Ok(ControlFlow::Continue(()))
         })?;
-        Ok(baseline)
+        if last.taken < steps {
+            last.jump(&part((steps - last.taken) as f64 / steps as f64), visit);
+        }
+        Ok(last.taken == steps)
     }
 }
 
@@ -77,21 +119,25 @@ pub fn passes(path: &dyn Path) -> Passes {
     Passes { forward: 2, gradient: path.steps() as u64 }
 }
 
+/// The least passes of [`integrate`].
+pub const LEAST: Passes = Passes { forward: 2, gradient: 1 };
+
 /// The gradient integrated along a path: the sum over its steps of `gradient * moved`.
 pub fn integrate(path: &dyn Path, task: &mut Task) -> Result<Outcome> {
+    let start = path.start(task)?;
+    let difference = task.target_at(task.input)? - task.target_at(&start)?;
     let mut sum = vec![0.0f64; task.input.len()];
-    let start = path.walk(task, &mut |step| {
+    let status = walk(path, task, &start, &mut |step| {
         for (sum, (&g, moved)) in sum.iter_mut().zip(step.gradient.iter().zip(step.moved)) {
             *sum += g as f64 * moved;
         }
     })?;
-    let difference = task.target_at(task.input)? - task.target_at(&start)?;
-    Ok(outcome(task, &sum, difference))
+    Ok(Outcome { status, ..outcome(task, &sum, difference) })
 }
 
 /// A map that promises to add up to the target's change.
 pub fn outcome(task: &Task, sum: &[f64], difference: f64) -> Outcome {
     let attribution = Attribution::features(sum.iter().map(|&v| v as f32).collect(), task.session.input_shape());
     let completeness = Some(Completeness::new(attribution.sum(), difference));
-    Outcome { attribution, completeness, standard_error: None, status: Status::Complete }
+    Outcome { completeness, ..Outcome::of(attribution) }
 }
