@@ -1,10 +1,12 @@
 //! The command line's grammar.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use whyline_runtime::engine::Precision;
+use whyline_runtime::gradient::COMPOSITES;
 use whyline_runtime::gradient::target::Score;
 
 /// Why did the model decide that? Attribution maps from a bare ONNX file, on the device that decides.
@@ -202,6 +204,29 @@ pub struct ParamArgs {
     pub layer: Option<String>,
 }
 
+/// Which class is explained; shared by the commands that explain.
+#[derive(Debug, Args)]
+pub struct TargetArgs {
+    /// The class explained: top, an index, or a label of the model card
+    #[arg(long, default_value = "top", allow_negative_numbers = true)]
+    pub target: String,
+    /// Explain by how much the class is ahead of this one: next (the best other), an index, or a label
+    #[arg(long, value_name = "CLASS", allow_negative_numbers = true)]
+    pub against: Option<String>,
+}
+
+/// What an explanation may spend; shared by the commands that explain.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Budget: methods that work in steps end early, with the best map so far")]
+pub struct BudgetArgs {
+    /// Passes, forward and gradient together; fewer than a method's least are refused (exit code 5)
+    #[arg(long, value_name = "N")]
+    pub max_passes: Option<u64>,
+    /// Time for each explanation, as in 20ms or 1.5s, the model's preparation not counted
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub deadline: Option<Duration>,
+}
+
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
     #[command(flatten)]
@@ -212,12 +237,13 @@ pub struct ExplainArgs {
     pub method: MethodArgs,
     #[command(flatten)]
     pub precision: PrecisionArgs,
-    /// The class explained: top, an index, or a label of the model card
-    #[arg(long, default_value = "top", allow_negative_numbers = true)]
-    pub target: String,
-    /// More passes than this are refused (exit code 5)
-    #[arg(long, value_name = "N")]
-    pub max_passes: Option<u64>,
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Explain the K classes with the largest scores, each in files of its own: why-1.png, why-2.png, ...
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..), conflicts_with_all = ["target", "against"])]
+    pub top_k: Option<u16>,
+    #[command(flatten)]
+    pub budget: BudgetArgs,
     /// Passes that run at a time, each in memory of its own; by default as many as there are processors
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -260,9 +286,10 @@ pub struct CompareArgs {
     pub params: ParamArgs,
     #[command(flatten)]
     pub precision: PrecisionArgs,
-    /// The class explained: top, an index, or a label of the model card
-    #[arg(long, default_value = "top", allow_negative_numbers = true)]
-    pub target: String,
+    #[command(flatten)]
+    pub target: TargetArgs,
+    #[command(flatten)]
+    pub budget: BudgetArgs,
     /// Passes that run at a time, each in memory of its own; by default as many as there are processors
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -292,8 +319,8 @@ pub struct CompileArgs {
     /// The file to write
     #[arg(short = 'o', long = "to", value_name = "ONNX")]
     pub to: PathBuf,
-    /// The composite of rules: gradient, guided, guided-rectifiers
-    #[arg(long, default_value = "gradient")]
+    /// The composite of rules
+    #[arg(long, default_value = "gradient", value_parser = PossibleValuesParser::new(COMPOSITES.iter().map(|c| PossibleValue::new(c.name).help(c.summary))))]
     pub rule: String,
     /// A value to hand out with its gradient; may be repeated
     #[arg(long, value_name = "NAME")]
@@ -310,6 +337,11 @@ pub struct CompileArgs {
 pub struct InspectArgs {
     #[command(flatten)]
     pub model: ModelArgs,
+    /// Say what this method takes of the model: passes at most and at least, memory, and whether it is defined
+    #[arg(short, long)]
+    pub method: Option<String>,
+    #[command(flatten)]
+    pub params: ParamArgs,
     #[command(flatten)]
     pub precision: PrecisionArgs,
     /// Write the result as JSON; - for standard output
@@ -336,9 +368,29 @@ pub struct BenchArgs {
 
 #[derive(Debug, Args)]
 pub struct MethodsArgs {
+    /// Say which are defined for this model, and how many passes they take
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<PathBuf>,
     /// As JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// A time, as in 20ms, 1.5s or 2min.
+fn time(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let seconds = match unit {
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "min" => 60.0,
+        _ => return Err("write a number with us, ms, s or min".into()),
+    };
+    let value = number.trim().parse::<f64>().ok().filter(|v| *v >= 0.0).map(|v| v * seconds);
+    value
+        .and_then(|v| Duration::try_from_secs_f64(v).ok())
+        .ok_or_else(|| "write a number with its unit, as in 20ms".to_string())
 }
 
 /// Bytes, as in 64MiB, 64MB, 1.5GiB or 65536.
@@ -363,7 +415,18 @@ fn bytes(text: &str) -> Result<usize, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::bytes;
+    use std::time::Duration;
+
+    use super::{bytes, time};
+
+    #[test]
+    fn times_are_read_with_their_units() {
+        assert_eq!(time("20ms"), Ok(Duration::from_millis(20)));
+        assert_eq!(time("1.5 s"), Ok(Duration::from_millis(1500)));
+        for wrong in ["", "20", "ms", "-1s", "nan s", "1e300min", "5 h"] {
+            assert!(time(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn sizes_are_read_with_their_units() {

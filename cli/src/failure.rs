@@ -5,6 +5,9 @@ use whyline_runtime::{Error, Kind};
 /// The code of an error in whyline itself.
 pub const INTERNAL: u8 = 70;
 
+/// The code that shells give a program which Ctrl-C has ended.
+pub const INTERRUPTED: u8 = 130;
+
 /// What to tell, and the process's exit code: 2 usage, 3 bad model, 4 bad input, 5 over budget, 6 a check failed.
 #[derive(Debug)]
 pub struct Failure {

@@ -412,8 +412,8 @@ fn huge_png() -> Vec<u8> {
 #[test]
 fn a_budget_that_does_not_fit_is_code_5() {
     let (m, s) = (model("digits-cnn.onnx"), sample(1));
-    assert!(bad(5, &["explain", &m, &s, "--max-passes", "20"]).contains("53 passes"));
-    good(&["explain", &m, &s, "--steps", "17", "--max-passes", "20", "-q"]);
+    assert!(bad(5, &["explain", &m, &s, "-m", "grad-cam", "--max-passes", "1"]).contains("takes 2 passes"));
+    good(&["explain", &m, &s, "-m", "grad-cam", "--max-passes", "2", "-q"]);
     // The adaptive rule keeps its gradients.
     let many = ["--tolerance", "0.01", "--steps", "1000", "--memory", "8MB"];
     let said = bad(5, &[&["explain", &model("digits-cnn.onnx"), &sample(1)], &many[..]].concat());
@@ -435,4 +435,92 @@ fn a_budget_that_does_not_fit_is_code_5() {
     let record: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(record["threads"], 1);
     assert!(record["memory"]["weights"].as_u64() > Some(100_000));
+}
+
+/// The record of an explanation.
+fn record(args: &[&str]) -> serde_json::Value {
+    let json = good(&[&["explain"], args, &["--json", "-"]].concat());
+    serde_json::from_str(&json).unwrap()
+}
+
+#[test]
+fn methods_in_steps_end_where_the_budget_does() {
+    let (m, s) = (model("digits-cnn.onnx"), sample(3));
+    for method in
+        ["ig", "blur-ig", "guided-ig", "idgi", "expected-gradients", "smoothgrad", "vargrad", "score-cam", "agi"]
+    {
+        let record = record(&[&m, &s, "-m", method, "--max-passes", "12"]);
+        let taken = record["passes"]["forward"].as_u64().unwrap() + record["passes"]["gradient"].as_u64().unwrap();
+        assert!((2..=12).contains(&taken), "{method}: {taken}");
+        assert_eq!((&record["status"], &record["stopped_by"]), (&"degraded".into(), &"passes".into()), "{method}");
+        assert!(record["warnings"][0].as_str().unwrap().contains("--max-passes"), "{method}");
+    }
+    // Enough is enough: the map is whole.
+    let whole = record(&[&m, &s, "-m", "ig", "--max-passes", "51"]);
+    assert_eq!((&whole["status"], &whole["stopped_by"]), (&"complete".into(), &serde_json::Value::Null));
+    // No time at all: the least that a method can do.
+    let hasty = record(&[&m, &s, "-m", "smoothgrad", "--deadline", "0ms", "--samples", "5000"]);
+    assert_eq!((&hasty["status"], &hasty["stopped_by"]), (&"degraded".into(), &"deadline".into()));
+    assert!(hasty["passes"]["gradient"].as_u64() < Some(5));
+    assert!(bad(2, &["explain", &m, &s, "--deadline", "20"]).contains("ms"));
+}
+
+#[test]
+fn targets_are_classes_margins_and_probabilities() {
+    let folder = tempfile::tempdir().unwrap();
+    let (m, s) = (model("digits-cnn.onnx"), sample(3));
+    let margin = record(&[&m, &s, "-m", "ig", "--against", "next"]);
+    assert_eq!((&margin["target"]["kind"], &margin["target"]["class"]), (&"margin".into(), &3.into()));
+    let behind = &margin["target"]["against"];
+    assert_ne!(behind["class"], 3);
+    let ahead = margin["target"]["logit"].as_f64().unwrap() - behind["logit"].as_f64().unwrap();
+    assert!(ahead > 0.0);
+    assert!(bad(2, &["explain", &m, &s, "--target", "5", "--against", "5"]).contains("margin over itself"));
+    let probability = record(&[&m, &s, "-m", "ig", "--steps", "400", "--score", "probability"]);
+    assert_eq!(probability["target"]["kind"], "probability");
+    assert_eq!(probability["target"]["logit"], serde_json::Value::Null);
+    let difference = probability["completeness"]["difference"].as_f64().unwrap();
+    assert!((0.5..=1.0).contains(&difference), "{difference}");
+    assert!(probability["completeness"]["relative_gap"].as_f64() < Some(0.02));
+    assert!(bad(2, &["explain", &m, &s, "-m", "lrp", "--score", "probability"]).contains("explains logits"));
+    // The largest classes, each in files of its own, with one forward pass for all.
+    let why = in_folder(&folder, "why.png");
+    good(&[
+        "explain",
+        &m,
+        &s,
+        "-m",
+        "vanilla",
+        "--top-k",
+        "3",
+        "-o",
+        &why,
+        "--json",
+        &in_folder(&folder, "r.json"),
+        "-q",
+    ]);
+    let read = |rank: usize| -> serde_json::Value {
+        assert!(folder.path().join(format!("why-{rank}.png")).exists());
+        serde_json::from_slice(&std::fs::read(folder.path().join(format!("r-{rank}.json"))).unwrap()).unwrap()
+    };
+    let logits: Vec<f64> = (1..=3).map(|rank| read(rank)["target"]["logit"].as_f64().unwrap()).collect();
+    assert!(logits[0] > logits[1] && logits[1] > logits[2], "{logits:?}");
+    assert_eq!((&read(2)["passes"]["forward"], &read(2)["saved"]["forward"]), (&0.into(), &1.into()));
+}
+
+#[test]
+fn one_sees_before_what_a_method_takes() {
+    let (cnn, vit) = (model("digits-cnn.onnx"), model("digits-vit.onnx"));
+    let said = good(&["inspect", &cnn, "-m", "score-cam"]);
+    assert!(said.contains("1 gradient and 129 forward at most") && said.contains("arena"), "{said}");
+    assert!(bad(3, &["inspect", &vit, "--method", "deep-taylor"]).contains("/head/Gemm"));
+    let said = good(&["methods", "--model", &vit]);
+    let line = |name: &str| said.lines().find(|l| l.trim_start().starts_with(name)).unwrap().to_string();
+    assert!(line("deep-taylor").contains("not defined for this model"), "{said}");
+    assert!(line("lrp").contains("1 gradient, 1 forward"), "{said}");
+    let folder = tempfile::tempdir().unwrap();
+    let grid = in_folder(&folder, "all.png");
+    let few = ["--samples", "2", "--steps", "3", "-p", "models=2"];
+    let said = good(&[&["compare", &vit, &sample(3), "-m", "all", "-o", &grid], &few[..]].concat());
+    assert!(said.contains("deep-taylor            not defined for this model"), "{said}");
 }

@@ -334,10 +334,17 @@ impl<'a> Explainer<'a> {
 
     /// What ended a method's work early.
     fn stopped_by(&self, status: Status) -> Option<StoppedBy> {
+        let taken = self.taken();
+        let spent = taken.forward + taken.gradient;
         let stop = || match self.part.session.inner.stop() {
             Some(Stop::Passes) => StoppedBy::Passes,
             Some(Stop::Deadline) => StoppedBy::Deadline,
             Some(Stop::Interrupt) => StoppedBy::Interrupt,
+            // Methods whose steps take several passes end with some left.
+            None if self.part.session.room() < STEP => match self.budget.deadline {
+                Some(_) if self.budget.max_passes.is_none_or(|most| most >= spent + STEP) => StoppedBy::Deadline,
+                _ => StoppedBy::Passes,
+            },
             None => StoppedBy::Steps,
         };
         (status == Status::Degraded).then(stop)
@@ -353,8 +360,8 @@ impl<'a> Explainer<'a> {
         plans.precision().keeps_halves().then(|| plans.halves())
     }
 
-    /// Of both preparations, where there are two.
-    fn memory(&self) -> MemoryRecord {
+    /// Bytes, of both preparations where there are two.
+    pub fn memory(&self) -> MemoryRecord {
         let mut plans = self.part.plans().memory();
         if let Some(other) = &self.other {
             let more = other.plans().memory();
@@ -374,6 +381,9 @@ impl<'a> Explainer<'a> {
         }
     }
 }
+
+/// The most passes that a step of a method takes.
+const STEP: u64 = 4;
 
 /// Classes from the largest score to the least; equal ones by index.
 fn by_score(scores: &[f32]) -> Vec<usize> {

@@ -11,7 +11,7 @@ use whyline_runtime::image::{Style, draw, grid};
 use whyline_runtime::methods::{Entry, Given, METHODS, find};
 use whyline_runtime::record::{FileRecord, Record};
 
-use super::inputs::{for_method, give_baselines, given, read_input, resources, target};
+use super::inputs::{budget, for_method, give_baselines, given, is_bounded, read_input, resources, target};
 use super::load::load;
 use crate::args::CompareArgs;
 use crate::failure::{Failure, Outcome, about_input};
@@ -26,6 +26,15 @@ struct Records {
     /// Passes that methods shared.
     saved: Passes,
     records: Vec<Record>,
+    /// Of all methods, those that are not defined for the model.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    skipped: Vec<Skipped>,
+}
+
+#[derive(Serialize)]
+struct Skipped {
+    method: &'static str,
+    reason: String,
 }
 
 /// Runs it.
@@ -45,11 +54,20 @@ pub fn run(args: &CompareArgs) -> Outcome {
     let mut tiles =
         vec![("input".to_string(), draw(&vec![0.0; height * width], (height, width), &picture, &style(true)))];
     let (mut shared, mut records) = (Shared::default(), vec![]);
+    let (budget, target, resources) = (budget(&args.budget), target(&args.target), resources(args.threads, None));
+    let mut skipped = vec![];
     for entry in entries {
-        let (own, target) = (for_method(&given, entry), target(&args.target));
-        let resources = resources(args.threads, None);
-        let mut explainer =
-            loaded.explainer_sharing(&mut shared, entry.name, &own, args.precision.precision(), resources)?;
+        let own = for_method(&given, entry, is_bounded(&args.budget));
+        let made = loaded.explainer_sharing(&mut shared, entry.name, &own, args.precision.precision(), resources);
+        let mut explainer = match made {
+            // Of all methods, those that are not defined for the model are left out, and named.
+            Err(error) if is_all(args) => {
+                skipped.push(Skipped { method: entry.name, reason: error.to_string() });
+                continue;
+            }
+            made => made?,
+        };
+        explainer.set_budget(budget)?;
         give_baselines(&loaded, &mut explainer, &own)?;
         if let Some(watcher) = output::progress::passes(explainer.passes()).filter(|_| !args.quiet) {
             explainer.watch(watcher);
@@ -67,6 +85,7 @@ pub fn run(args: &CompareArgs) -> Outcome {
         passes: total(&records, |r| r.passes),
         saved: total(&records, |r| r.saved.unwrap_or_default()),
         records,
+        skipped,
     };
     let json = output::to_json(&records)?;
     write_atomically(&args.png, &encode_png(&grid(&tiles, columns), &[("whyline", &json)])?)?;
@@ -80,15 +99,16 @@ pub fn run(args: &CompareArgs) -> Outcome {
 }
 
 fn total(records: &[Record], of: impl Fn(&Record) -> Passes) -> Passes {
-    records
-        .iter()
-        .map(of)
-        .fold(Passes::default(), |a, b| Passes { forward: a.forward + b.forward, gradient: a.gradient + b.gradient })
+    records.iter().map(of).fold(Passes::default(), Passes::plus)
+}
+
+fn is_all(args: &CompareArgs) -> bool {
+    args.methods == ["all"]
 }
 
 /// The methods that were named, each once, or all.
 fn entries(args: &CompareArgs) -> Outcome<Vec<&'static Entry>> {
-    if args.methods == ["all"] {
+    if is_all(args) {
         return Ok(METHODS.to_vec());
     }
     let mut entries: Vec<&'static Entry> = vec![];
@@ -121,6 +141,13 @@ fn report(records: &Records, args: &CompareArgs) {
         let gap = record.completeness.map(|c| format!(", gap {:.3} %", 100.0 * c.relative_gap)).unwrap_or_default();
         let passes = record.passes.forward + record.passes.gradient;
         say!("{:<22} {passes:>5} passes {:>9.1} ms{gap}", record.method, record.timing.explain_ms);
+    }
+    for skipped in &records.skipped {
+        say!(
+            "{:<22} not defined for this model: {}",
+            skipped.method,
+            skipped.reason.lines().next().unwrap_or_default()
+        );
     }
     let (taken, saved) = (&records.passes, &records.saved);
     say!("{} passes in all; {} were shared", taken.forward + taken.gradient, saved.forward + saved.gradient);

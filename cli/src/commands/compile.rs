@@ -2,7 +2,7 @@
 
 use whyline_runtime::explain::CardSource;
 use whyline_runtime::gradient::layers::cam_layers;
-use whyline_runtime::gradient::{COMPOSITES, Composite, Settings, Spec, differentiate, names};
+use whyline_runtime::gradient::{Composite, Settings, Spec, differentiate, names};
 use whyline_runtime::onnx::half_weights::store_as_halves;
 use whyline_runtime::onnx::{Layout, write_model};
 
@@ -15,10 +15,8 @@ use crate::say;
 /// Runs it.
 pub fn run(args: &CompileArgs) -> Outcome {
     output::refuse_overwriting([&args.model.model], [&Some(args.to.clone())])?;
-    let composite = Composite::named(&args.rule).ok_or_else(|| {
-        let known: Vec<&str> = COMPOSITES.iter().map(|c| c.name).collect();
-        Failure::usage(format!("there is no composite '{}'; there are {}", args.rule, known.join(", ")))
-    })?;
+    let composite =
+        Composite::named(&args.rule).ok_or_else(|| Failure::usage(format!("there is no composite '{}'", args.rule)))?;
     let loaded = load(&args.model, None)?;
     if loaded.ready_made.is_some() {
         return Err(Failure::usage("the file is a gradient graph already; compile takes the forward model"));

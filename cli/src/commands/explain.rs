@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use whyline_runtime::Error;
 use whyline_runtime::explain::{CardSource, Explainer, Explanation, Loaded, Target};
@@ -12,22 +13,24 @@ use whyline_runtime::methods::find;
 use whyline_runtime::npy;
 use whyline_runtime::record::FileRecord;
 
-use super::inputs::{Material, for_method, give_baselines, given, images_in, read_input, resources, target};
+use super::inputs::{
+    Material, budget, for_method, give_baselines, given, images_in, is_bounded, read_input, resources, target,
+};
 use super::load::load;
 use crate::args::ExplainArgs;
-use crate::failure::{Failure, Outcome, about_input};
+use crate::failure::{Failure, INTERRUPTED, Outcome, about_input};
 use crate::output;
 
 /// Runs it.
 pub fn run(args: &ExplainArgs) -> Outcome {
     let jobs = jobs(args)?;
     let mut given = given(&args.method.params)?;
-    given.extend(for_method(&given, find(&args.method.method)?));
-    let target = target(&args.target);
+    given.extend(for_method(&given, find(&args.method.method)?, is_bounded(&args.budget)));
     let loaded = load(&args.model, Some(&args.preprocess))?;
     let resources = resources(args.threads, args.memory);
     let mut explainer = loaded.explainer(&args.method.method, &given, args.precision.precision(), resources)?;
-    refuse_over_budget(&explainer, args)?;
+    let budget = budget(&args.budget);
+    explainer.set_budget(budget)?;
     if let Some(watcher) = output::progress::passes(explainer.passes()).filter(|_| !args.quiet) {
         explainer.watch(watcher);
     }
@@ -37,15 +40,52 @@ pub fn run(args: &ExplainArgs) -> Outcome {
             std::fs::create_dir_all(folder).map_err(|source| Error::Write { path: folder.clone(), source })?;
         }
     }
-    jobs.iter().try_for_each(|job| explain_one(&loaded, &mut explainer, args, job, &target))
+    for job in &jobs {
+        for target in targets(args) {
+            explain_one(&loaded, &mut explainer, args, &job.of(&target), &target)?;
+            if budget.interrupt.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+                return Err(Failure { message: "interrupted; what was begun is written".into(), code: INTERRUPTED });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What is explained of each input.
+fn targets(args: &ExplainArgs) -> Vec<Target> {
+    match args.top_k {
+        None => vec![target(&args.target)],
+        Some(k) => (0..usize::from(k)).map(Target::Ranked).collect(),
+    }
 }
 
 /// An input, and what to write for it.
+#[derive(Clone)]
 struct Job {
     input: PathBuf,
     png: Option<PathBuf>,
     npy: Option<PathBuf>,
     json: Option<PathBuf>,
+}
+
+impl Job {
+    /// The job for one of several targets: its files are told apart by the class's rank.
+    fn of(&self, target: &Target) -> Job {
+        let Target::Ranked(rank) = target else { return self.clone() };
+        let ranked = |path: &Option<PathBuf>| {
+            path.as_ref().filter(|p| p.as_os_str() != "-").map(|path| {
+                let mut name = path.file_stem().unwrap_or_default().to_os_string();
+                name.push(format!("-{}", rank + 1));
+                if let Some(ending) = path.extension() {
+                    name.push(".");
+                    name.push(ending);
+                }
+                path.with_file_name(name)
+            })
+        };
+        let json = if self.json.as_deref() == Some(Path::new("-")) { self.json.clone() } else { ranked(&self.json) };
+        Job { input: self.input.clone(), png: ranked(&self.png), npy: ranked(&self.npy), json }
+    }
 }
 
 /// What is to be done; nothing that is read is written over.
@@ -60,7 +100,9 @@ fn jobs(args: &ExplainArgs) -> Outcome<Vec<Job>> {
         }],
     };
     let read = [&args.model.model].into_iter().chain(&args.model.card).chain(jobs.iter().map(|job| &job.input));
-    output::refuse_overwriting(read, jobs.iter().flat_map(|job| [&job.png, &job.npy, &job.json]))?;
+    let written: Vec<Job> =
+        jobs.iter().flat_map(|job| targets(args).iter().map(|t| job.of(t)).collect::<Vec<_>>()).collect();
+    output::refuse_overwriting(read, written.iter().flat_map(|job| [&job.png, &job.npy, &job.json]))?;
     Ok(jobs)
 }
 
@@ -86,23 +128,6 @@ fn jobs_in(args: &ExplainArgs) -> Outcome<Vec<Job>> {
         Job { input, png, npy, json }
     };
     Ok(inputs.into_iter().zip(stems).map(job).collect())
-}
-
-fn refuse_over_budget(explainer: &Explainer, args: &ExplainArgs) -> Outcome {
-    let passes = explainer.passes();
-    let total = passes.forward + passes.gradient;
-    match args.max_passes {
-        Some(most) if total > most => Err(Error::Budget {
-            reason: format!(
-                "{} takes {total} passes ({} gradient, {} forward), more than --max-passes {most}",
-                explainer.entry().name,
-                passes.gradient,
-                passes.forward
-            ),
-        }
-        .into()),
-        _ => Ok(()),
-    }
 }
 
 fn explain_one(loaded: &Loaded, explainer: &mut Explainer, args: &ExplainArgs, job: &Job, target: &Target) -> Outcome {

@@ -1,9 +1,10 @@
 //! What commands that explain have in common: parameters, and the files that are read.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use whyline_runtime::engine::Resources;
-use whyline_runtime::explain::{Explainer, Loaded, Target};
+use whyline_runtime::explain::{Budget, Explainer, Loaded, Target};
 use whyline_runtime::image::decode::is_image_name;
 use whyline_runtime::image::preprocess::picture_of;
 use whyline_runtime::image::{Picture, decode, prepare};
@@ -12,8 +13,8 @@ use whyline_runtime::onnx::Layout;
 use whyline_runtime::record::FileRecord;
 use whyline_runtime::{Error, npy};
 
-use crate::args::ParamArgs;
-use crate::failure::{Failure, Outcome, about_input};
+use crate::args::{BudgetArgs, ParamArgs, TargetArgs};
+use crate::failure::{Failure, INTERRUPTED, Outcome, about_input};
 
 /// The method's parameters, from -p and from the flags of common ones.
 pub fn given(args: &ParamArgs) -> Outcome<Given> {
@@ -46,23 +47,45 @@ pub fn given(args: &ParamArgs) -> Outcome<Given> {
     Ok(given)
 }
 
-/// Those of the parameters that a method has; how far a fixed rule gets is not known before, so a tolerance makes nodes
-/// adaptive.
-pub fn for_method(given: &Given, entry: &Entry) -> Given {
+/// Those of the parameters that a method has; how far a fixed rule gets is not known before, so a tolerance or a budget makes
+/// nodes adaptive.
+pub fn for_method(given: &Given, entry: &Entry, is_bounded: bool) -> Given {
     let has = |name: &str| entry.parameters.iter().any(|p| p.name == name);
     let mut own: Given = given.iter().filter(|(name, _)| has(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
-    if own.contains_key("tolerance") && has("rule") {
+    if (is_bounded || own.contains_key("tolerance")) && has("rule") {
         own.entry("rule".into()).or_insert_with(|| "adaptive".into());
     }
     own
 }
 
-/// The class that a flag names.
-pub fn target(name: &str) -> Target {
-    match name {
+/// The target that flags name.
+pub fn target(args: &TargetArgs) -> Target {
+    let class = match args.target.as_str() {
         "top" => Target::Top,
         name => Target::Named(name.to_string()),
+    };
+    match args.against.as_deref() {
+        None => class,
+        Some("next") => Target::Margin { class: Box::new(class), against: None },
+        Some(name) => Target::Margin { class: Box::new(class), against: Some(name.to_string()) },
     }
+}
+
+/// Whether flags bound what an explanation may spend.
+pub fn is_bounded(args: &BudgetArgs) -> bool {
+    args.max_passes.is_some() || args.deadline.is_some()
+}
+
+/// The budget that flags name. Ctrl-C ends methods that work in steps early, once; a second ends the program.
+pub fn budget(args: &BudgetArgs) -> Budget {
+    static INTERRUPT: AtomicBool = AtomicBool::new(false);
+    // Where no handler can be set, Ctrl-C ends the program at once, as it does by default.
+    let _ = ctrlc::set_handler(|| {
+        if INTERRUPT.swap(true, Ordering::Relaxed) {
+            std::process::exit(INTERRUPTED.into());
+        }
+    });
+    Budget { max_passes: args.max_passes, deadline: args.deadline, interrupt: Some(&INTERRUPT) }
 }
 
 /// The resources that a number of threads, or all there are, make up.

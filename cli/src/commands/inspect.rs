@@ -1,16 +1,23 @@
 //! `whyline inspect`
 
-use whyline_runtime::inspect::{Inspection, inspect};
+use whyline_runtime::engine::Resources;
+use whyline_runtime::explain::Loaded;
+use whyline_runtime::inspect::{Inspection, MethodLine, inspect, method_line};
+use whyline_runtime::methods::{Given, find};
 
+use super::inputs::{for_method, given};
 use super::load::load;
 use crate::args::InspectArgs;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::say;
 
 /// Runs it.
 pub fn run(args: &InspectArgs) -> Outcome {
     let loaded = load(&args.model, None)?;
+    if let Some(name) = &args.method {
+        return inspect_method(&loaded, name, args);
+    }
     let inspection = inspect(&loaded, args.precision.precision())?;
     if let Some(path) = &args.json {
         output::write_text(path, &output::to_json(&inspection)?)?;
@@ -19,6 +26,30 @@ pub fn run(args: &InspectArgs) -> Outcome {
         }
     }
     print(&inspection);
+    Ok(())
+}
+
+fn inspect_method(loaded: &Loaded, name: &str, args: &InspectArgs) -> Outcome {
+    let (entry, given) = (find(name)?, given(&args.params)?);
+    let given =
+        Given::from_iter(given.iter().map(|(k, v)| (k.clone(), v.clone())).chain(for_method(&given, entry, false)));
+    let line = method_line(loaded, entry, &given)?;
+    if let Some(path) = &args.json {
+        output::write_text(path, &output::to_json(&line)?)?;
+        if path.as_os_str() == "-" {
+            return Ok(());
+        }
+    }
+    if let Some(reason) = &line.refused {
+        return Err(Failure { message: reason.clone(), code: 3 });
+    }
+    let explainer = loaded.explainer(entry.name, &given, args.precision.precision(), Resources::default())?;
+    let (most, least, memory) = (line.passes, line.least, explainer.memory());
+    say!("method      {}", entry.name);
+    say!("passes      {} gradient and {} forward at most", most.gradient, most.forward);
+    say!("least       {} gradient and {} forward", least.gradient, least.forward);
+    say!("memory      {}", output::memory(&memory.plans));
+    say!("keeps       {:.1} MiB of gradients", memory.kept as f64 / (1 << 20) as f64);
     Ok(())
 }
 
@@ -70,8 +101,17 @@ fn print(i: &Inspection) {
         let mark = if Some(&layer.name) == i.default_layer.as_ref() { "  (default)" } else { "" };
         say!("  {:<50} {:<20} {:?}{mark}", layer.name, layer.op, layer.shape);
     }
-    say!("\npasses per explanation, with each method's defaults");
-    for method in &i.methods {
-        say!("  {:<26} {:>5} gradient, {} forward", method.name, method.passes.gradient, method.passes.forward);
+    say!("\npasses per explanation, with each method's defaults, the class included");
+    i.methods.iter().for_each(method);
+}
+
+/// A method's line: what it takes, or why it can't.
+pub fn method(line: &MethodLine) {
+    match &line.refused {
+        None => say!("  {:<34} {:>5} gradient, {} forward", line.name, line.passes.gradient, line.passes.forward),
+        Some(reason) => {
+            let all: Vec<&str> = reason.lines().map(str::trim).collect();
+            say!("  {:<34} not defined for this model: {}", line.name, all.join(" "));
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! `whyline methods`
 
 use serde_json::json;
+use whyline_runtime::explain::{LoadOptions, Loaded};
+use whyline_runtime::inspect::method_lines;
 use whyline_runtime::methods::METHODS;
 
 use crate::args::MethodsArgs;
@@ -10,6 +12,14 @@ use crate::say;
 
 /// Runs it.
 pub fn run(args: &MethodsArgs) -> Outcome {
+    if let Some(path) = &args.model {
+        let lines = method_lines(&Loaded::read(path, &LoadOptions::default())?)?;
+        match args.json {
+            true => say!("{}", output::to_json(&lines)?),
+            false => lines.iter().for_each(super::inspect::method),
+        }
+        return Ok(());
+    }
     if args.json {
         let list: Vec<_> = METHODS
             .iter()

@@ -15,7 +15,7 @@ pub fn passes(total: Passes) -> Option<Watcher<'static>> {
         return None;
     }
     let total = total.forward + total.gradient;
-    let last = Cell::new(Instant::now());
+    let (begun, last) = (Instant::now(), Cell::new(Instant::now()));
     let shown = Cell::new(false);
     Some(Box::new(move |done: Passes| {
         let done = done.forward + done.gradient;
@@ -28,7 +28,8 @@ pub fn passes(total: Passes) -> Option<Watcher<'static>> {
         } else if last.get().elapsed() >= INTERVAL {
             last.set(Instant::now());
             shown.set(true);
-            let _ = write!(terminal, "\r{done} of {total} passes\x1b[K");
+            let left = begun.elapsed().as_secs_f64() * (total - done) as f64 / done.max(1) as f64;
+            let _ = write!(terminal, "\r{done} of {total} passes, {left:.1} s left at most\x1b[K");
             let _ = terminal.flush();
         }
     }))

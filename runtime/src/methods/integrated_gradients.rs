@@ -87,7 +87,10 @@ impl Method for IntegratedGradients {
     }
 
     fn least(&self, _model: Extents) -> Passes {
-        Passes { forward: 0, gradient: 2 }
+        match self.nodes {
+            Nodes::Fixed { rule, .. } => Passes { forward: 2, gradient: rule.least() as u64 },
+            Nodes::Adaptive { .. } => Passes { forward: 0, gradient: 2 },
+        }
     }
 
     fn keeps(&self, model: Extents) -> usize {
@@ -106,17 +109,13 @@ impl Method for IntegratedGradients {
 impl IntegratedGradients {
     /// Along the straight path from a baseline.
     pub fn along(&self, task: &mut Task, baseline: &[f32]) -> Result<Outcome> {
-        let room = task.session.room();
         let (integral, difference, status) = match self.nodes {
-            // Where not all nodes will fit, those that do are better chosen one after the other.
-            Nodes::Fixed { steps, .. } if room < steps as u64 + 2 => {
-                let (integral, difference, _) = adaptive(task, baseline, (steps as usize).min(MAX_KEPT), 0.0)?;
-                (integral, difference, Status::Degraded)
-            }
             Nodes::Fixed { steps, rule } => {
                 let difference = task.target_at(task.input)? - task.target_at(baseline)?;
-                let (integral, status) = fixed(task, baseline, steps, rule)?;
-                (integral, difference, status)
+                // A shorter rule, where the budget has no room for this one.
+                let fit = (steps as u64).min(task.session.room()).max(rule.least() as u64) as u32;
+                let (integral, status) = fixed(task, baseline, fit, rule)?;
+                (integral, difference, if fit < steps { Status::Degraded } else { status })
             }
             Nodes::Adaptive { steps, tolerance } => adaptive(task, baseline, steps, tolerance)?,
         };
