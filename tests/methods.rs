@@ -637,3 +637,98 @@ fn climbing_in_small_steps_adds_up_to_the_probability_lost() {
     assert!(fine.relative_gap < 1e-2 && fine.relative_gap < 0.1 * coarse.relative_gap, "{coarse:?} {fine:?}");
     assert!(fine.difference > 0.0);
 }
+
+/// `f(x) = sum of a_ij x_i x_j`, with the Hessian `a + a'`.
+struct Quadratic {
+    a: Vec<f32>,
+    logits: Vec<f32>,
+    slopes: Vec<f32>,
+}
+
+impl Session for Quadratic {
+    fn input_shape(&self) -> &[usize] {
+        &SHAPE
+    }
+
+    fn forward(&mut self, x: &[f32]) -> Result<&[f32]> {
+        let along = |i: usize| dot(&self.a[i * LEN..(i + 1) * LEN], x) * x[i] as f64;
+        self.logits = vec![(0..LEN).map(along).sum::<f64>() as f32, 0.0];
+        Ok(&self.logits)
+    }
+
+    fn gradient(&mut self, x: &[f32], seed: &[f32]) -> Result<Gradient<'_>> {
+        self.forward(x)?;
+        let both = |i: usize, j: usize| (self.a[i * LEN + j] + self.a[j * LEN + i]) as f64 * x[j] as f64;
+        self.slopes = (0..LEN).map(|i| seed[0] * (0..LEN).map(|j| both(i, j)).sum::<f64>() as f32).collect();
+        Ok(Gradient { logits: &self.logits, input: &self.slopes })
+    }
+
+    fn tap(&self, _: usize) -> Option<Tap<'_>> {
+        None
+    }
+}
+
+#[test]
+fn integrated_hessians_of_a_quadratic_are_known() {
+    // Each product counts half for its two factors; of that a quarter each way, and a quarter for each with itself.
+    let (a, x) = (normal(LEN * LEN, 8), normal(LEN, 9));
+    let product = |i: usize, j: usize| (a[i * LEN + j] + a[j * LEN + i]) as f64 * x[i] as f64 * x[j] as f64;
+    let pixel = 7;
+    let region: Vec<usize> = [0, 1, 2].map(|channel| channel * 20 + pixel).into();
+    let mut expected = vec![0.0f64; LEN];
+    for &i in &region {
+        for j in 0..LEN {
+            expected[j] += 0.25 * product(i, j);
+            expected[i] += 0.25 * product(i, j);
+        }
+    }
+    let given = [("region", "1,2,1,1"), ("form", "differences")];
+    let method = build(find("integrated-hessians").unwrap(), &given);
+    let mut session = Quadratic { a: a.clone(), logits: vec![], slopes: vec![] };
+    let outcome = explain_with(method.as_ref(), &mut session, &x);
+    let expected: Vec<f32> = expected.iter().map(|&v| v as f32).collect();
+    assert_close(&outcome.attribution.values, &expected, 5e-3);
+    assert!(outcome.completeness.unwrap().relative_gap < 5e-3);
+}
+
+/// `f(x) = max(0, w . x - 1)`, whose gradient jumps once.
+struct Kink(Vec<f32>, Vec<f32>, Vec<f32>);
+
+impl Session for Kink {
+    fn input_shape(&self) -> &[usize] {
+        &SHAPE
+    }
+
+    fn forward(&mut self, x: &[f32]) -> Result<&[f32]> {
+        self.1 = vec![(dot(&self.0, x) - 1.0).max(0.0) as f32, 0.0];
+        Ok(&self.1)
+    }
+
+    fn gradient(&mut self, x: &[f32], seed: &[f32]) -> Result<Gradient<'_>> {
+        let on = if self.forward(x)?[0] > 0.0 { seed[0] } else { 0.0 };
+        self.2 = self.0.iter().map(|w| w * on).collect();
+        Ok(Gradient { logits: &self.1, input: &self.2 })
+    }
+
+    fn tap(&self, _: usize) -> Option<Tap<'_>> {
+        None
+    }
+}
+
+#[test]
+fn integrated_hessians_see_kinks() {
+    let (w, x) = (normal(LEN, 8), normal(LEN, 8));
+    let method =
+        build(find("integrated-hessians").unwrap(), &[("region", "1,2,1,1"), ("form", "kinks"), ("steps", "2000")]);
+    // Only the first channel of the pixel counts: the others' weights are zero.
+    let w: Vec<f32> = w.iter().enumerate().map(|(i, w)| if [27, 47].contains(&i) { 0.0 } else { *w }).collect();
+    let outcome = explain_with(method.as_ref(), &mut Kink(w.clone(), vec![], vec![]), &x);
+    assert!(outcome.completeness.unwrap().relative_gap < 1e-6);
+    // The kink is at t = 1 / (w . x): there the Hessian is w w' / (w . x), a delta.
+    let (along, share) = (dot(&w, &x), |j: usize| w[j] as f64 * x[j] as f64);
+    let t = 1.0 / along;
+    let (mass, rest) = (-t * t.ln(), 1.0 - t * (1.0 - t.ln()));
+    let own = |j: usize| if j == 7 { rest * share(j) } else { 0.0 };
+    let expected: Vec<f32> = (0..LEN).map(|j| (mass * share(7) * share(j) / along + own(j)) as f32).collect();
+    assert_close(&outcome.attribution.values, &expected, 2e-3);
+}

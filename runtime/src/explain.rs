@@ -157,26 +157,38 @@ impl<'a> Explainer<'a> {
         self.part.session.inner.watch(watcher);
     }
 
-    /// Explanations keep to this from now on.
+    /// Explanations keep to this from now on. For a deadline, a forward and a gradient pass are taken here, so that it is
+    /// known how long they take.
     ///
-    /// Errors: a budget of fewer passes than the method's least.
+    /// Errors: a budget of fewer passes than the method's least, or of less time than those take.
     pub fn set_budget(&mut self, budget: Budget) -> Result<()> {
         let least = with_target(self.method.least(self.model));
-        match budget.max_passes {
-            Some(most) if least.forward + least.gradient > most => Err(Error::Budget {
-                reason: format!(
-                    "{} takes {} passes ({} gradient, {} forward) at least, more than the {most} that are allowed",
+        let told = format!("{} gradient and {} forward", least.gradient, least.forward);
+        if let Some(most) = budget.max_passes.filter(|most| least.forward + least.gradient > *most) {
+            let all = least.forward + least.gradient;
+            let name = self.entry.name;
+            let reason = format!("{name} takes {all} passes ({told}) at least, more than the {most} that are allowed");
+            return Err(Error::Budget { reason });
+        }
+        if let Some(deadline) = budget.deadline {
+            let input = vec![0.0; self.model.input];
+            let session = &mut self.part.session.inner;
+            session.reset(Limit::default());
+            let seed = vec![1.0; session.forward(&input)?.len()];
+            session.gradient(&input, &seed)?;
+            let seconds = session.seconds(least);
+            if seconds > deadline.as_secs_f64() {
+                let reason = format!(
+                    "{} takes {told} passes at least, about {:.1} ms here; the deadline leaves {:.1} ms",
                     self.entry.name,
-                    least.forward + least.gradient,
-                    least.gradient,
-                    least.forward
-                ),
-            }),
-            _ => {
-                self.budget = budget;
-                Ok(())
+                    1e3 * seconds,
+                    1e3 * deadline.as_secs_f64()
+                );
+                return Err(Error::Budget { reason });
             }
         }
+        self.budget = budget;
+        Ok(())
     }
 
     /// Gives the method the baselines that its parameter `baseline` names as files, each row-major in the model's shape.
@@ -276,6 +288,7 @@ impl<'a> Explainer<'a> {
             baselines: &self.baselines,
             head: self.part.prepared.head,
             bounds: self.loaded.bounds()?,
+            piecewise_linear: self.part.prepared.piecewise_linear,
             other: self.other.as_mut().map(|part| &mut part.session as &mut dyn Session),
             biases: &self.part.biases,
             ..Task::new(&mut self.part.session, input, &seed)

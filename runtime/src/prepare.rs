@@ -27,6 +27,7 @@ pub(crate) struct Prepared {
     pub composite: String,
     pub head: Head,
     pub logits: String,
+    pub piecewise_linear: bool,
     pub warnings: Vec<String>,
 }
 
@@ -150,6 +151,7 @@ impl Shared {
             composite: derived.composite,
             head: derived.head,
             logits: derived.logits,
+            piecewise_linear: derived.piecewise_linear,
         });
         self.0.push(prepared.clone());
         Ok(prepared)

@@ -45,9 +45,12 @@ pub struct Counting<'a, S> {
 struct Meter {
     passes: Passes,
     limit: Limit,
-    /// Seconds of a pass, as they have been lately: the latest, or somewhat less than a longer one before.
+    /// Seconds of a pass, as they have been lately: the latest, or somewhat less than a longer one before. Of a gradient with
+    /// what the method makes of the one before it.
     forward: f64,
     gradient: f64,
+    /// When the latest gradient was handed over.
+    handed: Option<Instant>,
 }
 
 /// What is kept of an earlier, longer pass's time.
@@ -74,7 +77,12 @@ impl<'a, S: Session> Counting<'a, S> {
 
     /// Counts from zero again, up to a limit.
     pub fn reset(&mut self, limit: Limit) {
-        (self.meter.passes, self.meter.limit) = (Passes::default(), limit);
+        (self.meter.passes, self.meter.limit, self.meter.handed) = (Passes::default(), limit, None);
+    }
+
+    /// Seconds that so many passes take, as passes have taken lately.
+    pub fn seconds(&self, passes: Passes) -> f64 {
+        passes.forward as f64 * self.meter.forward + passes.gradient as f64 * self.meter.gradient
     }
 
     /// What says that there is no room for another gradient, if anything does.
@@ -92,6 +100,13 @@ impl Meter {
         } else {
             (self.fit_in_time() == 0).then_some(Stop::Deadline)
         }
+    }
+
+    /// A gradient has been handed over, whose making began with `start`.
+    fn lap(&mut self, start: Instant) {
+        let now = Instant::now();
+        self.gradient = lately(self.gradient, (now - start).as_secs_f64());
+        self.handed = Some(now);
     }
 
     fn passes_left(&self) -> u64 {
@@ -149,9 +164,9 @@ impl<S: Session> Session for Counting<'_, S> {
     }
 
     fn gradient(&mut self, input: &[f32], seed: &[f32]) -> Result<Gradient<'_>> {
-        let start = Instant::now();
+        let start = self.meter.handed.unwrap_or_else(Instant::now);
         let gradient = self.inner.gradient(input, seed)?;
-        self.meter.gradient = lately(self.meter.gradient, start.elapsed().as_secs_f64());
+        self.meter.lap(start);
         self.meter.passes.gradient += 1;
         tell(&mut self.watcher, self.meter.passes);
         Ok(gradient)
@@ -159,7 +174,7 @@ impl<S: Session> Session for Counting<'_, S> {
 
     fn gradients(&mut self, seed: &[f32], count: usize, make: Make, take: Take) -> Result<()> {
         let threads = self.inner.threads().max(1);
-        let mut lap = Instant::now();
+        let mut lap = self.meter.handed.unwrap_or_else(Instant::now);
         let (meter, watcher) = (&mut self.meter, &mut self.watcher);
         self.inner.gradients(seed, count, make, &mut |i, gradient| {
             meter.passes.gradient += 1;
@@ -167,7 +182,7 @@ impl<S: Session> Session for Counting<'_, S> {
             let flow = take(i, gradient)?;
             // Threads hand over one result each in the time of a pass.
             if (i + 1) % threads == 0 {
-                meter.gradient = lately(meter.gradient, lap.elapsed().as_secs_f64());
+                meter.lap(lap);
                 lap = Instant::now();
             }
             Ok(if meter.stop().is_some() { ControlFlow::Break(()) } else { flow })

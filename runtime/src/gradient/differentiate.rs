@@ -10,7 +10,7 @@ use super::canonical::fold_batch_norms;
 use super::composite::{self, Composite, Kind, Start};
 use super::coverage::{self, Path};
 use super::emit::{Emit, Name};
-use super::known::Known;
+use super::known::{Known, is_piecewise_linear};
 use super::names;
 use super::settings::Settings;
 use super::site::Site;
@@ -85,6 +85,8 @@ pub struct GradientGraph {
     pub ruled: usize,
     /// What makes a probability of a score.
     pub head: Head,
+    /// Whether what is explained is made of lines and kinks alone.
+    pub piecewise_linear: bool,
 }
 
 /// The only input of a forward graph that is not constant.
@@ -351,6 +353,7 @@ impl<'a> Walk<'a> {
             composite: spec.composite.name.into(),
             flat: self.path.flat.clone(),
             ruled: self.ruled,
+            piecewise_linear: self.probabilities.is_none() && is_piecewise_linear(typed, self.path),
             head: if self.probabilities.is_some() { Head::Sigmoid } else { target.head },
         })
     }

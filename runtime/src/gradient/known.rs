@@ -65,6 +65,67 @@ const KEEPS_GATE: &[&str] = &[
     "Concat",
 ];
 
+/// Ops that are lines with kinks in what depends on the input.
+const KINKED: &[&str] = &[
+    "Relu",
+    "LeakyRelu",
+    "PRelu",
+    "Clip",
+    "Abs",
+    "HardSigmoid",
+    "MaxPool",
+    "GlobalMaxPool",
+    "ReduceMax",
+    "ReduceMin",
+    "Max",
+    "Min",
+];
+
+/// Ops that are linear in what depends on the input.
+const LINEAR: &[&str] = &[
+    "Add",
+    "Sum",
+    "Sub",
+    "Neg",
+    "AveragePool",
+    "GlobalAveragePool",
+    "ReduceMean",
+    "ReduceSum",
+    "Resize",
+    "BatchNormalization",
+    "Identity",
+    "Cast",
+    "Reshape",
+    "Flatten",
+    "Squeeze",
+    "Unsqueeze",
+    "Transpose",
+    "Concat",
+    "Split",
+    "Slice",
+    "Pad",
+    "Expand",
+    "Tile",
+    "Gather",
+    "DepthToSpace",
+    "SpaceToDepth",
+];
+
+/// Ops that are linear where one factor alone depends on the input; of a quotient, the first.
+const PRODUCTS: &[&str] = &["Conv", "ConvTranspose", "Gemm", "MatMul", "Mul", "Div", "Einsum"];
+
+/// Whether a path is made of lines and kinks alone.
+pub fn is_piecewise_linear(typed: &TypedGraph, path: &Path) -> bool {
+    let between = typed.graph.nodes.iter().zip(&path.between).filter(|(_, between)| **between);
+    between.map(|(node, _)| node).all(|node| {
+        let op = node.op.as_str();
+        let active: Vec<usize> = (0..node.inputs.len()).filter(|&i| path.active.contains(&node.inputs[i])).collect();
+        LINEAR.contains(&op)
+            || KINKED.contains(&op)
+            || (PRODUCTS.contains(&op) && active.len() == 1 && (op != "Div" || active == [0]))
+    })
+}
+
 /// What is known of a model.
 #[derive(Debug, Default)]
 pub struct Known {

@@ -93,6 +93,8 @@ fn assemble(typed: &TypedGraph, parts: &Pairs) -> GradientGraph {
         composite: graph.metadata.get(names::COMPOSITE).cloned().unwrap_or_else(|| "as exported".into()),
         flat: vec![],
         ruled: 0,
+        // Which of its nodes belong to the forward graph is not known.
+        piecewise_linear: false,
         head: match parts.logits == names::PROBABILITIES {
             true => Head::Sigmoid,
             false => Head::of(typed, &parts.logits),

@@ -27,6 +27,7 @@ mod guided_ig;
 mod hires_cam;
 mod idgi;
 mod integrated_gradients;
+mod integrated_hessians;
 mod layer_cam;
 mod local;
 mod lrp;
@@ -86,6 +87,7 @@ pub const METHODS: &[&Entry] = &[
     &vargrad::ENTRY,
     &noisegrad::ENTRY,
     &fusiongrad::ENTRY,
+    &integrated_hessians::ENTRY,
     &grad_cam::ENTRY,
     &grad_cam_plus_plus::ENTRY,
     &x_grad_cam::ENTRY,
@@ -188,6 +190,8 @@ pub struct Task<'a> {
     pub head: Head,
     /// Where inputs may lie.
     pub bounds: Bounds,
+    /// Whether the target is made of lines and kinks alone.
+    pub piecewise_linear: bool,
     /// The model prepared for [`Method::also`].
     pub other: Option<&'a mut dyn Session>,
     /// What is added to the values tapped for [`Taps::Biases`].
@@ -206,6 +210,7 @@ impl<'a> Task<'a> {
             baselines: &[],
             head: Head::Softmax,
             bounds: Bounds::default(),
+            piecewise_linear: false,
             other: None,
             biases: &[],
         }
@@ -263,6 +268,7 @@ impl<'a> Task<'a> {
             baselines: self.baselines,
             head: self.head,
             bounds: self.bounds.clone(),
+            piecewise_linear: self.piecewise_linear,
             other: match &mut self.other {
                 Some(other) => Some(&mut **other),
                 None => None,
