@@ -306,6 +306,91 @@ def rescale(model, x, target):
     return multipliers * (x - NOISE)
 
 
+def adjoint(function, like, cotangent):
+    """Of a linear function."""
+    like = torch.zeros_like(like).requires_grad_()
+    return torch.autograd.grad(function(like), like, cotangent)[0]
+
+
+def reveal_cancel(layers):
+    """Both parts of every difference forwards, a multiplier for each of them backwards."""
+
+    def by_sign(d):
+        return d.clamp(min=0), d.clamp(max=0)
+
+    def weighed(layer, keep):
+        """The layer with those of its weights alone that have a sign, and no bias."""
+        weight = layer.weight * keep(layer.weight)
+        if isinstance(layer, nn.Linear):
+            return lambda x: nn.functional.linear(x, weight)
+        return lambda x: nn.functional.conv2d(x, weight, None, layer.stride, layer.padding, groups=layer.groups)
+
+    def signs(layer):
+        return weighed(layer, lambda w: w > 0), weighed(layer, lambda w: w < 0)
+
+    def run(model, x, target):
+        model(torch.cat([x, NOISE]))
+        at, before = ({name: v[i : i + 1] for name, v in model.values.items()} for i in range(2))
+        parts = {name: by_sign(at[name] - before[name]) for name in at}
+        told = set()
+        for i, inputs, output in model.steps:
+            layer, first = model.layers[i], inputs[0]
+            if isinstance(layer, (nn.Conv2d, nn.Linear)):
+                if layers == "dense" and isinstance(layer, nn.Conv2d):
+                    continue
+                (up, down), (positive, negative) = signs(layer), by_sign(at[first] - before[first])
+                parts[output] = up(positive) + down(negative), down(positive) + up(negative)
+            elif isinstance(layer, nn.ReLU) and first in told:
+                (plus, minus), start = parts[first], before[first]
+                f = torch.relu
+                mean = lambda a, b: (f(start + a) - f(start) + f(start + a + b) - f(start + b)) / 2
+                parts[output] = mean(plus, minus), mean(minus, plus)
+            elif told.intersection(inputs) and not isinstance(layer, (nn.MaxPool2d, nn.ReLU)):
+                both = [torch.stack([parts[name][i] for name in inputs], -1) for i in range(2)]
+                parts[output] = tuple(layer(p if len(inputs) > 1 else p[..., 0]) for p in both)
+            else:
+                continue
+            told.add(output)
+        start = torch.zeros_like(at[model.output])
+        start[0, target] = 1
+        multipliers = {model.output: (start, start)}
+        for i, inputs, output in reversed(model.steps):
+            layer, first = model.layers[i], inputs[0]
+            plus, minus = multipliers[output]
+            moved = at[first] - before[first]
+            if output not in told:
+                d = at[output] - before[output]
+                plus = minus = torch.where(d > 0, plus, torch.where(d < 0, minus, (plus + minus) / 2))
+            if isinstance(layer, (nn.Conv2d, nn.Linear)):
+                up, down = signs(layer)
+                of_gain = adjoint(up, moved, plus) + adjoint(down, moved, minus)
+                of_loss = adjoint(down, moved, plus) + adjoint(up, moved, minus)
+                one = torch.where(moved > 0, of_gain, torch.where(moved < 0, of_loss, (of_gain + of_loss) / 2))
+                given = [(one, one)]
+            elif isinstance(layer, nn.ReLU) and output in told:
+                slope = (before[first] > 0).double()
+                ratio = lambda a, b: torch.where(b.abs() > 1e-12, a / b, slope)
+                given = [tuple(m * ratio(a, b) for m, a, b in zip((plus, minus), parts[output], parts[first]))]
+            elif isinstance(layer, (nn.ReLU, nn.MaxPool2d)):
+                rule = {nn.ReLU: Rescale, nn.MaxPool2d: RescalePool}[type(layer)]
+                both = torch.cat([at[first], before[first]]).requires_grad_()
+                one = torch.autograd.grad(Applied(rule)(both), both, torch.cat([plus, plus]))[0][:1]
+                given = [(one, one)]
+            elif len(inputs) > 1:
+                given = [(plus, minus)] * len(inputs)
+            else:
+                given = [tuple(adjoint(layer, moved, m) for m in (plus, minus))]
+            for name, more in zip(inputs, given):
+                earlier = multipliers.get(name, (0, 0))
+                multipliers[name] = tuple(a + b for a, b in zip(earlier, more))
+        moved = x - NOISE
+        plus, minus = multipliers[model.input]
+        return torch.where(moved > 0, plus, minus) * moved
+
+    run.__name__ = "reveal_cancel"
+    return run
+
+
 def zennit_of(name):
     def run(model, x, target):
         import zennit.composites as known
@@ -349,7 +434,7 @@ REFERENCES = {
     "guided_grad_cam": "captum",
     "score_cam": "pytorch-grad-cam",
     "fullgrad_of_channels": "pytorch-grad-cam",
-    **dict.fromkeys(["idgi", "fullgrad", "rectgrad", "rescale"], "its formula"),
+    **dict.fromkeys(["idgi", "fullgrad", "rectgrad", "rescale", "reveal_cancel"], "its formula"),
 }
 AVERAGED = "(average pools)"
 LRP = ["epsilon", "gamma", "z-plus", "alpha-beta", "flat", "w-squared", "epsilon-plus", "epsilon-plus-flat",
@@ -380,6 +465,8 @@ CASES = [
     ("fullgrad", [], fullgrad),
     ("fullgrad", ["scale=channel"], fullgrad_of_channels),
     ("deeplift-rescale", ["baseline=noise"], rescale),
+    ("deeplift-revealcancel", ["baseline=noise"], reveal_cancel("all")),
+    ("deeplift-revealcancel", ["baseline=noise", "layers=dense"], reveal_cancel("dense")),
     # Captum's maps do not add up where max pools are (-0.68 of 4.85 are missing for digit 3), so there is a model without.
     ("deeplift-rescale", ["baseline=noise", AVERAGED], captum_of("DeepLift", baselines=NOISE)),
     *(("lrp", [f"rules={name}"], zennit_of(name)) for name in LRP),

@@ -242,6 +242,59 @@ fn attention_norms_and_gates_conserve() {
     close(dot(&multipliers.to_input, &moved), multipliers.value - multipliers.before, "rescale");
 }
 
+/// The composites that tell apart what adds and what takes.
+const APART: [&Composite; 2] = [&composite::REVEAL_CANCEL, &composite::REVEAL_CANCEL_DENSE];
+
+#[test]
+fn differences_in_two_parts_add_up() {
+    let (x, baseline) = (normal(LEN, 3), normal(LEN, 4));
+    let moved: Vec<f32> = x.iter().zip(&baseline).map(|(x, b)| x - b).collect();
+    let bare = |op: &str| {
+        let mut graph = network(true);
+        graph.nodes.iter_mut().filter(|node| node.op == "Relu").for_each(|node| node.op = op.into());
+        graph
+    };
+    let graphs = [("relu", bare("Relu")), ("leaky", bare("LeakyRelu")), ("abs", bare("Abs")), ("attention", block())];
+    for (name, graph) in graphs {
+        let rescale = passed(graph.clone(), &composite::RESCALE, Settings::default(), &x, &baseline);
+        for composite in APART {
+            let passed = passed(graph.clone(), composite, Settings::default(), &x, &baseline);
+            close(dot(&passed.to_input, &moved), passed.value - passed.before, &format!("{name}, {}", composite.name));
+            // The one dense layer of the network has nothing behind it.
+            let same = name == "attention" || composite == &composite::REVEAL_CANCEL_DENSE;
+            assert_eq!(same, passed.to_input == rescale.to_input, "{name}, {}", composite.name);
+        }
+    }
+}
+
+/// The lesser of two values, as `a - relu(a - b)`: a slope from a baseline sees only one of them.
+#[test]
+fn the_lesser_of_two_is_owed_to_both() {
+    let nodes = vec![
+        node("MatMul", &["x", "first"], &["a"], vec![]),
+        node("MatMul", &["x", "apart"], &["z"], vec![]),
+        node("Relu", &["z"], &["r"], vec![]),
+        node("Sub", &["a", "r"], &["y"], vec![]),
+    ];
+    let mut graph = graph(&[1, 2], nodes, "y");
+    graph.constants.insert("first".into(), Tensor::f32(&[2, 1], &[1.0, 0.0]));
+    graph.constants.insert("apart".into(), Tensor::f32(&[2, 1], &[1.0, -1.0]));
+    let multipliers = |composite: &'static Composite, x: [f32; 2]| {
+        let derived = differentiate(&typed(graph.clone()).unwrap(), &Spec { composite, ..Spec::default() }).unwrap();
+        let mut session = PlanSession::new(&derived).unwrap();
+        session.set_baseline(&[0.0, 0.0]).unwrap();
+        session.gradient(&x, &[1.0]).unwrap().input.to_vec()
+    };
+    for composite in APART {
+        for x in [[3.0, 2.0], [1.0, 5.0], [2.0, 2.0]] {
+            let given = multipliers(composite, x);
+            let half = x[0].min(x[1]) / 2.0;
+            assert_close(composite.name, &[given[0] * x[0], given[1] * x[1]], &[half, half], 1e-6);
+        }
+    }
+    assert_eq!(multipliers(&composite::RESCALE, [3.0, 2.0]), [0.0, 1.0]);
+}
+
 #[test]
 fn ops_without_a_rule_are_listed_when_the_model_is_loaded() {
     let nodes = vec![

@@ -100,10 +100,16 @@ fn integrated_gradients_nearly_add_up() {
 fn deeplift_adds_up() {
     for model in ["digits-cnn", "digits-vit"] {
         let loaded = load(&models().join(model).with_extension("onnx"));
-        for baseline in ["zero", "0.3", "uniform:4"] {
+        for (baseline, method) in [
+            ("zero", "deeplift"),
+            ("0.3", "deeplift"),
+            ("uniform:4", "deeplift"),
+            ("0.3", "revealcancel"),
+            ("uniform:4", "revealcancel"),
+        ] {
             let given = [("baseline", baseline)];
-            let gap = explain(&loaded, &sample(6), "deeplift", &given, &Target::Top).record.completeness.unwrap();
-            assert!(gap.relative_gap < 1e-4, "{model} from {baseline}: {gap:?}");
+            let gap = explain(&loaded, &sample(6), method, &given, &Target::Top).record.completeness.unwrap();
+            assert!(gap.relative_gap < 1e-4, "{model}, {method} from {baseline}: {gap:?}");
         }
     }
 }

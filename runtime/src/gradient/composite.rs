@@ -17,6 +17,8 @@ pub struct Composite {
     pub first: Option<&'static Rule>,
     /// In order of precedence.
     pub rules: &'static [&'static Rule],
+    /// How the parts of a difference come to an op's output, where what adds and what takes are told apart.
+    pub parts: Option<fn(&str) -> Option<AdjointFn>>,
 }
 
 /// What a composite passes backwards.
@@ -49,6 +51,8 @@ pub const COMPOSITES: &[&Composite] = &[
     &DECONVNET,
     &RECTIFIED,
     &RESCALE,
+    &REVEAL_CANCEL,
+    &REVEAL_CANCEL_DENSE,
     &EPSILON,
     &GAMMA,
     &Z_PLUS,
@@ -105,7 +109,35 @@ pub const RESCALE: Composite = Composite {
         &rules::rescale_max::POOL,
         &rules::rescale_norm::NORMS,
     ],
+    parts: None,
 };
+
+/// DeepLIFT's RevealCancel rule (Shrikumar et al. 2017) behind every layer with weights, Rescale elsewhere.
+pub const REVEAL_CANCEL: Composite = Composite {
+    name: "reveal-cancel",
+    summary: "DeepLIFT: what adds to a value and what takes from it told apart, behind every layer",
+    parts: Some(rules::reveal_cancel::behind_layers),
+    rules: REVEAL_CANCEL_RULES,
+    ..RESCALE
+};
+
+/// The same behind dense layers alone.
+pub const REVEAL_CANCEL_DENSE: Composite = Composite {
+    name: "reveal-cancel-dense",
+    summary: "DeepLIFT: what adds and what takes told apart behind dense layers, slopes elsewhere",
+    parts: Some(rules::reveal_cancel::behind_dense),
+    rules: REVEAL_CANCEL_RULES,
+    ..RESCALE
+};
+
+const REVEAL_CANCEL_RULES: &[&Rule] = &[
+    &rules::reveal_cancel::CANCEL,
+    &rules::rescale::LINEAR,
+    &rules::rescale::PRODUCTS,
+    &rules::rescale::ELEMENTWISE,
+    &rules::rescale_max::POOL,
+    &rules::rescale_norm::NORMS,
+];
 
 /// Layer-wise relevance propagation (Bach et al. 2015) with the epsilon rule everywhere.
 pub const EPSILON: Composite =
@@ -198,6 +230,7 @@ pub const DEEP_TAYLOR: Composite = Composite {
     kind: Kind::Relevance(Start::PositiveLogit),
     first: Some(&rules::z_box::ALL),
     rules: &[&rules::alpha_beta::DEEP_TAYLOR, &rules::epsilon::REST],
+    parts: None,
 };
 
 /// Excitation backpropagation (Zhang et al. 2016).
@@ -207,10 +240,11 @@ pub const EXCITATION: Composite = Composite {
     kind: Kind::Relevance(Start::Unit),
     first: None,
     rules: &[&rules::alpha_beta::EXCITATION, &rules::epsilon::REST],
+    parts: None,
 };
 
 const fn gradient(name: &'static str, summary: &'static str, rules: &'static [&'static Rule]) -> Composite {
-    Composite { name, summary, kind: Kind::Gradient, first: None, rules }
+    Composite { name, summary, kind: Kind::Gradient, first: None, rules, parts: None }
 }
 
 const fn relevance(
@@ -219,7 +253,7 @@ const fn relevance(
     first: Option<&'static Rule>,
     rules: &'static [&'static Rule],
 ) -> Composite {
-    Composite { name, summary, kind: Kind::Relevance(Start::Logit), first, rules }
+    Composite { name, summary, kind: Kind::Relevance(Start::Logit), first, rules, parts: None }
 }
 
 impl PartialEq for Composite {

@@ -12,8 +12,9 @@ use super::coverage::{self, Path};
 use super::emit::{Emit, Name};
 use super::known::{Known, is_piecewise_linear};
 use super::names;
+use super::rules::reveal_cancel::by_sign;
 use super::settings::Settings;
-use super::site::Site;
+use super::site::{AdjointFn, Parts, Refusal, Site};
 use super::target::{Head, Score, Target, class_axis, find_target};
 use super::twin::Twin;
 
@@ -116,8 +117,8 @@ pub fn sole_input(graph: &Graph) -> Result<&Input> {
 /// the input, taps that don't exist.
 pub fn differentiate(typed: &TypedGraph, spec: &Spec) -> Result<GradientGraph> {
     match spec.composite.kind {
-        Kind::Relevance(_) => derive(&fold_batch_norms(typed), spec),
-        _ => derive(typed, spec),
+        Kind::Relevance(_) | Kind::Difference => derive(&fold_batch_norms(typed), spec),
+        Kind::Gradient => derive(typed, spec),
     }
 }
 
@@ -158,6 +159,7 @@ fn derive(typed: &TypedGraph, spec: &Spec) -> Result<GradientGraph> {
     if spec.composite.kind == Kind::Difference {
         walk.twin = Twin::append(&mut walk.emit.graph, &input, &typed.facts[&input].shape);
     }
+    walk.tell_apart()?;
     walk.seed(&target, spec.score)?;
     walk.run()?;
     walk.finish(spec, input, target)
@@ -185,8 +187,24 @@ struct Walk<'a> {
     twin: Twin,
     emit: Emit,
     cotangents: HashMap<String, Name>,
+    /// Of the part that takes from a value, where it is another than its cotangent.
+    minus: HashMap<String, Name>,
+    parts: HashMap<String, Parts>,
     ruled: usize,
     probabilities: Option<Name>,
+}
+
+/// Runs an adjoint; once for each part of the output's difference where each has a multiplier and the adjoint does not take
+/// both.
+fn both_parts(site: &mut Site, adjoint: AdjointFn) -> std::result::Result<(), Refusal> {
+    adjoint(site)?;
+    if let Some(minus) = site.minus.take() {
+        let plus = std::mem::take(&mut site.given);
+        site.cotangents[0] = Some(minus);
+        adjoint(site)?;
+        site.given_minus = std::mem::replace(&mut site.given, plus);
+    }
+    Ok(())
 }
 
 impl<'a> Walk<'a> {
@@ -200,6 +218,8 @@ impl<'a> Walk<'a> {
             twin: Twin::default(),
             emit: Emit::new(typed.graph.clone()),
             cotangents: HashMap::new(),
+            minus: HashMap::new(),
+            parts: HashMap::new(),
             ruled: 0,
             probabilities: None,
         }
@@ -243,9 +263,25 @@ impl<'a> Walk<'a> {
         Ok(self.emit.mul(&p, &apart))
     }
 
+    /// The parts of every difference that has any, for composites that tell them apart.
+    fn tell_apart(&mut self) -> Result<()> {
+        let Some(parts) = self.composite.parts else { return Ok(()) };
+        let typed = self.typed;
+        for (index, node) in typed.graph.nodes.iter().enumerate().filter(|(index, _)| self.path.between[*index]) {
+            let Some(form) = parts(&node.op) else { continue };
+            let mut site = self.site(index, vec![]);
+            let told = form(&mut site).map(|()| site.own_parts);
+            let told =
+                told.map_err(|reason| Error::NoAdjoint { gaps: vec![coverage::gap(node, self.path, reason)] })?;
+            self.parts.extend(told.map(|parts| (node.outputs[0].clone(), parts)));
+        }
+        Ok(())
+    }
+
     fn run(&mut self) -> Result<()> {
         let mut gaps = vec![];
         for (index, node) in self.typed.graph.nodes.iter().enumerate().rev() {
+            node.outputs.iter().for_each(|output| self.settle(output));
             let cotangents: Vec<Option<Name>> = node.outputs.iter().map(|o| self.cotangents.get(o).cloned()).collect();
             if !self.path.between[index] || cotangents.iter().all(Option::is_none) {
                 continue;
@@ -256,25 +292,13 @@ impl<'a> Walk<'a> {
             }
             let Some(adjoint) = self.composite.adjoint(&node.op, self.known.is_first(index)) else { continue };
             self.ruled += self.composite.rule(&node.op).is_some() as usize;
-            let active = node.inputs.iter().map(|i| self.path.active.contains(i)).collect();
-            let facts = &self.typed.facts;
-            let mut site = Site {
-                node,
-                emit: &mut self.emit,
-                index,
-                facts,
-                cotangents,
-                active,
-                given: vec![],
-                known: &self.known,
-                settings: self.settings,
-                twin: &self.twin,
-                instead: vec![],
-            };
-            match adjoint(&mut site) {
+            let mut site = self.site(index, cotangents);
+            match both_parts(&mut site, adjoint) {
                 Ok(()) => {
-                    for (slot, cotangent) in site.given {
-                        self.collect(&node.inputs[slot], cotangent);
+                    let (given, given_minus) = (site.given, site.given_minus);
+                    for (i, (slot, cotangent)) in given.into_iter().enumerate() {
+                        let minus = given_minus.get(i).map(|(_, name)| name.clone());
+                        self.collect(&node.inputs[slot], cotangent, minus);
                     }
                 }
                 Err(reason) => gaps.push(coverage::gap(node, self.path, reason)),
@@ -284,16 +308,57 @@ impl<'a> Walk<'a> {
         if gaps.is_empty() { Ok(()) } else { Err(Error::NoAdjoint { gaps }) }
     }
 
+    fn site(&mut self, index: usize, cotangents: Vec<Option<Name>>) -> Site<'_> {
+        let node = &self.typed.graph.nodes[index];
+        Site {
+            node,
+            emit: &mut self.emit,
+            index,
+            facts: &self.typed.facts,
+            cotangents,
+            active: node.inputs.iter().map(|i| self.path.active.contains(i)).collect(),
+            given: vec![],
+            known: &self.known,
+            settings: self.settings,
+            twin: &self.twin,
+            instead: vec![],
+            parts: &self.parts,
+            own_parts: None,
+            minus: node.output(0).and_then(|y| self.minus.get(y).cloned()),
+            given_minus: vec![],
+        }
+    }
+
     /// Adds to the cotangent of a value; what nobody differentiates for is dropped.
-    fn collect(&mut self, value: &str, cotangent: Name) {
+    fn collect(&mut self, value: &str, cotangent: Name, minus: Option<Name>) {
         if !self.path.active.contains(value) {
             return;
         }
-        let sum = match self.cotangents.get(value) {
-            Some(earlier) => self.emit.add(&earlier.clone(), &cotangent),
-            None => cotangent,
+        let earlier = self.cotangents.get(value).cloned();
+        let earlier_minus = self.minus.get(value).cloned();
+        let mut sum = |earlier: &Option<Name>, more: &str| match earlier {
+            Some(earlier) => self.emit.add(earlier, more),
+            None => more.to_string(),
         };
-        self.cotangents.insert(value.to_string(), sum);
+        // A multiplier that was given alone is that of both parts.
+        if minus.is_some() || earlier_minus.is_some() {
+            let minus = sum(&earlier_minus.or(earlier.clone()), minus.as_ref().unwrap_or(&cotangent));
+            self.minus.insert(value.to_string(), minus);
+        }
+        let plus = sum(&earlier, &cotangent);
+        self.cotangents.insert(value.to_string(), plus);
+    }
+
+    /// Leaves a value that has no parts one multiplier.
+    fn settle(&mut self, value: &str) {
+        if self.parts.contains_key(value) {
+            return;
+        }
+        let plus = self.cotangents.get(value).cloned();
+        if let (Some(plus), Some(minus)) = (plus, self.minus.remove(value)) {
+            let one = by_sign(&mut self.emit, (value, &self.twin.of(value)), &plus, &minus);
+            self.cotangents.insert(value.to_string(), one);
+        }
     }
 
     fn finish(mut self, spec: &Spec, input: String, target: Target) -> Result<GradientGraph> {
@@ -323,6 +388,10 @@ impl<'a> Walk<'a> {
         };
         let mut wanted: Vec<&String> = spec.taps.iter().collect();
         wanted.extend(spec.input_gradient.then_some(&input));
+        for value in &wanted {
+            self.parts.remove(*value);
+            self.settle(value);
+        }
         for value in wanted {
             let Some(cotangent) = self.cotangents.get(value).cloned() else {
                 return Err(unreached(value, &target, self.path));

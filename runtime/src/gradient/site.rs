@@ -1,5 +1,7 @@
 //! Where an adjoint works: one forward node, the cotangents of its outputs, and the graph to append to.
 
+use std::collections::HashMap;
+
 use crate::onnx::{Fact, Facts, Node, Tensor};
 
 use super::emit::{Emit, Name};
@@ -35,6 +37,22 @@ pub struct Site<'a> {
     pub(super) twin: &'a Twin,
     /// Values in place of the node's own, by slot.
     pub(super) instead: Vec<(usize, Name)>,
+    /// Of values that have any.
+    pub(super) parts: &'a HashMap<String, Parts>,
+    /// Those of the node's output.
+    pub(super) own_parts: Option<Parts>,
+    /// The multiplier of what takes from the first output, where it is another than the cotangent.
+    pub(super) minus: Option<Name>,
+    pub(super) given_minus: Vec<(usize, Name)>,
+}
+
+/// A difference from the baseline in two parts, for rules that tell them apart.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// What adds to the value.
+    pub plus: Name,
+    /// What takes from it.
+    pub minus: Name,
 }
 
 impl Site<'_> {
@@ -67,6 +85,27 @@ impl Site<'_> {
     /// The counterpart of a value at the baseline.
     pub fn reference(&self, value: &str) -> Name {
         self.twin.of(value)
+    }
+
+    /// The parts of a value's difference, if it has any.
+    pub fn parts(&self, value: &str) -> Option<Parts> {
+        self.parts.get(value).cloned()
+    }
+
+    /// Says what the parts of the first output are.
+    pub fn set_parts(&mut self, parts: Parts) {
+        self.own_parts = Some(parts);
+    }
+
+    /// The multiplier of what takes from the first output, where it is another than that of what adds to it. A rule that
+    /// does not take it is run once for each.
+    pub fn take_minus(&mut self) -> Option<Name> {
+        self.minus.take()
+    }
+
+    /// Adds a multiplier of what takes from the i-th input, where another was given for what adds to it.
+    pub fn give_minus(&mut self, i: usize, multiplier: Name) {
+        self.given_minus.push((i, multiplier));
     }
 
     /// The name of the first output.

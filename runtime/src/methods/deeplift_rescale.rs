@@ -5,7 +5,7 @@ use super::baseline::{self, Baseline};
 use super::path::outcome;
 use super::{Entry, Extents, Method, Needs, Outcome, Passes, Properties, Task};
 use crate::error::Result;
-use crate::gradient::composite::RESCALE;
+use crate::gradient::composite::{Composite, RESCALE};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "deeplift-rescale",
@@ -14,16 +14,18 @@ pub(super) const ENTRY: Entry = Entry {
     paper: "Shrikumar et al. 2017",
     properties: Properties { complete: true, linear_exact: true, stochastic: false, signed: true },
     parameters: &[baseline::PARAMETER],
-    build: |params| Ok(Box::new(DeepLift { baseline: Baseline::parse(params)? })),
+    build: |params| Ok(Box::new(DeepLift { composite: &RESCALE, baseline: Baseline::parse(params)? })),
 };
 
-struct DeepLift {
-    baseline: Baseline,
+/// Multipliers of some composite times the input's difference.
+pub(super) struct DeepLift {
+    pub composite: &'static Composite,
+    pub baseline: Baseline,
 }
 
 impl Method for DeepLift {
     fn needs(&self) -> Needs {
-        Needs::of(&RESCALE)
+        Needs::of(self.composite)
     }
 
     fn passes(&self, _model: Extents) -> Passes {

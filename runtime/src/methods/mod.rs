@@ -12,6 +12,7 @@ mod cam;
 mod deconvnet;
 mod deep_taylor;
 mod deeplift_rescale;
+mod deeplift_revealcancel;
 mod eigen_cam;
 mod excitation_backprop;
 mod expected_gradients;
@@ -77,6 +78,7 @@ pub const METHODS: &[&Entry] = &[
     &adversarial_gradient_integration::ENTRY,
     &boundary_ig::ENTRY,
     &deeplift_rescale::ENTRY,
+    &deeplift_revealcancel::ENTRY,
     &fullgrad::ENTRY,
     &smooth_fullgrad::ENTRY,
     &lrp::ENTRY,

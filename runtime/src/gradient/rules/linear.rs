@@ -51,7 +51,8 @@ impl Layer {
         }
     }
 
-    fn of(s: &Site) -> Result<Option<Layer>, Refusal> {
+    /// The node as a layer, if its weights are constant.
+    pub fn of(s: &Site) -> Result<Option<Layer>, Refusal> {
         let weight = if s.needs(0) { 1 } else { 0 };
         let Some(weights) = s.constant(weight).cloned() else { return Ok(None) };
         if s.node.op == "Gemm" && s.needs(2) {

@@ -12,6 +12,7 @@ pub mod rescale;
 pub mod rescale_max;
 pub mod rescale_norm;
 mod reuse;
+pub mod reveal_cancel;
 pub mod weights_only;
 pub mod z_box;
 

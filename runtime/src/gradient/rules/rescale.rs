@@ -111,7 +111,8 @@ fn power(s: &mut Site) -> Result<(), Refusal> {
     secant(s)
 }
 
-fn secant(s: &mut Site) -> Result<(), Refusal> {
+/// The slope from the baseline.
+pub fn secant(s: &mut Site) -> Result<(), Refusal> {
     if s.x_shape(0) != s.y_shape() {
         return Err("it spreads its input over more values".into());
     }

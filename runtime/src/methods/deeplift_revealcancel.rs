@@ -1,0 +1,31 @@
+//! DeepLIFT with the RevealCancel rule (Shrikumar et al. 2017): as [`super::deeplift_rescale`], but behind layers with weights
+//! what adds to a value and what takes from it have multipliers of their own, so that contributions which cancel are seen.
+
+use super::baseline::{self, Baseline};
+use super::deeplift_rescale::DeepLift;
+use super::{Entry, Parameter, Properties};
+use crate::gradient::composite::{REVEAL_CANCEL, REVEAL_CANCEL_DENSE};
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "deeplift-revealcancel",
+    aliases: &["revealcancel"],
+    summary: "deeplift with what adds to a value and what takes from it told apart",
+    paper: "Shrikumar et al. 2017",
+    properties: Properties { complete: true, linear_exact: true, stochastic: false, signed: true },
+    parameters: &[
+        Parameter {
+            name: "layers",
+            default: "all",
+            help: "behind which layers they are told apart: all, or dense as in the paper's genomics, with slopes elsewhere",
+        },
+        baseline::PARAMETER,
+    ],
+    build: |params| {
+        let composite = match params.text("layers") {
+            "all" => &REVEAL_CANCEL,
+            "dense" => &REVEAL_CANCEL_DENSE,
+            _ => return Err(params.refuse("layers", "all or dense")),
+        };
+        Ok(Box::new(DeepLift { composite, baseline: Baseline::parse(params)? }))
+    },
+};
