@@ -4,7 +4,7 @@ mod common;
 
 use common::{graph, ints, node, session};
 use whyline_runtime::engine::Session;
-use whyline_runtime::gradient::Spec;
+use whyline_runtime::gradient::{Settings, Spec};
 use whyline_runtime::onnx::Graph;
 
 fn gradient(graph: Graph, x: &[f32], seed: &[f32]) -> Vec<f32> {
@@ -24,5 +24,23 @@ fn max_pools_give_to_the_first_of_equal_ones() {
         let pool = graph(&[1, 2, 2, 2], vec![node(op, &["x"], &["y"], attributes)], "y");
         let x = [1.0, 4.0, 4.0, 4.0, 2.0, 2.0, 2.0, 2.0];
         assert_eq!(gradient(pool, &x, &[1.0, 3.0]), [0.0, 1.0, 0.0, 0.0, 3.0, 0.0, 0.0, 0.0], "{op}");
+    }
+}
+
+#[test]
+fn a_softened_relu_is_a_softplus_and_never_overflows() {
+    let x = [-300.0f32, -2.0, -0.1, 0.3, 2.0, 300.0];
+    for sharpness in [0.5f32, 4.0, 1000.0] {
+        let relu = graph(&[1, 6], vec![node("Relu", &["x"], &["y"], vec![])], "y");
+        let settings = Settings { softplus: Some(sharpness), ..Settings::default() };
+        let mut session = session(relu, &Spec { settings, ..Spec::default() }).unwrap();
+        let (values, slopes) = (session.forward(&x).unwrap().to_vec(), session.gradient(&x, &[1.0; 6]).unwrap().input);
+        for (i, &z) in x.iter().enumerate() {
+            let bz = sharpness as f64 * z as f64;
+            let (value, slope) =
+                ((bz.max(0.0) + (-bz.abs()).exp().ln_1p()) / sharpness as f64, 1.0 / (1.0 + (-bz).exp()));
+            assert!((values[i] as f64 - value).abs() < 1e-5 * (1.0 + value), "{} for {value}", values[i]);
+            assert!((slopes[i] as f64 - slope).abs() < 1e-5, "{} for {slope}", slopes[i]);
+        }
     }
 }

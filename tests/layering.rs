@@ -17,6 +17,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("load", &["engine", "gradient", "onnx"]),
         ("prepare", &["engine", "gradient", "load", "methods", "onnx"]),
         ("explain", &["attribution", "engine", "gradient", "load", "methods", "onnx", "prepare", "record"]),
+        ("calibrate", &["engine", "gradient", "load", "methods", "onnx"]),
         ("flops", &["engine", "gradient", "onnx"]),
         ("bench", &["engine", "explain", "flops", "gradient"]),
         ("inspect", &["engine", "explain", "flops", "gradient", "methods", "onnx"]),

@@ -10,6 +10,7 @@ use whyline_runtime::gradient::Bounds;
 use whyline_runtime::gradient::composite::Kind;
 use whyline_runtime::image::blur::{Border, gaussian};
 use whyline_runtime::methods::{Entry, Extents, Given, METHODS, Method, Outcome, Params, Status, Task, find};
+use whyline_runtime::onnx::card::StepsCard;
 use whyline_runtime::onnx::{Layout, WeightNoise};
 use whyline_runtime::rng::Rng;
 
@@ -359,6 +360,71 @@ fn blur_paths_of_a_linear_model_are_exact_and_a_constant_image_has_none() {
     let outcome = explain_with(method.as_ref(), &mut Polynomial::new(0.3), &[0.25; LEN]);
     assert!(outcome.attribution.values.iter().all(|v| v.abs() < 1e-6));
     assert!(map("blur-ig", &[("max-sigma", "0")], 0.3).iter().all(|v| *v == 0.0));
+}
+
+#[test]
+fn bent_paths_stop_at_their_tolerance() {
+    let rules: [(&str, &[(&str, &str)]); 2] =
+        [("blur-ig", &[("rule", "adaptive"), ("max-sigma", "6")]), ("guided-ig", &[])];
+    for (name, given) in rules {
+        let run = |curve: f32, steps: &'static str, tolerance: &'static str| {
+            let given = [given, &[("steps", steps), ("tolerance", tolerance)]].concat();
+            let method = build(find(name).unwrap(), &given);
+            let mut session = Counting::new(Cubic(Polynomial::new(curve)));
+            let outcome = explain_with(method.as_ref(), &mut session, &normal(LEN, 3));
+            let (taken, most) = (session.passes(), method.passes(MODEL));
+            assert!(taken.gradient <= most.gradient && taken.forward == most.forward, "{name}: {taken:?} of {most:?}");
+            (outcome, taken.gradient)
+        };
+        // Of a linear model the ends of an adaptive path suffice; a guided one lengthens its steps.
+        let (outcome, taken) = run(0.0, "50", "1e-3");
+        assert!(outcome.status == Status::Complete && taken <= 10, "{name}: {taken}");
+        let (outcome, taken) = run(0.7, "400", "1e-3");
+        assert!(outcome.status == Status::Complete && (3..300).contains(&taken), "{name}: {taken}");
+        assert!(outcome.completeness.unwrap().relative_gap <= 1e-3 + 1e-6, "{name}");
+        let (_, coarser) = run(0.7, "400", "1e-1");
+        assert!(coarser < taken, "{name}: {coarser} for {taken}");
+        let (outcome, taken) = run(0.7, "3", "1e-4");
+        assert_eq!((outcome.status, taken), (Status::Degraded, 3), "{name}");
+        // The way is made to its end all the same: a linear model's map is exact whatever the steps.
+        let exact = build(find(name).unwrap(), &[given, &[("steps", "2")]].concat());
+        let exact = explain_with(exact.as_ref(), &mut Polynomial::new(0.0), &normal(LEN, 3));
+        let few = build(find(name).unwrap(), &[given, &[("steps", "2"), ("tolerance", "1e-3")]].concat());
+        let few = explain_with(few.as_ref(), &mut Polynomial::new(0.0), &normal(LEN, 3));
+        assert_close(&few.attribution.values, &exact.attribution.values, 1e-5);
+    }
+}
+
+#[test]
+fn calibrated_steps_are_the_cards_and_for_its_baseline_alone() {
+    let explain = |baseline: &str, steps: Option<&StepsCard>, curve: f32| {
+        let method = build(find("ig").unwrap(), &[("rule", "calibrated"), ("steps", "8"), ("baseline", baseline)]);
+        let (mut session, input) = (Polynomial::new(curve), normal(LEN, 3));
+        let mut task = Task { steps, ..Task::new(&mut session, &input, &[1.0, 0.0]) };
+        method.explain(&mut task)
+    };
+    let card = |places: &[f32]| StepsCard { places: places.to_vec(), baseline: "0.5".into(), inputs: 3 };
+    let skewed = card(&[0.0, 0.1, 0.2, 1.0]);
+    // Middles of cells are exact for gradients that are lines, wherever the cells end.
+    let values = explain("0.5", Some(&skewed), 0.3).unwrap().attribution.values;
+    assert_close(&values, &map("ig", &[("baseline", "0.5")], 0.3), 1e-5);
+    let even = explain("0.5", Some(&card(&[0.0, 0.25, 0.5, 0.75, 1.0])), 0.3).unwrap().attribution.values;
+    assert_close(&even, &map("ig", &[("rule", "midpoint"), ("steps", "8"), ("baseline", "0.5")], 0.3), 1e-6);
+    assert!(explain("0", Some(&skewed), 0.3).unwrap_err().to_string().contains("calibrated for the baseline '0.5'"));
+    assert!(explain("0.5", None, 0.3).unwrap_err().to_string().contains("whyline calibrate finds them"));
+}
+
+#[test]
+fn a_base_may_be_told_its_own_parameters() {
+    let quiet = [("sigma", "0"), ("samples", "3"), ("base", "ig steps=3 baseline=0.5")];
+    assert_close(&map("smoothgrad", &quiet, 0.7), &map("ig", &[("steps", "3"), ("baseline", "0.5")], 0.7), 1e-6);
+    for (base, wanted) in [("ig steps", "NAME=VALUE"), ("ig step=3", "no parameter 'step'"), ("", "there is no method")]
+    {
+        let entry = find("smoothgrad").unwrap();
+        let given = Given::from([("base".to_string(), base.to_string())]);
+        let refused = (entry.build)(&Params::new(entry, &given).unwrap()).err().unwrap().to_string();
+        assert!(refused.contains(wanted), "{refused}");
+    }
 }
 
 #[test]

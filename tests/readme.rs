@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use whyline_runtime::gradient::adjoints::covered_ops;
-use whyline_runtime::methods::{Extents, Given, METHODS, Params};
+use whyline_runtime::methods::{Extents, METHODS};
 
 fn readme() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")
@@ -31,12 +31,13 @@ fn yes(is: bool) -> &'static str {
 
 #[test]
 fn the_readme_tells_the_methods_and_the_ops() {
-    let mut methods = "| method | gives | passes | signed | adds up | from |\n|---|---|---:|---|---|---|\n".to_string();
+    let mut methods =
+        "| method | family | gives | passes | signed | adds up | from |\n|---|---|---|---:|---|---|---|\n".to_string();
     for m in METHODS {
-        let passes = (m.build)(&Params::new(m, &Given::new()).unwrap()).unwrap().passes(Extents::default());
-        let (signed, complete) = (yes(m.properties.signed), yes(m.properties.complete));
+        let passes = m.default().unwrap().passes(Extents::USUAL).all();
+        let (signed, complete, family) = (yes(m.properties.signed), yes(m.properties.complete), m.family.name());
         methods +=
-            &format!("| `{}` | {} | {} | {signed} | {complete} | {} |\n", m.name, m.summary, passes.gradient, m.paper);
+            &format!("| `{}` | {family} | {} | {passes} | {signed} | {complete} | {} |\n", m.name, m.summary, m.paper);
     }
     assert_section("methods", &methods);
     let mut ops = covered_ops();

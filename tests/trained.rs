@@ -8,6 +8,7 @@ use whyline_runtime::image::{decode, prepare};
 use whyline_runtime::methods::{Given, METHODS};
 use whyline_runtime::onnx::Card;
 use whyline_runtime::onnx::card::InputCard;
+use whyline_runtime::onnx::metadata::with_metadata;
 use whyline_runtime::record::FileRecord;
 
 fn models() -> PathBuf {
@@ -112,6 +113,66 @@ fn deeplift_adds_up() {
             assert!(gap.relative_gap < 1e-4, "{model}, {method} from {baseline}: {gap:?}");
         }
     }
+}
+
+#[test]
+fn softplus_makes_hessians_smooth_and_comes_near_the_model_as_it_sharpens() {
+    let loaded = load(&models().join("digits-cnn.onnx"));
+    let run = |softplus: &str, form: &str, steps: &str| {
+        let given = [("softplus", softplus), ("form", form), ("steps", steps), ("region", "18,18,12,12")];
+        explain(&loaded, &sample(3), "integrated-hessians", &given, &Target::Top).record
+    };
+    let own = run("0", "auto", "16");
+    assert_eq!((own.passes.gradient, own.warnings.len()), (16, 0), "a network of Relu is explained by its kinks");
+    let (soft, sharp) = (run("10", "auto", "16"), run("200", "kinks", "16"));
+    assert_eq!((soft.passes.gradient, sharp.passes.gradient), (32, 16));
+    assert!(soft.warnings[0].contains("Softplus (10) in place of 13 Relu"), "{:?}", soft.warnings);
+    assert!(sharp.completeness.unwrap().relative_gap < 1e-6, "{:?}", sharp.completeness);
+    let logit = |r: &whyline_runtime::record::Record| r.target.class.logit.unwrap();
+    let (far, near) = ((logit(&soft) - logit(&own)).abs(), (logit(&sharp) - logit(&own)).abs());
+    assert!(near < 0.2 * far && near < 0.05, "{near} and {far}");
+}
+
+#[test]
+fn steps_are_learned_and_baked_into_a_copy_of_the_model() {
+    let path = models().join("digits-cnn.onnx");
+    let loaded = load(&path);
+    let mut calibrator = loaded.calibrator("zero", Resources::default()).unwrap();
+    assert!(calibrator.steps().is_err());
+    (0..10).for_each(|digit| calibrator.learn(&input_of(&loaded, &sample(digit))).unwrap());
+    let steps = calibrator.steps().unwrap();
+    assert_eq!((steps.inputs, steps.baseline.as_str()), (10, "zero"));
+    let card = Card { steps: Some(steps), ..loaded.card.clone() };
+    let bytes = std::fs::read(&path).unwrap();
+    let baked = with_metadata(&bytes, "digits", "why.card", &card.to_toml().unwrap()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("calibrated.onnx");
+    std::fs::write(&copy, &baked).unwrap();
+    let calibrated = load(&copy);
+    assert_eq!(calibrated.card, card);
+    let plain = explain(&loaded, &sample(3), "vanilla", &[], &Target::Top).attribution;
+    assert_eq!(explain(&calibrated, &sample(3), "vanilla", &[], &Target::Top).attribution, plain);
+    // Again: what was baked before is replaced, and all else stays byte for byte.
+    let twice = with_metadata(&baked, "digits", "why.card", &card.to_toml().unwrap()).unwrap();
+    assert_eq!(twice, baked);
+    // What was learned from every other digit serves the rest: nearer to the limit than evenly spaced steps are.
+    let mut calibrator = loaded.calibrator("zero", Resources::default()).unwrap();
+    (0..5).for_each(|i| calibrator.learn(&input_of(&loaded, &sample(2 * i))).unwrap());
+    let mut learned = load(&path);
+    learned.card.steps = Some(calibrator.steps().unwrap());
+    let far = |rule: &str, digit: usize| {
+        let map = |steps: &str, rule: &str| {
+            explain(&learned, &sample(digit), "ig", &[("rule", rule), ("steps", steps)], &Target::Top)
+                .attribution
+                .values
+        };
+        relative_error(&map("16", rule), &map("256", "midpoint"))
+    };
+    let sum = |rule: &str| [1, 3, 5, 7, 9].map(|digit| far(rule, digit)).iter().sum::<f64>();
+    let (calibrated, even) = (sum("calibrated"), sum("midpoint"));
+    assert!(calibrated < 0.9 * even, "{calibrated} and {even}");
+    assert!(with_metadata(&bytes[..1000], "digits", "k", "v").is_err());
+    assert!(loaded.calibrator("file:x", Resources::default()).is_err());
 }
 
 #[test]

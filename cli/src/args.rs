@@ -26,6 +26,8 @@ pub enum Command {
     Explain(Box<ExplainArgs>),
     /// Explain an image by several methods, side by side in one picture
     Compare(Box<CompareArgs>),
+    /// Learn from images where integrated gradients' steps are best taken, and write it into the model
+    Calibrate(Box<CalibrateArgs>),
     /// Write a model's gradient graph as an ONNX file
     Compile(CompileArgs),
     /// Show a model's ops, which of them can be differentiated, its cost and its layers
@@ -202,6 +204,9 @@ pub struct ParamArgs {
     /// The layer of a CAM method
     #[arg(long, value_name = "NAME")]
     pub layer: Option<String>,
+    /// Reproduce another program's numbers where they differ from the paper's; `whyline methods` says which
+    #[arg(long, value_name = "PROGRAM")]
+    pub compat: Option<String>,
 }
 
 /// Which class is explained; shared by the commands that explain.
@@ -227,6 +232,18 @@ pub struct BudgetArgs {
     pub deadline: Option<Duration>,
 }
 
+/// What passes may use; shared by the commands that take many.
+#[derive(Debug, Args)]
+pub struct ResourceArgs {
+    /// Passes that run at a time, each in memory of its own; by default as many as there are processors
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Memory for weights and arenas, as in 64MiB: fewer threads are used, and less than one needs is refused (exit
+    /// code 5); `whyline inspect` says what a model needs
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub memory: Option<usize>,
+}
+
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
     #[command(flatten)]
@@ -244,13 +261,8 @@ pub struct ExplainArgs {
     pub top_k: Option<u16>,
     #[command(flatten)]
     pub budget: BudgetArgs,
-    /// Passes that run at a time, each in memory of its own; by default as many as there are processors
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub threads: Option<u16>,
-    /// Memory for weights and arenas, as in 64MiB: fewer threads are used, and less than one needs is refused (exit
-    /// code 5); `whyline inspect` says what a model needs
-    #[arg(long, value_name = "SIZE", value_parser = bytes)]
-    pub memory: Option<usize>,
+    #[command(flatten)]
+    pub resources: ResourceArgs,
     /// Write the overlay; a folder, where INPUT is one
     #[arg(short = 'o', long = "png", value_name = "PNG", help_heading = "Output")]
     pub png: Option<PathBuf>,
@@ -290,9 +302,8 @@ pub struct CompareArgs {
     pub target: TargetArgs,
     #[command(flatten)]
     pub budget: BudgetArgs,
-    /// Passes that run at a time, each in memory of its own; by default as many as there are processors
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub threads: Option<u16>,
+    #[command(flatten)]
+    pub resources: ResourceArgs,
     /// Write the picture
     #[arg(short = 'o', long = "png", value_name = "PNG", help_heading = "Output")]
     pub png: PathBuf,
@@ -307,6 +318,27 @@ pub struct CompareArgs {
     pub zoom: Option<u32>,
     /// Print nothing but errors
     #[arg(short, long, help_heading = "Output")]
+    pub quiet: bool,
+    #[command(flatten)]
+    pub preprocess: PreprocessArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct CalibrateArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Images like those that are to be explained: a folder, an image, or a .npy tensor
+    pub inputs: PathBuf,
+    /// The file to write: the model with what was learned in its metadata; or, for NAME.toml, its card
+    #[arg(short = 'o', long = "to", value_name = "FILE")]
+    pub to: PathBuf,
+    /// Where paths start: zero, a number, mean, blur, uniform or max-distance
+    #[arg(long, value_name = "BASELINE", default_value = "zero", allow_hyphen_values = true)]
+    pub baseline: String,
+    #[command(flatten)]
+    pub resources: ResourceArgs,
+    /// Print nothing but errors
+    #[arg(short, long)]
     pub quiet: bool,
     #[command(flatten)]
     pub preprocess: PreprocessArgs,

@@ -212,6 +212,34 @@ fn a_tolerance_decides_how_many_gradients_are_taken() {
 }
 
 #[test]
+fn calibrated_steps_go_into_a_copy_of_the_model_or_a_card() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cnn, copy, card) =
+        (model("digits-cnn.onnx"), in_folder(&folder, "copy.onnx"), in_folder(&folder, "card.toml"));
+    let said = good(&["calibrate", &cnn, &model("samples"), "-o", &copy, "--threads", "1"]);
+    assert!(said.contains("inputs     10") && said.contains("copy.onnx"), "{said}");
+    let explained = |args: &[&str]| record(&[args, &["--steps", "20"]].concat());
+    let found = explained(&[&copy, &sample(3), "-p", "rule=calibrated"]);
+    assert_eq!((&found["passes"]["gradient"], &found["parameters"]["rule"]), (&20.into(), &"calibrated".into()));
+    assert!(found["completeness"]["relative_gap"].as_f64().unwrap() < 0.05);
+    good(&["calibrate", &cnn, &sample(3), "-o", &card, "--baseline", "mean", "-q"]);
+    explained(&[&cnn, &sample(3), "--card", &card, "-p", "rule=calibrated", "--baseline", "mean"]);
+    let image = sample(3);
+    let refused = bad(2, &["explain", &cnn, &image, "--card", &card, "-p", "rule=calibrated"]);
+    assert!(refused.contains("calibrated for the baseline 'mean'"), "{refused}");
+    assert!(bad(2, &["explain", &cnn, &image, "-p", "rule=calibrated"]).contains("whyline calibrate"));
+    assert!(bad(2, &["calibrate", &cnn, &image, "-o", &cnn]).contains("must not be written over"));
+    let bare = in_folder(&folder, "bare.onnx");
+    std::fs::copy(&cnn, &bare).unwrap();
+    let unsaid = bad(2, &["calibrate", &bare, &image, "-o", &in_folder(&folder, "out.onnx")]);
+    assert!(unsaid.contains("has no card"), "{unsaid}");
+    assert!(!std::path::Path::new(&in_folder(&folder, "out.onnx")).exists());
+    let broken = in_folder(&folder, "broken.toml");
+    std::fs::write(&broken, "[steps]\nplaces = [0.0, 0.7, 0.5, 1.0]\nbaseline = 'zero'\ninputs = 1\n").unwrap();
+    assert!(bad(3, &["explain", &cnn, &image, "--card", &broken]).contains("ascend from 0 to 1"));
+}
+
+#[test]
 fn a_tensor_is_taken_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let (input, map, png) = (in_folder(&folder, "x.npy"), in_folder(&folder, "a.npy"), in_folder(&folder, "a.png"));

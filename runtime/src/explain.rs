@@ -41,8 +41,8 @@ impl Loaded {
         let params = Params::new(entry, given)?;
         let method = (entry.build)(&params)?;
         let (needs, also) = (method.needs(), method.also());
-        let layer = self.layer_for(&needs, &params)?;
-        let model = self.extents(method.as_ref(), &params)?;
+        let layer = self.layer_for(&needs)?;
+        let model = self.extents(method.as_ref())?;
         // No more threads than passes: an arena that nobody uses is memory lost.
         let most = usize::try_from(method.passes(model).gradient.max(1)).unwrap_or(usize::MAX);
         let kept = method.keeps(model);
@@ -54,7 +54,7 @@ impl Loaded {
                 // It takes single passes, in what memory is left.
                 let left = memory.map(|most| most.saturating_sub(part.bytes()));
                 let resources = Resources { threads: 1, memory: left };
-                let layer = self.layer_for(also, &params)?;
+                let layer = self.layer_for(also)?;
                 Some(Part::new(self, shared, also, layer, precision, resources)?)
             }
             None => None,
@@ -164,8 +164,8 @@ impl<'a> Explainer<'a> {
     pub fn set_budget(&mut self, budget: Budget) -> Result<()> {
         let least = with_target(self.method.least(self.model));
         let told = format!("{} gradient and {} forward", least.gradient, least.forward);
-        if let Some(most) = budget.max_passes.filter(|most| least.forward + least.gradient > *most) {
-            let all = least.forward + least.gradient;
+        if let Some(most) = budget.max_passes.filter(|most| least.all() > *most) {
+            let all = least.all();
             let name = self.entry.name;
             let reason = format!("{name} takes {all} passes ({told}) at least, more than the {most} that are allowed");
             return Err(Error::Budget { reason });
@@ -274,7 +274,7 @@ impl<'a> Explainer<'a> {
             part.session.inner.reset(limit);
             part.session.begin(input);
         }
-        let logits = self.part.session.forward(input)?.to_vec();
+        let logits = self.part.session.prepare(input)?.to_vec();
         if let Some(i) = logits.iter().position(|v| !v.is_finite()) {
             let reason = format!("gives a logit of {} for class {i}; the model overflows on it", logits[i]);
             return Err(Error::bad_input(reason));
@@ -289,6 +289,7 @@ impl<'a> Explainer<'a> {
             head: self.part.prepared.head,
             bounds: self.loaded.bounds()?,
             piecewise_linear: self.part.prepared.piecewise_linear,
+            steps: self.loaded.card.steps.as_ref(),
             other: self.other.as_mut().map(|part| &mut part.session as &mut dyn Session),
             biases: &self.part.biases,
             ..Task::new(&mut self.part.session, input, &seed)
@@ -347,8 +348,7 @@ impl<'a> Explainer<'a> {
 
     /// What ended a method's work early.
     fn stopped_by(&self, status: Status) -> Option<StoppedBy> {
-        let taken = self.taken();
-        let spent = taken.forward + taken.gradient;
+        let spent = self.taken().all();
         let stop = || match self.part.session.inner.stop() {
             Some(Stop::Passes) => StoppedBy::Passes,
             Some(Stop::Deadline) => StoppedBy::Deadline,

@@ -90,11 +90,10 @@ pub fn method_lines(loaded: &Loaded) -> Result<Vec<MethodLine>> {
 
 /// What a method with some parameters takes of a model, and whether it is defined for it.
 pub fn method_line(loaded: &Loaded, entry: &'static Entry, given: &Given) -> Result<MethodLine> {
-    let params = Params::new(entry, given)?;
-    let method = (entry.build)(&params)?;
-    let refused = loaded.admits(method.as_ref(), &params).err().map(|e| e.to_string());
+    let method = (entry.build)(&Params::new(entry, given)?)?;
+    let refused = loaded.admits(method.as_ref()).err().map(|e| e.to_string());
     // Without a layer there are no channels, but then the method is refused.
-    let model = loaded.extents(method.as_ref(), &params).unwrap_or_default();
+    let model = loaded.extents(method.as_ref()).unwrap_or_default();
     let (passes, least) = (with_target(method.passes(model)), with_target(method.least(model)));
     Ok(MethodLine { name: entry.name.into(), passes, least, refused })
 }

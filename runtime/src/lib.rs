@@ -13,6 +13,7 @@
 
 pub mod attribution;
 pub mod bench;
+pub mod calibrate;
 pub mod engine;
 pub mod error;
 pub mod explain;

@@ -214,6 +214,9 @@ fn fitting(ready: &GradientGraph, wanted: &Wanted) -> Result<GradientGraph> {
     if wanted.noise.is_some() {
         return Err(Error::usage("noise on weights wants the forward model, not a gradient graph"));
     }
+    if wanted.settings.softplus.is_some() {
+        return Err(Error::usage("Softplus in the place of Relu wants the forward model, not a gradient graph"));
+    }
     let known = ready.composite == composite.name;
     let foreign = ready.composite == "as exported" && composite.rules.is_empty();
     if !known && !foreign {

@@ -10,7 +10,7 @@ use crate::gradient::composite::Kind;
 use crate::gradient::layers::Layer;
 use crate::gradient::target::Head;
 use crate::load::{Loaded, Wanted};
-use crate::methods::{Extents, Method, Needs, Params, Taps};
+use crate::methods::{Extents, Method, Needs, Taps};
 use crate::onnx::Layout;
 
 /// What methods that need the same of a model share: its plans, and passes at the explained input.
@@ -40,17 +40,16 @@ pub(crate) struct Part<'a> {
 }
 
 impl Loaded {
-    /// The layer that a need looks at, named by the parameter `layer`.
-    pub(crate) fn layer_for(&self, needs: &Needs, params: &Params) -> Result<Option<Layer>> {
-        let named = Some(params.text("layer")).filter(|name| !name.is_empty() && *name != "last");
-        (needs.taps == Taps::Layer).then(|| self.layer(named)).transpose()
+    /// The layer that a need looks at.
+    pub(crate) fn layer_for(&self, needs: &Needs) -> Result<Option<Layer>> {
+        (needs.taps == Taps::Layer).then(|| self.layer(needs.layer.as_deref())).transpose()
     }
 
     /// What a method's cost depends on.
-    pub(crate) fn extents(&self, method: &dyn Method, params: &Params) -> Result<Extents> {
+    pub(crate) fn extents(&self, method: &dyn Method) -> Result<Extents> {
         let mut channels = 0;
         for needs in [Some(method.needs()), method.also()].into_iter().flatten() {
-            let layer = self.layer_for(&needs, params)?;
+            let layer = self.layer_for(&needs)?;
             channels = layer.and_then(|l| l.layout.split(&l.shape)).map_or(channels, |(channels, ..)| channels);
         }
         Ok(Extents { input: self.input_shape()?.iter().product(), classes: self.classes()?, channels })
@@ -59,9 +58,9 @@ impl Loaded {
     /// Derives all graphs that a method needs, and throws them away.
     ///
     /// Errors: nodes without a rule, or no such layer.
-    pub(crate) fn admits(&self, method: &dyn Method, params: &Params) -> Result<()> {
+    pub(crate) fn admits(&self, method: &dyn Method) -> Result<()> {
         for needs in [Some(method.needs()), method.also()].into_iter().flatten() {
-            let (wanted, _) = wanted(self, &needs, self.layer_for(&needs, params)?.as_ref())?;
+            let (wanted, _) = wanted(self, &needs, self.layer_for(&needs)?.as_ref())?;
             self.derive(&wanted)?;
         }
         Ok(())
@@ -163,6 +162,12 @@ fn warnings(loaded: &Loaded, derived: &GradientGraph, needs: &Needs) -> Vec<Stri
     if !derived.flat.is_empty() {
         let list: Vec<String> = derived.flat.iter().map(|(node, op)| format!("{node} ({op})")).collect();
         warnings.push(format!("the derivative of {} is zero; nothing passes through", list.join(", ")));
+    }
+    if let Some(sharpness) = needs.settings.softplus {
+        let count = derived.softened;
+        warnings.push(format!(
+            "the map and the scores are of the model with Softplus ({sharpness}) in place of {count} Relu"
+        ));
     }
     let changes = needs.composite.kind == Kind::Gradient && !needs.composite.rules.is_empty();
     if changes && derived.ruled == 0 && loaded.ready_made.is_none() {

@@ -153,7 +153,7 @@ pub enum StoppedBy {
 impl StoppedBy {
     /// What the user should know.
     pub fn warning(self, taken: Passes) -> String {
-        let taken = taken.forward + taken.gradient;
+        let taken = taken.all();
         match self {
             StoppedBy::Steps => {
                 format!("{taken} passes did not reach the tolerance; allow more with --steps or --samples")

@@ -54,7 +54,7 @@ pub fn run(args: &CompareArgs) -> Outcome {
     let mut tiles =
         vec![("input".to_string(), draw(&vec![0.0; height * width], (height, width), &picture, &style(true)))];
     let (mut shared, mut records) = (Shared::default(), vec![]);
-    let (budget, target, resources) = (budget(&args.budget), target(&args.target), resources(args.threads, None));
+    let (budget, target, resources) = (budget(&args.budget), target(&args.target), resources(&args.resources));
     let mut skipped = vec![];
     for entry in entries {
         let own = for_method(&given, entry, is_bounded(&args.budget));
@@ -69,7 +69,7 @@ pub fn run(args: &CompareArgs) -> Outcome {
         };
         explainer.set_budget(budget)?;
         give_baselines(&loaded, &mut explainer, &own)?;
-        if let Some(watcher) = output::progress::passes(explainer.passes()).filter(|_| !args.quiet) {
+        if let Some(watcher) = output::progress::watcher(explainer.passes()).filter(|_| !args.quiet) {
             explainer.watch(watcher);
         }
         let Explanation { attribution, record } = explainer.explain(&material.input, file.clone(), &target)?;
@@ -139,7 +139,7 @@ fn report(records: &Records, args: &CompareArgs) {
     }
     for record in &records.records {
         let gap = record.completeness.map(|c| format!(", gap {:.3} %", 100.0 * c.relative_gap)).unwrap_or_default();
-        let passes = record.passes.forward + record.passes.gradient;
+        let passes = record.passes.all();
         say!("{:<22} {passes:>5} passes {:>9.1} ms{gap}", record.method, record.timing.explain_ms);
     }
     for skipped in &records.skipped {
@@ -150,6 +150,6 @@ fn report(records: &Records, args: &CompareArgs) {
         );
     }
     let (taken, saved) = (&records.passes, &records.saved);
-    say!("{} passes in all; {} were shared", taken.forward + taken.gradient, saved.forward + saved.gradient);
+    say!("{} passes in all; {} were shared", taken.all(), saved.all());
     say!("wrote {}", args.png.display());
 }

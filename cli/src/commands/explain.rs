@@ -27,11 +27,11 @@ pub fn run(args: &ExplainArgs) -> Outcome {
     let mut given = given(&args.method.params)?;
     given.extend(for_method(&given, find(&args.method.method)?, is_bounded(&args.budget)));
     let loaded = load(&args.model, Some(&args.preprocess))?;
-    let resources = resources(args.threads, args.memory);
+    let resources = resources(&args.resources);
     let mut explainer = loaded.explainer(&args.method.method, &given, args.precision.precision(), resources)?;
     let budget = budget(&args.budget);
     explainer.set_budget(budget)?;
-    if let Some(watcher) = output::progress::passes(explainer.passes()).filter(|_| !args.quiet) {
+    if let Some(watcher) = output::progress::watcher(explainer.passes()).filter(|_| !args.quiet) {
         explainer.watch(watcher);
     }
     give_baselines(&loaded, &mut explainer, &given)?;

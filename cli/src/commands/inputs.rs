@@ -13,7 +13,7 @@ use whyline_runtime::onnx::Layout;
 use whyline_runtime::record::FileRecord;
 use whyline_runtime::{Error, npy};
 
-use crate::args::{BudgetArgs, ParamArgs, TargetArgs};
+use crate::args::{BudgetArgs, ParamArgs, ResourceArgs, TargetArgs};
 use crate::failure::{Failure, INTERRUPTED, Outcome, about_input};
 
 /// The method's parameters, from -p and from the flags of common ones.
@@ -32,6 +32,7 @@ pub fn given(args: &ParamArgs) -> Outcome<Given> {
         ("sigma", &args.sigma),
         ("seed", &args.seed),
         ("layer", &args.layer),
+        ("compat", &args.compat),
     ];
     for (name, value) in flags {
         if let Some(value) = value {
@@ -76,8 +77,8 @@ pub fn is_bounded(args: &BudgetArgs) -> bool {
     args.max_passes.is_some() || args.deadline.is_some()
 }
 
-/// The budget that flags name. Ctrl-C ends methods that work in steps early, once; a second ends the program.
-pub fn budget(args: &BudgetArgs) -> Budget {
+/// Set by Ctrl-C, once; a second ends the program.
+pub fn interrupt() -> &'static AtomicBool {
     static INTERRUPT: AtomicBool = AtomicBool::new(false);
     // Where no handler can be set, Ctrl-C ends the program at once, as it does by default.
     let _ = ctrlc::set_handler(|| {
@@ -85,13 +86,18 @@ pub fn budget(args: &BudgetArgs) -> Budget {
             std::process::exit(INTERRUPTED.into());
         }
     });
-    Budget { max_passes: args.max_passes, deadline: args.deadline, interrupt: Some(&INTERRUPT) }
+    &INTERRUPT
+}
+
+/// The budget that flags name. Ctrl-C ends methods that work in steps early.
+pub fn budget(args: &BudgetArgs) -> Budget {
+    Budget { max_passes: args.max_passes, deadline: args.deadline, interrupt: Some(interrupt()) }
 }
 
 /// The resources that a number of threads, or all there are, make up.
-pub fn resources(threads: Option<u16>, memory: Option<usize>) -> Resources {
+pub fn resources(args: &ResourceArgs) -> Resources {
     let all = std::thread::available_parallelism().map_or(1, usize::from);
-    Resources { threads: threads.map_or(all, usize::from), memory }
+    Resources { threads: args.threads.map_or(all, usize::from), memory: args.memory }
 }
 
 /// The images of a folder, in order; masks are none.

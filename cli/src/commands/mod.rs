@@ -1,6 +1,7 @@
 //! One file per subcommand.
 
 mod bench;
+mod calibrate;
 mod compare;
 mod compile;
 mod completions;
@@ -18,6 +19,7 @@ pub fn run(command: Command) -> Outcome {
     match command {
         Command::Explain(args) => explain::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Calibrate(args) => calibrate::run(&args),
         Command::Compile(args) => compile::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Bench(args) => bench::run(&args),

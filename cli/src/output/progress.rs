@@ -10,15 +10,13 @@ use whyline_runtime::engine::{Passes, Watcher};
 const INTERVAL: Duration = Duration::from_millis(200);
 
 /// A line that counts passes up to `total`, where standard error is a terminal.
-pub fn passes(total: Passes) -> Option<Watcher<'static>> {
+pub fn passes(total: u64) -> Option<impl Fn(u64) + Send> {
     if !std::io::stderr().is_terminal() {
         return None;
     }
-    let total = total.forward + total.gradient;
     let (begun, last) = (Instant::now(), Cell::new(Instant::now()));
     let shown = Cell::new(false);
-    Some(Box::new(move |done: Passes| {
-        let done = done.forward + done.gradient;
+    Some(move |done: u64| {
         let mut terminal = std::io::stderr().lock();
         // A terminal that takes no text is no reason to stop.
         if done >= total {
@@ -32,5 +30,11 @@ pub fn passes(total: Passes) -> Option<Watcher<'static>> {
             let _ = write!(terminal, "\r{done} of {total} passes, {left:.1} s left at most\x1b[K");
             let _ = terminal.flush();
         }
-    }))
+    })
+}
+
+/// The same for a method's passes.
+pub fn watcher(total: Passes) -> Option<Watcher<'static>> {
+    let show = passes(total.all())?;
+    Some(Box::new(move |done| show(done.all())))
 }

@@ -51,6 +51,8 @@ struct Meter {
     gradient: f64,
     /// When the latest gradient was handed over.
     handed: Option<Instant>,
+    /// Whether single gradients go without the forward part, which was taken before.
+    is_prepared: bool,
 }
 
 /// What is kept of an earlier, longer pass's time.
@@ -102,15 +104,23 @@ impl Meter {
         }
     }
 
+    /// A forward pass is over that began with `start`.
+    fn forward(&mut self, start: Instant, is_prepared: bool) {
+        self.forward = lately(self.forward, start.elapsed().as_secs_f64());
+        self.passes.forward += 1;
+        self.is_prepared = is_prepared;
+    }
+
     /// A gradient has been handed over, whose making began with `start`.
     fn lap(&mut self, start: Instant) {
         let now = Instant::now();
-        self.gradient = lately(self.gradient, (now - start).as_secs_f64());
+        let before = if self.is_prepared { self.forward } else { 0.0 };
+        self.gradient = lately(self.gradient, before + (now - start).as_secs_f64());
         self.handed = Some(now);
     }
 
     fn passes_left(&self) -> u64 {
-        self.limit.passes.map_or(u64::MAX, |most| most.saturating_sub(self.passes.forward + self.passes.gradient))
+        self.limit.passes.map_or(u64::MAX, |most| most.saturating_sub(self.passes.all()))
     }
 
     /// Gradients that fit before the deadline.
@@ -157,8 +167,15 @@ impl<S: Session> Session for Counting<'_, S> {
     fn forward(&mut self, input: &[f32]) -> Result<&[f32]> {
         let start = Instant::now();
         let logits = self.inner.forward(input)?;
-        self.meter.forward = lately(self.meter.forward, start.elapsed().as_secs_f64());
-        self.meter.passes.forward += 1;
+        self.meter.forward(start, false);
+        tell(&mut self.watcher, self.meter.passes);
+        Ok(logits)
+    }
+
+    fn prepare(&mut self, input: &[f32]) -> Result<&[f32]> {
+        let start = Instant::now();
+        let logits = self.inner.prepare(input)?;
+        self.meter.forward(start, true);
         tell(&mut self.watcher, self.meter.passes);
         Ok(logits)
     }
@@ -174,6 +191,7 @@ impl<S: Session> Session for Counting<'_, S> {
 
     fn gradients(&mut self, seed: &[f32], count: usize, make: Make, take: Take) -> Result<()> {
         let threads = self.inner.threads().max(1);
+        self.meter.is_prepared = false;
         let mut lap = self.meter.handed.unwrap_or_else(Instant::now);
         let (meter, watcher) = (&mut self.meter, &mut self.watcher);
         self.inner.gradients(seed, count, make, &mut |i, gradient| {

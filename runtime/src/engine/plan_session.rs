@@ -183,6 +183,9 @@ pub struct PlanSession<'m> {
     plans: Arc<Plans>,
     /// One per thread; single passes use the first.
     arenas: Vec<Arena<'m>>,
+    /// The input whose forward steps the first arena holds, while it does; empty where nothing may be allocated for it.
+    at: Vec<f32>,
+    is_prepared: bool,
     /// What differences are taken from; zeros until it is set, and empty where there are none.
     baseline: Vec<f32>,
     /// The plans with the weights' own values, while others are in force.
@@ -217,8 +220,8 @@ impl<'m> PlanSession<'m> {
             threads = threads.min(room);
         }
         let arenas = (0..threads).map(|_| Arena::new(plans.arena_floats())).collect::<Result<_>>()?;
-        let baseline = plans.zero_baseline();
-        Ok(PlanSession { plans, arenas, baseline, original: None, reweigh: None })
+        let at = vec![0.0; plans.shape.iter().product()];
+        Ok(PlanSession::on(plans, arenas, at))
     }
 
     /// A session whose arenas lie in `memory`, which may be static: one thread for each arena that fits, up to
@@ -231,8 +234,12 @@ impl<'m> PlanSession<'m> {
             let reason = format!("an arena takes {wanted} bytes at a multiple of 64; {given} bytes were lent");
             return Err(Error::Budget { reason });
         }
+        Ok(PlanSession::on(plans, arenas, vec![]))
+    }
+
+    fn on(plans: Arc<Plans>, arenas: Vec<Arena<'m>>, at: Vec<f32>) -> PlanSession<'m> {
         let baseline = plans.zero_baseline();
-        Ok(PlanSession { plans, arenas, baseline, original: None, reweigh: None })
+        PlanSession { plans, arenas, at, is_prepared: false, baseline, original: None, reweigh: None }
     }
 
     /// Lets weights be perturbed: `reweigh` makes the plans.
@@ -248,6 +255,7 @@ impl<'m> PlanSession<'m> {
     /// One forward pass, with each step's time.
     pub fn profile_forward(&mut self, input: &[f32]) -> Result<Vec<StepReport>> {
         self.check(input)?;
+        self.is_prepared = false;
         self.plans.forward.profile(&mut self.arenas[0], &[input])
     }
 
@@ -255,6 +263,7 @@ impl<'m> PlanSession<'m> {
     pub fn profile_gradient(&mut self, input: &[f32], seed: &[f32]) -> Result<Vec<StepReport>> {
         self.check(input)?;
         self.check_seed(seed)?;
+        self.is_prepared = false;
         let inputs = [input, seed, &self.baseline];
         self.plans.gradient.profile(&mut self.arenas[0], &inputs[..2 + self.plans.has_baseline as usize])
     }
@@ -302,6 +311,7 @@ impl Session for PlanSession<'_> {
     }
 
     fn perturb_weights(&mut self, noise: Option<WeightNoise>) -> Result<()> {
+        self.is_prepared = false;
         let Some(noise) = noise else {
             self.plans = self.original.take().unwrap_or_else(|| self.plans.clone());
             return Ok(());
@@ -321,12 +331,32 @@ impl Session for PlanSession<'_> {
         if !self.plans.has_baseline {
             return Err(Error::usage(NO_BASELINE));
         }
+        self.is_prepared = false;
         self.baseline.copy_from_slice(baseline);
         Ok(())
     }
 
+    fn prepare(&mut self, input: &[f32]) -> Result<&[f32]> {
+        if !self.plans.gradient.is_forward(0) || self.at.len() != input.len() {
+            return self.forward(input);
+        }
+        self.check(input)?;
+        self.is_prepared = false;
+        let plan = &self.plans.gradient;
+        let arena = &mut self.arenas[0];
+        plan.input(arena, 0).copy_from_slice(input);
+        if self.plans.has_baseline {
+            plan.input(arena, 2).copy_from_slice(&self.baseline);
+        }
+        plan.run_forward(arena)?;
+        self.at.copy_from_slice(input);
+        self.is_prepared = true;
+        Ok(plan.output(&self.arenas[0], 0))
+    }
+
     fn forward(&mut self, input: &[f32]) -> Result<&[f32]> {
         self.check(input)?;
+        self.is_prepared = false;
         let plan = &self.plans.forward;
         plan.run(&mut self.arenas[0], &[input])?;
         Ok(plan.output(&self.arenas[0], 0))
@@ -336,6 +366,12 @@ impl Session for PlanSession<'_> {
         self.check(input)?;
         self.check_seed(seed)?;
         let plan = &self.plans.gradient;
+        self.is_prepared &= self.at == input;
+        if self.is_prepared {
+            plan.input(&mut self.arenas[0], 1).copy_from_slice(seed);
+            plan.run_backward(&mut self.arenas[0])?;
+            return Ok(self.plans.handed_out(&self.arenas[0]));
+        }
         let inputs = [input, seed, &self.baseline];
         plan.run(&mut self.arenas[0], &inputs[..2 + self.plans.has_baseline as usize])?;
         Ok(self.plans.handed_out(&self.arenas[0]))
@@ -343,6 +379,7 @@ impl Session for PlanSession<'_> {
 
     fn gradients(&mut self, seed: &[f32], count: usize, make: Make, take: Take) -> Result<()> {
         self.check_seed(seed)?;
+        self.is_prepared = false;
         let turns = Turns::new(count, take);
         let (plans, baseline) = (&*self.plans, &self.baseline);
         let work = |arena: &mut Arena| {

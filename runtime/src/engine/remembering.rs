@@ -107,6 +107,32 @@ impl<S: Session> Remembering<S> {
     }
 }
 
+impl<S: Session> Remembering<S> {
+    /// The logits of an input, by one of the session's two ways.
+    fn logits(&mut self, input: &[f32], take: for<'s> fn(&'s mut S, &[f32]) -> Result<&'s [f32]>) -> Result<&[f32]> {
+        let (known, wanted) = {
+            let kept = self.remembered.kept();
+            (kept.forward.clone(), kept.input == input && !self.perturbed)
+        };
+        match known.filter(|_| wanted) {
+            Some(pass) => {
+                self.saved.forward += 1;
+                Ok(&self.hand_out(pass).logits)
+            }
+            None if wanted => {
+                let logits = take(&mut self.inner, input)?.to_vec();
+                let pass = Arc::new(Pass { logits, ..Pass::default() });
+                self.remembered.kept().forward = Some(pass.clone());
+                Ok(&self.hand_out(pass).logits)
+            }
+            None => {
+                self.is_latest = false;
+                take(&mut self.inner, input)
+            }
+        }
+    }
+}
+
 impl<S: Session> Session for Remembering<S> {
     fn input_shape(&self) -> &[usize] {
         self.inner.input_shape()
@@ -131,26 +157,11 @@ impl<S: Session> Session for Remembering<S> {
     }
 
     fn forward(&mut self, input: &[f32]) -> Result<&[f32]> {
-        let (known, wanted) = {
-            let kept = self.remembered.kept();
-            (kept.forward.clone(), kept.input == input && !self.perturbed)
-        };
-        match known.filter(|_| wanted) {
-            Some(pass) => {
-                self.saved.forward += 1;
-                Ok(&self.hand_out(pass).logits)
-            }
-            None if wanted => {
-                let logits = self.inner.forward(input)?.to_vec();
-                let pass = Arc::new(Pass { logits, ..Pass::default() });
-                self.remembered.kept().forward = Some(pass.clone());
-                Ok(&self.hand_out(pass).logits)
-            }
-            None => {
-                self.is_latest = false;
-                self.inner.forward(input)
-            }
-        }
+        self.logits(input, S::forward)
+    }
+
+    fn prepare(&mut self, input: &[f32]) -> Result<&[f32]> {
+        self.logits(input, S::prepare)
     }
 
     fn gradient(&mut self, input: &[f32], seed: &[f32]) -> Result<Gradient<'_>> {

@@ -56,6 +56,11 @@ impl Passes {
         Passes { forward: self.forward + other.forward, gradient: self.gradient + other.gradient }
     }
 
+    /// Both kinds together.
+    pub fn all(self) -> u64 {
+        self.forward + self.gradient
+    }
+
     /// So many times as many.
     pub fn times(self, count: u64) -> Passes {
         Passes { forward: self.forward * count, gradient: self.gradient * count }
@@ -72,6 +77,12 @@ pub trait Session {
 
     /// The logits of `input`. One forward pass.
     fn forward(&mut self, input: &[f32]) -> Result<&[f32]>;
+
+    /// The logits of `input`, where gradients there are likely to be wanted next: those that follow at once at the same
+    /// input need not compute them again. One forward pass.
+    fn prepare(&mut self, input: &[f32]) -> Result<&[f32]> {
+        self.forward(input)
+    }
 
     /// Sets what differences are taken from, in the input's shape, for a graph whose composite passes multipliers of
     /// differences; its gradients are multipliers.

@@ -15,6 +15,7 @@ use super::names;
 use super::rules::reveal_cancel::by_sign;
 use super::settings::Settings;
 use super::site::{AdjointFn, Parts, Refusal, Site};
+use super::soften::soften;
 use super::target::{Head, Score, Target, class_axis, find_target};
 use super::twin::Twin;
 
@@ -88,6 +89,8 @@ pub struct GradientGraph {
     pub head: Head,
     /// Whether what is explained is made of lines and kinks alone.
     pub piecewise_linear: bool,
+    /// How many Relu are Softplus in it.
+    pub softened: usize,
 }
 
 /// The only input of a forward graph that is not constant.
@@ -116,6 +119,11 @@ pub fn sole_input(graph: &Graph) -> Result<&Input> {
 /// Errors: nodes on the path that have no adjoint (all of them at once), a target that does not depend on
 /// the input, taps that don't exist.
 pub fn differentiate(typed: &TypedGraph, spec: &Spec) -> Result<GradientGraph> {
+    if let Some(sharpness) = spec.settings.softplus {
+        let (soft, softened) = soften(typed, sharpness);
+        let spec = Spec { settings: Settings { softplus: None, ..spec.settings.clone() }, ..spec.clone() };
+        return Ok(GradientGraph { softened, ..differentiate(&soft, &spec)? });
+    }
     match spec.composite.kind {
         Kind::Relevance(_) | Kind::Difference => derive(&fold_batch_norms(typed), spec),
         Kind::Gradient => derive(typed, spec),
@@ -423,6 +431,7 @@ impl<'a> Walk<'a> {
             flat: self.path.flat.clone(),
             ruled: self.ruled,
             piecewise_linear: self.probabilities.is_none() && is_piecewise_linear(typed, self.path),
+            softened: 0,
             head: if self.probabilities.is_some() { Head::Sigmoid } else { target.head },
         })
     }

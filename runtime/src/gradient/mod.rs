@@ -18,6 +18,7 @@ pub mod ready_made;
 pub mod rules;
 mod settings;
 mod site;
+mod soften;
 pub mod target;
 mod twin;
 

@@ -13,6 +13,8 @@ pub struct Settings {
     pub percentile: f32,
     /// Of the input, for LRP's z-box rule.
     pub bounds: Bounds,
+    /// Puts `ln(1 + exp(b z)) / b` with this `b` in the place of every Relu, which has second derivatives.
+    pub softplus: Option<f32>,
 }
 
 /// The least and greatest value that an input may have.
@@ -28,7 +30,7 @@ pub struct Bounds {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { epsilon: 1e-6, gamma: 0.25, alpha: 2.0, percentile: 98.0, bounds: Bounds::default() }
+        Settings { epsilon: 1e-6, gamma: 0.25, alpha: 2.0, percentile: 98.0, bounds: Bounds::default(), softplus: None }
     }
 }
 

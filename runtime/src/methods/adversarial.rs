@@ -17,6 +17,11 @@ impl Scores {
         Ok(Scores { logits: task.session.forward(input)?.to_vec(), head: task.head })
     }
 
+    /// The same, where gradients follow.
+    pub fn before(task: &mut Task, input: &[f32]) -> Result<Scores> {
+        Ok(Scores { logits: task.session.prepare(input)?.to_vec(), head: task.head })
+    }
+
     /// Of logits that are there already.
     pub fn of(logits: &[f32], head: Head) -> Scores {
         Scores { logits: logits.to_vec(), head }

@@ -5,13 +5,14 @@
 
 use super::adversarial::{Scores, clip, range};
 use super::path::outcome;
-use super::{Entry, Extents, Method, Outcome, Parameter, Passes, Properties, Status, Task};
+use super::{Entry, Extents, Family, Method, Outcome, Parameter, Passes, Properties, Status, Task};
 use crate::error::Result;
 use crate::rng::Rng;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "adversarial-gradient-integration",
     aliases: &["agi"],
+    family: Family::Path,
     summary: "the class's probability integrated along paths that climb towards other classes",
     paper: "Pan et al. 2021",
     properties: Properties { complete: false, linear_exact: false, stochastic: true, signed: true },
@@ -95,7 +96,7 @@ impl Agi {
     fn climb(&self, task: &mut Task, class: usize, other: usize, sum: &mut [f64]) -> Result<(Scores, bool)> {
         let step = self.step_size * range(&task.bounds);
         let mut at = task.input.to_vec();
-        let mut scores = Scores::at(task, &at)?;
+        let mut scores = Scores::before(task, &at)?;
         for taken in 0..self.steps {
             if scores.top() == other {
                 return Ok((scores, false));
@@ -115,7 +116,7 @@ impl Agi {
                 *sum -= g as f64 * (to as f64 - from as f64);
             }
             at = next;
-            scores = Scores::at(task, &at)?;
+            scores = Scores::before(task, &at)?;
         }
         Ok((scores, false))
     }

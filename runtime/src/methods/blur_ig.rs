@@ -1,22 +1,36 @@
 //! Blur integrated gradients (Xu, Venugopalan and Sundararajan 2020): the gradient integrated along the path from a blurred
 //! image to the sharp one: `A = sum over i of df/dx(L(s_i)) * (L(s_i) - L(s_i+1))`, `L(s)` the image blurred by a Gaussian
-//! of deviation `s` pixels. No baseline is put in: detail appears as the blur goes.
+//! of deviation `s` pixels. No baseline is put in: detail appears as the blur goes. Adaptive nodes count with the mean of the
+//! gradients at both ends of each part of the way.
 
 use std::ops::ControlFlow;
 
-use super::path::{LEAST, Last, MAX_STEPS, Path, Step, Visit, integrate, passes};
-use super::{Entry, Extents, Method, Outcome, Parameter, Params, Passes, Properties, Task};
+use super::path::{LEAST, Last, MAX_STEPS, Path, Step, Visit, integrate, outcome, passes};
+use super::refine::{Kept, Refining, refine};
+use super::{Entry, Extents, Family, Method, Outcome, Parameter, Params, Passes, Properties, Task};
 use crate::error::Result;
 use crate::image::blur::{Border, gaussian};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "blur-ig",
     aliases: &["blur-integrated-gradients"],
+    family: Family::Path,
     summary: "the gradient integrated from a blurred image to the sharp one",
     paper: "Xu et al. 2020",
     properties: Properties { complete: true, linear_exact: false, stochastic: false, signed: true },
     parameters: &[
         Parameter { name: "steps", default: "100", help: "gradients along the path" },
+        Parameter {
+            name: "rule",
+            default: "middle",
+            help: "where they are taken: in the middle of equal steps; or adaptive: where the output changes",
+        },
+        Parameter {
+            name: "tolerance",
+            default: "0",
+            help: "for the adaptive rule: enough gradients, up to steps, when the completeness gap is this share of what is \
+                   explained",
+        },
         Parameter { name: "max-sigma", default: "50", help: "the strongest blur's deviation, in pixels" },
         Parameter {
             name: "schedule",
@@ -31,22 +45,76 @@ pub(super) const ENTRY: Entry = Entry {
                    not add up",
         },
     ],
-    build: |params| Ok(Box::new(BlurIg(Blur::parse(params)?))),
+    build: |params| {
+        let refining = match params.text("rule") {
+            "adaptive" if params.text("compat") != "none" => return Err(params.refuse("rule", "middle with a compat")),
+            "adaptive" => Some(Refining::parse(params)?),
+            "middle" if params.size("tolerance")? > 0.0 => {
+                return Err(params.refuse("tolerance", "0 unless the rule is adaptive"));
+            }
+            "middle" => None,
+            _ => return Err(params.refuse("rule", "middle or adaptive")),
+        };
+        Ok(Box::new(BlurIg { blur: Blur::parse(params)?, refining }))
+    },
 };
 
-struct BlurIg(Blur);
+struct BlurIg {
+    blur: Blur,
+    refining: Option<Refining>,
+}
 
 impl Method for BlurIg {
     fn passes(&self, _model: Extents) -> Passes {
-        passes(&self.0)
+        match self.refining {
+            None => passes(&self.blur),
+            Some(how) => Passes { forward: 0, gradient: how.steps as u64 },
+        }
     }
 
     fn least(&self, _model: Extents) -> Passes {
-        LEAST
+        self.refining.map_or(LEAST, |_| Passes { forward: 0, gradient: Refining::LEAST })
+    }
+
+    fn keeps(&self, model: Extents) -> usize {
+        // A gradient and the blurred image that it was taken at.
+        self.refining.map_or(0, |how| how.keeps(2 * model.input))
     }
 
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
-        integrate(&self.0, task)
+        match self.refining {
+            None => integrate(&self.blur, task),
+            Some(how) => self.blur.refined(task, how),
+        }
+    }
+}
+
+/// Along any path.
+struct Nodes<'a> {
+    point: &'a (dyn Fn(f64, &mut [f32]) + Sync),
+    points: Vec<Vec<f32>>,
+    gradients: Vec<Vec<f32>>,
+}
+
+impl Nodes<'_> {
+    /// What the part of the way between two nodes gives each feature.
+    fn shares(&self, from: usize, to: usize) -> impl Iterator<Item = f64> {
+        let moved = self.points[to].iter().zip(&self.points[from]).map(|(&to, &from)| to as f64 - from as f64);
+        let mean = self.gradients[to].iter().zip(&self.gradients[from]).map(|(&a, &b)| 0.5 * (a as f64 + b as f64));
+        moved.zip(mean).map(|(moved, mean)| moved * mean)
+    }
+}
+
+impl Kept for Nodes<'_> {
+    fn keep(&mut self, place: f64, gradient: &[f32]) {
+        let mut point = vec![0.0; gradient.len()];
+        (self.point)(place, &mut point);
+        self.points.push(point);
+        self.gradients.push(gradient.to_vec());
+    }
+
+    fn trapezoid(&self, from: usize, to: usize) -> f64 {
+        self.shares(from, to).sum()
     }
 }
 
@@ -95,6 +163,22 @@ impl Blur {
     /// With gradients at its points, and not between them.
     pub fn at_its_points(self) -> Blur {
         Blur { form: Form::Start, ..self }
+    }
+
+    /// With nodes where the output changes.
+    fn refined(&self, task: &mut Task, how: Refining) -> Result<Outcome> {
+        let (layout, extents) = task.image("blur-ig")?;
+        let input = task.input;
+        let point = |part: f64, to: &mut [f32]| {
+            to.copy_from_slice(&gaussian(input, layout, extents, self.sigma(part), self.border));
+        };
+        let mut kept = Nodes { point: &point, points: vec![], gradients: vec![] };
+        let (nodes, status) = refine(task, how, &point, &mut kept)?;
+        let mut sum = vec![0.0f64; input.len()];
+        for (from, to) in nodes.cells() {
+            sum.iter_mut().zip(kept.shares(from, to)).for_each(|(sum, share)| *sum += share);
+        }
+        Ok(Outcome { status, ..outcome(task, &sum, nodes.change()) })
     }
 
     /// The deviation at so large a part of the way from the strongest.

@@ -4,13 +4,14 @@
 
 use super::adversarial::{Scores, clip, range};
 use super::integrated_gradients::IntegratedGradients;
-use super::{Entry, Extents, Method, Outcome, Parameter, Passes, Properties, Task};
+use super::{Entry, Extents, Family, Method, Outcome, Parameter, Passes, Properties, Task};
 use crate::error::{Error, Result};
 use crate::gradient::target::Head;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "boundary-ig",
     aliases: &["big"],
+    family: Family::Path,
     summary: "integrated gradients from the nearest input of another class",
     paper: "Wang et al. 2022",
     properties: Properties { complete: true, linear_exact: false, stochastic: false, signed: true },

@@ -1,6 +1,6 @@
 //! Shared by class activation maps: what a layer's channels say about each place, enlarged to the input's size.
 
-use super::{Method, Needs, Outcome, Parameter, Params, Properties, Taps, Task};
+use super::{Method, Needs, Outcome, Parameter, Params, Properties, Task};
 use crate::attribution::{Attribution, Extent};
 use crate::engine::{Session, Tap};
 use crate::error::{Error, Result};
@@ -80,7 +80,7 @@ impl Layer<'_> {
 /// A method that makes its map of a layer's activations and gradients: a value per pixel of the layer.
 pub(super) struct Cam {
     map: fn(&Layer) -> Vec<f64>,
-    composite: &'static Composite,
+    needs: Needs,
     relu: bool,
 }
 
@@ -96,13 +96,13 @@ impl Cam {
         params: &Params,
         map: fn(&Layer) -> Vec<f64>,
     ) -> Result<Box<dyn Method>> {
-        Ok(Box::new(Cam { map, composite, relu: params.flag("relu")? }))
+        Ok(Box::new(Cam { map, needs: Needs::at_layer(composite, params), relu: params.flag("relu")? }))
     }
 }
 
 impl Method for Cam {
     fn needs(&self) -> Needs {
-        Needs { taps: Taps::Layer, ..Needs::of(self.composite) }
+        self.needs.clone()
     }
 
     fn signed(&self) -> Option<bool> {

@@ -1,12 +1,13 @@
 //! Deconvnet (Zeiler and Fergus 2014): the gradient under the `deconvnet` composite. Max pools keep the switches of the
 //! forward pass, which is their true gradient.
 
-use super::{Entry, Local, Properties};
+use super::{Entry, Family, Local, Properties};
 use crate::gradient::composite::DECONVNET;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "deconvnet",
     aliases: &["deconvolution"],
+    family: Family::Gradient,
     summary: "the gradient, with each Relu applied to the cotangent in place of the activation",
     paper: "Zeiler and Fergus 2014",
     properties: Properties { complete: false, linear_exact: true, stochastic: false, signed: true },

@@ -3,12 +3,13 @@
 //! adds up to the target, where that is positive, less what units without active inputs had.
 
 use super::lrp::Relevance;
-use super::{Entry, Needs, Properties};
+use super::{Entry, Family, Needs, Properties};
 use crate::gradient::composite::DEEP_TAYLOR;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "deep-taylor",
     aliases: &[],
+    family: Family::Decomposition,
     summary: "the target's value, passed backwards along positive contributions through a network of Relu",
     paper: "Montavon et al. 2017",
     properties: Properties { complete: false, linear_exact: false, stochastic: false, signed: false },

@@ -3,13 +3,14 @@
 
 use super::baseline::{self, Baseline};
 use super::path::outcome;
-use super::{Entry, Extents, Method, Needs, Outcome, Passes, Properties, Task};
+use super::{Entry, Extents, Family, Method, Needs, Outcome, Passes, Properties, Task};
 use crate::error::Result;
 use crate::gradient::composite::{Composite, RESCALE};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "deeplift-rescale",
     aliases: &["deeplift"],
+    family: Family::Decomposition,
     summary: "slopes from a baseline, passed backwards, times the input's difference",
     paper: "Shrikumar et al. 2017",
     properties: Properties { complete: true, linear_exact: true, stochastic: false, signed: true },

@@ -3,12 +3,13 @@
 
 use super::baseline::{self, Baseline};
 use super::deeplift_rescale::DeepLift;
-use super::{Entry, Parameter, Properties};
+use super::{Entry, Family, Parameter, Properties};
 use crate::gradient::composite::{REVEAL_CANCEL, REVEAL_CANCEL_DENSE};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "deeplift-revealcancel",
     aliases: &["revealcancel"],
+    family: Family::Decomposition,
     summary: "deeplift with what adds to a value and what takes from it told apart",
     paper: "Shrikumar et al. 2017",
     properties: Properties { complete: true, linear_exact: true, stochastic: false, signed: true },

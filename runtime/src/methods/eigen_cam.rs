@@ -2,12 +2,13 @@
 //! they vary most. The same for every class. The direction has no sign of its own: the larger of the map's extremes is
 //! made positive.
 
-use super::Entry;
 use super::cam::{Cam, Layer, PARAMETERS, PROPERTIES};
+use super::{Entry, Family};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "eigen-cam",
     aliases: &["eigencam"],
+    family: Family::Cam,
     summary: "the main direction of a layer's activations, whatever the class",
     paper: "Muhammad and Yeasin 2020",
     properties: PROPERTIES,

@@ -9,7 +9,7 @@ use whyline_stream::moments::Moments;
 
 use super::baseline::{self, Baseline};
 use super::path::between;
-use super::{Entry, Extents, Method, Outcome, Parameter, Params, Passes, Properties, Status, Task};
+use super::{Entry, Extents, Family, Method, Outcome, Parameter, Params, Passes, Properties, Status, Task};
 use crate::attribution::Attribution;
 use crate::error::Result;
 use crate::rng::Rng;
@@ -17,6 +17,7 @@ use crate::rng::Rng;
 pub(super) const ENTRY: Entry = Entry {
     name: "expected-gradients",
     aliases: &["eg"],
+    family: Family::Path,
     summary: "the gradient at random points between the input and a set of baselines, times their difference",
     paper: "Erion et al. 2021",
     properties: Properties { complete: false, linear_exact: true, stochastic: true, signed: true },

@@ -2,7 +2,7 @@
 //! which together are the target of a network of Relu: `f = x . g + sum over layers of b . g_b`. The map is the sum over the
 //! layers of the sizes of these products, each layer stretched to 0..1 and enlarged to the input.
 
-use super::{Entry, Method, Needs, Outcome, Parameter, Params, Properties, Taps, Task};
+use super::{Entry, Family, Method, Needs, Outcome, Parameter, Params, Properties, Taps, Task};
 use crate::attribution::{Attribution, Completeness, Extent};
 use crate::error::{Error, Result};
 use crate::gradient::biases::Bias;
@@ -20,6 +20,7 @@ pub(super) const SCALE: Parameter = Parameter {
 pub(super) const ENTRY: Entry = Entry {
     name: "fullgrad",
     aliases: &["full-gradient"],
+    family: Family::Decomposition,
     summary: "what the input and every bias contribute, as sizes per pixel",
     paper: "Srinivas and Fleuret 2019",
     properties: Properties { complete: false, linear_exact: false, stochastic: false, signed: false },

@@ -3,11 +3,12 @@
 
 use super::noise::{BASE, COPIES, Draws, Noise, SEED};
 use super::noisegrad::WEIGHT_SIGMA;
-use super::{Entry, Parameter, Properties};
+use super::{Entry, Family, Parameter, Properties};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "fusiongrad",
     aliases: &[],
+    family: Family::Noise,
     summary: "the mean of another method's maps over noisy copies of the model and of the input",
     paper: "Bykov et al. 2022",
     properties: Properties { complete: false, linear_exact: true, stochastic: true, signed: true },

@@ -1,12 +1,13 @@
 //! Grad-CAM (Selvaraju et al. 2017): `L = relu(sum over k of alpha_k A^k)` with `alpha_k` the mean of the gradient over
 //! channel k of a layer.
 
-use super::Entry;
 use super::cam::{Cam, Layer, PARAMETERS, PROPERTIES};
+use super::{Entry, Family};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "grad-cam",
     aliases: &["gradcam"],
+    family: Family::Cam,
     summary: "a layer's channels, weighted by their mean gradients",
     paper: "Selvaraju et al. 2017",
     properties: PROPERTIES,

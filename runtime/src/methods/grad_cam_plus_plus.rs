@@ -2,12 +2,13 @@
 //! `alpha = G^2 / (2 G^2 + S_k G^3 + 1e-6)`, zero where `G` is, and `S_k` the sum of channel k. That is the weighing of
 //! the pixels of `exp(f)`, whose derivatives of higher order are powers of the first.
 
-use super::Entry;
 use super::cam::{Cam, Layer, PARAMETERS, PROPERTIES};
+use super::{Entry, Family};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "grad-cam++",
     aliases: &["gradcam++", "grad-cam-plus-plus"],
+    family: Family::Cam,
     summary: "Grad-CAM whose pixels count by derivatives of higher order, so that several objects show",
     paper: "Chattopadhay et al. 2018",
     properties: PROPERTIES,

@@ -2,11 +2,12 @@
 //! input: `A = mean of (x~ - x') * df/dx(x' + t (x~ - x'))` with `x~ = x + noise`. Without noise it is expected gradients.
 
 use super::expected_gradients::{Expected, TOLERANCE};
-use super::{Entry, Parameter, Properties, baseline};
+use super::{Entry, Family, Parameter, Properties, baseline};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "gradient-shap",
     aliases: &["gradientshap"],
+    family: Family::Path,
     summary: "expected gradients of noisy copies of the input",
     paper: "Lundberg and Lee 2017",
     properties: Properties { complete: false, linear_exact: true, stochastic: true, signed: true },

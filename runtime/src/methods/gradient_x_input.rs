@@ -1,11 +1,12 @@
 //! Gradient x input (Shrikumar et al. 2016): `A = x * df/dx`. Complete only for networks without biases.
 
-use super::{Entry, Local, Properties};
+use super::{Entry, Family, Local, Properties};
 use crate::gradient::composite::GRADIENT;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "gradient-x-input",
     aliases: &["input-x-gradient", "gxi"],
+    family: Family::Gradient,
     summary: "the gradient times the input",
     paper: "Shrikumar et al. 2016",
     properties: Properties { complete: false, linear_exact: true, stochastic: false, signed: true },

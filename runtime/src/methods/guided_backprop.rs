@@ -1,11 +1,12 @@
 //! Guided backpropagation (Springenberg et al. 2014): the gradient under the `guided` composite.
 
-use super::{Entry, Local, Parameter, Properties};
+use super::{Entry, Family, Local, Parameter, Properties};
 use crate::gradient::composite::{GUIDED, GUIDED_RECTIFIERS};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "guided-backprop",
     aliases: &["guided"],
+    family: Family::Gradient,
     summary: "the gradient, passing only positive cotangents through each Relu",
     paper: "Springenberg et al. 2014",
     properties: Properties { complete: false, linear_exact: true, stochastic: false, signed: true },

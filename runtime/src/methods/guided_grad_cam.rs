@@ -2,7 +2,7 @@
 //! the class is.
 
 use super::cam::{LAYER, UPSAMPLING, Upsampling, enlarged, tapped};
-use super::{Entry, Extents, Method, Needs, Outcome, Passes, Properties, Taps, Task, grad_cam};
+use super::{Entry, Extents, Family, Method, Needs, Outcome, Passes, Properties, Task, grad_cam};
 use crate::attribution::Attribution;
 use crate::error::{Error, Result};
 use crate::gradient::composite::{GRADIENT, GUIDED};
@@ -11,14 +11,19 @@ use crate::onnx::Layout;
 pub(super) const ENTRY: Entry = Entry {
     name: "guided-grad-cam",
     aliases: &["guided-gradcam"],
+    family: Family::Cam,
     summary: "guided backpropagation where Grad-CAM sees the class",
     paper: "Selvaraju et al. 2017",
     properties: Properties { complete: false, linear_exact: false, stochastic: false, signed: true },
     parameters: &[LAYER, UPSAMPLING],
-    build: |params| Ok(Box::new(GuidedGradCam { upsampling: Upsampling::parse(params)? })),
+    build: |params| {
+        let layer = Needs::at_layer(&GRADIENT, params);
+        Ok(Box::new(GuidedGradCam { layer, upsampling: Upsampling::parse(params)? }))
+    },
 };
 
 struct GuidedGradCam {
+    layer: Needs,
     upsampling: Upsampling,
 }
 
@@ -28,7 +33,7 @@ impl Method for GuidedGradCam {
     }
 
     fn also(&self) -> Option<Needs> {
-        Some(Needs { taps: Taps::Layer, ..Needs::of(&GRADIENT) })
+        Some(self.layer.clone())
     }
 
     fn passes(&self, _model: Extents) -> Passes {

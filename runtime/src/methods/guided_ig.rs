@@ -1,15 +1,20 @@
 //! Guided integrated gradients (Kapishnikov et al. 2021): the gradient integrated along a path that moves, at each step,
 //! only the features with the smallest gradients, and keeps every feature near the straight path. Noise that the straight
 //! path collects where the target is steep in what does not matter is avoided.
+//!
+//! Where the path goes depends on every gradient before, so that none can be put between two others later. Within a tolerance
+//! the length of each step goes by how much the one before it missed, and each counts with the mean of the gradients at both
+//! its ends.
 
 use super::baseline::{self, Baseline};
-use super::path::{LEAST, MAX_STEPS, Path, Step, Visit, integrate, passes};
-use super::{Entry, Extents, Method, Outcome, Parameter, Params, Passes, Properties, Task};
+use super::path::{LEAST, MAX_STEPS, Path, Step, Visit, integrate, outcome, passes};
+use super::{Entry, Extents, Family, Method, Outcome, Parameter, Params, Passes, Properties, Status, Task};
 use crate::error::Result;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "guided-ig",
     aliases: &["guided-integrated-gradients"],
+    family: Family::Path,
     summary: "the gradient integrated along a path that moves what has the smallest gradients first",
     paper: "Kapishnikov et al. 2021",
     properties: Properties { complete: true, linear_exact: true, stochastic: false, signed: true },
@@ -17,26 +22,55 @@ pub(super) const ENTRY: Entry = Entry {
         Parameter { name: "steps", default: "200", help: "gradients along the path" },
         Parameter { name: "fraction", default: "0.25", help: "the share of features that may move at a time" },
         Parameter { name: "max-distance", default: "0.02", help: "from the straight path, as a part of it" },
+        Parameter {
+            name: "tolerance",
+            default: "0",
+            help: "steps as long as this completeness gap allows, as a share of what is explained, and up to as many as steps",
+        },
         baseline::PARAMETER,
     ],
-    build: |params| Ok(Box::new(GuidedIg(Guided::parse(params)?))),
+    build: |params| {
+        let tolerance = params.size("tolerance")?;
+        if tolerance > 0.0 {
+            params.whole("steps", 2, MAX_STEPS)?;
+        }
+        Ok(Box::new(GuidedIg { path: Guided::parse(params)?, tolerance }))
+    },
 };
 
-struct GuidedIg(Guided);
+struct GuidedIg {
+    path: Guided,
+    tolerance: f64,
+}
 
 impl Method for GuidedIg {
     fn passes(&self, _model: Extents) -> Passes {
-        passes(&self.0)
+        match self.tolerance > 0.0 {
+            true => Passes { forward: 1, gradient: self.path.steps as u64 },
+            false => passes(&self.path),
+        }
     }
 
     fn least(&self, _model: Extents) -> Passes {
-        LEAST
+        if self.tolerance > 0.0 { Passes { forward: 1, gradient: 2 } } else { LEAST }
     }
 
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
-        integrate(&self.0, task)
+        match self.tolerance > 0.0 {
+            true => self.path.paced(task, self.tolerance),
+            false => integrate(&self.path, task),
+        }
     }
 }
+
+/// How much longer or shorter than the one before a step may be.
+const PACE: f64 = 2.0;
+
+/// Of the gap that is left to the rest of the way, what a step should make.
+const CAUTION: f64 = 0.5;
+
+/// Steps of equal length that a path begins with.
+const FIRST: f64 = 16.0;
 
 /// The path.
 pub(super) struct Guided {
@@ -59,6 +93,59 @@ impl Guided {
             max_distance: share("max-distance")?,
             baseline: Baseline::parse(params)?,
         })
+    }
+}
+
+impl Guided {
+    /// In steps that are short where the gradients at their ends miss the target's change.
+    fn paced(&self, task: &mut Task, tolerance: f64) -> Result<Outcome> {
+        let (input, seed) = (task.input, task.seed);
+        let start = self.start(task)?;
+        let end = task.target_at(input)?;
+        let mut walker = Walker::new(&start, input);
+        let (mut point, mut moved, mut sum) = (start, vec![0.0; input.len()], vec![0.0; input.len()]);
+        let (mut along, mut length, mut first, mut gap) = (0.0, 1.0 / FIRST, None, 0.0f64);
+        // The target, the gradient, and the length of the step that was begun there.
+        let mut before: Option<(f64, Vec<f32>, f64)> = None;
+        for taken in 1..=self.steps {
+            let room = task.session.room().min((self.steps - taken) as u64 + 1);
+            let pass = task.gradient_at(&point)?;
+            let value = pass.target(seed);
+            let first = *first.get_or_insert(value);
+            if let Some((value_before, gradient, made)) = &before {
+                let mean = gradient.iter().zip(pass.input).map(|(&a, &b)| 0.5 * (a as f64 + b as f64));
+                let mut step = 0.0;
+                for ((sum, mean), moved) in sum.iter_mut().zip(mean).zip(&moved) {
+                    *sum += mean * moved;
+                    step += mean * moved;
+                }
+                let missed = step - (value - value_before);
+                gap += missed;
+                let left = (tolerance * (end - first).abs() - gap.abs()).max(0.0);
+                let allowed = CAUTION * left * made / (1.0 - along);
+                length = made * (allowed / missed.abs()).sqrt().clamp(1.0 / PACE, PACE);
+            }
+            if along == 1.0 {
+                break;
+            }
+            // With few gradients left, as much of the way is made as lets them reach the end.
+            let left = 1.0 - along;
+            let made = length.max(left / room.saturating_sub(1).max(1) as f64).min(left);
+            along = if made >= left { 1.0 } else { along + made };
+            moved.copy_from_slice(&walker.at);
+            walker.step(pass.input, along, self.max_distance, self.fraction);
+            moved.iter_mut().zip(&walker.at).for_each(|(moved, at)| *moved = at - *moved);
+            if room <= 1 {
+                let shares = pass.input.iter().zip(&moved).map(|(&g, moved)| g as f64 * moved);
+                sum.iter_mut().zip(shares).for_each(|(sum, share)| *sum += share);
+                break;
+            }
+            before = Some((value, pass.input.to_vec(), made));
+            point.iter_mut().zip(&walker.at).for_each(|(point, &at)| *point = at as f32);
+        }
+        let outcome = outcome(task, &sum, end - first.unwrap_or(end));
+        let within = outcome.completeness.is_some_and(|c| c.relative_gap <= tolerance);
+        Ok(Outcome { status: if within { Status::Complete } else { Status::Degraded }, ..outcome })
     }
 }
 

@@ -1,11 +1,12 @@
 //! HiResCAM (Draelos and Carin 2020): `L = relu(sum over k of G^k A^k)`, place by place, without averaging the gradient.
 
-use super::Entry;
 use super::cam::{Cam, Layer, PARAMETERS, PROPERTIES};
+use super::{Entry, Family};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "hires-cam",
     aliases: &["hirescam"],
+    family: Family::Cam,
     summary: "a layer's activations times their own gradients",
     paper: "Draelos and Carin 2020",
     properties: PROPERTIES,

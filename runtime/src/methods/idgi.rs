@@ -5,12 +5,13 @@
 use super::blur_ig::{self, Blur};
 use super::guided_ig::{self, Guided};
 use super::path::{Path, Straight, outcome, walk};
-use super::{Entry, Extents, Given, Method, Outcome, Parameter, Params, Passes, Properties, Task, baseline};
+use super::{Entry, Extents, Family, Given, Method, Outcome, Parameter, Params, Passes, Properties, Task, baseline};
 use crate::error::Result;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "idgi",
     aliases: &[],
+    family: Family::Path,
     summary: "the target's changes along a path, shared out by the squares of the gradient",
     paper: "Yang et al. 2023",
     properties: Properties { complete: true, linear_exact: false, stochastic: false, signed: true },

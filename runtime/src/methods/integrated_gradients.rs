@@ -3,21 +3,19 @@
 
 use std::ops::ControlFlow;
 
-use whyline_stream::adaptive::Adaptive;
-use whyline_stream::quadrature::{MAX_NODES, Rule};
+use whyline_stream::quadrature::{MAX_NODES, Rule, spaced};
 
 use super::baseline::{self, Baseline};
 use super::path::between;
-use super::{Entry, Extents, Method, Outcome, Parameter, Params, Passes, Properties, Status, Task};
+use super::refine::{Kept, Refining, refine};
+use super::{Entry, Extents, Family, Method, Outcome, Parameter, Params, Passes, Properties, Status, Task};
 use crate::attribution::{Attribution, Completeness};
-use crate::error::Result;
-
-/// The most nodes that are placed adaptively; their gradients are kept.
-const MAX_KEPT: usize = 1024;
+use crate::error::{Error, Result};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "integrated-gradients",
     aliases: &["ig"],
+    family: Family::Path,
     summary: "the gradient integrated from a baseline to the input, times their difference",
     paper: "Sundararajan et al. 2017",
     properties: Properties { complete: true, linear_exact: true, stochastic: false, signed: true },
@@ -26,8 +24,8 @@ pub(super) const ENTRY: Entry = Entry {
         Parameter {
             name: "rule",
             default: "gauss-legendre",
-            help: "where they are taken: gauss-legendre, midpoint, left, right, trapezoid, or adaptive: where the output \
-                   changes",
+            help: "where they are taken: gauss-legendre, midpoint, left, right, trapezoid; calibrated: as whyline calibrate \
+                   has found for the model; or adaptive: where the output changes",
         },
         Parameter {
             name: "tolerance",
@@ -39,18 +37,20 @@ pub(super) const ENTRY: Entry = Entry {
     ],
     build: |params| {
         let baseline = Baseline::parse(params)?;
-        let tolerance = params.size("tolerance")?;
         if params.text("rule") == "adaptive" {
-            let steps = params.whole("steps", 2, MAX_KEPT as u32)? as usize;
-            return Ok(Box::new(IntegratedGradients { nodes: Nodes::Adaptive { steps, tolerance }, baseline }));
+            return Ok(Box::new(IntegratedGradients { nodes: Nodes::Adaptive(Refining::parse(params)?), baseline }));
         }
-        if tolerance > 0.0 {
+        if params.size("tolerance")? > 0.0 {
             return Err(params.refuse("tolerance", "0 for every rule but adaptive"));
         }
-        let rule = Rule::named(params.text("rule"))
-            .ok_or_else(|| params.refuse("rule", "gauss-legendre, midpoint, left, right, trapezoid or adaptive"))?;
-        let steps = params.whole("steps", rule.least(), MAX_NODES)?;
-        Ok(Box::new(IntegratedGradients { nodes: Nodes::Fixed { steps, rule }, baseline }))
+        let spacing = match params.text("rule") {
+            "calibrated" => Spacing::Calibrated,
+            name => Spacing::By(Rule::named(name).ok_or_else(|| {
+                params.refuse("rule", "gauss-legendre, midpoint, left, right, trapezoid, calibrated or adaptive")
+            })?),
+        };
+        let steps = params.whole("steps", spacing.least(), MAX_NODES)?;
+        Ok(Box::new(IntegratedGradients { nodes: Nodes::Fixed { steps, spacing }, baseline }))
     },
 };
 
@@ -63,8 +63,8 @@ pub(super) struct IntegratedGradients {
 impl IntegratedGradients {
     /// With the parameter `steps`, for other methods that find a baseline of their own.
     pub fn gauss_legendre(params: &Params) -> Result<IntegratedGradients> {
-        let rule = Rule::GaussLegendre;
-        let nodes = Nodes::Fixed { steps: params.whole("steps", rule.least(), MAX_NODES)?, rule };
+        let spacing = Spacing::By(Rule::GaussLegendre);
+        let nodes = Nodes::Fixed { steps: params.whole("steps", spacing.least(), MAX_NODES)?, spacing };
         Ok(IntegratedGradients { nodes, baseline: Baseline::Constant(0.0) })
     }
 }
@@ -72,9 +72,26 @@ impl IntegratedGradients {
 /// Where gradients are taken.
 enum Nodes {
     /// At places that are known before.
-    Fixed { steps: u32, rule: Rule },
+    Fixed { steps: u32, spacing: Spacing },
     /// Where the trapezoid misses the output's change most, until the gap is small enough.
-    Adaptive { steps: usize, tolerance: f64 },
+    Adaptive(Refining),
+}
+
+/// Places that are known before.
+#[derive(Clone, Copy)]
+enum Spacing {
+    By(Rule),
+    /// As the model's card has it.
+    Calibrated,
+}
+
+impl Spacing {
+    fn least(self) -> u32 {
+        match self {
+            Spacing::By(rule) => rule.least(),
+            Spacing::Calibrated => 1,
+        }
+    }
 }
 
 impl Method for IntegratedGradients {
@@ -82,21 +99,21 @@ impl Method for IntegratedGradients {
         match self.nodes {
             Nodes::Fixed { steps, .. } => Passes { forward: 2, gradient: steps as u64 },
             // The ends of the path are among the nodes.
-            Nodes::Adaptive { steps, .. } => Passes { forward: 0, gradient: steps as u64 },
+            Nodes::Adaptive(how) => Passes { forward: 0, gradient: how.steps as u64 },
         }
     }
 
     fn least(&self, _model: Extents) -> Passes {
         match self.nodes {
-            Nodes::Fixed { rule, .. } => Passes { forward: 2, gradient: rule.least() as u64 },
-            Nodes::Adaptive { .. } => Passes { forward: 0, gradient: 2 },
+            Nodes::Fixed { spacing, .. } => Passes { forward: 2, gradient: spacing.least() as u64 },
+            Nodes::Adaptive(_) => Passes { forward: 0, gradient: Refining::LEAST },
         }
     }
 
     fn keeps(&self, model: Extents) -> usize {
         match self.nodes {
             Nodes::Fixed { .. } => 0,
-            Nodes::Adaptive { steps, .. } => steps.saturating_mul(model.input).saturating_mul(size_of::<f32>()),
+            Nodes::Adaptive(how) => how.keeps(model.input),
         }
     }
 
@@ -110,14 +127,15 @@ impl IntegratedGradients {
     /// Along the straight path from a baseline.
     pub fn along(&self, task: &mut Task, baseline: &[f32]) -> Result<Outcome> {
         let (integral, difference, status) = match self.nodes {
-            Nodes::Fixed { steps, rule } => {
+            Nodes::Fixed { steps, spacing } => {
+                let places = self.places(spacing, task)?;
                 let difference = task.target_at(task.input)? - task.target_at(baseline)?;
                 // A shorter rule, where the budget has no room for this one.
-                let fit = (steps as u64).min(task.session.room()).max(rule.least() as u64) as u32;
-                let (integral, status) = fixed(task, baseline, fit, rule)?;
+                let fit = (steps as u64).min(task.session.room()).max(spacing.least() as u64) as u32;
+                let (integral, status) = fixed(task, baseline, fit, &*places)?;
                 (integral, difference, if fit < steps { Status::Degraded } else { status })
             }
-            Nodes::Adaptive { steps, tolerance } => adaptive(task, baseline, steps, tolerance)?,
+            Nodes::Adaptive(how) => adaptive(task, baseline, how)?,
         };
         let moved = task.input.iter().zip(baseline).map(|(&x, &b)| x as f64 - b as f64);
         let values: Vec<f32> = integral.iter().zip(moved).map(|(sum, moved)| (sum * moved) as f32).collect();
@@ -125,16 +143,36 @@ impl IntegratedGradients {
         let completeness = Some(Completeness::new(attribution.sum(), difference));
         Ok(Outcome { attribution, completeness, standard_error: None, status })
     }
+
+    /// Place and weight of node `i` of `n`.
+    fn places<'a>(&self, spacing: Spacing, task: &Task<'a>) -> Result<Box<dyn Fn(u32, u32) -> (f64, f64) + Sync + 'a>> {
+        if let Spacing::By(rule) = spacing {
+            return Ok(Box::new(move |i, n| rule.node(i, n)));
+        }
+        let found = task.steps.ok_or_else(|| {
+            Error::usage("the model's card has no steps for the rule 'calibrated'; whyline calibrate finds them")
+        })?;
+        match Baseline::named(&found.baseline).as_ref() == Some(&self.baseline) {
+            true => Ok(Box::new(|i, n| spaced(i, n, &found.places))),
+            false => Err(Error::usage(format!(
+                "the model's steps were calibrated for the baseline '{}', and the map is to start at another",
+                found.baseline
+            ))),
+        }
+    }
 }
+
+/// Place and weight of node `i` of `n`.
+type Places<'a> = &'a (dyn Fn(u32, u32) -> (f64, f64) + Sync);
 
 /// The integral of the gradient by a rule. In f64: a sum of many float32 gradients would lose what the completeness gap
 /// measures. Nodes are taken in an order in which the first ones lie all over the path, so that if the budget ends early
 /// their weighted mean is a map already.
-fn fixed(task: &mut Task, baseline: &[f32], steps: u32, rule: Rule) -> Result<(Vec<f64>, Status)> {
+fn fixed(task: &mut Task, baseline: &[f32], steps: u32, places: Places) -> Result<(Vec<f64>, Status)> {
     let mut integral = vec![0.0f64; task.input.len()];
     let (input, order) = (task.input, spread(steps));
     let (mut taken, mut weights) = (0, 0.0);
-    let node = |i: usize| rule.node(order[i], steps);
+    let node = |i: usize| places(order[i], steps);
     let make = |i: usize, point: &mut [f32]| between(baseline, input, node(i).0, point);
     task.gradients_at(steps as usize, &make, &mut |i, gradient| {
         add(&mut integral, gradient.input, node(i).1);
@@ -157,36 +195,36 @@ fn spread(count: u32) -> Vec<u32> {
 
 /// The integral of the gradient over nodes that are placed one round after the other, the target's change, and whether the
 /// gap became small enough.
-fn adaptive(task: &mut Task, baseline: &[f32], steps: usize, tolerance: f64) -> Result<(Vec<f64>, f64, Status)> {
-    let (input, seed) = (task.input, task.seed);
-    let mut cells = Adaptive::<MAX_KEPT>::new();
-    // Kept, because a later node changes the weights of its neighbours.
-    let mut gradients: Vec<Vec<f32>> = vec![];
-    let mut cut = false;
-    let enough = |cells: &Adaptive<MAX_KEPT>| cells.is_within(tolerance * cells.change().abs());
-    while !enough(&cells) {
-        // The ends, and then as many as there is room for.
-        let room = if cells.len() < 2 { 2 } else { task.session.room().min(steps as u64) as usize };
-        let places = cells.next((steps - cells.len()).min(room));
-        if places.is_empty() {
-            cut = room == 0 && cells.len() < steps;
-            break;
-        }
-        let make = |i: usize, point: &mut [f32]| between(baseline, input, places[i], point);
-        task.gradients_at(places.len(), &make, &mut |i, gradient| {
-            let along = gradient.input.iter().zip(input.iter().zip(baseline));
-            let slope = along.map(|(&g, (&x, &b))| g as f64 * (x as f64 - b as f64)).sum();
-            gradients.push(gradient.input.to_vec());
-            // Of `next` there are never more than fit.
-            let _ = cells.tell(places[i], gradient.target(seed), slope);
-            Ok(if enough(&cells) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-        })?;
-    }
+fn adaptive(task: &mut Task, baseline: &[f32], how: Refining) -> Result<(Vec<f64>, f64, Status)> {
+    let input = task.input;
+    let moved = input.iter().zip(baseline).map(|(&x, &b)| x as f64 - b as f64).collect();
+    let mut kept = Gradients { moved, nodes: vec![], gradients: vec![] };
+    let (nodes, status) = refine(task, how, &|place, point| between(baseline, input, place, point), &mut kept)?;
     let mut integral = vec![0.0f64; input.len()];
-    cells.weights().for_each(|(number, weight)| add(&mut integral, &gradients[number], weight));
-    let all = tolerance == 0.0 && !cut;
-    let status = if all || enough(&cells) { Status::Complete } else { Status::Degraded };
-    Ok((integral, cells.change(), status))
+    nodes.weights().for_each(|(number, weight)| add(&mut integral, &kept.gradients[number], weight));
+    Ok((integral, nodes.change(), status))
+}
+
+/// Along a straight path.
+struct Gradients {
+    /// The whole way.
+    moved: Vec<f64>,
+    /// Place and slope.
+    nodes: Vec<(f64, f64)>,
+    gradients: Vec<Vec<f32>>,
+}
+
+impl Kept for Gradients {
+    fn keep(&mut self, place: f64, gradient: &[f32]) {
+        let slope = gradient.iter().zip(&self.moved).map(|(&g, moved)| g as f64 * moved).sum();
+        self.nodes.push((place, slope));
+        self.gradients.push(gradient.to_vec());
+    }
+
+    fn trapezoid(&self, from: usize, to: usize) -> f64 {
+        let ((a, slope_a), (b, slope_b)) = (self.nodes[from], self.nodes[to]);
+        0.5 * (b - a) * (slope_a + slope_b)
+    }
 }
 
 fn add(sum: &mut [f64], values: &[f32], weight: f64) {

@@ -5,19 +5,23 @@
 //!
 //! A network of Relu has no second derivatives but at kinks, where its gradient jumps by `dg`: there the first term is
 //! `-t ln t (D_i dg_i)(D_j dg_j) / (dg . D)`, exact where one unit switches between two gradients taken and an approximation
-//! where several do, which adds up in any case. Smooth networks take differences of gradients.
+//! where several do, which adds up in any case. Smooth networks take differences of gradients; `softplus` makes a
+//! network of Relu smooth, which is then what is explained.
 
 use whyline_stream::quadrature::{MAX_NODES, Rule};
 
 use super::baseline::{self, Baseline};
 use super::path::{between, outcome};
-use super::{Entry, Extents, Method, Outcome, Parameter, Passes, Properties, Task};
+use super::{Entry, Extents, Family, Method, Needs, Outcome, Parameter, Passes, Properties, Task};
 use crate::error::{Error, Result};
+use crate::gradient::Settings;
+use crate::gradient::composite::GRADIENT;
 use crate::onnx::Layout;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "integrated-hessians",
     aliases: &["ih"],
+    family: Family::Interaction,
     summary: "how the attribution of a region depends on every other feature",
     paper: "Janizek et al. 2021",
     properties: Properties { complete: true, linear_exact: false, stochastic: false, signed: true },
@@ -33,6 +37,13 @@ pub(super) const ENTRY: Entry = Entry {
             name: "form",
             default: "auto",
             help: "kinks, for networks of Relu; differences of two gradients at each place, for smooth ones; or auto",
+        },
+        Parameter {
+            name: "softplus",
+            default: "0",
+            help: "ln(1 + exp(b z)) / b with this b in the place of every Relu, as the paper does with 10; the larger, the \
+                   nearer to the model; 0 leaves them. Max pools keep their kinks, which differences miss: look at the gap, \
+                   or take the form kinks",
         },
         baseline::PARAMETER,
     ],
@@ -50,8 +61,9 @@ pub(super) const ENTRY: Entry = Entry {
             _ if text == "top" => None,
             _ => return Err(params.refuse("region", "top, or row,column,height,width")),
         };
+        let softplus = Some(params.size("softplus")? as f32).filter(|sharpness| *sharpness > 0.0);
         let (steps, baseline) = (params.whole("steps", 1, MAX_NODES)?, Baseline::parse(params)?);
-        Ok(Box::new(IntegratedHessians { steps, region, form, baseline }))
+        Ok(Box::new(IntegratedHessians { steps, region, form, softplus, baseline }))
     },
 };
 
@@ -83,10 +95,16 @@ struct IntegratedHessians {
     steps: u32,
     region: Option<Region>,
     form: Option<Form>,
+    softplus: Option<f32>,
     baseline: Baseline,
 }
 
 impl Method for IntegratedHessians {
+    fn needs(&self) -> Needs {
+        let needs = Needs::of(&GRADIENT);
+        Needs { settings: Settings { softplus: self.softplus, ..needs.settings }, ..needs }
+    }
+
     fn passes(&self, _model: Extents) -> Passes {
         let each = if self.form == Some(Form::Kinks) { 1 } else { 2 };
         Passes { forward: 0, gradient: each * self.steps as u64 + self.region.is_none() as u64 }

@@ -1,11 +1,12 @@
 //! LayerCAM (Jiang et al. 2021): `L = relu(sum over k of max(G^k, 0) A^k)`, place by place; it suits early layers too.
 
-use super::Entry;
 use super::cam::{Cam, Layer, PARAMETERS, PROPERTIES};
+use super::{Entry, Family};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "layer-cam",
     aliases: &["layercam"],
+    family: Family::Cam,
     summary: "a layer's activations times their own positive gradients",
     paper: "Jiang et al. 2021",
     properties: PROPERTIES,

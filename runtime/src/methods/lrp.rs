@@ -2,7 +2,7 @@
 //! but for what biases and `epsilon` absorb, which is the map's completeness gap.
 
 use super::path::outcome;
-use super::{Entry, Method, Needs, Outcome, Parameter, Properties, Task};
+use super::{Entry, Family, Method, Needs, Outcome, Parameter, Properties, Task};
 use crate::error::Result;
 use crate::gradient::Settings;
 use crate::gradient::composite::{self, Composite};
@@ -25,6 +25,7 @@ const COMPOSITES: &[&Composite] = &[
 pub(super) const ENTRY: Entry = Entry {
     name: "lrp",
     aliases: &[],
+    family: Family::Decomposition,
     summary: "the target's value, passed backwards as relevance whose sum stays the same",
     paper: "Bach et al. 2015",
     properties: Properties { complete: false, linear_exact: false, stochastic: false, signed: true },

@@ -37,6 +37,7 @@ mod noisegrad;
 mod params;
 mod path;
 mod rectgrad;
+mod refine;
 mod saliency;
 mod score_cam;
 mod smooth_fullgrad;
@@ -52,14 +53,16 @@ pub use crate::engine::Passes;
 use crate::engine::{Gradient, Make, Session, Take};
 use crate::error::{Error, Result};
 use crate::gradient::biases::Bias;
-use crate::gradient::composite::GRADIENT;
+use crate::gradient::composite::{GRADIENT, Kind};
 use crate::gradient::target::Head;
 use crate::gradient::{Bounds, Composite, Settings};
 use crate::onnx::Layout;
+use crate::onnx::card::StepsCard;
 
 pub use baseline::{Baseline, FILE};
 pub use local::Local;
 pub use params::{Given, Parameter, Params};
+pub(crate) use path::between;
 
 /// Every method, in the order that lists show them.
 pub const METHODS: &[&Entry] = &[
@@ -107,6 +110,8 @@ pub struct Entry {
     pub name: &'static str,
     /// Other names it goes by.
     pub aliases: &'static [&'static str],
+    /// What kind of method it is.
+    pub family: Family,
     /// One line for people.
     pub summary: &'static str,
     /// Where it comes from.
@@ -117,6 +122,37 @@ pub struct Entry {
     pub parameters: &'static [Parameter],
     /// Makes it.
     pub build: fn(&Params) -> Result<Box<dyn Method>>,
+}
+
+/// Kinds of methods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// One pass, under some rule.
+    Gradient,
+    /// Gradients along a way to the input.
+    Path,
+    /// A value taken apart layer by layer.
+    Decomposition,
+    /// Statistics over noisy copies.
+    Noise,
+    /// How features depend on each other.
+    Interaction,
+    /// Maps over a layer.
+    Cam,
+}
+
+impl Family {
+    /// As lists show it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::Gradient => "gradient",
+            Family::Path => "path",
+            Family::Decomposition => "decomposition",
+            Family::Noise => "noise",
+            Family::Interaction => "interaction",
+            Family::Cam => "cam",
+        }
+    }
 }
 
 /// What holds of a method's maps; tests and colours go by it.
@@ -141,6 +177,8 @@ pub struct Needs {
     pub settings: Settings,
     /// What is handed out on the way.
     pub taps: Taps,
+    /// Which layer, where one is; the last that CAM methods can look at, if none is named.
+    pub layer: Option<String>,
     /// Whether weights are to be perturbed.
     pub weights: bool,
 }
@@ -167,10 +205,45 @@ pub struct Extents {
     pub channels: usize,
 }
 
+impl Extents {
+    /// Of a usual classifier, for lists that go by no model: 224 x 224 pixels, 1,000 classes, a layer of 512 channels.
+    pub const USUAL: Extents = Extents { input: 3 * 224 * 224, classes: 1000, channels: 512 };
+}
+
+impl Entry {
+    /// With its defaults.
+    pub fn default(&'static self) -> Result<Box<dyn Method>> {
+        (self.build)(&Params::new(self, &Given::new())?)
+    }
+
+    /// What it wants beside an input and its gradient, for people.
+    pub fn wants(&'static self) -> Result<Vec<&'static str>> {
+        let method = self.default()?;
+        let mut wants = vec![];
+        for needs in [Some(method.needs()), method.also()].into_iter().flatten() {
+            wants.extend(match needs.taps {
+                Taps::None => None,
+                Taps::Layer => Some("a layer"),
+                Taps::Biases => Some("every bias"),
+            });
+            wants.extend(needs.weights.then_some("perturbed weights"));
+            wants.extend((needs.composite.kind != Kind::Gradient).then_some("a rule for every op"));
+        }
+        wants.extend(self.parameters.iter().any(|p| p.name == "baseline").then_some("a baseline"));
+        Ok(wants)
+    }
+}
+
 impl Needs {
     /// The input's gradient under a composite.
     pub fn of(composite: &'static Composite) -> Needs {
-        Needs { composite, settings: Settings::default(), taps: Taps::None, weights: false }
+        Needs { composite, settings: Settings::default(), taps: Taps::None, layer: None, weights: false }
+    }
+
+    /// The gradient of the layer that the parameter `layer` names, in place of the input's.
+    pub fn at_layer(composite: &'static Composite, params: &Params) -> Needs {
+        let layer = Some(params.text("layer")).filter(|name| !name.is_empty() && *name != "last");
+        Needs { taps: Taps::Layer, layer: layer.map(str::to_string), ..Needs::of(composite) }
     }
 }
 
@@ -194,6 +267,8 @@ pub struct Task<'a> {
     pub bounds: Bounds,
     /// Whether the target is made of lines and kinks alone.
     pub piecewise_linear: bool,
+    /// Where steps are best taken, if somebody has found out.
+    pub steps: Option<&'a StepsCard>,
     /// The model prepared for [`Method::also`].
     pub other: Option<&'a mut dyn Session>,
     /// What is added to the values tapped for [`Taps::Biases`].
@@ -213,6 +288,7 @@ impl<'a> Task<'a> {
             head: Head::Softmax,
             bounds: Bounds::default(),
             piecewise_linear: false,
+            steps: None,
             other: None,
             biases: &[],
         }
@@ -271,6 +347,7 @@ impl<'a> Task<'a> {
             head: self.head,
             bounds: self.bounds.clone(),
             piecewise_linear: self.piecewise_linear,
+            steps: self.steps,
             other: match &mut self.other {
                 Some(other) => Some(&mut **other),
                 None => None,

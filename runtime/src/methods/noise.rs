@@ -20,8 +20,11 @@ pub(super) const COPIES: [Parameter; 3] = [
 pub(super) const SEED: Parameter = Parameter { name: "seed", default: "0", help: "of the noise" };
 
 /// The method that is looked at.
-pub(super) const BASE: Parameter =
-    Parameter { name: "base", default: "vanilla", help: "the method whose maps are taken" };
+pub(super) const BASE: Parameter = Parameter {
+    name: "base",
+    default: "vanilla",
+    help: "the method whose maps are taken, with its own parameters behind it: 'integrated-gradients steps=10'",
+};
 
 /// Of methods over noisy inputs of any method.
 pub(super) const PARAMETERS: &[Parameter] = &[COPIES[0], COPIES[1], COPIES[2], BASE];
@@ -127,7 +130,7 @@ impl Noise {
         }
         let each = self.base.passes(task.extents());
         for draw in 0..count {
-            if sum.0.count > 0.0 && task.session.room() < each.forward + each.gradient {
+            if sum.0.count > 0.0 && task.session.room() < each.all() {
                 break;
             }
             copy(draw, &mut noisy);
@@ -145,11 +148,16 @@ impl Noise {
 
 /// The method of the parameter `base`, and whether its signs mean something.
 fn base(params: &Params) -> Result<(Box<dyn Method>, bool)> {
-    let base = find(params.text("base"))?;
+    let mut words = params.text("base").split_whitespace();
+    let base = find(words.next().unwrap_or_default())?;
     if base.parameters.iter().any(|p| p.name == "base") {
         return Err(params.refuse("base", "a method that has no base itself"));
     }
-    let built = (base.build)(&Params::new(base, &Given::new())?)?;
+    let pair = |word: &str| word.split_once('=').map(|(name, value)| (name.to_string(), value.to_string()));
+    let given: Option<Given> = words.map(pair).collect();
+    let given =
+        given.ok_or_else(|| params.refuse("base", "a method's name, and NAME=VALUE for each of its parameters"))?;
+    let built = (base.build)(&Params::new(base, &given)?)?;
     let signed = built.signed().unwrap_or(base.properties.signed);
     Ok((built, signed))
 }

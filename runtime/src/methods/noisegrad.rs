@@ -1,7 +1,7 @@
 //! NoiseGrad (Bykov et al. 2022): the mean of a method's maps over noisy copies of the model, `W (1 + sigma xi)`.
 
 use super::noise::{BASE, Draws, Noise, SEED};
-use super::{Entry, Parameter, Properties};
+use super::{Entry, Family, Parameter, Properties};
 
 /// Of the weights' factors.
 pub(super) const WEIGHT_SIGMA: Parameter =
@@ -10,6 +10,7 @@ pub(super) const WEIGHT_SIGMA: Parameter =
 pub(super) const ENTRY: Entry = Entry {
     name: "noisegrad",
     aliases: &[],
+    family: Family::Noise,
     summary: "the mean of another method's maps over noisy copies of the model",
     paper: "Bykov et al. 2022",
     properties: Properties { complete: false, linear_exact: true, stochastic: true, signed: true },

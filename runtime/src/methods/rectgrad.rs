@@ -1,7 +1,7 @@
 //! Rectified gradient (Kim et al. 2019): at each Relu only cotangents pass whose product with the activation is among the
 //! layer's largest; the result times the input.
 
-use super::{Entry, Local, Method, Needs, Outcome, Parameter, Properties, Task};
+use super::{Entry, Family, Local, Method, Needs, Outcome, Parameter, Properties, Task};
 use crate::error::Result;
 use crate::gradient::Settings;
 use crate::gradient::composite::RECTIFIED;
@@ -9,6 +9,7 @@ use crate::gradient::composite::RECTIFIED;
 pub(super) const ENTRY: Entry = Entry {
     name: "rectgrad",
     aliases: &["rectified-gradient"],
+    family: Family::Gradient,
     summary: "the gradient, passing each Relu only where it matters most, times the input",
     paper: "Kim et al. 2019",
     properties: Properties { complete: false, linear_exact: true, stochastic: false, signed: true },

@@ -4,7 +4,7 @@
 //! and are left out. Where the budget ends the work early, the strongest channels have been looked at.
 
 use super::cam::{Layer, PARAMETERS, PROPERTIES, UPSAMPLING, Upsampling, enlarged, tapped};
-use super::{Entry, Extents, Method, Needs, Outcome, Passes, Status, Taps, Task};
+use super::{Entry, Extents, Family, Method, Needs, Outcome, Passes, Status, Task};
 use crate::attribution::{Attribution, Extent};
 use crate::error::Result;
 use crate::gradient::composite::GRADIENT;
@@ -13,14 +13,19 @@ use crate::onnx::Layout;
 pub(super) const ENTRY: Entry = Entry {
     name: "score-cam",
     aliases: &["scorecam"],
+    family: Family::Cam,
     summary: "a layer's channels, weighted by the target where each covers the rest of the input",
     paper: "Wang et al. 2020",
     properties: PROPERTIES,
     parameters: &[PARAMETERS[0], PARAMETERS[1], UPSAMPLING],
-    build: |params| Ok(Box::new(ScoreCam { relu: params.flag("relu")?, upsampling: Upsampling::parse(params)? })),
+    build: |params| {
+        let (layer, relu) = (Needs::at_layer(&GRADIENT, params), params.flag("relu")?);
+        Ok(Box::new(ScoreCam { layer, relu, upsampling: Upsampling::parse(params)? }))
+    },
 };
 
 struct ScoreCam {
+    layer: Needs,
     relu: bool,
     /// Of masks and map.
     upsampling: Upsampling,
@@ -28,7 +33,7 @@ struct ScoreCam {
 
 impl Method for ScoreCam {
     fn needs(&self) -> Needs {
-        Needs { taps: Taps::Layer, ..Needs::of(&GRADIENT) }
+        self.layer.clone()
     }
 
     fn passes(&self, model: Extents) -> Passes {

@@ -2,11 +2,12 @@
 
 use super::fullgrad::{self, SCALE};
 use super::noise::{COPIES, Noise, Statistic};
-use super::{Entry, Properties};
+use super::{Entry, Family, Properties};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "smooth-fullgrad",
     aliases: &[],
+    family: Family::Decomposition,
     summary: "the mean of FullGrad's maps over noisy copies of the input",
     paper: "Srinivas and Fleuret 2019",
     properties: Properties { complete: false, linear_exact: false, stochastic: true, signed: false },

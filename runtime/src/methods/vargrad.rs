@@ -2,11 +2,12 @@
 //! nothing. It takes the passes of SmoothGrad, and twice its memory.
 
 use super::noise::{Noise, PARAMETERS, Statistic};
-use super::{Entry, Properties};
+use super::{Entry, Family, Properties};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "vargrad",
     aliases: &[],
+    family: Family::Noise,
     summary: "the variance of another method's maps over noisy copies of the input",
     paper: "Adebayo et al. 2018",
     properties: Properties { complete: false, linear_exact: false, stochastic: true, signed: false },

@@ -1,12 +1,13 @@
 //! XGrad-CAM (Fu et al. 2020): `L = relu(sum over k of w_k A^k)` with `w_k = sum of G A / (sum of A + 1e-7)`, so that the
 //! map adds up to what the layer's activations times their gradients do.
 
-use super::Entry;
 use super::cam::{Cam, Layer, PARAMETERS, PROPERTIES};
+use super::{Entry, Family};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "xgrad-cam",
     aliases: &["xgradcam"],
+    family: Family::Cam,
     summary: "a layer's channels, weighted by gradients that count by activation",
     paper: "Fu et al. 2020",
     properties: PROPERTIES,

@@ -30,6 +30,31 @@ pub struct Card {
     pub labels: Vec<String>,
     /// How pixels become the input.
     pub input: InputCard,
+    /// Where integrated gradients' steps are best taken, as `whyline calibrate` has found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<StepsCard>,
+}
+
+/// Where the steps of a path are best taken: of `n` steps an equal share lies between every two neighbouring places.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepsCard {
+    /// Ascending from zero, the baseline, to one, the input.
+    pub places: Vec<f32>,
+    /// The baseline of the paths that it was learned from.
+    pub baseline: String,
+    /// Inputs that it was learned from.
+    pub inputs: usize,
+}
+
+impl StepsCard {
+    fn check(&self) -> std::result::Result<(), String> {
+        let ascend = self.places.windows(2).all(|pair| pair[0] < pair[1]);
+        match (self.places.first(), self.places.last()) {
+            (Some(&0.0), Some(&1.0)) if ascend => Ok(()),
+            _ => Err("the places of steps must ascend from 0 to 1".into()),
+        }
+    }
 }
 
 /// How pixels become the input: `value = (pixel * scale - mean) / std`, with pixels in 0..255.
@@ -121,6 +146,7 @@ impl Card {
         let refuse = |reason: String| Error::Card { source_name: source_name.to_string(), reason };
         let card: Card = toml::from_str(text).map_err(|e| refuse(e.to_string().trim_end().to_string()))?;
         card.input.check().map_err(refuse)?;
+        card.steps.as_ref().map_or(Ok(()), StepsCard::check).map_err(refuse)?;
         Ok(card)
     }
 

@@ -6,6 +6,7 @@ pub mod half_weights;
 pub mod infer;
 pub mod inline;
 pub mod layout;
+pub mod metadata;
 pub mod node;
 pub mod perturb;
 pub mod read;

@@ -29,6 +29,8 @@ pub struct Model {
     pub sha256: String,
     /// The file's name, for messages and records.
     pub name: String,
+    /// Whether some of its weights are in other files.
+    pub has_external_data: bool,
 }
 
 /// Reads the ONNX file at `path`, with external data from its folder.
@@ -100,7 +102,7 @@ pub fn parse_model(bytes: &[u8], name: &str, folder: Option<&Path>, random_weigh
     graph.sort()?;
     graph.prune();
     let sha256 = sha256(std::iter::once(bytes).chain(external.iter().map(Tensor::bytes)));
-    Ok(Model { graph, sha256, name: name.to_string() })
+    Ok(Model { graph, sha256, name: name.to_string(), has_external_data: !external.is_empty() })
 }
 
 fn standard_opset(imports: &[pb::OperatorSetIdProto]) -> Option<i64> {

@@ -1,15 +1,19 @@
 //! An integral over [0, 1] that is refined where it is wrong.
 //!
-//! Of a function both the value and the derivative are known at the nodes taken so far. In each cell between two of
-//! them the derivative's trapezoid should give the value's change; the cells that miss it most are bisected. No node is
-//! taken in vain, and what the ends of the path are worth comes with them.
+//! Of a function the value is known at the nodes taken so far, and over each cell between two of them the derivative's
+//! trapezoid. That should give the value's change; the cells that miss it most are bisected. No node is taken in vain, and
+//! what the ends of the path are worth comes with them.
 //!
 //! ```
 //! use whyline_stream::adaptive::Adaptive;
 //! let mut cells = Adaptive::<64>::new();
+//! let mut places = vec![];
+//! let slope = |place: f64| 5.0 * place.powi(4);
 //! while !cells.is_within(1e-2) {
 //!     for place in cells.next(64) {
-//!         cells.tell(place, place.powi(5), 5.0 * place.powi(4)).unwrap();
+//!         places.push(place);
+//!         let (known, trapezoid) = (&places, |a: f64, b: f64| 0.5 * (b - a) * (slope(a) + slope(b)));
+//!         cells.tell(place, place.powi(5), |from, to| trapezoid(known[from], known[to])).unwrap();
 //!     }
 //! }
 //! assert_eq!(cells.change(), 1.0);
@@ -39,9 +43,10 @@ pub struct Adaptive<const N: usize> {
 struct Node {
     place: f64,
     value: f64,
-    slope: f64,
     /// In the order of telling.
     number: usize,
+    /// The derivative's trapezoid from here to the next node.
+    trapezoid: f64,
 }
 
 /// All nodes have been told.
@@ -93,11 +98,22 @@ impl<const N: usize> Adaptive<N> {
         self.nodes[cell + 1].place - self.nodes[cell].place
     }
 
-    /// The function's value and derivative at a place.
-    pub fn tell(&mut self, place: f64, value: f64, slope: f64) -> Result<(), Full> {
-        let at = self.nodes.iter().position(|n| n.place > place).unwrap_or(self.nodes.len());
-        let number = self.nodes.len();
-        self.nodes.insert(at, Node { place, value, slope, number }).map_err(|_| Full)
+    /// The function's value at a place, and over any two nodes, by their numbers in the order of telling, the derivative's
+    /// trapezoid.
+    pub fn tell(&mut self, place: f64, value: f64, trapezoid: impl Fn(usize, usize) -> f64) -> Result<(), Full> {
+        let (at, number) = (self.nodes.iter().position(|n| n.place > place), self.nodes.len());
+        let at = at.unwrap_or(number);
+        let after = self.nodes.get(at).map_or(0.0, |next| trapezoid(number, next.number));
+        self.nodes.insert(at, Node { place, value, number, trapezoid: after }).map_err(|_| Full)?;
+        if let Some(before) = at.checked_sub(1) {
+            self.nodes[before].trapezoid = trapezoid(self.nodes[before].number, number);
+        }
+        Ok(())
+    }
+
+    /// The numbers of the nodes at both ends of every cell, in the order of places.
+    pub fn cells(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.nodes.windows(2).map(|pair| (pair[0].number, pair[1].number))
     }
 
     /// The value at the last node less that at the first.
@@ -137,60 +153,69 @@ impl<const N: usize> Adaptive<N> {
 
 /// The trapezoid of a cell less the change over it.
 fn missed(pair: &[Node]) -> f64 {
-    let (from, to) = (pair[0], pair[1]);
-    0.5 * (to.place - from.place) * (from.slope + to.slope) - (to.value - from.value)
+    pair[0].trapezoid - (pair[1].value - pair[0].value)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// A function's nodes: place and slope, in the order of telling.
+    type Nodes = Vec<(f64, f64), 512>;
+
+    fn tell<const N: usize>(
+        cells: &mut Adaptive<N>,
+        nodes: &mut Nodes,
+        place: f64,
+        (value, slope): (f64, f64),
+    ) -> Result<(), Full> {
+        nodes.push((place, slope)).unwrap();
+        cells.tell(place, value, |a, b| 0.5 * (nodes[b].0 - nodes[a].0) * (nodes[a].1 + nodes[b].1))
+    }
+
     /// Takes nodes of a function and its derivative until the gap is small.
-    fn integrate(f: impl Fn(f64) -> (f64, f64), gap: f64) -> Adaptive<512> {
-        let mut cells = Adaptive::new();
+    fn integrate(f: impl Fn(f64) -> (f64, f64), gap: f64) -> (Adaptive<512>, Nodes) {
+        let (mut cells, mut nodes) = (Adaptive::new(), Nodes::new());
         while !cells.is_within(gap) {
             let places = cells.next(usize::MAX);
             assert!(!places.is_empty());
             for place in places {
-                let (value, slope) = f(place);
-                cells.tell(place, value, slope).unwrap();
+                tell(&mut cells, &mut nodes, place, f(place)).unwrap();
             }
         }
-        cells
+        (cells, nodes)
     }
 
     #[test]
-    fn weights_sum_to_one_and_give_the_integral() {
+    fn weights_and_cells_give_the_integral() {
         let f = |t: f64| (libm::exp(3.0 * t), 3.0 * libm::exp(3.0 * t));
-        let cells = integrate(f, 1e-3);
-        let mut slopes = [0.0; 512];
-        for node in &cells.nodes {
-            slopes[node.number] = node.slope;
-        }
+        let (cells, nodes) = integrate(f, 1e-3);
         let sum: f64 = cells.weights().map(|w| w.1).sum();
-        let integral: f64 = cells.weights().map(|(number, weight)| weight * slopes[number]).sum();
+        let integral: f64 = cells.weights().map(|(number, weight)| weight * nodes[number].1).sum();
         assert!((sum - 1.0).abs() < 1e-12);
         assert!((integral - cells.change() - cells.gap()).abs() < 1e-9);
         assert!(cells.gap().abs() <= 1e-3 && cells.error() >= cells.gap().abs());
+        let widths: f64 = cells.cells().map(|(from, to)| nodes[to].0 - nodes[from].0).sum();
+        assert!((widths - 1.0).abs() < 1e-12 && cells.cells().count() == cells.len() - 1);
     }
 
     #[test]
     fn a_line_needs_its_ends_alone() {
-        assert_eq!(integrate(|t| (2.0 * t - 1.0, 2.0), 1e-12).len(), 2);
+        assert_eq!(integrate(|t| (2.0 * t - 1.0, 2.0), 1e-12).0.len(), 2);
     }
 
     #[test]
     fn a_kink_is_closed_in_on() {
         let kink = 0.7371;
         let f = |t: f64| if t < kink { (0.0, 0.0) } else { (t - kink, 1.0) };
-        let cells = integrate(f, 1e-5);
+        let (cells, _) = integrate(f, 1e-5);
         // A uniform rule would take tens of thousands.
         assert!(cells.len() < 25, "{} nodes", cells.len());
     }
 
     #[test]
     fn its_nodes_are_bounded() {
-        let mut cells = Adaptive::<8>::new();
+        let (mut cells, mut nodes) = (Adaptive::<8>::new(), Nodes::new());
         loop {
             let places = cells.next(3);
             if places.is_empty() {
@@ -198,10 +223,10 @@ mod tests {
             }
             assert!(places.len() <= 3);
             for place in places {
-                cells.tell(place, libm::sin(20.0 * place), 20.0 * libm::cos(20.0 * place)).unwrap();
+                tell(&mut cells, &mut nodes, place, (libm::sin(20.0 * place), 20.0 * libm::cos(20.0 * place))).unwrap();
             }
         }
         assert_eq!(cells.len(), 8);
-        assert_eq!(cells.tell(0.3, 0.0, 0.0), Err(Full));
+        assert_eq!(cells.tell(0.3, 0.0, |_, _| 0.0), Err(Full));
     }
 }

@@ -61,6 +61,31 @@ impl Rule {
     }
 }
 
+/// Place and weight of node `i` of `n` in the middles of cells that are narrow where `ends` lie close: between every two
+/// neighbouring ends lies an equal share of the cells. `ends` ascend from 0 to 1, `i < n`. The weights sum to one.
+///
+/// ```
+/// use whyline_stream::quadrature::spaced;
+/// // Half of the cells are before 0.1.
+/// assert_eq!(spaced(0, 2, &[0.0, 0.5, 1.0]), (0.25, 0.5));
+/// assert!((spaced(1, 2, &[0.0, 0.1, 1.0]).0 - 0.55).abs() < 1e-7);
+/// ```
+pub fn spaced(i: u32, n: u32, ends: &[f32]) -> (f64, f64) {
+    let (from, to) = (at_share(i, n, ends), at_share(i + 1, n, ends));
+    ((from + to) / 2.0, to - from)
+}
+
+/// Below which place a share of `i` in `n` lies.
+fn at_share(i: u32, n: u32, ends: &[f32]) -> f64 {
+    let cells = ends.len().saturating_sub(1);
+    let along = i as f64 / n as f64 * cells as f64;
+    let cell = (along as usize).min(cells.saturating_sub(1));
+    match ends.get(cell..cell + 2) {
+        Some(&[from, to]) => from as f64 + (along - cell as f64) * (to as f64 - from as f64),
+        _ => along,
+    }
+}
+
 /// Newton's method on the Legendre polynomial of degree n, from Tricomi's estimate of its root.
 fn gauss_legendre(i: u32, n: u32) -> (f64, f64) {
     let degree = n as f64;
@@ -98,6 +123,24 @@ mod tests {
                 let sum = integral(*rule, n, |_| 1.0);
                 assert!((sum - 1.0).abs() < 1e-12, "{name} {n}: {sum}");
             }
+        }
+    }
+
+    #[test]
+    fn spaced_cells_cover_the_interval_and_are_exact_for_lines() {
+        let ends = [0.0, 0.01, 0.02, 0.3, 0.31, 1.0];
+        for n in [1, 2, 5, 17, 200] {
+            let nodes = (0..n).map(|i| spaced(i, n, &ends));
+            let (sum, line) =
+                nodes.clone().fold((0.0, 0.0), |(sum, line), (t, w)| (sum + w, line + w * (3.0 * t - 1.0)));
+            assert!((sum - 1.0).abs() < 1e-7 && (line - 0.5).abs() < 1e-7, "{n}: {sum}, {line}");
+            assert!(nodes.clone().zip(nodes.skip(1)).all(|(a, b)| a.0 < b.0), "{n}");
+        }
+        // Equal ends are the midpoint rule.
+        let even: [f32; 9] = core::array::from_fn(|i| i as f32 / 8.0);
+        for i in 0..12 {
+            let (a, b) = (spaced(i, 12, &even), Rule::Midpoint.node(i, 12));
+            assert!((a.0 - b.0).abs() < 1e-12 && (a.1 - b.1).abs() < 1e-12);
         }
     }
 

@@ -372,6 +372,13 @@ impl<'a> Planner<'a> {
             step.reads.iter().chain(&step.writes).for_each(|&id| live(id, at));
         }
         outputs.iter().for_each(|&(id, _)| live(id, steps.len()));
+        // What the backward steps read of the forward ones stays to the end, for further cotangents.
+        let whole = |id: BufferId| parts.whole(id).0;
+        let backward = first_backward(&steps, inputs.get(1).copied(), whole);
+        for id in steps[backward..].iter().flat_map(|step| &step.reads) {
+            let life = lives[whole(*id)].as_mut().filter(|life| life.from < backward && Some(id) != inputs.get(1));
+            life.into_iter().for_each(|life| life.to = steps.len());
+        }
         let merged = in_place::work_in_place(&mut steps, &mut lives, |id| {
             buffers[id].constant.is_none() && !parts.has_parts(id)
         });
@@ -397,8 +404,14 @@ impl<'a> Planner<'a> {
                 homes[id] = Home::Arena { offset: offset + from, len: buffers[id].floats };
             }
         }
-        Plan::new(isa, steps, homes, parts.all().collect(), floats, inputs, outputs)
+        Plan::new(isa, steps, homes, parts.all().collect(), floats, inputs, outputs, backward)
     }
+}
+
+/// The first step that depends on a cotangent; none does where there is no cotangent.
+fn first_backward(steps: &[Step], cotangent: Option<BufferId>, whole: impl Fn(BufferId) -> BufferId) -> usize {
+    let reads = |step: &Step| step.reads.iter().any(|&id| Some(whole(id)) == cotangent);
+    steps.iter().position(reads).unwrap_or(steps.len())
 }
 
 /// Bytes of another element type, kept in floats.

@@ -97,6 +97,8 @@ pub struct Plan {
     floats: usize,
     inputs: Vec<BufferId>,
     outputs: Vec<(BufferId, usize)>,
+    /// The first step that may depend on the cotangent.
+    backward: usize,
 }
 
 impl Plan {
@@ -109,6 +111,7 @@ impl Plan {
         floats: usize,
         inputs: Vec<BufferId>,
         outputs: Vec<(BufferId, usize)>,
+        backward: usize,
     ) -> Result<Plan> {
         let scratch = Home::Arena { offset: floats, len: steps.iter().map(|s| s.work.scratch()).max().unwrap_or(0) };
         let Home::Arena { offset, len } = scratch else { return Err(Error::Plan { reason: "no scratch".into() }) };
@@ -116,7 +119,7 @@ impl Plan {
             lie_apart(&step.node, &homes, &step.reads, &step.writes, &scratch)?;
         }
         let floats = offset + len.next_multiple_of(LANES) + GUARD;
-        Ok(Plan { isa, steps, homes, parts, scratch, floats, inputs, outputs })
+        Ok(Plan { isa, steps, homes, parts, scratch, floats, inputs, outputs, backward })
     }
 
     /// Floats that an arena for this plan holds.
@@ -162,6 +165,23 @@ impl Plan {
     /// Runs every step on inputs that are there already.
     pub fn run_loaded(&self, arena: &mut Arena) -> Result<()> {
         self.steps.iter().try_for_each(|step| self.run_step(arena, step))
+    }
+
+    /// Runs the steps that no cotangent is needed for, on inputs that are there already. What they leave stays as it is until
+    /// they are run again, so that any number of [`Plan::run_backward`] may follow.
+    pub fn run_forward(&self, arena: &mut Arena) -> Result<()> {
+        self.steps[..self.backward].iter().try_for_each(|step| self.run_step(arena, step))
+    }
+
+    /// Runs the other steps, on a cotangent that is there already.
+    pub fn run_backward(&self, arena: &mut Arena) -> Result<()> {
+        self.steps[self.backward..].iter().try_for_each(|step| self.run_step(arena, step))
+    }
+
+    /// Whether the i-th output is there once no more than the forward steps have run.
+    pub fn is_forward(&self, output: usize) -> bool {
+        let id = self.outputs[output].0;
+        !self.steps[self.backward..].iter().any(|step| step.writes.contains(&id))
     }
 
     /// Runs one step; where debug assertions are on, a kernel that writes outside its buffers is an error.
@@ -247,7 +267,7 @@ mod tests {
             let homes = vec![Home::Arena { offset: 0, len: 10 }];
             let step = Step { node: "y".into(), work: Box::new(Writes(outside)), reads: vec![], writes: vec![0] };
             let plan =
-                Plan::new(Isa::Portable, vec![step], homes, HashSet::new(), LANES + GUARD, vec![], vec![(0, 10)])
+                Plan::new(Isa::Portable, vec![step], homes, HashSet::new(), LANES + GUARD, vec![], vec![(0, 10)], 0)
                     .unwrap();
             let mut arena = Arena::new(plan.arena_floats()).unwrap();
             assert_eq!(plan.run(&mut arena, &[]).is_ok(), ends_well, "{outside} floats outside");

@@ -1,0 +1,74 @@
+//! `whyline calibrate`
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use whyline_runtime::calibrate::Calibrator;
+use whyline_runtime::explain::{CardSource, Loaded};
+use whyline_runtime::files::{self, write_atomically};
+use whyline_runtime::gradient::names;
+use whyline_runtime::onnx::Card;
+use whyline_runtime::onnx::metadata::with_metadata;
+
+use super::inputs::{images_in, interrupt, read_input, resources};
+use super::load::load;
+use crate::args::CalibrateArgs;
+use crate::failure::{Failure, INTERRUPTED, Outcome};
+use crate::output;
+use crate::say;
+
+/// Runs it.
+pub fn run(args: &CalibrateArgs) -> Outcome {
+    let inputs = if args.inputs.is_dir() { images_in(&args.inputs)? } else { vec![args.inputs.clone()] };
+    let read = [&args.model.model].into_iter().chain(&args.model.card).chain(&inputs);
+    output::refuse_overwriting(read, [&Some(args.to.clone())])?;
+    let loaded = load(&args.model, Some(&args.preprocess))?;
+    if loaded.card_source == CardSource::Assumed {
+        return Err(Failure::usage(
+            "the model has no card, and what is learned goes into one: say what its pixels mean (--scale, --mean, --std)",
+        ));
+    }
+    let mut calibrator = loaded.calibrator(&args.baseline, resources(&args.resources))?;
+    let total = Calibrator::PASSES * inputs.len() as u64;
+    let progress = output::progress::passes(total).filter(|_| !args.quiet);
+    let interrupt = interrupt();
+    for (number, path) in inputs.iter().enumerate() {
+        calibrator.learn(&read_input(&loaded, path)?.input)?;
+        if let Some(show) = &progress {
+            show(Calibrator::PASSES * (number as u64 + 1));
+        }
+        if interrupt.load(Ordering::Relaxed) {
+            return Err(Failure { message: "interrupted; nothing is written".into(), code: INTERRUPTED });
+        }
+    }
+    let steps = calibrator.steps()?;
+    let half = steps.places[steps.places.len() / 2];
+    let card = Card { steps: Some(steps), ..loaded.card.clone() };
+    write(&loaded, &args.model.model, &args.to, &card.to_toml()?)?;
+    if !args.quiet {
+        say!("inputs     {}", inputs.len());
+        say!("passes     {total}");
+        say!("half way   half of the steps lie in the first {:.1} % of the path from the baseline", 100.0 * half);
+        say!("wrote      {}", args.to.display());
+        say!("use        -p rule=calibrated");
+    }
+    Ok(())
+}
+
+/// A card of its own, or the model with the card in its metadata.
+fn write(loaded: &Loaded, model: &Path, to: &Path, card: &str) -> Outcome {
+    if to.extension().is_some_and(|e| e == "toml") {
+        return Ok(write_atomically(to, card.as_bytes())?);
+    }
+    let folder = |path: &Path| {
+        std::fs::canonicalize(path.parent().filter(|p| *p != Path::new("")).unwrap_or(Path::new("."))).ok()
+    };
+    if loaded.model.has_external_data && folder(model) != folder(to) {
+        return Err(Failure::usage(
+            "the model has weights in files beside it, which a copy elsewhere would not find; write it beside the model, or a \
+             card: -o NAME.toml",
+        ));
+    }
+    let bytes = with_metadata(&files::read(model)?, &loaded.model.name, names::CARD, card)?;
+    Ok(write_atomically(to, &bytes)?)
+}
