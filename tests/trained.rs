@@ -6,9 +6,9 @@ use whyline_runtime::engine::{Precision, Resources};
 use whyline_runtime::explain::{Explanation, LoadOptions, Loaded, Target};
 use whyline_runtime::image::{decode, prepare};
 use whyline_runtime::methods::{Given, METHODS};
-use whyline_runtime::onnx::Card;
 use whyline_runtime::onnx::card::InputCard;
 use whyline_runtime::onnx::metadata::with_metadata;
+use whyline_runtime::onnx::{Attr, Card, Dim, Fact, Node};
 use whyline_runtime::record::FileRecord;
 
 fn models() -> PathBuf {
@@ -278,6 +278,28 @@ fn resnet8_takes_an_eagle_for_a_bird_and_a_pelican_for_an_airplane() {
         assert_eq!(explained.attribution.shape, [1, 32, 32, 3]);
         assert_eq!(explain(&loaded, &folder.join(image), "grad-cam", &[], &Target::Top).attribution.shape, [32, 32]);
     }
+}
+
+/// Inside a model of images with their channels last, layers may have them first: each bias has the layout of its own layer.
+#[test]
+fn full_gradients_are_the_same_wherever_the_channels_are() {
+    let cnn = load(&models().join("digits-cnn.onnx"));
+    let mut last = load(&models().join("digits-cnn.onnx"));
+    let (graph, facts) = (&mut last.typed.graph, &mut last.typed.facts);
+    let name = graph.inputs[0].name.clone();
+    graph.nodes.iter_mut().flat_map(|n| &mut n.inputs).filter(|i| **i == name).for_each(|i| *i = "first".into());
+    let perm = std::collections::BTreeMap::from([("perm".to_string(), Attr::Ints(vec![0, 3, 1, 2]))]);
+    let (inputs, outputs) = (vec![name.clone()], vec!["first".to_string()]);
+    let turn =
+        Node { name: "turn".into(), op: "Transpose".into(), inputs, outputs, attributes: perm, ..Node::default() };
+    graph.nodes.insert(0, turn);
+    graph.inputs[0].dims = Some([1, 48, 48, 1].map(Dim::Fixed).into());
+    facts.insert("first".into(), facts[&name].clone());
+    facts.insert(name, Fact::f32(&[1, 48, 48, 1]));
+    last.card.input.layout = None;
+    let map = |loaded: &Loaded| explain(loaded, &sample(5), "fullgrad", &[], &Target::Top).attribution.values;
+    let error = relative_error(&map(&last), &map(&cnn));
+    assert!(error < 1e-5, "{error}");
 }
 
 #[test]

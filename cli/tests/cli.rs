@@ -550,5 +550,5 @@ fn one_sees_before_what_a_method_takes() {
     let grid = in_folder(&folder, "all.png");
     let few = ["--samples", "2", "--steps", "3", "-p", "models=2"];
     let said = good(&[&["compare", &vit, &sample(3), "-m", "all", "-o", &grid], &few[..]].concat());
-    assert!(said.contains("deep-taylor            not defined for this model"), "{said}");
+    assert!(said.contains("deep-taylor                        not defined for this model"), "{said}");
 }

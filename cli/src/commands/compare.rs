@@ -74,7 +74,7 @@ pub fn run(args: &CompareArgs) -> Outcome {
         }
         let Explanation { attribution, record } = explainer.explain(&material.input, file.clone(), &target)?;
         let flat = attribution.per_pixel(layout, explainer.signed())?;
-        tiles.push((entry.name.to_string(), draw(&flat, (height, width), &picture, &style(explainer.signed()))));
+        tiles.push((entry.title().to_string(), draw(&flat, (height, width), &picture, &style(explainer.signed()))));
         records.push(record);
     }
     if loaded.card_source == CardSource::Assumed && material.picture.is_some() && !args.quiet {
@@ -140,11 +140,11 @@ fn report(records: &Records, args: &CompareArgs) {
     for record in &records.records {
         let gap = record.completeness.map(|c| format!(", gap {:.3} %", 100.0 * c.relative_gap)).unwrap_or_default();
         let passes = record.passes.all();
-        say!("{:<22} {passes:>5} passes {:>9.1} ms{gap}", record.method, record.timing.explain_ms);
+        say!("{:<34} {passes:>5} passes {:>9.1} ms{gap}", record.method, record.timing.explain_ms);
     }
     for skipped in &records.skipped {
         say!(
-            "{:<22} not defined for this model: {}",
+            "{:<34} not defined for this model: {}",
             skipped.method,
             skipped.reason.lines().next().unwrap_or_default()
         );

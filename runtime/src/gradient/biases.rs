@@ -1,10 +1,8 @@
 //! The biases of a model, and the values that they are added to: what FullGrad adds up beside the input.
 
-use super::coverage::find_path;
-use super::differentiate::sole_input;
-use super::target::find_target;
+use super::layers::{images, path_of};
 use crate::error::Result;
-use crate::onnx::{Node, Tensor, TypedGraph};
+use crate::onnx::{Layout, Node, Tensor, TypedGraph};
 
 /// A constant that is added on the way from the input to the target.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +15,8 @@ pub struct Bias {
     pub aligned: Vec<usize>,
     /// The constant.
     pub bias: Vec<f32>,
+    /// Where the value's channels are, if it is an image.
+    pub layout: Option<Layout>,
 }
 
 impl Bias {
@@ -33,12 +33,13 @@ impl Bias {
 }
 
 /// Every bias between the input and the target behind `output` (the first by default): of convolutions and dense layers, of
-/// batch normalisations (`shift - scale mean / deviation`), and constants that are added or subtracted.
+/// batch normalisations (`shift - scale mean / deviation`) and other norms, and constants that are added or subtracted.
 pub fn find_biases(typed: &TypedGraph, output: Option<&str>) -> Result<Vec<Bias>> {
-    let input = sole_input(&typed.graph)?.name.clone();
-    let path = find_path(typed, &[&input], &find_target(typed, output)?.logits);
+    let path = path_of(typed, output)?;
+    let images = images(typed, &path)?;
     let between = typed.graph.nodes.iter().zip(&path.between).filter(|(_, between)| **between);
-    Ok(between.filter_map(|(node, _)| bias_of(typed, node, &|name: &str| path.active.contains(name))).collect())
+    let biases = between.filter_map(|(node, _)| bias_of(typed, node, &|name: &str| path.active.contains(name)));
+    Ok(biases.map(|bias| Bias { layout: images.get(bias.value.as_str()).copied(), ..bias }).collect())
 }
 
 fn bias_of(typed: &TypedGraph, node: &Node, is_active: &dyn Fn(&str) -> bool) -> Option<Bias> {
@@ -50,7 +51,7 @@ fn bias_of(typed: &TypedGraph, node: &Node, is_active: &dyn Fn(&str) -> bool) ->
     let aligned = |tensor: &Tensor| [vec![1; rank.saturating_sub(tensor.shape.len())], tensor.shape.clone()].concat();
     let scaled = |values: Vec<f32>, by: f32| values.into_iter().map(|v| v * by).collect::<Vec<_>>();
     let (bias, aligned) = match node.op.as_str() {
-        "Conv" | "ConvTranspose" => {
+        "Conv" | "ConvTranspose" | "InstanceNormalization" => {
             let bias = constant(2)?.to_f32()?;
             let len = bias.len();
             (bias, along(1, len))
@@ -66,6 +67,7 @@ fn bias_of(typed: &TypedGraph, node: &Node, is_active: &dyn Fn(&str) -> bool) ->
             let len = bias.len();
             (bias, along(1, len))
         }
+        "LayerNormalization" => (constant(2)?.to_f32()?, aligned(constant(2)?)),
         "Add" | "Sub" => {
             let slot = (0..2).find(|&slot| constant(slot).is_some())?;
             is_active(node.input(1 - slot)?).then_some(())?;
@@ -75,7 +77,7 @@ fn bias_of(typed: &TypedGraph, node: &Node, is_active: &dyn Fn(&str) -> bool) ->
         _ => return None,
     };
     let fits = aligned.len() == rank && aligned.iter().zip(&shape).all(|(a, s)| a == s || *a == 1);
-    fits.then(|| Bias { value: value.to_string(), shape, aligned, bias })
+    fits.then(|| Bias { value: value.to_string(), shape, aligned, bias, layout: None })
 }
 
 #[cfg(test)]
@@ -89,6 +91,7 @@ mod tests {
             shape: vec![1, 2, 3],
             aligned: aligned.to_vec(),
             bias: bias.to_vec(),
+            layout: None,
         };
         let all = |b: Bias| (0..6).map(|i| b.at(i)).collect::<Vec<_>>();
         assert_eq!(all(bias(&[1, 2, 1], &[1.0, 2.0])), [1.0, 1.0, 1.0, 2.0, 2.0, 2.0]);

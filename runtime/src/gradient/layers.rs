@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::onnx::{Layout, Node, TypedGraph};
 
-use super::coverage::find_path;
+use super::coverage::{Path, find_path};
 use super::differentiate::sole_input;
 use super::target::find_target;
 use crate::error::{Error, Result};
@@ -28,27 +28,37 @@ const NOT_DEFAULT: &[&str] = &["MaxPool", "AveragePool", "Pad", "Transpose", "Re
 
 /// The image-like values between input and the target behind `output` (the first by default), in the order they are computed.
 pub fn cam_layers(typed: &TypedGraph, output: Option<&str>) -> Result<Vec<Layer>> {
-    let input = sole_input(&typed.graph)?.name.clone();
-    let target = find_target(typed, output)?;
-    let path = find_path(typed, &[&input], &target.logits);
-    let mut images: HashMap<&str, Layout> = HashMap::new();
-    if let Some(layout) = typed.facts.get(&input).and_then(|f| Layout::of_input(&f.shape)) {
-        images.insert(&input, layout);
-    }
+    let path = path_of(typed, output)?;
+    let images = images(typed, &path)?;
     let mut layers = vec![];
-    for (node, between) in typed.graph.nodes.iter().zip(&path.between) {
-        let Some(layout) = image_layout(node, typed, &images) else { continue };
-        for output in node.outputs.iter().filter(|o| path.active.contains(*o)) {
-            images.insert(output, layout);
-        }
-        let Some(name) = node.output(0).filter(|o| path.active.contains(*o)) else { continue };
+    for (node, _) in typed.graph.nodes.iter().zip(&path.between).filter(|(_, between)| **between) {
+        let Some((name, &layout)) = node.output(0).and_then(|name| Some((name, images.get(name)?))) else { continue };
         let shape = typed.facts[name].shape.clone();
-        let has_extent = layout.split(&shape).is_some_and(|(_, h, w)| h * w > 1);
-        if *between && has_extent {
+        if layout.split(&shape).is_some_and(|(_, h, w)| h * w > 1) {
             layers.push(Layer { name: name.to_string(), op: node.op.clone(), shape, layout });
         }
     }
     Ok(layers)
+}
+
+/// What lies between the input and the target behind `output`.
+pub(super) fn path_of(typed: &TypedGraph, output: Option<&str>) -> Result<Path> {
+    let input = sole_input(&typed.graph)?.name.clone();
+    Ok(find_path(typed, &[&input], &find_target(typed, output)?.logits))
+}
+
+/// The values on the path that are images because the input is one, and where their channels are.
+pub(super) fn images<'a>(typed: &'a TypedGraph, path: &Path) -> Result<HashMap<&'a str, Layout>> {
+    let mut images: HashMap<&str, Layout> = HashMap::new();
+    let input = sole_input(&typed.graph)?;
+    if let Some(layout) = typed.facts.get(&input.name).and_then(|f| Layout::of_input(&f.shape)) {
+        images.insert(&input.name, layout);
+    }
+    for node in &typed.graph.nodes {
+        let Some(layout) = image_layout(node, typed, &images) else { continue };
+        images.extend(node.outputs.iter().filter(|o| path.active.contains(*o)).map(|o| (o.as_str(), layout)));
+    }
+    Ok(images)
 }
 
 /// The layer taken by default: the last image-like value that is not merely pooled or passed on.

@@ -1,6 +1,8 @@
 //! FullGrad (Srinivas and Fleuret 2019): the input times its gradient, and every bias times the gradient where it is added,
 //! which together are the target of a network of Relu: `f = x . g + sum over layers of b . g_b`. The map is the sum over the
 //! layers of the sizes of these products, each layer stretched to 0..1 and enlarged to the input.
+//!
+//! Map: height by width, never negative. Cost: one gradient that hands out every layer with biases.
 
 use super::{Entry, Family, Method, Needs, Outcome, Parameter, Params, Properties, Taps, Task};
 use crate::attribution::{Attribution, Completeness, Extent};
@@ -67,7 +69,7 @@ impl Method for FullGrad {
             let products = products(task, index, bias)?;
             sum += products.iter().map(|&v| v as f64).sum::<f64>();
             // What has no extent in the plane, as in dense layers, has no place in the map.
-            if let Some(own) = layout.split(&bias.shape).filter(|_| bias.shape.len() == 4) {
+            if let Some((layout, own)) = bias.layout.and_then(|layout| Some((layout, layout.split(&bias.shape)?))) {
                 self.add(&mut map, &products, layout, own, extents);
             }
         }
