@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
 """Compares whyline's methods with the programs that people know, on digits-cnn.
 
-    method_parity.py --whyline target/release/whyline
+    method_parity.py --whyline target/release/whyline [--goldens tests/goldens]
 
 The model is rebuilt in PyTorch from the ONNX file, in float64. Maps of the sample images are compared with Captum's,
 with pytorch-grad-cam's (before it stretches a map to 0..1), zennit's, PAIR saliency's and, for IDGI, with its formula. A
 method passes where the largest difference, in the median over the images, is at most 1e-3 of the largest magnitude: a
-unit or a pool's winner within rounding of a tie may fall to the other side in one image.
+unit or a pool's winner within rounding of a tie may fall to the other side in one image. With --goldens some values of each
+reference's map of the median image are written for tests/parity.rs.
 
     pip install torch onnx captum grad-cam saliency zennit pillow
 """
 
 import argparse
+import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -430,15 +433,55 @@ def zennit_sum():
     return zennit.layer.Sum
 
 
+def captum_lrp(model, x, target):
+    from captum.attr import LRP
+    from captum.attr._utils.lrp_rules import EpsilonRule
+
+    for layer in model.layers:
+        # Captum knows neither; in its own program they would have this rule, too.
+        if isinstance(layer, (nn.Flatten, zennit_sum())):
+            layer.rule = EpsilonRule(1e-9)
+    return LRP(model).attribute(x.clone().requires_grad_(), target=target).detach()
+
+
+def uniform(draw, seed=0):
+    """The first uniform number of a draw, as whyline has it."""
+    keep, golden = (1 << 64) - 1, 0x9E3779B97F4A7C15
+
+    def mix(z):
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & keep
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & keep
+        return z ^ (z >> 31)
+
+    key = mix((mix((seed + golden) & keep) + draw * golden) & keep)
+    return (mix((key + golden) & keep) >> 40) / (1 << 24)
+
+
+def gradient_shap(model, x, target, samples=30):
+    import captum.attr
+
+    baselines = torch.stack([tensor_of(path)[0] for path in BASELINES])
+    choice, drawn = np.random.choice, np.random.uniform
+    # The same draws: places by the counter-based generator, baselines in turn.
+    np.random.choice = lambda n, count: np.arange(count) % n
+    np.random.uniform = lambda low, high, count: np.array([uniform(draw) for draw in range(count)])
+    map = captum.attr.GradientShap(model).attribute(x, baselines, n_samples=samples, stdevs=0.0, target=target)
+    np.random.choice, np.random.uniform = choice, drawn
+    return map.detach()
+
+
 REFERENCES = {
+    **dict.fromkeys(["captum_lrp", "gradient_shap"], "captum"),
     "guided_grad_cam": "captum",
     "score_cam": "pytorch-grad-cam",
     "fullgrad_of_channels": "pytorch-grad-cam",
     **dict.fromkeys(["idgi", "fullgrad", "rectgrad", "rescale", "reveal_cancel"], "its formula"),
 }
-AVERAGED = "(average pools)"
+PLAIN, AVERAGED, CHAIN = "", "(average pools)", "(without shortcuts)"
 LRP = ["epsilon", "gamma", "z-plus", "alpha-beta", "flat", "w-squared", "epsilon-plus", "epsilon-plus-flat",
        "epsilon-alpha2-beta1", "epsilon-alpha2-beta1-flat", "epsilon-gamma-box"]  # fmt: skip
+
+BASELINES = sorted((HERE / "samples").glob("digit-[012].png"))
 
 CASES = [
     ("vanilla", [], captum_of("Saliency", abs=False)),
@@ -469,36 +512,85 @@ CASES = [
     ("deeplift-revealcancel", ["baseline=noise", "layers=dense"], reveal_cancel("dense")),
     # Captum's maps do not add up where max pools are (-0.68 of 4.85 are missing for digit 3), so there is a model without.
     ("deeplift-rescale", ["baseline=noise", AVERAGED], captum_of("DeepLift", baselines=NOISE)),
+    ("gradient-shap", ["samples=30", "baseline=samples"], gradient_shap),
+    ("expected-gradients", ["samples=30", "baseline=samples"], gradient_shap),
+    # Captum's hooks count a value twice that two layers read, so there is a model where none does.
+    ("lrp", ["rules=epsilon", "epsilon=1e-9", CHAIN], captum_lrp),
     *(("lrp", [f"rules={name}"], zennit_of(name)) for name in LRP),
 ]
 
 # ---------------------------------------------------------------- comparison
 
 
-def averaged(folder):
-    """The model with average pools in place of max pools."""
-    model = onnx.load(HERE / "digits-cnn.onnx")
-    for node in model.graph.node:
+def averaged(graph):
+    """Average pools in place of max pools."""
+    for node in graph.node:
         if node.op_type == "MaxPool":
             node.op_type = "AveragePool"
             kept = [a for a in node.attribute if a.name in ("kernel_shape", "strides", "pads")]
             del node.attribute[:]
             node.attribute.extend(kept)
-    path = Path(folder) / "averaged.onnx"
-    onnx.save(model, path)
-    (Path(folder) / "averaged.toml").write_text((HERE / "digits-cnn.toml").read_text())
-    return path
+
+
+def chained(graph):
+    """Nothing added up: what a shortcut skips goes on alone."""
+    instead = {node.output[0]: node.input[1] for node in graph.node if node.op_type == "Add"}
+    kept = [node for node in graph.node if node.op_type != "Add"]
+    del graph.node[:]
+    graph.node.extend(kept)
+    for node in graph.node:
+        node.input[:] = [instead.get(name, name) for name in node.input]
+
+
+def variants(folder):
+    """The model and two others made of it, by what their cases are marked with."""
+    paths = {PLAIN: HERE / "digits-cnn.onnx"}
+    for mark, change in [(AVERAGED, averaged), (CHAIN, chained)]:
+        model = onnx.load(HERE / "digits-cnn.onnx")
+        change(model.graph)
+        paths[mark] = Path(folder) / f"{change.__name__}.onnx"
+        onnx.save(model, paths[mark])
+        paths[mark].with_suffix(".toml").write_text((HERE / "digits-cnn.toml").read_text())
+    return paths
 
 
 def whyline_map(binary, path, image, method, params, target):
     with tempfile.TemporaryDirectory() as folder:
         map = Path(folder) / "map.npy"
         np.save(Path(folder) / "noise.npy", BASELINE[None])
-        given = [word for p in params if p not in ("baseline=noise", AVERAGED) for word in ("-p", p)]
+        given = [word for p in params if p not in ("baseline=noise", "baseline=samples", AVERAGED, CHAIN) for word in ("-p", p)]
         given += ["--baseline", Path(folder) / "noise.npy"] if "baseline=noise" in params else []
+        if "baseline=samples" in params:
+            (Path(folder) / "set").mkdir()
+            for file in BASELINES:
+                (Path(folder) / "set" / file.name).write_bytes(file.read_bytes())
+            given += ["--baseline", Path(folder) / "set"]
         command = [binary, "explain", path, image, "-m", method, "--target", str(target), *given]
         subprocess.run([*map_str(command), "--npy", str(map), "--quiet"], check=True)
         return torch.from_numpy(np.load(map)).double()
+
+
+def tensor_of(image):
+    pixels = np.asarray(Image.open(image).convert("L"), dtype=np.float32) / 255
+    return torch.from_numpy((pixels - MEAN) / STD)[None, None].double()
+
+
+# Of a map, every so many-th value is kept.
+STRIDE = 37
+
+
+def golden(method, params, name, image, target, map):
+    map = map.flatten()
+    return {
+        "method": method,
+        "params": params,
+        "reference": name,
+        "image": image.name,
+        "target": target,
+        "largest": map.abs().max().item(),
+        "sum": map.sum().item(),
+        "values": [float(f"{v:.6g}") for v in map[::STRIDE].tolist()],
+    }
 
 
 def map_str(words):
@@ -509,29 +601,40 @@ def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--whyline", required=True)
     args.add_argument("--only", nargs="*", help="methods")
+    args.add_argument("--goldens", type=Path, help="folder to write values of the references to")
     args = args.parse_args()
     folder = tempfile.TemporaryDirectory()
-    paths = {False: HERE / "digits-cnn.onnx", True: averaged(folder.name)}
-    models = {is_averaged: Rebuilt(path).eval() for is_averaged, path in paths.items()}
+    paths = variants(folder.name)
+    models = {mark: Rebuilt(path).eval() for mark, path in paths.items()}
     images = sorted(p for p in (HERE / "samples").glob("digit-*.png") if "mask" not in p.name)
-    failed = False
+    failed, goldens = False, []
     print("| method | parameters | reference | median, largest difference / largest magnitude | |\n|---|---|---|---|---|")
     for method, params, reference in CASES:
         if args.only and method not in args.only:
             continue
-        differences, model = [], models[AVERAGED in params]
+        mark = params[-1] if params and params[-1] in paths else PLAIN
+        found, model = [], models[mark]
+        name = REFERENCES.get(reference.__name__, reference.__qualname__.split("_")[0].split(".")[0])
         for image in images:
-            pixels = np.asarray(Image.open(image).convert("L"), dtype=np.float32) / 255
-            x = torch.from_numpy((pixels - MEAN) / STD)[None, None].double()
+            x = tensor_of(image)
             target = model(x).argmax().item()
             expected = reference(model, x, target)
-            got = whyline_map(args.whyline, paths[AVERAGED in params], image, method, params, target).reshape(expected.shape)
-            differences.append(((got - expected).abs().max() / expected.abs().max()).item())
+            got = whyline_map(args.whyline, paths[mark], image, method, params, target).reshape(expected.shape)
+            difference = ((got - expected).abs().max() / expected.abs().max()).item()
+            found.append((difference, golden(method, params, name, image, target, expected)))
+        found.sort(key=lambda f: math.inf if math.isnan(f[0]) else f[0])
+        differences = [difference for difference, _ in found]
         median = float(np.median(differences))
         failed |= not median <= BOUND
-        name = REFERENCES.get(reference.__name__, reference.__qualname__.split("_")[0].split(".")[0])
         verdict = "pass" if median <= BOUND else "FAIL"
         print(f"| {method} | {' '.join(params)} | {name} | {median:.1e}, {max(differences):.1e} | {verdict} |", flush=True)
+        if mark == PLAIN:
+            goldens.append(found[(len(found) - 1) // 2][1])
+    if args.goldens:
+        args.goldens.mkdir(exist_ok=True)
+        np.save(args.goldens / "noise.npy", BASELINE[None])
+        lines = ",\n".join(json.dumps(g) for g in goldens)
+        (args.goldens / "methods.json").write_text(f"[\n{lines}\n]\n")
     sys.exit(1 if failed else 0)
 
 
