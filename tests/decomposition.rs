@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{assert_close, dot, graph, ints, node, normal, typed, weight};
+use common::{assert_close, assert_shared, dot, graph, ints, node, normal, typed, weight};
 use whyline_runtime::Error;
 use whyline_runtime::engine::{PlanSession, Session, TractSession};
 use whyline_runtime::gradient::composite::{self, Composite};
@@ -24,6 +24,7 @@ fn passed(graph: Graph, composite: &'static Composite, settings: Settings, x: &[
         }
         let logits = session.forward(x).unwrap().to_vec();
         let seed = normal(logits.len(), 1000);
+        assert_shared(composite.name, session.as_mut(), x, &seed);
         let before = session.forward(baseline).unwrap().to_vec();
         let to_input = session.gradient(x, &seed).unwrap().input.to_vec();
         let positive: Vec<f32> = logits.iter().map(|v| v.max(0.0)).collect();

@@ -6,7 +6,7 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use common::{assert_close, graph, ints, node, normal, typed, weight};
+use common::{assert_close, assert_shared, graph, ints, node, normal, typed, weight};
 use proptest::prelude::*;
 use whyline_runtime::engine::{Isa, PlanSession, Plans, Precision, Resources, Session, TractSession};
 use whyline_runtime::explain::Wanted;
@@ -35,6 +35,7 @@ fn agrees(what: &str, derived: &GradientGraph, tolerance: f32) {
         let first = both.input.to_vec();
         assert_close(&format!("{what}: gradient"), &first, &gradient, tolerance);
         assert_eq!(first, ours.gradient(&x, &seed).unwrap().input, "{what}: the second run gives another gradient");
+        assert_shared(&what, &mut ours, &x, &seed);
     }
 }
 

@@ -57,6 +57,32 @@ pub fn typed(graph: Graph) -> Result<TypedGraph> {
     type_graph(graph, &TractOperators::default())
 }
 
+/// Gradients that share a forward part are bit for bit those of whole passes, in whatever order they come.
+pub fn assert_shared(what: &str, session: &mut dyn Session, x: &[f32], seed: &[f32]) {
+    let other: Vec<f32> = seed.iter().map(|s| 0.5 - s).collect();
+    let mut whole = |seed: &[f32]| {
+        let pass = session.gradient(x, seed).unwrap();
+        (pass.logits.to_vec(), pass.input.to_vec())
+    };
+    let (first, second) = (whole(seed), whole(&other));
+    let logits = session.prepare(x).unwrap().to_vec();
+    for (seed, expected) in [(seed, &first), (&other[..], &second), (seed, &first)] {
+        let pass = session.gradient(x, seed).unwrap();
+        assert_eq!((pass.logits, pass.input), (&expected.0[..], &expected.1[..]), "{what}: a gradient behind another");
+    }
+    for (logit, expected) in logits.iter().zip(&first.0) {
+        assert!((logit - expected).abs() <= 1e-5 * (1.0 + expected.abs()), "{what}: {logit} for {expected}");
+    }
+    // What was prepared is not taken for another input's.
+    let elsewhere: Vec<f32> = x.iter().map(|v| 0.9 * v).collect();
+    let expected = session.gradient(&elsewhere, seed).unwrap().input.to_vec();
+    session.prepare(x).unwrap();
+    assert_eq!(session.gradient(&elsewhere, seed).unwrap().input, expected, "{what}: a gradient elsewhere");
+    session.prepare(x).unwrap();
+    session.forward(&elsewhere).unwrap();
+    assert_eq!(session.gradient(x, seed).unwrap().input, first.1, "{what}: a gradient behind a forward pass elsewhere");
+}
+
 pub fn session(graph: Graph, spec: &Spec) -> Result<PlanSession<'static>> {
     PlanSession::new(&differentiate(&typed(graph)?, spec)?)
 }

@@ -2,6 +2,10 @@
 //! image to the sharp one: `A = sum over i of df/dx(L(s_i)) * (L(s_i) - L(s_i+1))`, `L(s)` the image blurred by a Gaussian
 //! of deviation `s` pixels. No baseline is put in: detail appears as the blur goes. Adaptive nodes count with the mean of the
 //! gradients at both ends of each part of the way.
+//!
+//! By default 100 steps from 50 pixels. Map: the input's shape, in the target's unit; it adds up to `f(x) - f(L(50))`.
+//! Cost: `steps` gradients, twice as many blurs, and two forward passes; adaptive nodes keep their gradients and
+//! images, and take no forward pass.
 
 use std::ops::ControlFlow;
 

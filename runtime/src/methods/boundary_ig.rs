@@ -1,6 +1,9 @@
 //! Boundary-based integrated gradients (Wang, Fredrikson and Datta 2022): integrated gradients from the nearest input of
 //! another class. That is looked for by ascending the margin of the best other class inside balls of growing radius, and then
 //! by bisection between it and the input.
+//!
+//! By default seven radii of 40 steps each, 20 halvings, and 50 nodes of integrated gradients. Map: the input's shape,
+//! in the target's unit; it adds up to `f(x) - f(boundary)`. Cost: at most 337 gradients and 30 forward passes.
 
 use super::adversarial::{Scores, clip, range};
 use super::integrated_gradients::IntegratedGradients;

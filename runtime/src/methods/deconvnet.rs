@@ -1,5 +1,8 @@
 //! Deconvnet (Zeiler and Fergus 2014): the gradient under the `deconvnet` composite. Max pools keep the switches of the
 //! forward pass, which is their true gradient.
+//!
+//! Through each Relu passes `R_below = R_above [R_above > 0]`, through all else the true gradient. Map: the input's
+//! shape, signed. Cost: one gradient.
 
 use super::{Entry, Family, Local, Properties};
 use crate::gradient::composite::DECONVNET;

@@ -1,5 +1,8 @@
 //! DeepLIFT with the Rescale rule (Shrikumar et al. 2017): `A = (x - x') * m`, where the multipliers `m` pass backwards as
 //! slopes from the baseline `x'`. Products, attention and normalisations are taken apart, so that the map adds up.
+//!
+//! By default from zeros. Map: the input's shape, in the target's unit; it adds up to `f(x) - f(x')`. Cost: one
+//! gradient of a graph that computes both forward passes, and a forward pass.
 
 use super::baseline::{self, Baseline};
 use super::path::outcome;

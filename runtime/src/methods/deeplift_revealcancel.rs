@@ -1,5 +1,9 @@
 //! DeepLIFT with the RevealCancel rule (Shrikumar et al. 2017): as [`super::deeplift_rescale`], but behind layers with weights
 //! what adds to a value and what takes from it have multipliers of their own, so that contributions which cancel are seen.
+//!
+//! For a Relu `s` with parts `d+` and `d-` of its input's difference, `dy+ = (s(z' + d+) - s(z') + s(z' + d+ + d-) -
+//! s(z' + d-)) / 2`, and `dy-` likewise; the multiplier of each part is `m dy / d`. Map and cost: those of the Rescale
+//! rule.
 
 use super::baseline::{self, Baseline};
 use super::deeplift_rescale::DeepLift;

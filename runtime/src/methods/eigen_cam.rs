@@ -1,6 +1,9 @@
 //! Eigen-CAM (Muhammad and Yeasin 2020): a layer's activations, each channel less its mean, along the direction in which
 //! they vary most. The same for every class. The direction has no sign of its own: the larger of the map's extremes is
 //! made positive.
+//!
+//! Map: height by width, never negative unless `relu=false`. Cost: one gradient, of which only the layer is looked at,
+//! and a power iteration over its channels.
 
 use super::cam::{Cam, Layer, PARAMETERS, PROPERTIES};
 use super::{Entry, Family};

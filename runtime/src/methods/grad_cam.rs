@@ -1,5 +1,7 @@
 //! Grad-CAM (Selvaraju et al. 2017): `L = relu(sum over k of alpha_k A^k)` with `alpha_k` the mean of the gradient over
 //! channel k of a layer.
+//!
+//! Map: height by width, never negative unless `relu=false`. Cost: one gradient, down to the layer.
 
 use super::cam::{Cam, Layer, PARAMETERS, PROPERTIES};
 use super::{Entry, Family};

@@ -1,6 +1,8 @@
 //! Grad-CAM++ (Chattopadhay et al. 2018): `L = relu(sum over k of w_k A^k)`, `w_k = sum of alpha * max(G, 0)` with
 //! `alpha = G^2 / (2 G^2 + S_k G^3 + 1e-6)`, zero where `G` is, and `S_k` the sum of channel k. That is the weighing of
 //! the pixels of `exp(f)`, whose derivatives of higher order are powers of the first.
+//!
+//! Map: height by width, never negative unless `relu=false`. Cost: one gradient, down to the layer.
 
 use super::cam::{Cam, Layer, PARAMETERS, PROPERTIES};
 use super::{Entry, Family};

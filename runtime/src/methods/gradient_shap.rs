@@ -1,5 +1,7 @@
 //! GradientSHAP (Lundberg and Lee 2017, as the SHAP and Captum packages have it): expected gradients of noisy copies of the
 //! input: `A = mean of (x~ - x') * df/dx(x' + t (x~ - x'))` with `x~ = x + noise`. Without noise it is expected gradients.
+//!
+//! By default 50 draws. Map: the input's shape, in the target's unit. Cost: `samples` gradients.
 
 use super::expected_gradients::{Expected, TOLERANCE};
 use super::{Entry, Family, Parameter, Properties, baseline};

@@ -1,4 +1,6 @@
 //! Gradient x input (Shrikumar et al. 2016): `A = x * df/dx`. Complete only for networks without biases.
+//!
+//! Map: the input's shape, in the target's unit. Cost: one gradient.
 
 use super::{Entry, Family, Local, Properties};
 use crate::gradient::composite::GRADIENT;

@@ -1,4 +1,7 @@
 //! Guided backpropagation (Springenberg et al. 2014): the gradient under the `guided` composite.
+//!
+//! Through each Relu passes `R_below = R_above [R_above > 0] [z > 0]`, through all else the true gradient. Map: the
+//! input's shape, signed. Cost: one gradient.
 
 use super::{Entry, Family, Local, Parameter, Properties};
 use crate::gradient::composite::{GUIDED, GUIDED_RECTIFIERS};

@@ -1,5 +1,7 @@
 //! Guided Grad-CAM (Selvaraju et al. 2017): guided backpropagation, times Grad-CAM's map enlarged to the input: detail where
 //! the class is.
+//!
+//! Map: the input's shape, signed. Cost: two gradients.
 
 use super::cam::{LAYER, UPSAMPLING, Upsampling, enlarged, tapped};
 use super::{Entry, Extents, Family, Method, Needs, Outcome, Passes, Properties, Task, grad_cam};

@@ -5,6 +5,10 @@
 //! Where the path goes depends on every gradient before, so that none can be put between two others later. Within a tolerance
 //! the length of each step goes by how much the one before it missed, and each counts with the mean of the gradients at both
 //! its ends.
+//!
+//! By default 200 steps of a quarter of the features, at most 0.02 of the way from the straight path. Map: the input's
+//! shape, in the target's unit; it adds up to `f(x) - f(x')`. Cost: `steps` gradients one after the other, on one
+//! thread, and one or two forward passes.
 
 use super::baseline::{self, Baseline};
 use super::path::{LEAST, MAX_STEPS, Path, Step, Visit, integrate, outcome, passes};

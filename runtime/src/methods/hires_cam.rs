@@ -1,4 +1,6 @@
 //! HiResCAM (Draelos and Carin 2020): `L = relu(sum over k of G^k A^k)`, place by place, without averaging the gradient.
+//!
+//! Map: height by width, never negative unless `relu=false`. Cost: one gradient, down to the layer.
 
 use super::cam::{Cam, Layer, PARAMETERS, PROPERTIES};
 use super::{Entry, Family};

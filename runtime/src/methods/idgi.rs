@@ -1,6 +1,9 @@
 //! IDGI (Yang, Wang and Bilgic 2023): along a path, each change of the target goes to the features by the squares of the
 //! gradient: `A = sum over j of (f(x_j+1) - f(x_j)) g(x_j)^2 / |g(x_j)|^2`. What the gradient does across the path, which
 //! changes nothing, leaves no trace, and the map adds up to the target's change whatever the steps.
+//!
+//! By default 50 steps of the straight path. Map: the input's shape, in the target's unit; each feature has the sign of
+//! the target's change, not one of its own. Cost: `steps` gradients and one forward pass.
 
 use super::blur_ig::{self, Blur};
 use super::guided_ig::{self, Guided};

@@ -1,5 +1,9 @@
 //! Integrated gradients (Sundararajan, Taly and Yan 2017):
 //! `A = (x - x') * integral over t in [0, 1] of df/dx at x' + t (x - x')`.
+//!
+//! By default at 50 nodes of Gauss and Legendre from zeros. Map: the input's shape, in the target's unit; it adds up to
+//! `f(x) - f(x')` but for the gap that the record tells. Cost: `steps` gradients and two forward passes; adaptive nodes
+//! keep their gradients, and take no forward pass.
 
 use std::ops::ControlFlow;
 

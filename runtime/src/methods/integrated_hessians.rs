@@ -7,6 +7,10 @@
 //! `-t ln t (D_i dg_i)(D_j dg_j) / (dg . D)`, exact where one unit switches between two gradients taken and an approximation
 //! where several do, which adds up in any case. Smooth networks take differences of gradients; `softplus` makes a
 //! network of Relu smooth, which is then what is explained.
+//!
+//! By default 64 places, for the strongest of 8 by 8 regions. Map: the input's shape, in the target's unit: the rows of
+//! the region's features, added up. Cost: `steps` gradients by kinks, twice as many by differences, and one to find the
+//! region.
 
 use whyline_stream::quadrature::{MAX_NODES, Rule};
 

@@ -1,4 +1,6 @@
 //! LayerCAM (Jiang et al. 2021): `L = relu(sum over k of max(G^k, 0) A^k)`, place by place; it suits early layers too.
+//!
+//! Map: height by width, never negative unless `relu=false`. Cost: one gradient, down to the layer.
 
 use super::cam::{Cam, Layer, PARAMETERS, PROPERTIES};
 use super::{Entry, Family};

@@ -1,5 +1,8 @@
 //! Layer-wise relevance propagation (Bach et al. 2015): the target's value passed backwards so that its sum stays the same,
 //! but for what biases and `epsilon` absorb, which is the map's completeness gap.
+//!
+//! The rules are in `gradient/rules/`; by default z-plus in convolutions, epsilon in dense layers, flat in the first.
+//! Map: the input's shape, in the target's unit. Cost: one gradient with up to four products for each of a layer.
 
 use super::path::outcome;
 use super::{Entry, Family, Method, Needs, Outcome, Parameter, Properties, Task};

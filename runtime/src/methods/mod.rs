@@ -211,6 +211,12 @@ impl Extents {
 }
 
 impl Entry {
+    /// A name that fits above a picture: its own, unless another is needed to be short.
+    pub fn title(&self) -> &'static str {
+        const LONG: usize = 24;
+        if self.name.len() <= LONG { self.name } else { self.aliases.first().unwrap_or(&self.name) }
+    }
+
     /// With its defaults.
     pub fn default(&'static self) -> Result<Box<dyn Method>> {
         (self.build)(&Params::new(self, &Given::new())?)

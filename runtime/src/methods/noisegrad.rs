@@ -1,4 +1,7 @@
 //! NoiseGrad (Bykov et al. 2022): the mean of a method's maps over noisy copies of the model, `W (1 + sigma xi)`.
+//!
+//! By default 25 models with `sigma = 0.2`. Map: that of the base. Cost: `models` times the base, and packing the
+//! weights anew for each.
 
 use super::noise::{BASE, Draws, Noise, SEED};
 use super::{Entry, Family, Parameter, Properties};

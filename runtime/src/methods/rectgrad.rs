@@ -1,5 +1,8 @@
 //! Rectified gradient (Kim et al. 2019): at each Relu only cotangents pass whose product with the activation is among the
 //! layer's largest; the result times the input.
+//!
+//! Through each Relu with output `a` passes `R_below = R_above [a R_above > tau]`, with `tau` the 98th percentile of `a
+//! R_above` over the layer. Map: the input's shape, signed. Cost: one gradient, and a selection per layer.
 
 use super::{Entry, Family, Local, Method, Needs, Outcome, Parameter, Properties, Task};
 use crate::error::Result;

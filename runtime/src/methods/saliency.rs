@@ -1,4 +1,6 @@
 //! Saliency (Baehrens et al. 2010, Simonyan et al. 2013): `A = |df/dx|`.
+//!
+//! Map: the input's shape, never negative. Cost: one gradient.
 
 use super::{Entry, Family, Local, Properties};
 use crate::gradient::composite::GRADIENT;

@@ -2,6 +2,8 @@
 //! for what each channel shows: `L = max(0, sum over k of softmax_k(f(x * m_k)) A_k)`, with `m_k` the channel enlarged and
 //! stretched to 0..1. No gradients; one forward pass for each channel. Channels that are the same everywhere show nothing
 //! and are left out. Where the budget ends the work early, the strongest channels have been looked at.
+//!
+//! Map: height by width, never negative unless `relu=false`. Cost: one gradient, and a forward pass for each channel.
 
 use super::cam::{Layer, PARAMETERS, PROPERTIES, UPSAMPLING, Upsampling, enlarged, tapped};
 use super::{Entry, Extents, Family, Method, Needs, Outcome, Passes, Status, Task};

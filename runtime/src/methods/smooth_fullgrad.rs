@@ -1,4 +1,6 @@
 //! Smooth FullGrad: the mean of FullGrad's maps over noisy copies of the input.
+//!
+//! Map: height by width, never negative. Cost: `samples` gradients.
 
 use super::fullgrad::{self, SCALE};
 use super::noise::{COPIES, Noise, Statistic};

@@ -1,4 +1,6 @@
 //! SmoothGrad squared (Hooker et al. 2019): the mean of the squares of a method's maps over noisy copies of the input.
+//!
+//! `A = (1/N) sum of E(x_s)^2`. Map: the base's shape, never negative. Cost: `samples` times the base.
 
 use super::noise::{Noise, PARAMETERS, Statistic};
 use super::{Entry, Family, Properties};

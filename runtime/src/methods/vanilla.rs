@@ -1,4 +1,6 @@
 //! Vanilla gradient (Simonyan, Vedaldi and Zisserman 2013): `A = df/dx`, signed.
+//!
+//! Map: the input's shape, in the target's unit per unit of input. Cost: one gradient.
 
 use super::{Entry, Family, Local, Properties};
 use crate::gradient::composite::GRADIENT;

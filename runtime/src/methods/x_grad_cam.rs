@@ -1,5 +1,7 @@
 //! XGrad-CAM (Fu et al. 2020): `L = relu(sum over k of w_k A^k)` with `w_k = sum of G A / (sum of A + 1e-7)`, so that the
 //! map adds up to what the layer's activations times their gradients do.
+//!
+//! Map: height by width, never negative unless `relu=false`. Cost: one gradient, down to the layer.
 
 use super::cam::{Cam, Layer, PARAMETERS, PROPERTIES};
 use super::{Entry, Family};
