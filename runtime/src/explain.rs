@@ -267,7 +267,7 @@ impl<'a> Explainer<'a> {
         let start = Instant::now();
         let limit = Limit {
             passes: self.budget.max_passes,
-            deadline: self.budget.deadline.map(|most| start + most),
+            deadline: self.budget.deadline.map(|most| start + most.mul_f64(1.0 - SPARE)),
             interrupt: self.budget.interrupt,
         };
         for part in [Some(&mut self.part), self.other.as_mut()].into_iter().flatten() {
@@ -394,6 +394,9 @@ impl<'a> Explainer<'a> {
         }
     }
 }
+
+/// Of a deadline, the part that is left for what comes behind the passes, and for other work of the machine.
+const SPARE: f64 = 0.01;
 
 /// The most passes that a step of a method takes.
 const STEP: u64 = 4;

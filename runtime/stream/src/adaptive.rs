@@ -77,20 +77,14 @@ impl<const N: usize> Adaptive<N> {
             places.extend([0.0, 1.0].into_iter().skip(self.nodes.len()).take(most.min(N)));
             return places;
         }
-        let wanted = most.min(N - self.nodes.len());
-        let (mut taken, mut worst): (Vec<usize, N>, f64) = (Vec::new(), 0.0);
-        while places.len() < wanted {
-            let open = |i: &usize| self.width(*i) > LEAST && !taken.contains(i);
-            let cells = (0..self.nodes.len() - 1).filter(open).map(|i| (i, libm::fabs(missed(&self.nodes[i..i + 2]))));
-            let Some((i, misses)) = cells.reduce(|a, b| if b.1 > a.1 { b } else { a }) else { break };
-            worst = worst.max(misses);
-            if misses < MINOR * worst {
-                break;
-            }
-            // Both have room for as many as there are nodes.
-            let _ = taken.push(i);
-            let _ = places.push(self.nodes[i].place + 0.5 * self.width(i));
-        }
+        let open = (0..self.nodes.len() - 1).filter(|&i| self.width(i) > LEAST);
+        let mut cells: Vec<(usize, f64), N> = open.map(|i| (i, libm::fabs(missed(&self.nodes[i..i + 2])))).collect();
+        cells.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        let least = cells.first().map_or(0.0, |worst| MINOR * worst.1);
+        let bad = cells.iter().take_while(|cell| cell.1 >= least);
+        places.extend(
+            bad.take(most.min(N - self.nodes.len())).map(|cell| self.nodes[cell.0].place + 0.5 * self.width(cell.0)),
+        );
         places
     }
 
