@@ -31,7 +31,9 @@ fn passed(graph: Graph, composite: &'static Composite, settings: Settings, x: &[
         Passed { positive: dot(&positive, &seed), to_input, value: dot(&logits, &seed), before: dot(&before, &seed) }
     });
     let (ours, tracts) = (both.next().unwrap(), both.next().unwrap());
-    assert_close(composite.name, &ours.to_input, &tracts.to_input, 1e-4);
+    // A slope over a small difference is a quotient of two roundings.
+    let tolerance = if composite.kind == composite::Kind::Difference { 5e-4 } else { 1e-4 };
+    assert_close(composite.name, &ours.to_input, &tracts.to_input, tolerance);
     ours
 }
 

@@ -30,7 +30,7 @@ fn map(loaded: &Loaded, input: &[f32], method: &str, steps: Option<&str>, precis
     let given: Given = steps.iter().map(|n| ("steps".to_string(), n.to_string())).collect();
     let mut explainer = loaded.explainer(method, &given, precision, Resources::default()).unwrap();
     let file = FileRecord { file: String::new(), sha256: String::new() };
-    explainer.explain(input, file, &Target::Named("3".into())).unwrap().attribution.values
+    explainer.explain(input, file, &Target::Top).unwrap().attribution.values
 }
 
 fn cosine(a: &[f32], b: &[f32]) -> f64 {

@@ -3,8 +3,8 @@
 //! path collects where the target is steep in what does not matter is avoided.
 //!
 //! Where the path goes depends on every gradient before, so that none can be put between two others later. Within a tolerance
-//! the length of each step goes by how much the one before it missed, and each counts with the mean of the gradients at both
-//! its ends.
+//! the length of each step goes by how much the one before it missed, one that missed far too much is taken back, and each
+//! counts with the mean of the gradients at both its ends.
 //!
 //! By default 200 steps of a quarter of the features, at most 0.02 of the way from the straight path. Map: the input's
 //! shape, in the target's unit; it adds up to `f(x) - f(x')`. Cost: `steps` gradients one after the other, on one
@@ -70,7 +70,8 @@ impl Method for GuidedIg {
 /// How much longer or shorter than the one before a step may be.
 const PACE: f64 = 2.0;
 
-/// Of the gap that is left to the rest of the way, what a step should make.
+/// Of its share of the gap that is left to the rest of the way, what a step should make. One that makes more than its whole
+/// share is taken back.
 const CAUTION: f64 = 0.5;
 
 /// Steps of equal length that a path begins with.
@@ -106,48 +107,49 @@ impl Guided {
         let (input, seed) = (task.input, task.seed);
         let start = self.start(task)?;
         let end = task.target_at(input)?;
+        let pass = task.gradient_at(&start)?;
+        let (first, mut value, mut gradient) = (pass.target(seed), pass.target(seed), pass.input.to_vec());
+        // A little is left to rounding.
+        let gap_allowed = 0.9 * tolerance * (end - first).abs();
         let mut walker = Walker::new(&start, input);
-        let (mut point, mut moved, mut sum) = (start, vec![0.0; input.len()], vec![0.0; input.len()]);
-        let (mut along, mut length, mut first, mut gap) = (0.0, 1.0 / FIRST, None, 0.0f64);
-        // The target, the gradient, and the length of the step that was begun there.
-        let mut before: Option<(f64, Vec<f32>, f64)> = None;
-        for taken in 1..=self.steps {
-            let room = task.session.room().min((self.steps - taken) as u64 + 1);
-            let pass = task.gradient_at(&point)?;
-            let value = pass.target(seed);
-            let first = *first.get_or_insert(value);
-            if let Some((value_before, gradient, made)) = &before {
-                let mean = gradient.iter().zip(pass.input).map(|(&a, &b)| 0.5 * (a as f64 + b as f64));
-                let mut step = 0.0;
-                for ((sum, mean), moved) in sum.iter_mut().zip(mean).zip(&moved) {
-                    *sum += mean * moved;
-                    step += mean * moved;
-                }
-                let missed = step - (value - value_before);
-                gap += missed;
-                let left = (tolerance * (end - first).abs() - gap.abs()).max(0.0);
-                let allowed = CAUTION * left * made / (1.0 - along);
-                length = made * (allowed / missed.abs()).sqrt().clamp(1.0 / PACE, PACE);
-            }
-            if along == 1.0 {
+        let (mut point, mut sum, mut shares) = (start, vec![0.0; input.len()], vec![0.0; input.len()]);
+        let (mut along, mut length, mut gap, mut taken) = (0.0, 1.0 / FIRST, 0.0f64, 1);
+        while along < 1.0 {
+            let (left, room) = (1.0 - along, task.session.room().min((self.steps - taken) as u64));
+            // With few gradients left, as much of the way is made as lets them reach the end; without any, all of it.
+            let least = left / room.max(1) as f64;
+            let made = if room == 0 { left } else { length.max(least).min(left) };
+            let (from, to) = (walker.at.clone(), if made >= left { 1.0 } else { along + made });
+            walker.step(&gradient, to, self.max_distance, self.fraction);
+            let moved = walker.at.iter().zip(&from).map(|(to, from)| to - from);
+            if room == 0 {
+                let parts = moved.zip(&gradient).map(|(moved, &g)| moved * g as f64);
+                sum.iter_mut().zip(parts).for_each(|(sum, part)| *sum += part);
                 break;
             }
-            // With few gradients left, as much of the way is made as lets them reach the end.
-            let left = 1.0 - along;
-            let made = length.max(left / room.saturating_sub(1).max(1) as f64).min(left);
-            along = if made >= left { 1.0 } else { along + made };
-            moved.copy_from_slice(&walker.at);
-            walker.step(pass.input, along, self.max_distance, self.fraction);
-            moved.iter_mut().zip(&walker.at).for_each(|(moved, at)| *moved = at - *moved);
-            if room <= 1 {
-                let shares = pass.input.iter().zip(&moved).map(|(&g, moved)| g as f64 * moved);
-                sum.iter_mut().zip(shares).for_each(|(sum, share)| *sum += share);
-                break;
-            }
-            before = Some((value, pass.input.to_vec(), made));
             point.iter_mut().zip(&walker.at).for_each(|(point, &at)| *point = at as f32);
+            let pass = task.gradient_at(&point)?;
+            taken += 1;
+            let mean = gradient.iter().zip(pass.input).map(|(&a, &b)| 0.5 * (a as f64 + b as f64));
+            shares.iter_mut().zip(moved.zip(mean)).for_each(|(share, (moved, mean))| *share = moved * mean);
+            let after = pass.target(seed);
+            let missed = shares.iter().sum::<f64>() - (after - value);
+            // What float32 values are unsure of says nothing of the step.
+            let sizes = shares.iter().map(|share| share.abs()).sum::<f64>() + value.abs() + after.abs();
+            let sure = (missed.abs() - 4.0 * f32::EPSILON as f64 * sizes).max(0.0);
+            // Of many steps the misses are of both signs, and add up as a random walk does.
+            let allowed = CAUTION * (gap_allowed - gap.abs()).max(0.0) * (made / left).sqrt();
+            let better = if sure > 0.0 { (allowed / sure).sqrt() } else { PACE };
+            length = made * better.clamp(1.0 / PACE, PACE);
+            if better * better < CAUTION && made > least {
+                walker.at = from;
+                continue;
+            }
+            sum.iter_mut().zip(&shares).for_each(|(sum, share)| *sum += share);
+            (along, value, gap) = (to, after, gap + missed);
+            gradient.copy_from_slice(pass.input);
         }
-        let outcome = outcome(task, &sum, end - first.unwrap_or(end));
+        let outcome = outcome(task, &sum, end - first);
         let within = outcome.completeness.is_some_and(|c| c.relative_gap <= tolerance);
         Ok(Outcome { status: if within { Status::Complete } else { Status::Degraded }, ..outcome })
     }
