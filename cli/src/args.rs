@@ -222,7 +222,9 @@ pub struct TargetArgs {
 
 /// What an explanation may spend; shared by the commands that explain.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Budget: methods that work in steps end early, with the best map so far")]
+#[command(
+    next_help_heading = "Budget: methods that work in steps end early, with the best map so far; paths take -p rule=adaptive"
+)]
 pub struct BudgetArgs {
     /// Passes, forward and gradient together; fewer than a method's least are refused (exit code 5)
     #[arg(long, value_name = "N")]

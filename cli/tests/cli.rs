@@ -145,6 +145,12 @@ fn methods_are_compared_in_one_picture_and_share_passes() {
     let refused = |args: &[&str]| bad(2, &[&["compare", cnn.as_str(), &sample(3), "-o", &png], args].concat());
     assert!(refused(&["-m", "ig,integrated-gradients"]).contains("twice"));
     assert!(refused(&["-m", "ig,nonsense"]).contains("there is no method"));
+    assert!(
+        refused(&["-m", "all", "--steps", "0"]).contains("from 1 to"),
+        "a wrong value is not a method to be left out"
+    );
+    assert!(refused(&["-m", "all", "--compat", "foo"]).contains("none or pair"));
+    assert!(refused(&["-m", "all", "--layer", "nope"]).contains("'nope' is no layer"));
     assert!(refused(&["-m", "vanilla,saliency", "--steps", "3"]).contains("none of the methods"));
     assert_eq!(std::fs::read(&png).unwrap(), grid, "a refusal writes nothing");
     assert!(bad(2, &["compare", &cnn, &sample(3), "-m", "ig", "-o", &sample(3)]).contains("must not be written over"));
@@ -237,6 +243,97 @@ fn calibrated_steps_go_into_a_copy_of_the_model_or_a_card() {
     let broken = in_folder(&folder, "broken.toml");
     std::fs::write(&broken, "[steps]\nplaces = [0.0, 0.7, 0.5, 1.0]\nbaseline = 'zero'\ninputs = 1\n").unwrap();
     assert!(bad(3, &["explain", &cnn, &image, "--card", &broken]).contains("ascend from 0 to 1"));
+}
+
+#[test]
+fn a_model_with_a_card_beside_it_is_not_calibrated_in_vain() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, card) = (in_folder(&folder, "out.onnx"), in_folder(&folder, "out.toml"));
+    std::fs::copy(model("digits-cnn.toml"), &card).unwrap();
+    let said = bad(2, &["calibrate", &model("digits-cnn.onnx"), &sample(3), "-o", &out]);
+    assert!(said.contains("would be read in place of what is learned"), "{said}");
+    assert!(!std::path::Path::new(&out).exists());
+    let inputs = in_folder(&folder, "nan.npy");
+    let mut bytes = b"\x93NUMPY\x01\x00v\x00".to_vec();
+    let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1, 48, 48), }";
+    bytes.extend(format!("{header:<117}\n").bytes());
+    bytes.extend([f32::NAN; 48 * 48].iter().flat_map(|v| v.to_le_bytes()));
+    std::fs::write(&inputs, bytes).unwrap();
+    let said = bad(4, &["calibrate", &model("digits-cnn.onnx"), &inputs, "-o", &in_folder(&folder, "other.onnx")]);
+    assert!(said.contains("NaN"), "{said}");
+}
+
+/// Weights in other files, and the card that is found by its name, belong to the model as much as its own file does.
+#[test]
+fn what_lies_beside_a_model_is_not_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let (onnx, card) = (in_folder(&folder, "m.onnx"), in_folder(&folder, "m.toml"));
+    std::fs::copy(model("digits-cnn.onnx"), &onnx).unwrap();
+    std::fs::copy(model("digits-cnn.toml"), &card).unwrap();
+    let kept = std::fs::read(&card).unwrap();
+    let commands: [&[&str]; 5] = [
+        &["explain", &onnx, &sample(3), "--npy", &card],
+        &["compare", &onnx, &sample(3), "-m", "vanilla", "-o", &card],
+        &["compile", &onnx, "-o", &card],
+        &["inspect", &onnx, "--json", &card],
+        &["calibrate", &onnx, &sample(3), "-o", &card],
+    ];
+    for command in commands {
+        assert!(bad(2, command).contains("must not be written over"), "{command:?}");
+        assert_eq!(std::fs::read(&card).unwrap(), kept, "{command:?}");
+    }
+    assert!(bad(2, &["inspect", &onnx, "--json", &onnx]).contains("must not be written over"));
+}
+
+#[test]
+fn budgets_hold_for_what_methods_are_made_of() {
+    let cnn = model("digits-cnn.onnx");
+    let run = |args: &[&str]| record(&[&[cnn.as_str(), &sample(3)], args].concat());
+    let all =
+        |r: &serde_json::Value| r["passes"]["gradient"].as_u64().unwrap() + r["passes"]["forward"].as_u64().unwrap();
+    for (method, count) in [("smoothgrad", "samples=3"), ("noisegrad", "models=2"), ("fusiongrad", "models=2")] {
+        let whole = run(&["-m", method, "-p", "base=score-cam", "-p", count]);
+        assert_eq!(whole["status"], "complete");
+        let cut = run(&["-m", method, "-p", "base=score-cam", "-p", count, "--max-passes", "131"]);
+        assert!(all(&cut) <= 131, "{method}: {}", all(&cut));
+        assert_eq!((&cut["status"], &cut["stopped_by"]), (&"degraded".into(), &"passes".into()), "{method}");
+    }
+    // A tolerance that the base misses is not lost.
+    let missed = run(&["-m", "smoothgrad", "-p", "base=ig rule=adaptive tolerance=1e-7 steps=3", "--samples", "3"]);
+    assert_eq!((&missed["status"], &missed["stopped_by"]), (&"degraded".into(), &"steps".into()));
+    let agi = ["-m", "smoothgrad", "-p", "base=agi steps=3", "--samples", "3"];
+    let (taken, said) = (run(&agi), good(&[&["inspect", cnn.as_str()], &agi[..], &["--json", "-"]].concat()));
+    let stated: serde_json::Value = serde_json::from_str(&said).unwrap();
+    for kind in ["forward", "gradient"] {
+        assert!(taken["passes"][kind].as_u64() <= stated["passes"][kind].as_u64(), "{taken} {stated}");
+    }
+    // A network of Relu takes one gradient at each place.
+    let hessians = run(&["-m", "ih", "--max-passes", "66"]);
+    assert_eq!((all(&hessians), &hessians["status"]), (66, &"complete".into()));
+    // Few nodes whose gap is small are enough.
+    let few = run(&["--tolerance", "0.5", "--steps", "4"]);
+    assert_eq!(few["status"] == "complete", few["completeness"]["relative_gap"].as_f64().unwrap() <= 0.5);
+    // What a budget does to paths, a compat that has none of it is spared.
+    let pair = run(&["-m", "blur-ig", "--compat", "pair", "--steps", "20", "--max-passes", "15"]);
+    assert_eq!((&pair["status"], &pair["parameters"]["rule"]), (&"degraded".into(), &"middle".into()));
+    let asked = run(&["--tolerance", "0"]);
+    assert_eq!(asked["parameters"]["rule"], "gauss-legendre", "no tolerance was asked for");
+}
+
+#[test]
+fn several_classes_are_one_document_and_no_more_than_there_are() {
+    let cnn = model("digits-cnn.onnx");
+    let folder = tempfile::tempdir().unwrap();
+    let both = good(&["explain", &cnn, &sample(3), "-m", "vanilla", "--top-k", "2", "--json", "-"]);
+    let both: serde_json::Value = serde_json::from_str(&both).unwrap();
+    assert_eq!((both.as_array().unwrap().len(), &both[0]["target"]["class"]), (2, &3.into()));
+    let said = bad(2, &["explain", &cnn, &sample(3), "--top-k", "11", "--npy", &in_folder(&folder, "a.npy")]);
+    assert!(said.contains("has 10 classes"), "{said}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    for region in ["18446744073709551615,0,2,2", "1,1,18446744073709551615,1", "0,0,18446744073709551615,2"] {
+        let region = format!("region={region}");
+        assert!(bad(2, &["explain", &cnn, &sample(3), "-m", "ih", "-p", &region]).contains("48 x 48"));
+    }
 }
 
 #[test]

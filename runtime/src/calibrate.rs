@@ -54,6 +54,9 @@ impl Calibrator<'_> {
     /// Learns from an input, row-major in the model's shape: in each cell of its path, how much of its map's size changes.
     /// An input whose map is zero everywhere teaches nothing.
     pub fn learn(&mut self, input: &[f32]) -> Result<()> {
+        if let Some(i) = input.iter().position(|v| !v.is_finite()) {
+            return Err(Error::bad_input(format!("holds {} at element {i}; it must be finite", input[i])));
+        }
         let logits = self.session.forward(input)?;
         let mut seed = vec![0.0; logits.len()];
         seed[top_class(logits)] = 1.0;

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crate::attribution::Attribution;
-use crate::engine::{Halves, Limit, Passes, Precision, Resources, Session, Stop, Watcher};
+use crate::engine::{Halves, Limit, Passes, Precision, Resources, Session, Watcher};
 use crate::error::{Error, Result};
 use crate::gradient::target::{Score, top_class};
 pub use crate::load::{CardSource, LoadOptions, Loaded, Wanted};
@@ -48,7 +48,9 @@ impl Loaded {
         let kept = method.keeps(model);
         let memory = resources.memory.map(|most| without(most, kept, entry.name)).transpose()?;
         let resources = Resources { threads: resources.threads.min(most), memory };
-        let part = Part::new(self, shared, &needs, layer, precision, resources)?;
+        let part = Part::new(self, shared, &needs, layer, precision, resources)
+            .map_err(|error| if kept > 0 { beside(error, kept) } else { error })?;
+        let model = Extents { piecewise_linear: part.prepared.piecewise_linear, ..model };
         let other = match &also {
             Some(also) => {
                 // It takes single passes, in what memory is left.
@@ -82,6 +84,16 @@ fn without(most: usize, kept: usize, method: &str) -> Result<usize> {
     most.checked_sub(kept).ok_or_else(|| Error::Budget {
         reason: format!("{method} keeps up to {kept} bytes of gradients; {most} are too few: allow fewer with --steps"),
     })
+}
+
+/// Says what a method keeps, where the rest of the memory did not suffice.
+fn beside(error: Error, kept: usize) -> Error {
+    match error {
+        Error::Budget { reason } => {
+            Error::Budget { reason: format!("{reason}: the gradients that are kept take {kept}") }
+        }
+        other => other,
+    }
 }
 
 fn milliseconds(since: Instant) -> f64 {
@@ -288,7 +300,7 @@ impl<'a> Explainer<'a> {
             baselines: &self.baselines,
             head: self.part.prepared.head,
             bounds: self.loaded.bounds()?,
-            piecewise_linear: self.part.prepared.piecewise_linear,
+            extents: self.model,
             steps: self.loaded.card.steps.as_ref(),
             other: self.other.as_mut().map(|part| &mut part.session as &mut dyn Session),
             biases: &self.part.biases,
@@ -348,17 +360,13 @@ impl<'a> Explainer<'a> {
 
     /// What ended a method's work early.
     fn stopped_by(&self, status: Status) -> Option<StoppedBy> {
-        let spent = self.taken().all();
-        let stop = || match self.part.session.inner.stop() {
-            Some(Stop::Passes) => StoppedBy::Passes,
-            Some(Stop::Deadline) => StoppedBy::Deadline,
-            Some(Stop::Interrupt) => StoppedBy::Interrupt,
+        let inner = &self.part.session.inner;
+        let stop = || match inner.stop() {
+            Some(stop) => stop.into(),
+            // All that it wants to take at most: the tolerance was not reached.
+            None if self.taken().all() >= self.passes().all() => StoppedBy::Steps,
             // Methods whose steps take several passes end with some left.
-            None if self.part.session.room() < STEP => match self.budget.deadline {
-                Some(_) if self.budget.max_passes.is_none_or(|most| most >= spent + STEP) => StoppedBy::Deadline,
-                _ => StoppedBy::Passes,
-            },
-            None => StoppedBy::Steps,
+            None => inner.nearest().map_or(StoppedBy::Steps, StoppedBy::from),
         };
         (status == Status::Degraded).then(stop)
     }
@@ -397,9 +405,6 @@ impl<'a> Explainer<'a> {
 
 /// Of a deadline, the part that is left for what comes behind the passes, and for other work of the machine.
 const SPARE: f64 = 0.01;
-
-/// The most passes that a step of a method takes.
-const STEP: u64 = 4;
 
 /// Classes from the largest score to the least; equal ones by index.
 fn by_score(scores: &[f32]) -> Vec<usize> {

@@ -13,7 +13,7 @@ use crate::gradient::coverage::{FLAT, find_gaps, find_path};
 use crate::gradient::layers::{cam_layers, default_layer};
 use crate::gradient::target::find_target;
 use crate::gradient::{COMPOSITES, adjoints};
-use crate::methods::{Entry, Given, METHODS, Params};
+use crate::methods::{Entry, Extents, Given, METHODS, Params};
 
 /// Everything `whyline inspect` shows.
 #[derive(Clone, Debug, Serialize)]
@@ -91,10 +91,13 @@ pub fn method_lines(loaded: &Loaded) -> Result<Vec<MethodLine>> {
 /// What a method with some parameters takes of a model, and whether it is defined for it.
 pub fn method_line(loaded: &Loaded, entry: &'static Entry, given: &Given) -> Result<MethodLine> {
     let method = (entry.build)(&Params::new(entry, given)?)?;
-    let refused = loaded.admits(method.as_ref()).err().map(|e| e.to_string());
-    // Without a layer there are no channels, but then the method is refused.
-    let model = loaded.extents(method.as_ref()).unwrap_or_default();
-    let (passes, least) = (with_target(method.passes(model)), with_target(method.least(model)));
+    let (model, refused) = match loaded.admits(method.as_ref()) {
+        Ok(model) => (model, None),
+        Err(error) => (Extents::default(), Some(error.to_string())),
+    };
+    // What is refused takes nothing.
+    let of = |passes: Passes| if refused.is_none() { with_target(passes) } else { Passes::default() };
+    let (passes, least) = (of(method.passes(model)), of(method.least(model)));
     Ok(MethodLine { name: entry.name.into(), passes, least, refused })
 }
 

@@ -1,7 +1,7 @@
 //! A model file, read, typed and given its meaning: what a method is prepared from.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::engine::TractOperators;
 use crate::error::{Error, Result};
@@ -76,6 +76,8 @@ pub struct Loaded {
     pub card: Card,
     /// Whether anybody said so.
     pub card_source: CardSource,
+    /// What was read beside the model's own file: weights, and a card.
+    pub files: Vec<PathBuf>,
     output: Option<String>,
     pub(crate) score: Score,
     pub(crate) random_weights: Option<u64>,
@@ -85,10 +87,14 @@ impl Loaded {
     /// Reads and types a model.
     pub fn read(path: &Path, options: &LoadOptions) -> Result<Loaded> {
         let mut model = read_model(path, options.random_weights)?;
+        let mut files = model.external.clone();
         let found = match &options.card {
             Some(card) => Some(card.clone()),
             None => match Card::beside(path)? {
-                Some(card) => Some(card),
+                Some(card) => {
+                    files.push(Card::path_beside(path));
+                    Some(card)
+                }
                 None => model
                     .graph
                     .metadata
@@ -117,6 +123,7 @@ impl Loaded {
             ready_made,
             card,
             card_source,
+            files,
             output,
             score,
             random_weights: options.random_weights,

@@ -45,30 +45,35 @@ impl Loaded {
         (needs.taps == Taps::Layer).then(|| self.layer(needs.layer.as_deref())).transpose()
     }
 
-    /// What a method's cost depends on.
+    /// What a method's cost depends on, but for what only a derived graph says.
     pub(crate) fn extents(&self, method: &dyn Method) -> Result<Extents> {
         let mut channels = 0;
         for needs in [Some(method.needs()), method.also()].into_iter().flatten() {
             let layer = self.layer_for(&needs)?;
             channels = layer.and_then(|l| l.layout.split(&l.shape)).map_or(channels, |(channels, ..)| channels);
         }
-        Ok(Extents { input: self.input_shape()?.iter().product(), classes: self.classes()?, channels })
+        let input = self.input_shape()?.iter().product();
+        Ok(Extents { input, classes: self.classes()?, channels, piecewise_linear: false })
     }
 
-    /// Derives all graphs that a method needs, and throws them away.
+    /// Derives all graphs that a method needs, and throws them away: what its cost depends on.
     ///
     /// Errors: nodes without a rule, or no such layer.
-    pub(crate) fn admits(&self, method: &dyn Method) -> Result<()> {
+    pub(crate) fn admits(&self, method: &dyn Method) -> Result<Extents> {
+        let mut piecewise_linear = true;
         for needs in [Some(method.needs()), method.also()].into_iter().flatten() {
             let (wanted, _) = wanted(self, &needs, self.layer_for(&needs)?.as_ref())?;
-            self.derive(&wanted)?;
+            piecewise_linear &= self.derive(&wanted)?.piecewise_linear;
         }
-        Ok(())
+        Ok(Extents { piecewise_linear, ..self.extents(method)? })
     }
 }
 
 /// The gradient graph that a need means, and the biases that it looks at.
 fn wanted(loaded: &Loaded, needs: &Needs, layer: Option<&Layer>) -> Result<(Wanted, Vec<Bias>)> {
+    if needs.weights && loaded.ready_made.is_some() {
+        return Err(Error::usage("noise on weights wants the forward model, not a gradient graph"));
+    }
     let biases = match (needs.taps, &loaded.ready_made) {
         (Taps::Biases, None) => find_biases(&loaded.typed, loaded.output())?,
         (Taps::Biases, Some(_)) => {

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::attribution::{Completeness, Extent, Status};
-use crate::engine::{Halves, Memory, Passes, Precision};
+use crate::engine::{Halves, Memory, Passes, Precision, Stop};
 use crate::error::Result;
 use crate::files;
 use crate::hash::sha256;
@@ -148,6 +148,16 @@ pub enum StoppedBy {
     Deadline,
     /// The user.
     Interrupt,
+}
+
+impl From<Stop> for StoppedBy {
+    fn from(stop: Stop) -> StoppedBy {
+        match stop {
+            Stop::Passes => StoppedBy::Passes,
+            Stop::Deadline => StoppedBy::Deadline,
+            Stop::Interrupt => StoppedBy::Interrupt,
+        }
+    }
 }
 
 impl StoppedBy {

@@ -13,6 +13,7 @@ use crate::say;
 /// Runs it.
 pub fn run(args: &BenchArgs) -> Outcome {
     let loaded = load(&args.model, None)?;
+    output::refuse_overwriting([&args.model.model].into_iter().chain(&loaded.files), [&args.json])?;
     let report = bench(&loaded, args.precision.precision(), args.runs, args.steps)?;
     if let Some(path) = &args.json {
         let value = json!({

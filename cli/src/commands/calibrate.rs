@@ -22,7 +22,12 @@ pub fn run(args: &CalibrateArgs) -> Outcome {
     let inputs = if args.inputs.is_dir() { images_in(&args.inputs)? } else { vec![args.inputs.clone()] };
     let read = [&args.model.model].into_iter().chain(&args.model.card).chain(&inputs);
     output::refuse_overwriting(read, [&Some(args.to.clone())])?;
+    if args.to.as_os_str() == "-" {
+        return Err(Failure::usage("what is learned goes into a file: -o NAME.onnx or -o NAME.toml"));
+    }
     let loaded = load(&args.model, Some(&args.preprocess))?;
+    output::refuse_overwriting(&loaded.files, [&Some(args.to.clone())])?;
+    refuse_shadowed(&args.to)?;
     if loaded.card_source == CardSource::Assumed {
         return Err(Failure::usage(
             "the model has no card, and what is learned goes into one: say what its pixels mean (--scale, --mean, --std)",
@@ -55,15 +60,32 @@ pub fn run(args: &CalibrateArgs) -> Outcome {
     Ok(())
 }
 
+/// Refuses a model that would be read with another card than that in its metadata.
+fn refuse_shadowed(to: &Path) -> Outcome {
+    let card = Card::path_beside(to);
+    match is_card(to) || !card.exists() {
+        true => Ok(()),
+        false => Err(Failure::usage(format!(
+            "{0} lies beside {1} and would be read in place of what is learned; write another name, or the card: -o {0}",
+            card.display(),
+            to.display()
+        ))),
+    }
+}
+
+fn is_card(to: &Path) -> bool {
+    to.extension().is_some_and(|e| e.eq_ignore_ascii_case("toml"))
+}
+
 /// A card of its own, or the model with the card in its metadata.
 fn write(loaded: &Loaded, model: &Path, to: &Path, card: &str) -> Outcome {
-    if to.extension().is_some_and(|e| e == "toml") {
+    if is_card(to) {
         return Ok(write_atomically(to, card.as_bytes())?);
     }
     let folder = |path: &Path| {
         std::fs::canonicalize(path.parent().filter(|p| *p != Path::new("")).unwrap_or(Path::new("."))).ok()
     };
-    if loaded.model.has_external_data && folder(model) != folder(to) {
+    if !loaded.model.external.is_empty() && folder(model) != folder(to) {
         return Err(Failure::usage(
             "the model has weights in files beside it, which a copy elsewhere would not find; write it beside the model, or a \
              card: -o NAME.toml",

@@ -8,7 +8,7 @@ use whyline_runtime::explain::{CardSource, Explanation, Shared};
 use whyline_runtime::files::write_atomically;
 use whyline_runtime::image::overlay::encode_png;
 use whyline_runtime::image::{Style, draw, grid};
-use whyline_runtime::methods::{Entry, Given, METHODS, find};
+use whyline_runtime::methods::{Entry, Given, METHODS, Params, Status, find};
 use whyline_runtime::record::{FileRecord, Record};
 
 use super::inputs::{budget, for_method, give_baselines, given, is_bounded, read_input, resources, target};
@@ -44,6 +44,7 @@ pub fn run(args: &CompareArgs) -> Outcome {
     let written = [Some(args.png.clone()), args.json.clone()];
     output::refuse_overwriting([&args.model.model, &args.input].into_iter().chain(&args.model.card), &written)?;
     let loaded = load(&args.model, Some(&args.preprocess))?;
+    output::refuse_overwriting(&loaded.files, &written)?;
     let shape = loaded.input_shape()?;
     let layout =
         loaded.layout()?.ok_or_else(|| Failure::usage("the model's input is no image, so there is nothing to draw"))?;
@@ -58,11 +59,13 @@ pub fn run(args: &CompareArgs) -> Outcome {
     let mut skipped = vec![];
     for entry in entries {
         let own = for_method(&given, entry, is_bounded(&args.budget));
+        (entry.build)(&Params::new(entry, &own)?)?;
         let made = loaded.explainer_sharing(&mut shared, entry.name, &own, args.precision.precision(), resources);
         let mut explainer = match made {
             // Of all methods, those that are not defined for the model are left out, and named.
-            Err(error) if is_all(args) => {
-                skipped.push(Skipped { method: entry.name, reason: error.to_string() });
+            Err(error) if is_all(args) && args.params.layer.is_none() => {
+                let reason = output::in_a_line(&error.to_string());
+                skipped.push(Skipped { method: entry.name, reason });
                 continue;
             }
             made => made?,
@@ -139,15 +142,15 @@ fn report(records: &Records, args: &CompareArgs) {
     }
     for record in &records.records {
         let gap = record.completeness.map(|c| format!(", gap {:.3} %", 100.0 * c.relative_gap)).unwrap_or_default();
-        let passes = record.passes.all();
-        say!("{:<34} {passes:>5} passes {:>9.1} ms{gap}", record.method, record.timing.explain_ms);
+        let (passes, ms) = (record.passes.all(), record.timing.explain_ms);
+        let degraded = if record.status == Status::Degraded { ", degraded" } else { "" };
+        say!("{:<34} {passes:>5} passes {ms:>9.1} ms{gap}{degraded}", record.method);
     }
     for skipped in &records.skipped {
-        say!(
-            "{:<34} not defined for this model: {}",
-            skipped.method,
-            skipped.reason.lines().next().unwrap_or_default()
-        );
+        say!("{:<34} not defined for this model: {}", skipped.method, skipped.reason);
+    }
+    for record in &records.records {
+        record.warnings.iter().for_each(|w| eprintln!("warning: {}: {w}", record.method));
     }
     let (taken, saved) = (&records.passes, &records.saved);
     say!("{} passes in all; {} were shared", taken.all(), saved.all());

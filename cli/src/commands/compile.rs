@@ -18,6 +18,7 @@ pub fn run(args: &CompileArgs) -> Outcome {
     let composite =
         Composite::named(&args.rule).ok_or_else(|| Failure::usage(format!("there is no composite '{}'", args.rule)))?;
     let loaded = load(&args.model, None)?;
+    output::refuse_overwriting(&loaded.files, [&Some(args.to.clone())])?;
     if loaded.ready_made.is_some() {
         return Err(Failure::usage("the file is a gradient graph already; compile takes the forward model"));
     }

@@ -11,7 +11,7 @@ use whyline_runtime::image::overlay::encode_png;
 use whyline_runtime::image::{Style, draw};
 use whyline_runtime::methods::find;
 use whyline_runtime::npy;
-use whyline_runtime::record::FileRecord;
+use whyline_runtime::record::{FileRecord, Record};
 
 use super::inputs::{
     Material, budget, for_method, give_baselines, given, images_in, is_bounded, read_input, resources, target,
@@ -27,6 +27,10 @@ pub fn run(args: &ExplainArgs) -> Outcome {
     let mut given = given(&args.method.params)?;
     given.extend(for_method(&given, find(&args.method.method)?, is_bounded(&args.budget)));
     let loaded = load(&args.model, Some(&args.preprocess))?;
+    output::refuse_overwriting(&loaded.files, written(args, &jobs).iter().flat_map(Job::outputs))?;
+    if args.top_k.is_some_and(|k| usize::from(k) > loaded.classes().unwrap_or(0)) {
+        return Err(Failure::usage(format!("--top-k: the model has {} classes", loaded.classes()?)));
+    }
     let resources = resources(&args.resources);
     let mut explainer = loaded.explainer(&args.method.method, &given, args.precision.precision(), resources)?;
     let budget = budget(&args.budget);
@@ -40,15 +44,27 @@ pub fn run(args: &ExplainArgs) -> Outcome {
             std::fs::create_dir_all(folder).map_err(|source| Error::Write { path: folder.clone(), source })?;
         }
     }
+    let mut printed = vec![];
     for job in &jobs {
         for target in targets(args) {
-            explain_one(&loaded, &mut explainer, args, &job.of(&target), &target)?;
+            let record = explain_one(&loaded, &mut explainer, args, &job.of(&target), &target)?;
+            printed.extend(Some(record).filter(|_| to_stdout(args)));
             if budget.interrupt.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
                 return Err(Failure { message: "interrupted; what was begun is written".into(), code: INTERRUPTED });
             }
         }
     }
-    Ok(())
+    match (to_stdout(args), args.top_k) {
+        (false, _) => Ok(()),
+        // One document, whatever the number of classes.
+        (true, Some(_)) => output::write_text(Path::new("-"), &output::to_json(&printed)?),
+        (true, None) => printed.iter().try_for_each(|r| output::write_text(Path::new("-"), &output::to_json(r)?)),
+    }
+}
+
+/// Whether standard output carries records and not reports.
+fn to_stdout(args: &ExplainArgs) -> bool {
+    args.json.as_deref() == Some(Path::new("-"))
 }
 
 /// What is explained of each input.
@@ -69,6 +85,10 @@ struct Job {
 }
 
 impl Job {
+    fn outputs(&self) -> [&Option<PathBuf>; 3] {
+        [&self.png, &self.npy, &self.json]
+    }
+
     /// The job for one of several targets: its files are told apart by the class's rank.
     fn of(&self, target: &Target) -> Job {
         let Target::Ranked(rank) = target else { return self.clone() };
@@ -83,8 +103,8 @@ impl Job {
                 path.with_file_name(name)
             })
         };
-        let json = if self.json.as_deref() == Some(Path::new("-")) { self.json.clone() } else { ranked(&self.json) };
-        Job { input: self.input.clone(), png: ranked(&self.png), npy: ranked(&self.npy), json }
+        let [png, npy, json] = [&self.png, &self.npy, &self.json].map(ranked);
+        Job { input: self.input.clone(), png, npy, json }
     }
 }
 
@@ -100,16 +120,19 @@ fn jobs(args: &ExplainArgs) -> Outcome<Vec<Job>> {
         }],
     };
     let read = [&args.model.model].into_iter().chain(&args.model.card).chain(jobs.iter().map(|job| &job.input));
-    let written: Vec<Job> =
-        jobs.iter().flat_map(|job| targets(args).iter().map(|t| job.of(t)).collect::<Vec<_>>()).collect();
-    output::refuse_overwriting(read, written.iter().flat_map(|job| [&job.png, &job.npy, &job.json]))?;
+    output::refuse_overwriting(read, written(args, &jobs).iter().flat_map(Job::outputs))?;
     Ok(jobs)
+}
+
+/// The jobs, each for every target.
+fn written(args: &ExplainArgs, jobs: &[Job]) -> Vec<Job> {
+    jobs.iter().flat_map(|job| targets(args).iter().map(|t| job.of(t)).collect::<Vec<_>>()).collect()
 }
 
 /// A job for each image of a folder.
 fn jobs_in(args: &ExplainArgs) -> Outcome<Vec<Job>> {
     let inputs = images_in(&args.input)?;
-    if args.json.as_deref() == Some(Path::new("-")) {
+    if to_stdout(args) {
         return Err(Failure::usage("the records of a folder's images go to a folder: --json FOLDER"));
     }
     let stems: Vec<_> = inputs.iter().map(|i| i.file_stem().unwrap_or_default().to_os_string()).collect();
@@ -130,7 +153,13 @@ fn jobs_in(args: &ExplainArgs) -> Outcome<Vec<Job>> {
     Ok(inputs.into_iter().zip(stems).map(job).collect())
 }
 
-fn explain_one(loaded: &Loaded, explainer: &mut Explainer, args: &ExplainArgs, job: &Job, target: &Target) -> Outcome {
+fn explain_one(
+    loaded: &Loaded,
+    explainer: &mut Explainer,
+    args: &ExplainArgs,
+    job: &Job,
+    target: &Target,
+) -> Outcome<Record> {
     let material = read_input(loaded, &job.input)?;
     let file = FileRecord::of(&job.input).map_err(about_input)?;
     let explained = explainer.explain(&material.input, file, target)?;
@@ -150,18 +179,16 @@ fn explain_one(loaded: &Loaded, explainer: &mut Explainer, args: &ExplainArgs, j
     if let (Some(path), Some(png)) = (&job.png, &png) {
         write_atomically(path, png)?;
     }
-    if let Some(path) = &job.json {
+    if let Some(path) = job.json.as_ref().filter(|_| !to_stdout(args)) {
         output::write_text(path, &json)?;
     }
-    // Standard output carries either the record or the report.
-    let to_stdout = job.json.as_deref() == Some(Path::new("-"));
-    if !args.quiet && !to_stdout {
+    if !args.quiet && !to_stdout(args) {
         output::report(&job.input, &record, &[&job.png, &job.npy, &job.json]);
     }
     if !args.quiet {
         record.warnings.iter().for_each(|w| eprintln!("warning: {w}"));
     }
-    Ok(())
+    Ok(record)
 }
 
 fn overlay(

@@ -53,7 +53,8 @@ pub fn given(args: &ParamArgs) -> Outcome<Given> {
 pub fn for_method(given: &Given, entry: &Entry, is_bounded: bool) -> Given {
     let has = |name: &str| entry.parameters.iter().any(|p| p.name == name);
     let mut own: Given = given.iter().filter(|(name, _)| has(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
-    if (is_bounded || own.contains_key("tolerance")) && has("rule") {
+    let tolerance = own.get("tolerance").is_some_and(|t| t.parse() != Ok(0.0));
+    if (is_bounded || tolerance) && has("rule") && !own.contains_key("compat") {
         own.entry("rule".into()).or_insert_with(|| "adaptive".into());
     }
     own

@@ -15,6 +15,7 @@ use crate::say;
 /// Runs it.
 pub fn run(args: &InspectArgs) -> Outcome {
     let loaded = load(&args.model, None)?;
+    output::refuse_overwriting([&args.model.model].into_iter().chain(&loaded.files), [&args.json])?;
     if let Some(name) = &args.method {
         return inspect_method(&loaded, name, args);
     }
@@ -109,9 +110,6 @@ fn print(i: &Inspection) {
 pub fn method(line: &MethodLine) {
     match &line.refused {
         None => say!("  {:<34} {:>5} gradient, {} forward", line.name, line.passes.gradient, line.passes.forward),
-        Some(reason) => {
-            let all: Vec<&str> = reason.lines().map(str::trim).collect();
-            say!("  {:<34} not defined for this model: {}", line.name, all.join(" "));
-        }
+        Some(reason) => say!("  {:<34} not defined for this model: {}", line.name, output::in_a_line(reason)),
     }
 }

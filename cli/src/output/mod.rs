@@ -66,6 +66,16 @@ pub fn write_text(path: &Path, text: &str) -> Outcome {
     Ok(write_atomically(path, format!("{text}\n").as_bytes())?)
 }
 
+/// A text of several lines in one.
+pub fn in_a_line(text: &str) -> String {
+    let mut line = String::new();
+    for part in text.lines().map(str::trim) {
+        line += if line.is_empty() || line.ends_with(':') { " " } else { "; " };
+        line += part;
+    }
+    line.trim_start_matches([';', ' ']).to_string()
+}
+
 /// The colours for signed maps and for magnitudes.
 pub fn colormap(signed: bool) -> Colormap {
     if signed { Colormap::Diverging } else { Colormap::Sequential }

@@ -87,6 +87,13 @@ impl<'a, S: Session> Counting<'a, S> {
         passes.forward as f64 * self.meter.forward + passes.gradient as f64 * self.meter.gradient
     }
 
+    /// Of passes and time, what is going to say so first, if anything is.
+    pub fn nearest(&self) -> Option<Stop> {
+        let (passes, time) = (self.meter.passes_left(), self.meter.fit_in_time());
+        let stop = if passes <= time { Stop::Passes } else { Stop::Deadline };
+        (passes.min(time) < u64::MAX).then_some(stop)
+    }
+
     /// What says that there is no room for another gradient, if anything does.
     pub fn stop(&self) -> Option<Stop> {
         self.meter.stop()

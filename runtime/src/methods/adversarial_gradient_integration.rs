@@ -54,11 +54,11 @@ impl Method for Agi {
     fn passes(&self, model: Extents) -> Passes {
         let climbs = (self.classes as u64).min(model.classes.saturating_sub(1) as u64);
         let steps = climbs * self.steps as u64;
-        Passes { forward: 1 + steps, gradient: 2 * steps }
+        Passes { forward: 1 + climbs + steps, gradient: 2 * steps }
     }
 
     fn least(&self, _model: Extents) -> Passes {
-        Passes { forward: 2, gradient: 2 }
+        Passes { forward: 3, gradient: 2 }
     }
 
     fn explain(&self, task: &mut Task) -> Result<Outcome> {

@@ -37,8 +37,7 @@ pub enum Baseline {
 impl Baseline {
     /// From the parameter `baseline`.
     pub fn parse(params: &Params) -> Result<Baseline> {
-        let wanted =
-            "zero, a number, mean, blur, blur:PIXELS, uniform, uniform:SEED, max-distance, or a file that exists";
+        let wanted = "zero, a number, mean, blur, blur:PIXELS, uniform, uniform:SEED, max-distance, or, with --baseline, a file that exists";
         Baseline::named(params.text("baseline")).ok_or_else(|| params.refuse("baseline", wanted))
     }
 

@@ -41,7 +41,11 @@ pub(super) const ENTRY: Entry = Entry {
             default: "linear",
             help: "equal steps of the deviation (linear) or of its square (variance)",
         },
-        Parameter { name: "border", default: "reflect", help: "what lies beside the image: reflect or zero" },
+        Parameter {
+            name: "border",
+            default: "auto",
+            help: "what lies beside the image: reflect or zero; reflect by default, but zero for a compat",
+        },
         Parameter {
             name: "compat",
             default: "none",
@@ -154,9 +158,10 @@ impl Blur {
             _ => return Err(params.refuse("schedule", "linear or variance")),
         };
         let (border, form) = match (params.text("compat"), params.text("border")) {
-            ("none", "reflect") => (Border::Reflect, Form::Middle),
+            ("none", "auto" | "reflect") => (Border::Reflect, Form::Middle),
             ("none", "zero") => (Border::Zero, Form::Middle),
-            ("pair", _) => (Border::Zero, Form::Pair),
+            ("pair", "auto" | "zero") => (Border::Zero, Form::Pair),
+            ("pair", _) => return Err(params.refuse("border", "zero with the compat pair")),
             ("none", _) => return Err(params.refuse("border", "reflect or zero")),
             _ => return Err(params.refuse("compat", "none or pair")),
         };

@@ -61,7 +61,9 @@ pub(super) const ENTRY: Entry = Entry {
         let text = params.text("region");
         let numbers: Option<Vec<usize>> = text.split(',').map(|n| n.trim().parse().ok()).collect();
         let region = match numbers.as_deref() {
-            Some(&[row, column, height, width]) if height * width > 0 => Some(Region { row, column, height, width }),
+            Some(&[row, column, height, width]) if height > 0 && width > 0 => {
+                Some(Region { row, column, height, width })
+            }
             _ if text == "top" => None,
             _ => return Err(params.refuse("region", "top, or row,column,height,width")),
         };
@@ -95,6 +97,13 @@ struct Region {
     width: usize,
 }
 
+impl Region {
+    fn lies_within(self, height: usize, width: usize) -> bool {
+        let ends = |from: usize, extent: usize, most: usize| from.checked_add(extent).is_some_and(|end| end <= most);
+        ends(self.row, self.height, height) && ends(self.column, self.width, width)
+    }
+}
+
 struct IntegratedHessians {
     steps: u32,
     region: Option<Region>,
@@ -109,8 +118,8 @@ impl Method for IntegratedHessians {
         Needs { settings: Settings { softplus: self.softplus, ..needs.settings }, ..needs }
     }
 
-    fn passes(&self, _model: Extents) -> Passes {
-        let each = if self.form == Some(Form::Kinks) { 1 } else { 2 };
+    fn passes(&self, model: Extents) -> Passes {
+        let each = if self.form(model) == Form::Kinks { 1 } else { 2 };
         Passes { forward: 0, gradient: each * self.steps as u64 + self.region.is_none() as u64 }
     }
 
@@ -118,8 +127,7 @@ impl Method for IntegratedHessians {
         let baseline = self.baseline.values(task)?;
         let way: Vec<f64> = task.input.iter().zip(&baseline).map(|(&x, &b)| x as f64 - b as f64).collect();
         let inside = self.inside(task, &way)?;
-        let form = self.form.unwrap_or(if task.piecewise_linear { Form::Kinks } else { Form::Differences });
-        let (row, attribution) = match form {
+        let (row, attribution) = match self.form(task.extents) {
             Form::Kinks => self.by_kinks(task, &baseline, &way, &inside)?,
             Form::Differences => self.by_differences(task, &baseline, &way, &inside)?,
         };
@@ -128,6 +136,10 @@ impl Method for IntegratedHessians {
 }
 
 impl IntegratedHessians {
+    fn form(&self, model: Extents) -> Form {
+        self.form.unwrap_or(if model.piecewise_linear { Form::Kinks } else { Form::Differences })
+    }
+
     /// Whether each feature is of the region.
     fn inside(&self, task: &mut Task, way: &[f64]) -> Result<Vec<bool>> {
         let (layout, (channels, height, width)) = task.image("integrated-hessians")?;
@@ -136,11 +148,10 @@ impl IntegratedHessians {
             Layout::ChannelsLast => i / channels % (height * width),
         };
         let region = match self.region {
-            Some(r) if r.row + r.height <= height && r.column + r.width <= width => r,
+            Some(r) if r.lies_within(height, width) => r,
             Some(r) => {
-                let (bottom, right) = (r.row + r.height, r.column + r.width);
-                let reason = format!("the region ends at {bottom}, {right}, but the input is {height} x {width}");
-                return Err(Error::usage(reason));
+                let from = format!("{} x {} pixels from {}, {}", r.height, r.width, r.row, r.column);
+                return Err(Error::usage(format!("the region has {from}, but the input {height} x {width}")));
             }
             None => {
                 let input = task.input;

@@ -203,11 +203,13 @@ pub struct Extents {
     pub classes: usize,
     /// Channels of the layer, for methods that want one.
     pub channels: usize,
+    /// Whether the target is made of lines and kinks alone.
+    pub piecewise_linear: bool,
 }
 
 impl Extents {
     /// Of a usual classifier, for lists that go by no model: 224 x 224 pixels, 1,000 classes, a layer of 512 channels.
-    pub const USUAL: Extents = Extents { input: 3 * 224 * 224, classes: 1000, channels: 512 };
+    pub const USUAL: Extents = Extents { input: 3 * 224 * 224, classes: 1000, channels: 512, piecewise_linear: false };
 }
 
 impl Entry {
@@ -271,8 +273,8 @@ pub struct Task<'a> {
     pub head: Head,
     /// Where inputs may lie.
     pub bounds: Bounds,
-    /// Whether the target is made of lines and kinks alone.
-    pub piecewise_linear: bool,
+    /// What the cost depends on.
+    pub extents: Extents,
     /// Where steps are best taken, if somebody has found out.
     pub steps: Option<&'a StepsCard>,
     /// The model prepared for [`Method::also`].
@@ -293,7 +295,7 @@ impl<'a> Task<'a> {
             baselines: &[],
             head: Head::Softmax,
             bounds: Bounds::default(),
-            piecewise_linear: false,
+            extents: Extents { input: input.len(), classes: seed.len(), ..Extents::default() },
             steps: None,
             other: None,
             biases: &[],
@@ -313,11 +315,6 @@ impl<'a> Task<'a> {
     pub fn image(&self, who: &str) -> Result<(Layout, (usize, usize, usize))> {
         let image = self.layout.and_then(|l| Some((l, l.split(self.session.input_shape())?)));
         image.ok_or_else(|| Error::usage(format!("{who} wants an image input")))
-    }
-
-    /// What the cost of methods without a layer depends on.
-    pub fn extents(&self) -> Extents {
-        Extents { input: self.input.len(), classes: self.seed.len(), channels: 0 }
     }
 
     /// The input's least and largest value.
@@ -352,7 +349,7 @@ impl<'a> Task<'a> {
             baselines: self.baselines,
             head: self.head,
             bounds: self.bounds.clone(),
-            piecewise_linear: self.piecewise_linear,
+            extents: self.extents,
             steps: self.steps,
             other: match &mut self.other {
                 Some(other) => Some(&mut **other),

@@ -88,8 +88,8 @@ impl Noise {
     }
 
     /// Adds up the base's maps of all copies, drawn by number so that threads change nothing.
-    fn totals(&self, task: &mut Task) -> Result<(Totals, Vec<usize>, Extent)> {
-        let mut sum = (Totals::new(&self.statistic), vec![], Extent::Features);
+    fn totals(&self, task: &mut Task) -> Result<Sum> {
+        let mut sum = (Totals::new(&self.statistic), vec![], Extent::Features, Status::Complete);
         for draw in 0..self.weights.count {
             if draw > 0 && task.session.room() == 0 {
                 break;
@@ -103,7 +103,7 @@ impl Noise {
         Ok(sum)
     }
 
-    fn over_inputs(&self, task: &mut Task, first: usize, sum: &mut (Totals, Vec<usize>, Extent)) -> Result<()> {
+    fn over_inputs(&self, task: &mut Task, first: usize, sum: &mut Sum) -> Result<()> {
         let (input, seed) = (task.input, self.seed);
         let (low, high) = task.range();
         let deviation = self.inputs.sigma * (high - low);
@@ -128,15 +128,18 @@ impl Noise {
             (sum.1, sum.2) = (task.session.input_shape().to_vec(), Extent::Features);
             return Ok(());
         }
-        let each = self.base.passes(task.extents());
+        let each = self.base.passes(task.extents);
         for draw in 0..count {
             if sum.0.count > 0.0 && task.session.room() < each.all() {
                 break;
             }
             copy(draw, &mut noisy);
-            let map = self.base.explain(&mut task.at(&noisy))?.attribution;
+            let Outcome { attribution: map, status, .. } = self.base.explain(&mut task.at(&noisy))?;
             sum.0.push(&map.values);
             (sum.1, sum.2) = (map.shape, map.extent);
+            if status == Status::Degraded {
+                sum.3 = status;
+            }
         }
         Ok(())
     }
@@ -188,12 +191,15 @@ impl Method for Noise {
     }
 
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
-        let (totals, shape, extent) = self.totals(task)?;
-        let status = if totals.count < self.copies() as f64 { Status::Degraded } else { Status::Complete };
+        let (totals, shape, extent, status) = self.totals(task)?;
+        let status = if totals.count < self.copies() as f64 { Status::Degraded } else { status };
         let values = totals.finish(&self.statistic);
         Ok(Outcome { status, ..Outcome::of(Attribution { values, shape, extent }) })
     }
 }
+
+/// Of all copies' maps: their totals, shape and extent, and whether all were complete.
+type Sum = (Totals, Vec<usize>, Extent, Status);
 
 /// Means, and where they are wanted sums of squared distances from them, by Welford's updates.
 struct Totals {

@@ -75,6 +75,7 @@ pub fn refine(
         })?;
     }
     let all = tolerance == 0.0 && !cut;
-    let status = if all || enough(&nodes) { Status::Complete } else { Status::Degraded };
+    let small = tolerance > 0.0 && nodes.gap().abs() <= tolerance * nodes.change().abs();
+    let status = if all || small { Status::Complete } else { Status::Degraded };
     Ok((nodes, status))
 }

@@ -1,6 +1,6 @@
 //! The model card: what a model's pixels and classes mean.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -176,9 +176,14 @@ impl Card {
         Err(Error::Target { reason })
     }
 
-    /// The card beside the model file, with its name and the ending `.toml`, if there is one.
+    /// Where a card beside a model lies: with its name and the ending `.toml`.
+    pub fn path_beside(model: &Path) -> PathBuf {
+        model.with_extension("toml")
+    }
+
+    /// The card beside the model file, if there is one.
     pub fn beside(model: &Path) -> Result<Option<Card>> {
-        let path = model.with_extension("toml");
+        let path = Card::path_beside(model);
         match std::fs::read_to_string(&path) {
             Ok(text) => Card::parse(&text, &path.display().to_string()).map(Some),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),

@@ -1,6 +1,7 @@
 //! Reads an ONNX file into a [`Graph`] and checks it.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use prost::Message;
 use tract_onnx::pb;
@@ -29,8 +30,8 @@ pub struct Model {
     pub sha256: String,
     /// The file's name, for messages and records.
     pub name: String,
-    /// Whether some of its weights are in other files.
-    pub has_external_data: bool,
+    /// Other files that some of its weights are in.
+    pub external: Vec<PathBuf>,
 }
 
 /// Reads the ONNX file at `path`, with external data from its folder.
@@ -67,12 +68,14 @@ pub fn parse_model(bytes: &[u8], name: &str, folder: Option<&Path>, random_weigh
     }
     let weightless = graph.metadata.get(weights::WEIGHTLESS).is_some_and(|v| v == "1");
     let mut missing = Vec::new();
-    let mut external = Vec::new();
+    let (mut external, mut files) = (Vec::new(), BTreeSet::new());
     for tensor in graph_proto.initializer {
         if weightless && weights::is_missing(&tensor) {
             missing.push(weights::blank(&tensor)?);
         } else {
             let lies_elsewhere = tensor.data_location() == DataLocation::External;
+            let location = tensor.external_data.iter().find(|entry| lies_elsewhere && entry.key == "location");
+            files.extend(location.zip(folder).map(|(entry, folder)| folder.join(&entry.value)));
             let name = tensor.name.clone();
             let constant = Tensor::from_proto(tensor, folder)?;
             external.extend(lies_elsewhere.then(|| constant.clone()));
@@ -102,7 +105,7 @@ pub fn parse_model(bytes: &[u8], name: &str, folder: Option<&Path>, random_weigh
     graph.sort()?;
     graph.prune();
     let sha256 = sha256(std::iter::once(bytes).chain(external.iter().map(Tensor::bytes)));
-    Ok(Model { graph, sha256, name: name.to_string(), has_external_data: !external.is_empty() })
+    Ok(Model { graph, sha256, name: name.to_string(), external: files.into_iter().collect() })
 }
 
 fn standard_opset(imports: &[pb::OperatorSetIdProto]) -> Option<i64> {
