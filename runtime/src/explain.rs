@@ -43,8 +43,9 @@ impl Loaded {
         let (needs, also) = (method.needs(), method.also());
         let layer = self.layer_for(&needs)?;
         let model = self.extents(method.as_ref())?;
-        // No more threads than passes: an arena that nobody uses is memory lost.
-        let most = usize::try_from(method.passes(model).gradient.max(1)).unwrap_or(usize::MAX);
+        // No more threads than passes of a kind: an arena that nobody uses is memory lost.
+        let passes = method.passes(model);
+        let most = usize::try_from(passes.gradient.max(passes.forward).max(1)).unwrap_or(usize::MAX);
         let kept = method.keeps(model);
         let memory = resources.memory.map(|most| without(most, kept, entry.name)).transpose()?;
         let resources = Resources { threads: resources.threads.min(most), memory };

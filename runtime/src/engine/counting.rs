@@ -214,6 +214,24 @@ impl<S: Session> Session for Counting<'_, S> {
         })
     }
 
+    fn forwards(&mut self, count: usize, make: Make, take: Take) -> Result<()> {
+        let threads = self.inner.threads().max(1);
+        let mut lap = Instant::now();
+        let (meter, watcher) = (&mut self.meter, &mut self.watcher);
+        self.inner.forwards(count, make, &mut |i, pass| {
+            let flow = take(i, pass)?;
+            match (i + 1) % threads {
+                0 => {
+                    meter.forward(lap, false);
+                    lap = Instant::now();
+                }
+                _ => meter.passes.forward += 1,
+            }
+            tell(watcher, meter.passes);
+            Ok(if meter.stop().is_some() { ControlFlow::Break(()) } else { flow })
+        })
+    }
+
     fn tap(&self, index: usize) -> Option<Tap<'_>> {
         self.inner.tap(index)
     }

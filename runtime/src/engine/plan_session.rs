@@ -12,7 +12,7 @@ use super::plan::{fold_scales, hoist_slopes, make_plan, pair_folds, unpaired};
 use super::precision::Precision;
 use super::session::{Gradient, Make, NO_BASELINE, Session, Take, Tap};
 use super::simd::Isa;
-use super::turns::Turns;
+use super::turns::in_turns;
 use crate::error::{Error, Result};
 use crate::gradient::GradientGraph;
 use crate::onnx::{Graph, TypedGraph, WeightNoise, inline::inline_some, type_graph};
@@ -380,32 +380,26 @@ impl Session for PlanSession<'_> {
     fn gradients(&mut self, seed: &[f32], count: usize, make: Make, take: Take) -> Result<()> {
         self.check_seed(seed)?;
         self.is_prepared = false;
-        let turns = Turns::new(count, take);
         let (plans, baseline) = (&*self.plans, &self.baseline);
-        let work = |arena: &mut Arena| {
+        in_turns(&mut self.arenas, count, take, &|arena, turn| {
             let plan = &plans.gradient;
-            while let Some(turn) = turns.claim() {
-                make(turn.number, plan.input(arena, 0));
-                plan.input(arena, 1).copy_from_slice(seed);
-                if plans.has_baseline {
-                    plan.input(arena, 2).copy_from_slice(baseline);
-                }
-                turn.give(plan.run_loaded(arena).map(|()| plans.handed_out(arena)));
+            make(turn.number, plan.input(arena, 0));
+            plan.input(arena, 1).copy_from_slice(seed);
+            if plans.has_baseline {
+                plan.input(arena, 2).copy_from_slice(baseline);
             }
-        };
-        // A scope for threads allocates.
-        if let [arena] = &mut self.arenas[..] {
-            work(arena);
-            return turns.end();
-        }
-        let (first, others) = self.arenas.split_at_mut(1);
-        std::thread::scope(|scope| {
-            for arena in others.iter_mut().take(count.saturating_sub(1)) {
-                scope.spawn(|| work(arena));
-            }
-            first.iter_mut().for_each(&work);
-        });
-        turns.end()
+            turn.give(plan.run_loaded(arena).map(|()| plans.handed_out(arena)));
+        })
+    }
+
+    fn forwards(&mut self, count: usize, make: Make, take: Take) -> Result<()> {
+        self.is_prepared = false;
+        let plan = &self.plans.forward;
+        in_turns(&mut self.arenas, count, take, &|arena, turn| {
+            make(turn.number, plan.input(arena, 0));
+            let ended = plan.run_loaded(arena);
+            turn.give(ended.map(|()| Gradient { logits: plan.output(arena, 0), input: &[] }));
+        })
     }
 
     fn tap(&self, index: usize) -> Option<Tap<'_>> {

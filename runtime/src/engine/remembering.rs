@@ -196,6 +196,11 @@ impl<S: Session> Session for Remembering<S> {
         self.inner.gradients(seed, count, make, take)
     }
 
+    fn forwards(&mut self, count: usize, make: Make, take: Take) -> Result<()> {
+        self.is_latest = false;
+        self.inner.forwards(count, make, take)
+    }
+
     fn tap(&self, index: usize) -> Option<Tap<'_>> {
         if !self.is_latest {
             return self.inner.tap(index);

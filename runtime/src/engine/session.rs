@@ -123,6 +123,18 @@ pub trait Session {
         Ok(())
     }
 
+    /// The logits at `count` points, handed over as [`Session::gradients`] does it, with no gradient. As many forward passes.
+    fn forwards(&mut self, count: usize, make: Make, take: Take) -> Result<()> {
+        let mut point = vec![0.0; self.input_shape().iter().product()];
+        for i in 0..count {
+            make(i, &mut point);
+            if take(i, Gradient { logits: self.forward(&point)?, input: &[] })?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// What the latest pass, which must have been a gradient pass, left at a tap, by its place in the order asked
     /// for.
     fn tap(&self, index: usize) -> Option<Tap<'_>>;

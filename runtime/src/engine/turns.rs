@@ -4,8 +4,37 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::plan::arena::Arena;
 use super::session::{Gradient, Take};
 use crate::error::{Error, Result};
+
+/// Runs `count` numbered passes side by side, as many at a time as there are arenas; `run` gives each turn its result.
+pub fn in_turns<'m>(
+    arenas: &mut [Arena<'m>],
+    count: usize,
+    take: Take,
+    run: &(dyn Fn(&mut Arena<'m>, Turn) + Sync),
+) -> Result<()> {
+    let turns = Turns::new(count, take);
+    let work = |arena: &mut Arena<'m>| {
+        while let Some(turn) = turns.claim() {
+            run(arena, turn);
+        }
+    };
+    // A scope for threads allocates.
+    if let [arena] = arenas {
+        work(arena);
+        return turns.end();
+    }
+    let (first, others) = arenas.split_at_mut(1);
+    std::thread::scope(|scope| {
+        for arena in others.iter_mut().take(count.saturating_sub(1)) {
+            scope.spawn(|| work(arena));
+        }
+        first.iter_mut().for_each(&work);
+    });
+    turns.end()
+}
 
 /// Who works on what, and whose turn it is.
 pub struct Turns<'a> {
@@ -32,19 +61,19 @@ impl State<'_> {
 
 impl<'a> Turns<'a> {
     /// Numbers below `count`, whose results go to `take`.
-    pub fn new(count: usize, take: Take<'a>) -> Turns<'a> {
+    fn new(count: usize, take: Take<'a>) -> Turns<'a> {
         let state = Mutex::new(State { turn: 0, take, ended: Ok(false) });
         Turns { count, next: AtomicUsize::new(0), state, moved: Condvar::new() }
     }
 
     /// The next number to work on; none after the last, after a failure, or when no more are wanted.
-    pub fn claim(&self) -> Option<Turn<'_, 'a>> {
+    fn claim(&self) -> Option<Turn<'_, 'a>> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         (number < self.count && self.lock().wants()).then(|| Turn { turns: self, number })
     }
 
     /// How it ended.
-    pub fn end(self) -> Result<()> {
+    fn end(self) -> Result<()> {
         self.state.into_inner().unwrap_or_else(PoisonError::into_inner).ended.map(|_| ())
     }
 

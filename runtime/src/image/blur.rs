@@ -56,12 +56,27 @@ fn along(image: &[f32], [len, inner]: [usize; 2], weights: &[f32], border: Borde
                 None => values.fill(0.0),
             }
         }
+        let mut runs = to.chunks_exact_mut(RUN);
+        for (run, to) in runs.by_ref().enumerate() {
+            // Sums that stay in registers.
+            let mut sums = [0.0f32; RUN];
+            for (k, &weight) in weights.iter().enumerate() {
+                let at = run * RUN + k * inner;
+                sums.iter_mut().zip(&wide[at..at + RUN]).for_each(|(sum, &v)| *sum += weight * v);
+            }
+            to.copy_from_slice(&sums);
+        }
+        let rest = runs.into_remainder();
+        let done = len * inner - rest.len();
         for (k, &weight) in weights.iter().enumerate() {
-            to.iter_mut().zip(&wide[k * inner..]).for_each(|(to, &v)| *to += weight * v);
+            rest.iter_mut().zip(&wide[done + k * inner..]).for_each(|(to, &v)| *to += weight * v);
         }
     }
     out
 }
+
+/// Numbers that are added up at a time.
+const RUN: usize = 32;
 
 /// The place inside that stands for one that may lie beside.
 fn source(place: i64, len: i64, border: Border) -> Option<usize> {

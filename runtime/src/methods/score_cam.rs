@@ -5,6 +5,8 @@
 //!
 //! Map: height by width, never negative unless `relu=false`. Cost: one gradient, and a forward pass for each channel.
 
+use std::ops::ControlFlow;
+
 use super::cam::{Layer, PARAMETERS, PROPERTIES, UPSAMPLING, Upsampling, enlarged, tapped};
 use super::{Entry, Extents, Family, Method, Needs, Outcome, Passes, Status, Task};
 use crate::attribution::{Attribution, Extent};
@@ -57,21 +59,19 @@ impl Method for ScoreCam {
         task.gradient_at(input)?;
         let layer = tapped(task.session, task.layer_layout)?;
         let (extents, shown) = (layer.extents, channels_by_strength(&layer));
-        let (mut scores, mut seen) = (vec![], 0);
-        let mut covered = vec![0.0; input.len()];
-        for channel in &shown {
-            if seen > 0 && task.session.room() == 0 {
-                break;
-            }
-            let mask = stretched(enlarged(channel, extents, (height, width), self.upsampling));
-            let pixel = |i: usize| match layout {
-                Layout::ChannelsFirst => i % (height * width),
-                Layout::ChannelsLast => i / channels % (height * width),
-            };
+        let pixel = |i: usize| match layout {
+            Layout::ChannelsFirst => i % (height * width),
+            Layout::ChannelsLast => i / channels % (height * width),
+        };
+        let cover = |number: usize, covered: &mut [f32]| {
+            let mask = stretched(enlarged(&shown[number], extents, (height, width), self.upsampling));
             covered.iter_mut().enumerate().for_each(|(i, c)| *c = input[i] * mask[pixel(i)]);
-            scores.push(task.target_at(&covered)?);
-            seen += 1;
-        }
+        };
+        let (seed, mut scores) = (task.seed, vec![]);
+        task.session.forwards(shown.len(), &cover, &mut |_, pass| {
+            scores.push(pass.target(seed));
+            Ok(ControlFlow::Continue(()))
+        })?;
         let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let weights: Vec<f64> = scores.iter().map(|s| (s - most).exp()).collect();
         let total: f64 = weights.iter().sum();
@@ -82,7 +82,7 @@ impl Method for ScoreCam {
         let map: Vec<f32> = map.iter().map(|&v| if self.relu { v.max(0.0) } else { v } as f32).collect();
         let values = enlarged(&map, extents, (height, width), self.upsampling);
         let attribution = Attribution { values, shape: vec![height, width], extent: Extent::Pixels };
-        let status = if seen < shown.len() { Status::Degraded } else { Status::Complete };
+        let status = if scores.len() < shown.len() { Status::Degraded } else { Status::Complete };
         Ok(Outcome { status, ..Outcome::of(attribution) })
     }
 }

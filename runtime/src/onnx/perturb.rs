@@ -59,8 +59,6 @@ pub fn perturb(graph: &mut Graph, noise: WeightNoise) {
     for (number, name) in names.iter().enumerate() {
         let rng = Rng::new(noise.seed ^ APART, noise.draw.wrapping_mul(names.len() as u64).wrapping_add(number as u64));
         let Some(tensor) = graph.constants.get_mut(name) else { continue };
-        let values = tensor.to_f32().unwrap_or_default();
-        let noisy = values.iter().enumerate().map(|(i, w)| w * (1.0 + noise.deviation * rng.normal(i as u64)));
-        *tensor = Tensor::f32(&tensor.shape.clone(), &noisy.collect::<Vec<_>>());
+        tensor.map_f32(|i, w| w * (1.0 + noise.deviation * rng.normal(i as u64)));
     }
 }

@@ -138,6 +138,16 @@ impl Tensor {
         })
     }
 
+    /// Puts what `of` makes of its number and value in each one's place; leaves what is not float32.
+    pub fn map_f32(&mut self, of: impl Fn(usize, f32) -> f32) {
+        if self.dtype == DType::F32 {
+            let (chunks, _) = Arc::make_mut(&mut self.bytes).as_chunks_mut();
+            for (i, bytes) in chunks.iter_mut().enumerate() {
+                *bytes = of(i, f32::from_le_bytes(*bytes)).to_le_bytes();
+            }
+        }
+    }
+
     /// The values as int64; `None` for floats.
     pub fn to_i64(&self) -> Option<Vec<i64>> {
         Some(match self.dtype {
