@@ -62,6 +62,7 @@ impl Loaded {
             }
             None => None,
         };
+        let kept = kept + if needs.weights { part.plans().memory().weights } else { 0 };
         let prepare_ms = milliseconds(start);
         Ok(Explainer {
             loaded: self,

@@ -99,7 +99,10 @@ impl<'a> Part<'a> {
     ) -> Result<Part<'a>> {
         let (wanted, biases) = wanted(loaded, needs, layer.as_ref())?;
         let prepared = shared.prepared(loaded, needs, &wanted, layer.as_ref(), precision)?;
-        let mut session = PlanSession::of(prepared.plans.clone(), resources)?;
+        // Perturbed weights stand beside the model's own.
+        let other = if needs.weights { prepared.plans.memory().weights } else { 0 };
+        let left = resources.memory.map(|most| most.saturating_sub(other));
+        let mut session = PlanSession::of(prepared.plans.clone(), Resources { memory: left, ..resources })?;
         if needs.weights {
             session.allow_reweighing(Box::new(move |noise| {
                 Plans::new(&loaded.derive(&Wanted { noise: Some(noise), ..wanted.clone() })?, precision)

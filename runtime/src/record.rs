@@ -85,7 +85,7 @@ pub struct MemoryRecord {
     /// What the model takes.
     #[serde(flatten)]
     pub plans: Memory,
-    /// What the method keeps of earlier passes at most.
+    /// What the method keeps of earlier passes at most, and perturbed weights where it wants such.
     pub kept: usize,
 }
 

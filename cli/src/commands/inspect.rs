@@ -50,7 +50,7 @@ fn inspect_method(loaded: &Loaded, name: &str, args: &InspectArgs) -> Outcome {
     say!("passes      {} gradient and {} forward at most", most.gradient, most.forward);
     say!("least       {} gradient and {} forward", least.gradient, least.forward);
     say!("memory      {}", output::memory(&memory.plans));
-    say!("keeps       {:.1} MiB of gradients", memory.kept as f64 / (1 << 20) as f64);
+    say!("keeps       {:.1} MiB besides", memory.kept as f64 / (1 << 20) as f64);
     Ok(())
 }
 
