@@ -521,6 +521,31 @@ fn expected_gradients_tend_to_integrated_gradients_within_their_error() {
 }
 
 #[test]
+fn a_point_in_every_part_of_the_way_is_nearer_to_the_mean_than_as_many_anywhere() {
+    let exact = map("ig", &[], 0.3);
+    let far = |places: &str| -> f32 {
+        let off = |seed: &str| {
+            let found = map("expected-gradients", &[("samples", "16"), ("places", places), ("seed", seed)], 0.3);
+            found.iter().zip(&exact).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt()
+        };
+        ["1", "2", "3", "4", "5"].map(off).iter().sum()
+    };
+    assert!(far("stratified") < 0.3 * far("random"), "{} and {}", far("stratified"), far("random"));
+}
+
+#[test]
+fn compatible_rules_repeat_what_other_programs_do() {
+    let linear = map("ig", &[], 0.0);
+    let nine_tenths: Vec<f32> = linear.iter().map(|v| 0.9 * v).collect();
+    let given = [("rule", "trapezoid"), ("steps", "10")];
+    assert_close(&map("ig", &[&given[..], &[("compat", "captum")]].concat(), 0.0), &nine_tenths, 1e-6);
+    assert_close(&map("ig", &given, 0.0), &linear, 1e-6);
+    // Both ends count fully: of a quadratic, the mean over 0, 1/2 and 1 is that of the whole.
+    assert_close(&map("ig", &[("steps", "3"), ("compat", "pair")], 0.3), &map("ig", &[], 0.3), 1e-5);
+    assert_close(&map("ig", &[("compat", "captum")], 0.3), &map("ig", &[], 0.3), 0.0);
+}
+
+#[test]
 fn baselines_are_what_they_are_called() {
     let (w, x) = (Polynomial::new(0.0).w, normal(LEN, 3));
     let of = |text: &str| -> Vec<f32> {

@@ -149,7 +149,7 @@ fn methods_are_compared_in_one_picture_and_share_passes() {
         refused(&["-m", "all", "--steps", "0"]).contains("from 1 to"),
         "a wrong value is not a method to be left out"
     );
-    assert!(refused(&["-m", "all", "--compat", "foo"]).contains("none or pair"));
+    assert!(refused(&["-m", "all", "--compat", "foo"]).contains("must be none"));
     assert!(refused(&["-m", "all", "--layer", "nope"]).contains("'nope' is no layer"));
     assert!(refused(&["-m", "vanilla,saliency", "--steps", "3"]).contains("none of the methods"));
     assert_eq!(std::fs::read(&png).unwrap(), grid, "a refusal writes nothing");
@@ -318,6 +318,46 @@ fn budgets_hold_for_what_methods_are_made_of() {
     assert_eq!((&pair["status"], &pair["parameters"]["rule"]), (&"degraded".into(), &"middle".into()));
     let asked = run(&["--tolerance", "0"]);
     assert_eq!(asked["parameters"]["rule"], "gauss-legendre", "no tolerance was asked for");
+}
+
+#[test]
+fn a_region_is_a_rectangle_or_what_an_image_marks() {
+    let (cnn, mask) = (model("digits-cnn.onnx"), model("samples/digit-3.mask.png"));
+    let folder = tempfile::tempdir().unwrap();
+    let run = |region: &str| {
+        let region = format!("region={region}");
+        record(&[&cnn, &sample(3), "-m", "ih", "--steps", "16", "-p", &region])
+    };
+    let marked = run(&mask);
+    assert_eq!(marked["region"]["sha256"].as_str().unwrap().len(), 64);
+    // The digit's ink is most of what speaks for it.
+    let explained = |r: &serde_json::Value| r["completeness"]["difference"].as_f64().unwrap();
+    assert!(explained(&marked) > 2.0 * explained(&run("0,0,10,10")).abs(), "{}", explained(&marked));
+    let black = in_folder(&folder, "black.png");
+    good(&["explain", &cnn, &sample(3), "-m", "vanilla", "-o", &black, "-q"]);
+    assert!(bad(4, &["explain", &cnn, &sample(3), "-m", "ih", "-p", &format!("region={cnn}")]).contains("digits-cnn"));
+    assert!(bad(2, &["explain", &cnn, &sample(3), "-m", "ih", "-p", "region=no.png"]).contains("an image file"));
+    let said = good(&[
+        "compare",
+        &cnn,
+        &sample(3),
+        "-m",
+        "all",
+        "--against",
+        "next",
+        "-o",
+        &black,
+        "--steps",
+        "4",
+        "--samples",
+        "2",
+        "-p",
+        "models=1",
+    ]);
+    assert!(
+        said.contains("adversarial-gradient-integration   not defined here: ") && said.contains("one class"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -647,5 +687,5 @@ fn one_sees_before_what_a_method_takes() {
     let grid = in_folder(&folder, "all.png");
     let few = ["--samples", "2", "--steps", "3", "-p", "models=2"];
     let said = good(&[&["compare", &vit, &sample(3), "-m", "all", "-o", &grid], &few[..]].concat());
-    assert!(said.contains("deep-taylor                        not defined for this model"), "{said}");
+    assert!(said.contains("deep-taylor                        not defined here"), "{said}");
 }

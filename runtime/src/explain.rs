@@ -77,6 +77,7 @@ impl Loaded {
             budget: Budget::default(),
             baselines: vec![],
             baseline_files: vec![],
+            region: None,
         })
     }
 }
@@ -150,6 +151,7 @@ pub struct Explainer<'a> {
     budget: Budget,
     baselines: Vec<Vec<f32>>,
     baseline_files: Vec<FileRecord>,
+    region: Option<(FileRecord, Vec<bool>)>,
 }
 
 /// A map and how it came about.
@@ -216,6 +218,18 @@ impl<'a> Explainer<'a> {
             }
         }
         (self.baseline_files, self.baselines) = baselines.into_iter().unzip();
+        Ok(())
+    }
+
+    /// Gives the method the region that its parameter `region` names as a file: whether each pixel, row by row, is of it.
+    pub fn set_region(&mut self, file: FileRecord, marked: Vec<bool>) -> Result<()> {
+        let shape = self.loaded.input_shape()?;
+        let pixels = self.loaded.layout()?.and_then(|l| l.split(&shape)).map(|(_, height, width)| height * width);
+        if pixels != Some(marked.len()) {
+            let reason = format!("marks {} pixels, but the input has {}", marked.len(), pixels.unwrap_or(0));
+            return Err(Error::Input { path: file.file.into(), reason });
+        }
+        self.region = Some((file, marked));
         Ok(())
     }
 
@@ -300,6 +314,7 @@ impl<'a> Explainer<'a> {
             layout: self.loaded.layout()?,
             layer_layout,
             baselines: &self.baselines,
+            region: self.region.as_ref().map(|(_, marked)| marked.as_slice()),
             head: self.part.prepared.head,
             bounds: self.loaded.bounds()?,
             extents: self.model,
@@ -349,6 +364,7 @@ impl<'a> Explainer<'a> {
             passes: self.taken(),
             saved: Some(self.saved()).filter(|saved| *saved != Passes::default()),
             baselines: self.baseline_files.clone(),
+            region: self.region.as_ref().map(|(file, _)| file.clone()),
             completeness,
             standard_error,
             timing: Timing { prepare_ms: self.prepare_ms, explain_ms: milliseconds(start) },

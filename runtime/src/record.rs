@@ -60,6 +60,9 @@ pub struct Record {
     /// Files that the input was compared with.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub baselines: Vec<FileRecord>,
+    /// The file that marks a region.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<FileRecord>,
     /// For methods that promise it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completeness: Option<Completeness>,

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde::Serialize;
+use whyline_runtime::Kind;
 use whyline_runtime::engine::Passes;
 use whyline_runtime::explain::{CardSource, Explanation, Shared};
 use whyline_runtime::files::write_atomically;
@@ -11,7 +12,7 @@ use whyline_runtime::image::{Style, draw, grid};
 use whyline_runtime::methods::{Entry, Given, METHODS, Params, Status, find};
 use whyline_runtime::record::{FileRecord, Record};
 
-use super::inputs::{budget, for_method, give_baselines, given, is_bounded, read_input, resources, target};
+use super::inputs::{budget, for_method, give_files, given, is_bounded, read_input, resources, target};
 use super::load::load;
 use crate::args::CompareArgs;
 use crate::failure::{Failure, Outcome, about_input};
@@ -64,18 +65,25 @@ pub fn run(args: &CompareArgs) -> Outcome {
         let mut explainer = match made {
             // Of all methods, those that are not defined for the model are left out, and named.
             Err(error) if is_all(args) && args.params.layer.is_none() => {
-                let reason = output::in_a_line(&error.to_string());
-                skipped.push(Skipped { method: entry.name, reason });
+                skipped.push(Skipped { method: entry.name, reason: output::in_a_line(&error.to_string()) });
                 continue;
             }
             made => made?,
         };
         explainer.set_budget(budget)?;
-        give_baselines(&loaded, &mut explainer, &own)?;
+        give_files(&loaded, &mut explainer, &own)?;
         if let Some(watcher) = output::progress::watcher(explainer.passes()).filter(|_| !args.quiet) {
             explainer.watch(watcher);
         }
-        let Explanation { attribution, record } = explainer.explain(&material.input, file.clone(), &target)?;
+        let explained = match explainer.explain(&material.input, file.clone(), &target) {
+            // Some methods want one class as their target.
+            Err(error) if is_all(args) && error.kind() == Kind::Usage => {
+                skipped.push(Skipped { method: entry.name, reason: output::in_a_line(&error.to_string()) });
+                continue;
+            }
+            explained => explained?,
+        };
+        let Explanation { attribution, record } = explained;
         let flat = attribution.per_pixel(layout, explainer.signed())?;
         tiles.push((entry.title().to_string(), draw(&flat, (height, width), &picture, &style(explainer.signed()))));
         records.push(record);
@@ -147,7 +155,7 @@ fn report(records: &Records, args: &CompareArgs) {
         say!("{:<34} {passes:>5} passes {ms:>9.1} ms{gap}{degraded}", record.method);
     }
     for skipped in &records.skipped {
-        say!("{:<34} not defined for this model: {}", skipped.method, skipped.reason);
+        say!("{:<34} not defined here: {}", skipped.method, skipped.reason);
     }
     for record in &records.records {
         record.warnings.iter().for_each(|w| eprintln!("warning: {}: {w}", record.method));

@@ -14,7 +14,7 @@ use whyline_runtime::npy;
 use whyline_runtime::record::{FileRecord, Record};
 
 use super::inputs::{
-    Material, budget, for_method, give_baselines, given, images_in, is_bounded, read_input, resources, target,
+    Material, budget, for_method, give_files, given, images_in, is_bounded, read_input, resources, target,
 };
 use super::load::load;
 use crate::args::ExplainArgs;
@@ -38,7 +38,7 @@ pub fn run(args: &ExplainArgs) -> Outcome {
     if let Some(watcher) = output::progress::watcher(explainer.passes()).filter(|_| !args.quiet) {
         explainer.watch(watcher);
     }
-    give_baselines(&loaded, &mut explainer, &given)?;
+    give_files(&loaded, &mut explainer, &given)?;
     if args.input.is_dir() {
         for folder in [&args.png, &args.npy, &args.json].into_iter().flatten() {
             std::fs::create_dir_all(folder).map_err(|source| Error::Write { path: folder.clone(), source })?;

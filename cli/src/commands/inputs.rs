@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use whyline_runtime::engine::Resources;
 use whyline_runtime::explain::{Budget, Explainer, Loaded, Target};
 use whyline_runtime::image::decode::is_image_name;
-use whyline_runtime::image::preprocess::picture_of;
+use whyline_runtime::image::preprocess::{mask, picture_of};
 use whyline_runtime::image::{Picture, decode, prepare};
 use whyline_runtime::methods::{Baseline, Entry, FILE, Given};
 use whyline_runtime::onnx::Layout;
@@ -39,11 +39,13 @@ pub fn given(args: &ParamArgs) -> Outcome<Given> {
             given.insert(name.to_string(), value.clone());
         }
     }
-    if let Some(baseline) = given.get_mut("baseline")
-        && Baseline::named(baseline).is_none()
-        && Path::new(baseline.as_str()).exists()
-    {
-        *baseline = format!("{FILE}{baseline}");
+    for name in ["baseline", "region"] {
+        if let Some(value) = given.get_mut(name)
+            && Baseline::named(value).is_none()
+            && Path::new(value.as_str()).exists()
+        {
+            *value = format!("{FILE}{value}");
+        }
     }
     Ok(given)
 }
@@ -172,10 +174,18 @@ fn read_baselines(loaded: &Loaded, path: &Path) -> Outcome<Vec<(FileRecord, Vec<
     files.iter().map(read).collect()
 }
 
-/// Gives an explainer the baselines that a parameter names as files.
-pub fn give_baselines(loaded: &Loaded, explainer: &mut Explainer, given: &Given) -> Outcome {
-    match given.get("baseline").and_then(|b| b.strip_prefix(FILE)) {
-        Some(path) => Ok(explainer.set_baselines(read_baselines(loaded, Path::new(path))?)?),
-        None => Ok(()),
+/// Gives an explainer what parameters name as files: baselines, and a region.
+pub fn give_files(loaded: &Loaded, explainer: &mut Explainer, given: &Given) -> Outcome {
+    let named = |name: &str| given.get(name).and_then(|value| value.strip_prefix(FILE)).map(Path::new);
+    if let Some(path) = named("baseline") {
+        explainer.set_baselines(read_baselines(loaded, path)?)?;
     }
+    if let Some(path) = named("region") {
+        let (shape, picture) = (loaded.input_shape()?, decode(path).map_err(about_input)?);
+        let layout =
+            loaded.layout()?.ok_or_else(|| Failure::usage("the input is no image, so a region has no pixels"))?;
+        let marked = mask(&picture, &shape, layout, &loaded.card.input)?;
+        explainer.set_region(FileRecord::of(path).map_err(about_input)?, marked)?;
+    }
+    Ok(())
 }

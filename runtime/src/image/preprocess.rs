@@ -3,6 +3,7 @@
 use image::imageops::{self, FilterType};
 
 use super::decode::Picture;
+use super::resize::nearest;
 use crate::error::{Error, Result};
 use crate::onnx::Layout;
 use crate::onnx::card::{Color, InputCard, Resize};
@@ -81,6 +82,18 @@ pub fn picture_of(input: &[f32], shape: &[usize], layout: Layout) -> Picture {
 /// The brightness of a pixel, 0..255.
 pub fn luminance([r, g, b]: [u8; 3]) -> f32 {
     (299.0 * r as f32 + 587.0 * g as f32 + 114.0 * b as f32) / 1000.0
+}
+
+/// Which pixels of an input of this shape a picture marks, by more than half of full brightness. It is fitted as the card says
+/// of images, without blending pixels.
+pub fn mask(picture: &Picture, shape: &[usize], layout: Layout, card: &InputCard) -> Result<Vec<bool>> {
+    let no_image =
+        || Error::usage(format!("an input of shape {shape:?} is no image, so none of its pixels can be marked"));
+    let (_, height, width) = layout.split(shape).ok_or_else(no_image)?;
+    let seen = visible_part(picture, (height, width), card)?;
+    let bright: Vec<f32> = seen.pixels().map(|pixel| luminance(pixel.0)).collect();
+    let extents = (seen.height() as usize, seen.width() as usize);
+    Ok(nearest(&bright, extents, (height, width)).into_iter().map(|v| v > 127.5).collect())
 }
 
 fn visible_part(picture: &Picture, (height, width): (usize, usize), card: &InputCard) -> Result<Picture> {

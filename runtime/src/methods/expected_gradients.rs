@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use whyline_stream::moments::Moments;
 
 use super::baseline::{self, Baseline};
-use super::path::between;
+use super::path::{between, spread};
 use super::{Entry, Extents, Family, Method, Outcome, Parameter, Params, Passes, Properties, Status, Task};
 use crate::attribution::Attribution;
 use crate::error::Result;
@@ -26,10 +26,18 @@ pub(super) const ENTRY: Entry = Entry {
     parameters: &[
         Parameter { name: "samples", default: "100", help: "random points" },
         Parameter { name: "seed", default: "0", help: "of the draws" },
+        PLACES,
         TOLERANCE,
         baseline::PARAMETER,
     ],
     build: |params| Ok(Box::new(Expected::parse(params, 0.0)?)),
+};
+
+/// Where between baseline and input points lie.
+pub(super) const PLACES: Parameter = Parameter {
+    name: "places",
+    default: "random",
+    help: "where points lie on the way from a baseline: random; or stratified: one at random in each of as many equal parts",
 };
 
 /// When there are points enough.
@@ -47,6 +55,7 @@ pub(super) struct Expected {
     samples: u32,
     seed: u64,
     tolerance: f64,
+    stratified: bool,
     /// The noise's deviation, as a part of the input's range.
     sigma: f32,
     baseline: Baseline,
@@ -56,7 +65,13 @@ impl Expected {
     /// From the parameters of the method.
     pub fn parse(params: &Params, sigma: f32) -> Result<Expected> {
         let (samples, seed) = (params.whole("samples", 1, 1_000_000)?, params.seed("seed")?);
-        Ok(Expected { samples, seed, tolerance: params.size("tolerance")?, sigma, baseline: Baseline::parse(params)? })
+        let stratified = match params.text("places") {
+            "random" => false,
+            "stratified" => true,
+            _ => return Err(params.refuse("places", "random or stratified")),
+        };
+        let (tolerance, baseline) = (params.size("tolerance")?, Baseline::parse(params)?);
+        Ok(Expected { samples, seed, tolerance, stratified, sigma, baseline })
     }
 }
 
@@ -73,6 +88,8 @@ impl Method for Expected {
         let (input, seed) = (task.input, self.seed);
         let set = self.baseline.set(task)?;
         let baseline = |draw: usize| &set[draw % set.len()];
+        // In an order in which the first ones lie all over the way.
+        let parts = if self.stratified { spread(self.samples) } else { vec![] };
         let (low, high) = task.range();
         let deviation = self.sigma * (high - low);
         // The input with the noise of a draw; its first number is the draw's place between the two.
@@ -81,7 +98,8 @@ impl Method for Expected {
             input.iter().enumerate().map(|(i, &x)| x + deviation * rng.normal(i as u64 + 1)).collect()
         };
         let make = |draw: usize, point: &mut [f32]| {
-            let t = Rng::new(seed, draw as u64).uniform(0) as f64;
+            let inside = Rng::new(seed, draw as u64).uniform(0) as f64;
+            let t = parts.get(draw).map_or(inside, |&part| (part as f64 + inside) / self.samples as f64);
             match deviation > 0.0 {
                 true => between(baseline(draw), &noisy(draw), t, point),
                 false => between(baseline(draw), input, t, point),

@@ -3,7 +3,7 @@
 //!
 //! By default 50 draws. Map: the input's shape, in the target's unit. Cost: `samples` gradients.
 
-use super::expected_gradients::{Expected, TOLERANCE};
+use super::expected_gradients::{Expected, PLACES, TOLERANCE};
 use super::{Entry, Family, Parameter, Properties, baseline};
 
 pub(super) const ENTRY: Entry = Entry {
@@ -17,6 +17,7 @@ pub(super) const ENTRY: Entry = Entry {
         Parameter { name: "samples", default: "50", help: "random points" },
         Parameter { name: "sigma", default: "0", help: "the noise's deviation, as a part of the input's range" },
         Parameter { name: "seed", default: "0", help: "of the draws" },
+        PLACES,
         TOLERANCE,
         baseline::PARAMETER,
     ],

@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use whyline_stream::quadrature::{MAX_NODES, Rule, spaced};
 
 use super::baseline::{self, Baseline};
-use super::path::between;
+use super::path::{between, spread};
 use super::refine::{Kept, Refining, refine};
 use super::{Entry, Extents, Family, Method, Outcome, Parameter, Params, Passes, Properties, Status, Task};
 use crate::attribution::{Attribution, Completeness};
@@ -37,21 +37,34 @@ pub(super) const ENTRY: Entry = Entry {
             help: "for the adaptive rule: enough gradients, up to steps, when the completeness gap is this share of what is \
                    explained",
         },
+        Parameter {
+            name: "compat",
+            default: "none",
+            help: "captum: the trapezoid rule's weights add up to (n - 1) / n, as Captum's do; pair: n nodes with both ends count \
+                   1 / n each, as in PAIR's saliency package",
+        },
         baseline::PARAMETER,
     ],
     build: |params| {
         let baseline = Baseline::parse(params)?;
-        if params.text("rule") == "adaptive" {
+        if params.text("rule") == "adaptive" && params.text("compat") == "none" {
             return Ok(Box::new(IntegratedGradients { nodes: Nodes::Adaptive(Refining::parse(params)?), baseline }));
         }
         if params.size("tolerance")? > 0.0 {
             return Err(params.refuse("tolerance", "0 for every rule but adaptive"));
         }
-        let spacing = match params.text("rule") {
-            "calibrated" => Spacing::Calibrated,
-            name => Spacing::By(Rule::named(name).ok_or_else(|| {
+        let spacing = match (params.text("compat"), params.text("rule")) {
+            ("captum", "trapezoid") => Spacing::CaptumTrapezoid,
+            ("captum", "gauss-legendre") => Spacing::By(Rule::GaussLegendre),
+            ("captum", _) => return Err(params.refuse("rule", "gauss-legendre or trapezoid with the compat captum")),
+            // The parameter has its default: the package has this rule alone.
+            ("pair", "gauss-legendre" | "trapezoid") => Spacing::PairEnds,
+            ("pair", _) => return Err(params.refuse("rule", "trapezoid with the compat pair")),
+            ("none", "calibrated") => Spacing::Calibrated,
+            ("none", name) => Spacing::By(Rule::named(name).ok_or_else(|| {
                 params.refuse("rule", "gauss-legendre, midpoint, left, right, trapezoid, calibrated or adaptive")
             })?),
+            _ => return Err(params.refuse("compat", "none, captum or pair")),
         };
         let steps = params.whole("steps", spacing.least(), MAX_NODES)?;
         Ok(Box::new(IntegratedGradients { nodes: Nodes::Fixed { steps, spacing }, baseline }))
@@ -87,6 +100,10 @@ enum Spacing {
     By(Rule),
     /// As the model's card has it.
     Calibrated,
+    /// The trapezoid rule with weights that are too small together.
+    CaptumTrapezoid,
+    /// Equidistant nodes with both ends, which count as much as the others.
+    PairEnds,
 }
 
 impl Spacing {
@@ -94,6 +111,7 @@ impl Spacing {
         match self {
             Spacing::By(rule) => rule.least(),
             Spacing::Calibrated => 1,
+            Spacing::CaptumTrapezoid | Spacing::PairEnds => Rule::Trapezoid.least(),
         }
     }
 }
@@ -150,8 +168,16 @@ impl IntegratedGradients {
 
     /// Place and weight of node `i` of `n`.
     fn places<'a>(&self, spacing: Spacing, task: &Task<'a>) -> Result<Box<dyn Fn(u32, u32) -> (f64, f64) + Sync + 'a>> {
-        if let Spacing::By(rule) = spacing {
-            return Ok(Box::new(move |i, n| rule.node(i, n)));
+        match spacing {
+            Spacing::By(rule) => return Ok(Box::new(move |i, n| rule.node(i, n))),
+            Spacing::CaptumTrapezoid => {
+                return Ok(Box::new(|i, n| {
+                    let (place, weight) = Rule::Trapezoid.node(i, n);
+                    (place, weight * (n - 1) as f64 / n as f64)
+                }));
+            }
+            Spacing::PairEnds => return Ok(Box::new(|i, n| (Rule::Trapezoid.node(i, n).0, 1.0 / n as f64))),
+            Spacing::Calibrated => {}
         }
         let found = task.steps.ok_or_else(|| {
             Error::usage("the model's card has no steps for the rule 'calibrated'; whyline calibrate finds them")
@@ -188,13 +214,6 @@ fn fixed(task: &mut Task, baseline: &[f32], steps: u32, places: Places) -> Resul
     }
     integral.iter_mut().for_each(|sum| *sum /= weights);
     Ok((integral, Status::Degraded))
-}
-
-/// The numbers below `count`, in the order of their bits read backwards.
-fn spread(count: u32) -> Vec<u32> {
-    let bits = count.next_power_of_two().trailing_zeros();
-    let backwards = |i: u32| if bits == 0 { i } else { i.reverse_bits() >> (u32::BITS - bits) };
-    (0..1 << bits).map(backwards).filter(|&i| i < count).collect()
 }
 
 /// The integral of the gradient over nodes that are placed one round after the other, the target's change, and whether the

@@ -14,7 +14,7 @@
 
 use whyline_stream::quadrature::{MAX_NODES, Rule};
 
-use super::baseline::{self, Baseline};
+use super::baseline::{self, Baseline, FILE};
 use super::path::{between, outcome};
 use super::{Entry, Extents, Family, Method, Needs, Outcome, Parameter, Passes, Properties, Task};
 use crate::error::{Error, Result};
@@ -34,8 +34,8 @@ pub(super) const ENTRY: Entry = Entry {
         Parameter {
             name: "region",
             default: "top",
-            help: "row,column,height,width in pixels of the input; or top: of a grid of 8 by 8 regions the one with the \
-                   largest gradient times difference",
+            help: "row,column,height,width in pixels of the input; an image file that marks its pixels; or top: of a grid of \
+                   8 by 8 regions the one with the largest gradient times difference",
         },
         Parameter {
             name: "form",
@@ -62,10 +62,11 @@ pub(super) const ENTRY: Entry = Entry {
         let numbers: Option<Vec<usize>> = text.split(',').map(|n| n.trim().parse().ok()).collect();
         let region = match numbers.as_deref() {
             Some(&[row, column, height, width]) if height > 0 && width > 0 => {
-                Some(Region { row, column, height, width })
+                Region::Rectangle(Rectangle { row, column, height, width })
             }
-            _ if text == "top" => None,
-            _ => return Err(params.refuse("region", "top, or row,column,height,width")),
+            _ if text == "top" => Region::Top,
+            _ if text.starts_with(FILE) => Region::Marked,
+            _ => return Err(params.refuse("region", "top, row,column,height,width, or an image file that exists")),
         };
         let softplus = Some(params.size("softplus")? as f32).filter(|sharpness| *sharpness > 0.0);
         let (steps, baseline) = (params.whole("steps", 1, MAX_NODES)?, Baseline::parse(params)?);
@@ -88,16 +89,25 @@ enum Form {
     Differences,
 }
 
+#[derive(Clone, Copy, PartialEq)]
+enum Region {
+    /// The strongest of a grid.
+    Top,
+    Rectangle(Rectangle),
+    /// By the caller.
+    Marked,
+}
+
 /// In pixels.
-#[derive(Clone, Copy)]
-struct Region {
+#[derive(Clone, Copy, PartialEq)]
+struct Rectangle {
     row: usize,
     column: usize,
     height: usize,
     width: usize,
 }
 
-impl Region {
+impl Rectangle {
     fn lies_within(self, height: usize, width: usize) -> bool {
         let ends = |from: usize, extent: usize, most: usize| from.checked_add(extent).is_some_and(|end| end <= most);
         ends(self.row, self.height, height) && ends(self.column, self.width, width)
@@ -106,7 +116,7 @@ impl Region {
 
 struct IntegratedHessians {
     steps: u32,
-    region: Option<Region>,
+    region: Region,
     form: Option<Form>,
     softplus: Option<f32>,
     baseline: Baseline,
@@ -120,7 +130,7 @@ impl Method for IntegratedHessians {
 
     fn passes(&self, model: Extents) -> Passes {
         let each = if self.form(model) == Form::Kinks { 1 } else { 2 };
-        Passes { forward: 0, gradient: each * self.steps as u64 + self.region.is_none() as u64 }
+        Passes { forward: 0, gradient: each * self.steps as u64 + (self.region == Region::Top) as u64 }
     }
 
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
@@ -148,12 +158,17 @@ impl IntegratedHessians {
             Layout::ChannelsLast => i / channels % (height * width),
         };
         let region = match self.region {
-            Some(r) if r.lies_within(height, width) => r,
-            Some(r) => {
+            Region::Rectangle(r) if r.lies_within(height, width) => r,
+            Region::Rectangle(r) => {
                 let from = format!("{} x {} pixels from {}, {}", r.height, r.width, r.row, r.column);
                 return Err(Error::usage(format!("the region has {from}, but the input {height} x {width}")));
             }
-            None => {
+            Region::Marked => {
+                let marked = task.region.filter(|marked| marked.iter().any(|m| *m));
+                let marked = marked.ok_or_else(|| Error::usage("the region's image marks no pixel: none is bright"))?;
+                return Ok((0..way.len()).map(|i| marked[pixel(i)]).collect());
+            }
+            Region::Top => {
                 let input = task.input;
                 let gradient = task.gradient_at(input)?.input;
                 let mut sums = vec![0.0f64; GRID * GRID];
@@ -164,7 +179,7 @@ impl IntegratedHessians {
                 let best = (0..sums.len()).fold(0, |best, i| if sums[i].abs() > sums[best].abs() { i } else { best });
                 let edge = |cell: usize, extent: usize| (cell * extent).div_ceil(GRID);
                 let (row, column) = (best / GRID, best % GRID);
-                Region {
+                Rectangle {
                     row: edge(row, height),
                     column: edge(column, width),
                     height: edge(row + 1, height) - edge(row, height),

@@ -269,6 +269,8 @@ pub struct Task<'a> {
     pub layer_layout: Option<Layout>,
     /// Baselines that the caller has given, each in the input's shape.
     pub baselines: &'a [Vec<f32>],
+    /// Pixels that the caller has marked, row by row, if any.
+    pub region: Option<&'a [bool]>,
     /// What makes probabilities of scores.
     pub head: Head,
     /// Where inputs may lie.
@@ -293,6 +295,7 @@ impl<'a> Task<'a> {
             seed,
             layer_layout: None,
             baselines: &[],
+            region: None,
             head: Head::Softmax,
             bounds: Bounds::default(),
             extents: Extents { input: input.len(), classes: seed.len(), ..Extents::default() },
@@ -347,6 +350,7 @@ impl<'a> Task<'a> {
             seed: self.seed,
             layer_layout: self.layer_layout,
             baselines: self.baselines,
+            region: self.region,
             head: self.head,
             bounds: self.bounds.clone(),
             extents: self.extents,

@@ -14,6 +14,13 @@ pub fn between(baseline: &[f32], input: &[f32], t: f64, point: &mut [f32]) {
     }
 }
 
+/// The numbers below `count`, in the order of their bits read backwards.
+pub fn spread(count: u32) -> Vec<u32> {
+    let bits = count.next_power_of_two().trailing_zeros();
+    let backwards = |i: u32| if bits == 0 { i } else { i.reverse_bits() >> (u32::BITS - bits) };
+    (0..1 << bits).map(backwards).filter(|&i| i < count).collect()
+}
+
 /// One step of a walk.
 pub struct Step<'a> {
     /// The target where the gradient was taken.

@@ -1,0 +1,172 @@
+//! Where methods must agree with each other, on random networks and through the whole way from a file to a map.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::{assert_close, graph, ints, node, normal, weight};
+use whyline_runtime::engine::{Precision, Resources};
+use whyline_runtime::explain::{Explanation, LoadOptions, Loaded, Target};
+use whyline_runtime::methods::{Given, METHODS};
+use whyline_runtime::onnx::{Fact, Graph, Node, Tensor, write_model};
+use whyline_runtime::record::FileRecord;
+
+const SHAPE: [usize; 4] = [1, 3, 8, 8];
+const LEN: usize = 192;
+
+/// Two convolutions with a shortcut, a max pool and a dense layer, of random weights.
+fn network(draw: u64, biased: bool) -> Graph {
+    let conv = |x: &str, number: usize, y: &str| {
+        let (w, b) = (format!("w{number}"), format!("b{number}"));
+        let inputs: Vec<&str> = if biased { vec![x, &w, &b] } else { vec![x, &w] };
+        node("Conv", &inputs, &[y], vec![("pads", ints(&[1, 1, 1, 1])), ("kernel_shape", ints(&[3, 3]))])
+    };
+    let pool = vec![("kernel_shape", ints(&[2, 2])), ("strides", ints(&[2, 2]))];
+    let nodes = vec![
+        conv("x", 1, "z1"),
+        node("Relu", &["z1"], &["a1"], vec![]),
+        conv("a1", 2, "z2"),
+        node("Add", &["z2", "a1"], &["s2"], vec![]),
+        node("Relu", &["s2"], &["a2"], vec![]),
+        node("MaxPool", &["a2"], &["p2"], pool),
+        node("Flatten", &["p2"], &["f2"], vec![]),
+        node("Gemm", if biased { &["f2", "w3", "b3"] } else { &["f2", "w3"] }, &["y"], vec![]),
+    ];
+    let mut graph = graph(&SHAPE, nodes, "y");
+    let mut constant = |name: &str, shape: &[usize], number: u64| {
+        graph.constants.insert(name.into(), weight(shape, 100 * draw + number));
+    };
+    constant("w1", &[6, 3, 3, 3], 1);
+    constant("w2", &[6, 6, 3, 3], 2);
+    constant("w3", &[96, 4], 3);
+    if biased {
+        constant("b1", &[6], 4);
+        constant("b2", &[6], 5);
+        constant("b3", &[4], 6);
+    }
+    graph
+}
+
+/// As a user would: from a file.
+fn load(graph: &Graph) -> Loaded {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("network.onnx");
+    let facts = BTreeMap::from([("x".to_string(), Fact::f32(&SHAPE)), ("y".to_string(), Fact::f32(&[1, 4]))]);
+    write_model(graph, &facts.into_iter().collect(), &path).unwrap();
+    Loaded::read(&path, &LoadOptions::default()).unwrap()
+}
+
+fn explained(graph: &Graph, method: &str, given: &[(&str, &str)], input: &[f32]) -> Explanation {
+    let loaded = load(graph);
+    let given: Given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    let mut explainer = loaded.explainer(method, &given, Precision::F32, Resources::default()).unwrap();
+    let file = FileRecord { file: "drawn".into(), sha256: String::new() };
+    explainer.explain(input, file, &Target::Top).unwrap()
+}
+
+fn map(graph: &Graph, method: &str, given: &[(&str, &str)], input: &[f32]) -> Vec<f32> {
+    explained(graph, method, given, input).attribution.values
+}
+
+/// Without biases a network of Relu and max pools is linear along every ray from zero, so that all of these are the gradient
+/// times the input.
+#[test]
+fn without_biases_paths_slopes_and_relevance_are_the_gradient_times_the_input() {
+    for draw in 1..4 {
+        let (network, x) = (network(draw, false), normal(LEN, draw));
+        let product = map(&network, "gradient-x-input", &[], &x);
+        // At zero itself every unit is at its kink, so that rules which begin there are left out.
+        let same: [(&str, &[(&str, &str)]); 6] = [
+            ("integrated-gradients", &[("steps", "3")]),
+            ("expected-gradients", &[("samples", "4")]),
+            ("gradient-shap", &[("samples", "4")]),
+            ("deeplift-rescale", &[]),
+            ("lrp", &[("rules", "epsilon"), ("epsilon", "1e-9")]),
+            ("lrp", &[("rules", "gamma"), ("gamma", "0"), ("epsilon", "1e-9")]),
+        ];
+        for (method, given) in same {
+            assert_close(method, &map(&network, method, given, &x), &product, 2e-3);
+        }
+        let full = explained(&network, "fullgrad", &[], &x).record.completeness.unwrap();
+        let sum: f64 = product.iter().map(|&v| v as f64).sum();
+        assert!((full.sum - sum).abs() < 1e-4 * sum.abs() && full.relative_gap < 1e-4, "{full:?} for {sum}");
+    }
+}
+
+#[test]
+fn with_biases_relevance_is_still_the_gradient_times_the_input_and_full_gradients_add_up() {
+    for draw in 1..4 {
+        let (network, x) = (network(draw, true), normal(LEN, draw));
+        let product = map(&network, "gradient-x-input", &[], &x);
+        assert_close("lrp", &map(&network, "lrp", &[("rules", "epsilon"), ("epsilon", "1e-9")], &x), &product, 5e-3);
+        for method in ["fullgrad", "deeplift-rescale", "deeplift-revealcancel"] {
+            let completeness =
+                explained(&network, method, &[("baseline", "0.1")][..(method != "fullgrad") as usize], &x);
+            let completeness = completeness.record.completeness.unwrap();
+            assert!(completeness.relative_gap < 1e-4, "{method}: {completeness:?}");
+        }
+        let path =
+            explained(&network, "ig", &[("steps", "400"), ("rule", "midpoint")], &x).record.completeness.unwrap();
+        assert!(path.relative_gap < 0.02, "{path:?}");
+    }
+}
+
+/// One unit has one slope between two points, which is what the gradient's mean along the way is.
+#[test]
+fn one_unit_has_one_slope() {
+    let nodes = vec![
+        node("Flatten", &["x"], &["f"], vec![]),
+        node("Gemm", &["f", "w", "b"], &["z"], vec![]),
+        node("Relu", &["z"], &["a"], vec![]),
+        node("Gemm", &["a", "v"], &["y"], vec![]),
+    ];
+    let mut network = graph(&SHAPE, nodes, "y");
+    network.constants.insert("w".into(), weight(&[LEN, 1], 1));
+    network.constants.insert("b".into(), Tensor::f32(&[1], &[-3.0]));
+    network.constants.insert("v".into(), Tensor::f32(&[1, 4], &[1.0, 0.5, 0.2, 0.1]));
+    // A step is cut where the unit switches: 10,000 of them know the place to a ten-thousandth.
+    let x: Vec<f32> = normal(LEN, 1).iter().map(|v| 0.2 * v).collect();
+    let slopes = map(&network, "deeplift", &[], &x);
+    assert!(slopes.iter().any(|v| *v != 0.0), "the unit is on at the input");
+    assert_close("ig", &map(&network, "ig", &[("steps", "10000"), ("rule", "midpoint")], &x), &slopes, 1e-3);
+    let found = map(&network, "ig", &[("rule", "adaptive"), ("steps", "60"), ("tolerance", "1e-5")], &x);
+    assert_close("adaptive", &found, &slopes, 1e-3);
+}
+
+/// A unit's inputs times `s` and its outputs by `s` change nothing of the function, nor of what depends on it alone; and an
+/// inserted identity changes nothing at all.
+#[test]
+fn what_does_not_change_the_function_does_not_change_the_maps() {
+    let (plain, x) = (network(2, true), normal(LEN, 7));
+    let mut scaled = plain.clone();
+    let rescale = |graph: &mut Graph, name: &str, of: &dyn Fn(usize, f32) -> f32| {
+        let tensor = graph.constants.get_mut(name).unwrap();
+        let values: Vec<f32> = tensor.to_f32().unwrap().iter().enumerate().map(|(i, v)| of(i, *v)).collect();
+        *tensor = Tensor::f32(&tensor.shape.clone(), &values);
+    };
+    // The second layer's sum has the shortcut in it, so that both are scaled by the same power of two, the dense layer back.
+    for name in ["w1", "b1", "b2"] {
+        rescale(&mut scaled, name, &|_, v| 4.0 * v);
+    }
+    rescale(&mut scaled, "w3", &|_, v| v / 4.0);
+    let mut longer = plain.clone();
+    longer.nodes.insert(1, Node { name: "same".into(), ..node("Identity", &["z1"], &["same"], vec![]) });
+    longer.nodes[2].inputs[0] = "same".into();
+    for method in METHODS.iter().map(|m| m.name).filter(|name| !["noisegrad", "fusiongrad", "rectgrad"].contains(name))
+    {
+        let given: &[(&str, &str)] = if method.contains("-cam") && method != "guided-grad-cam" && method != "score-cam"
+        {
+            &[("relu", "false")]
+        } else {
+            &[]
+        };
+        let map_of = |graph: &Graph| map(graph, method, given, &x);
+        let expected = map_of(&plain);
+        // FullGrad and CAM look at layers, whose own scale they see; so does what divides by the largest.
+        let of_layers = ["fullgrad", "smooth-fullgrad", "eigen-cam", "grad-cam++", "score-cam"].contains(&method);
+        if !of_layers {
+            assert_close(method, &map_of(&scaled), &expected, 1e-3);
+        }
+        assert_eq!(map_of(&longer), expected, "{method}");
+    }
+}
