@@ -4,7 +4,7 @@
 //! most 5 %, 1 % and 0.5 % of what is explained, and of those beyond which it stays so; and the same for the map's distance
 //! (relative L2) from that of very many steps. A fixed rule's length is not known before; adaptive nodes stop by themselves.
 //! `WHYLINE_CALIBRATION=FOLDER` takes the digits that are learned from out of a folder: by default every other sample.
-//! `WHYLINE_MODELS=digits-cnn,resnet18` chooses models.
+//! `WHYLINE_MODELS=digits-cnn,architectures/resnet18` chooses models, `WHYLINE_RULES=adaptive,left` rules.
 
 use std::path::{Path, PathBuf};
 
@@ -122,7 +122,9 @@ fn report(loaded: &Loaded, name: &str, inputs: &[Vec<f32>], lengths: &[usize], m
         .iter()
         .map(|input| run(input, &[("rule", "midpoint".into()), ("steps", many.to_string())]).map)
         .collect();
-    for rule in RULES {
+    let chosen = std::env::var("WHYLINE_RULES").ok();
+    let wanted = |rule: &str| chosen.as_ref().is_none_or(|chosen| chosen.split(',').any(|name| name == rule));
+    for rule in RULES.into_iter().filter(|rule| wanted(rule)) {
         let runs: Vec<Vec<Run>> = inputs
             .iter()
             .map(|input| {
@@ -134,20 +136,24 @@ fn report(loaded: &Loaded, name: &str, inputs: &[Vec<f32>], lengths: &[usize], m
         let cells = GAPS.map(gap).into_iter().chain(DISTANCES.map(map));
         println!("| {name} | {rule} | {} |", cells.collect::<Vec<_>>().join(" | "));
     }
+    if !wanted("adaptive") {
+        return;
+    }
     let mut adaptive = |tolerance: f64| {
         let given = [("rule", "adaptive".into()), ("steps", "1024".into()), ("tolerance", tolerance.to_string())];
         inputs.iter().map(|input| run(input, &given)).collect::<Vec<_>>()
     };
     let mut cells: Vec<String> =
         GAPS.iter().map(|&gap| median(adaptive(gap).iter().map(|r| r.gradients as f64).collect())).collect();
-    let by_tolerance: Vec<Vec<Run>> = [0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001].map(&mut adaptive).into();
-    for far in DISTANCES {
-        let fewest = |i: usize| {
-            let near = by_tolerance.iter().filter(|runs| distance(&runs[i].map, &exact[i]) <= far);
-            near.map(|runs| runs[i].gradients as f64).fold(f64::INFINITY, f64::min)
-        };
-        cells.push(median((0..inputs.len()).map(fewest).collect()));
-    }
+    // As many as they are given, for the map.
+    let runs: Vec<Vec<Run>> = inputs
+        .iter()
+        .map(|input| {
+            let given = |n: &usize| [("rule", "adaptive".to_string()), ("steps", n.to_string())];
+            lengths.iter().map(|n| run(input, &given(n))).collect()
+        })
+        .collect();
+    cells.extend(DISTANCES.map(|far| column(&runs, |i, r| distance(&r.map, &exact[i]) <= far)));
     println!("| {name} | adaptive | {} |", cells.join(" | "));
 }
 

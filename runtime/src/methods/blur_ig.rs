@@ -9,6 +9,8 @@
 
 use std::ops::ControlFlow;
 
+use whyline_stream::adaptive::Cell;
+
 use super::path::{LEAST, Last, MAX_STEPS, Path, Step, Visit, integrate, outcome, passes};
 use super::refine::{Kept, Refining, refine};
 use super::{Entry, Extents, Family, Method, Outcome, Parameter, Params, Passes, Properties, Task};
@@ -121,8 +123,11 @@ impl Kept for Nodes<'_> {
         self.gradients.push(gradient.to_vec());
     }
 
-    fn trapezoid(&self, from: usize, to: usize) -> f64 {
-        self.shares(from, to).sum()
+    fn cell(&self, from: usize, to: usize) -> Cell {
+        let moved = self.points[to].iter().zip(&self.points[from]).map(|(to, from)| to - from);
+        let apart = self.gradients[to].iter().zip(&self.gradients[from]).map(|(to, from)| to - from);
+        let doubt = moved.zip(apart).map(|(moved, apart)| (moved * apart).abs() as f64).sum();
+        Cell { trapezoid: self.shares(from, to).sum(), doubt }
     }
 }
 

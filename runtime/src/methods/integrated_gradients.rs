@@ -7,6 +7,7 @@
 
 use std::ops::ControlFlow;
 
+use whyline_stream::adaptive::Cell;
 use whyline_stream::quadrature::{MAX_NODES, Rule, spaced};
 
 use super::baseline::{self, Baseline};
@@ -244,9 +245,11 @@ impl Kept for Gradients {
         self.gradients.push(gradient.to_vec());
     }
 
-    fn trapezoid(&self, from: usize, to: usize) -> f64 {
+    fn cell(&self, from: usize, to: usize) -> Cell {
         let ((a, slope_a), (b, slope_b)) = (self.nodes[from], self.nodes[to]);
-        0.5 * (b - a) * (slope_a + slope_b)
+        let apart = self.gradients[from].iter().zip(&self.gradients[to]).map(|(&from, &to)| (to - from).abs() as f64);
+        let doubt = (b - a) * apart.zip(&self.moved).map(|(apart, moved)| apart * moved.abs()).sum::<f64>();
+        Cell { trapezoid: 0.5 * (b - a) * (slope_a + slope_b), doubt }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::ops::ControlFlow;
 
-use whyline_stream::adaptive::Adaptive;
+use whyline_stream::adaptive::{Adaptive, Cell};
 
 use super::{Params, Status, Task};
 use crate::error::Result;
@@ -40,8 +40,9 @@ impl Refining {
 pub trait Kept: Send {
     /// A node's gradient.
     fn keep(&mut self, place: f64, gradient: &[f32]);
-    /// What the gradients of two nodes say of the target's change between them.
-    fn trapezoid(&self, from: usize, to: usize) -> f64;
+    /// What the gradients of two nodes say of the way between them: of the target's change, and in doubt of the map how much
+    /// they differ.
+    fn cell(&self, from: usize, to: usize) -> Cell;
 }
 
 /// The nodes that were taken.
@@ -70,7 +71,7 @@ pub fn refine(
         task.gradients_at(places.len(), &make, &mut |i, gradient| {
             kept.keep(places[i], gradient.input);
             // Of `next` there are never more than fit.
-            let _ = nodes.tell(places[i], gradient.target(seed), |from, to| kept.trapezoid(from, to));
+            let _ = nodes.tell(places[i], gradient.target(seed), |from, to| kept.cell(from, to));
             Ok(if enough(&nodes) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
     }

@@ -45,8 +45,17 @@ struct Node {
     value: f64,
     /// In the order of telling.
     number: usize,
-    /// The derivative's trapezoid from here to the next node.
-    trapezoid: f64,
+    /// From here to the next node.
+    cell: Cell,
+}
+
+/// What the derivatives at both ends of a cell say of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cell {
+    /// Their trapezoid.
+    pub trapezoid: f64,
+    /// How unsure that is of what the integral is wanted for: cells with much of it are bisected.
+    pub doubt: f64,
 }
 
 /// All nodes have been told.
@@ -78,7 +87,7 @@ impl<const N: usize> Adaptive<N> {
             return places;
         }
         let open = (0..self.nodes.len() - 1).filter(|&i| self.width(i) > LEAST);
-        let mut cells: Vec<(usize, f64), N> = open.map(|i| (i, libm::fabs(missed(&self.nodes[i..i + 2])))).collect();
+        let mut cells: Vec<(usize, f64), N> = open.map(|i| (i, self.nodes[i].cell.doubt)).collect();
         cells.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         let least = cells.first().map_or(0.0, |worst| MINOR * worst.1);
         let bad = cells.iter().take_while(|cell| cell.1 >= least);
@@ -92,15 +101,14 @@ impl<const N: usize> Adaptive<N> {
         self.nodes[cell + 1].place - self.nodes[cell].place
     }
 
-    /// The function's value at a place, and over any two nodes, by their numbers in the order of telling, the derivative's
-    /// trapezoid.
-    pub fn tell(&mut self, place: f64, value: f64, trapezoid: impl Fn(usize, usize) -> f64) -> Result<(), Full> {
+    /// The function's value at a place, and the cell between any two nodes, by their numbers in the order of telling.
+    pub fn tell(&mut self, place: f64, value: f64, cell: impl Fn(usize, usize) -> Cell) -> Result<(), Full> {
         let (at, number) = (self.nodes.iter().position(|n| n.place > place), self.nodes.len());
         let at = at.unwrap_or(number);
-        let after = self.nodes.get(at).map_or(0.0, |next| trapezoid(number, next.number));
-        self.nodes.insert(at, Node { place, value, number, trapezoid: after }).map_err(|_| Full)?;
+        let after = self.nodes.get(at).map_or(Cell::default(), |next| cell(number, next.number));
+        self.nodes.insert(at, Node { place, value, number, cell: after }).map_err(|_| Full)?;
         if let Some(before) = at.checked_sub(1) {
-            self.nodes[before].trapezoid = trapezoid(self.nodes[before].number, number);
+            self.nodes[before].cell = cell(self.nodes[before].number, number);
         }
         Ok(())
     }
@@ -147,7 +155,7 @@ impl<const N: usize> Adaptive<N> {
 
 /// The trapezoid of a cell less the change over it.
 fn missed(pair: &[Node]) -> f64 {
-    pair[0].trapezoid - (pair[1].value - pair[0].value)
+    pair[0].cell.trapezoid - (pair[1].value - pair[0].value)
 }
 
 #[cfg(test)]
@@ -164,7 +172,11 @@ mod tests {
         (value, slope): (f64, f64),
     ) -> Result<(), Full> {
         nodes.push((place, slope)).unwrap();
-        cells.tell(place, value, |a, b| 0.5 * (nodes[b].0 - nodes[a].0) * (nodes[a].1 + nodes[b].1))
+        cells.tell(place, value, |a, b| {
+            let width = nodes[b].0 - nodes[a].0;
+            let doubt = libm::fabs(width * (nodes[b].1 - nodes[a].1));
+            Cell { trapezoid: 0.5 * width * (nodes[a].1 + nodes[b].1), doubt }
+        })
     }
 
     /// Takes nodes of a function and its derivative until the gap is small.
@@ -221,6 +233,6 @@ mod tests {
             }
         }
         assert_eq!(cells.len(), 8);
-        assert_eq!(cells.tell(0.3, 0.0, |_, _| 0.0), Err(Full));
+        assert_eq!(cells.tell(0.3, 0.0, |_, _| Cell::default()), Err(Full));
     }
 }
