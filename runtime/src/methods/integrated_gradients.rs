@@ -168,7 +168,7 @@ impl IntegratedGradients {
     }
 
     /// Place and weight of node `i` of `n`.
-    fn places<'a>(&self, spacing: Spacing, task: &Task<'a>) -> Result<Box<dyn Fn(u32, u32) -> (f64, f64) + Sync + 'a>> {
+    fn places<'a>(&self, spacing: Spacing, task: &Task<'a>) -> Result<Box<Places<'a>>> {
         match spacing {
             Spacing::By(rule) => return Ok(Box::new(move |i, n| rule.node(i, n))),
             Spacing::CaptumTrapezoid => {
@@ -194,12 +194,12 @@ impl IntegratedGradients {
 }
 
 /// Place and weight of node `i` of `n`.
-type Places<'a> = &'a (dyn Fn(u32, u32) -> (f64, f64) + Sync);
+type Places<'a> = dyn Fn(u32, u32) -> (f64, f64) + Sync + 'a;
 
 /// The integral of the gradient by a rule. In f64: a sum of many float32 gradients would lose what the completeness gap
 /// measures. Nodes are taken in an order in which the first ones lie all over the path, so that if the budget ends early
 /// their weighted mean is a map already.
-fn fixed(task: &mut Task, baseline: &[f32], steps: u32, places: Places) -> Result<(Vec<f64>, Status)> {
+fn fixed(task: &mut Task, baseline: &[f32], steps: u32, places: &Places) -> Result<(Vec<f64>, Status)> {
     let mut integral = vec![0.0f64; task.input.len()];
     let (input, order) = (task.input, spread(steps));
     let (mut taken, mut weights) = (0, 0.0);

@@ -7,7 +7,7 @@ use super::arena::{BufferId, Home, Life, place};
 use super::convert::Convert;
 use super::masks::Masks;
 use super::parts::Parts;
-use super::run::{Plan, Step, Work};
+use super::run::{Ends, Plan, Step, Work};
 use super::slopes::Slopes;
 use super::values::{Image, Lazy, Order, Value};
 use super::{dense, elementwise, fallback, in_place, indexing, pooling, products, rows, shapes, truth};
@@ -404,7 +404,7 @@ impl<'a> Planner<'a> {
                 homes[id] = Home::Arena { offset: offset + from, len: buffers[id].floats };
             }
         }
-        Plan::new(isa, steps, homes, parts.all().collect(), floats, inputs, outputs, backward)
+        Plan::new(isa, steps, homes, parts.all().collect(), floats, Ends { inputs, outputs, backward })
     }
 }
 

@@ -95,10 +95,16 @@ pub struct Plan {
     parts: HashSet<BufferId>,
     scratch: Home,
     floats: usize,
-    inputs: Vec<BufferId>,
-    outputs: Vec<(BufferId, usize)>,
+    ends: Ends,
+}
+
+/// Where a plan's values come from and go.
+pub(super) struct Ends {
+    pub inputs: Vec<BufferId>,
+    /// With their floats.
+    pub outputs: Vec<(BufferId, usize)>,
     /// The first step that may depend on the cotangent.
-    backward: usize,
+    pub backward: usize,
 }
 
 impl Plan {
@@ -109,9 +115,7 @@ impl Plan {
         homes: Vec<Home>,
         parts: HashSet<BufferId>,
         floats: usize,
-        inputs: Vec<BufferId>,
-        outputs: Vec<(BufferId, usize)>,
-        backward: usize,
+        ends: Ends,
     ) -> Result<Plan> {
         let scratch = Home::Arena { offset: floats, len: steps.iter().map(|s| s.work.scratch()).max().unwrap_or(0) };
         let Home::Arena { offset, len } = scratch else { return Err(Error::Plan { reason: "no scratch".into() }) };
@@ -119,7 +123,7 @@ impl Plan {
             lie_apart(&step.node, &homes, &step.reads, &step.writes, &scratch)?;
         }
         let floats = offset + len.next_multiple_of(LANES) + GUARD;
-        Ok(Plan { isa, steps, homes, parts, scratch, floats, inputs, outputs, backward })
+        Ok(Plan { isa, steps, homes, parts, scratch, floats, ends })
     }
 
     /// Floats that an arena for this plan holds.
@@ -170,18 +174,18 @@ impl Plan {
     /// Runs the steps that no cotangent is needed for, on inputs that are there already. What they leave stays as it is until
     /// they are run again, so that any number of [`Plan::run_backward`] may follow.
     pub fn run_forward(&self, arena: &mut Arena) -> Result<()> {
-        self.steps[..self.backward].iter().try_for_each(|step| self.run_step(arena, step))
+        self.steps[..self.ends.backward].iter().try_for_each(|step| self.run_step(arena, step))
     }
 
     /// Runs the other steps, on a cotangent that is there already.
     pub fn run_backward(&self, arena: &mut Arena) -> Result<()> {
-        self.steps[self.backward..].iter().try_for_each(|step| self.run_step(arena, step))
+        self.steps[self.ends.backward..].iter().try_for_each(|step| self.run_step(arena, step))
     }
 
     /// Whether the i-th output is there once no more than the forward steps have run.
     pub fn is_forward(&self, output: usize) -> bool {
-        let id = self.outputs[output].0;
-        !self.steps[self.backward..].iter().any(|step| step.writes.contains(&id))
+        let id = self.ends.outputs[output].0;
+        !self.steps[self.ends.backward..].iter().any(|step| step.writes.contains(&id))
     }
 
     /// Runs one step; where debug assertions are on, a kernel that writes outside its buffers is an error.
@@ -227,12 +231,12 @@ impl Plan {
 
     /// Where the i-th input goes; every pass wants it anew.
     pub fn input<'a>(&self, arena: &'a mut Arena, i: usize) -> &'a mut [f32] {
-        arena.write(&self.homes[self.inputs[i]])
+        arena.write(&self.homes[self.ends.inputs[i]])
     }
 
     /// The i-th output, after a run.
     pub fn output<'a>(&'a self, arena: &'a Arena<'_>, i: usize) -> &'a [f32] {
-        let (id, len) = self.outputs[i];
+        let (id, len) = self.ends.outputs[i];
         &arena.read(&self.homes[id])[..len]
     }
 }
@@ -266,9 +270,8 @@ mod tests {
         for (outside, ends_well) in [(0, true), (1, false), (6, false)] {
             let homes = vec![Home::Arena { offset: 0, len: 10 }];
             let step = Step { node: "y".into(), work: Box::new(Writes(outside)), reads: vec![], writes: vec![0] };
-            let plan =
-                Plan::new(Isa::Portable, vec![step], homes, HashSet::new(), LANES + GUARD, vec![], vec![(0, 10)], 0)
-                    .unwrap();
+            let ends = Ends { inputs: vec![], outputs: vec![(0, 10)], backward: 0 };
+            let plan = Plan::new(Isa::Portable, vec![step], homes, HashSet::new(), LANES + GUARD, ends).unwrap();
             let mut arena = Arena::new(plan.arena_floats()).unwrap();
             assert_eq!(plan.run(&mut arena, &[]).is_ok(), ends_well, "{outside} floats outside");
         }
