@@ -534,6 +534,22 @@ fn a_point_in_every_part_of_the_way_is_nearer_to_the_mean_than_as_many_anywhere(
 }
 
 #[test]
+fn parts_of_the_way_are_dealt_to_every_baseline() {
+    let (x, baselines) = (normal(LEN, 3), vec![vec![0.0; LEN], normal(LEN, 21)]);
+    let of = |given: &[(&str, &str)], baselines: &[Vec<f32>]| {
+        let method = build(find(if given.len() > 1 { "eg" } else { "ig" }).unwrap(), given);
+        explain_from(method.as_ref(), &mut Polynomial::new(0.3), &x, baselines).unwrap().attribution.values
+    };
+    let given = [("baseline", "file:set"), ("samples", "64"), ("places", "stratified")];
+    let both: Vec<f32> = of(&given[..1], &baselines[..1])
+        .iter()
+        .zip(of(&given[..1], &baselines[1..]))
+        .map(|(a, b)| (a + b) / 2.0)
+        .collect();
+    assert_close(&of(&given, &baselines), &both, 0.02);
+}
+
+#[test]
 fn compatible_rules_repeat_what_other_programs_do() {
     let linear = map("ig", &[], 0.0);
     let nine_tenths: Vec<f32> = linear.iter().map(|v| 0.9 * v).collect();

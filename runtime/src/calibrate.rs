@@ -1,5 +1,5 @@
 //! Where integrated gradients' steps are best taken for a model, learned from inputs like those it will see (in the spirit
-//! of Swain et al. 2024, RiemannOpt). Steps are narrow where gradients change much on the way from the baseline.
+//! of RiemannOpt, Swain and Singhi 2024). Steps are narrow where gradients change much on the way from the baseline.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ impl Calibrator<'_> {
                 let moved = x as f64 - b as f64;
                 map[at] += g as f64 * moved / CELLS as f64;
                 if i > 0 {
-                    changes[i - 1] += ((g - last[at]) as f64 * moved).abs();
+                    changes[i - 1] += ((g as f64 - last[at] as f64) * moved).abs();
                 }
             }
             last.copy_from_slice(pass.input);

@@ -58,7 +58,9 @@ impl Loaded {
                 let left = memory.map(|most| most.saturating_sub(part.bytes()));
                 let resources = Resources { threads: 1, memory: left };
                 let layer = self.layer_for(also)?;
-                Some(Part::new(self, shared, also, layer, precision, resources)?)
+                let mut other = Part::new(self, shared, also, layer, precision, resources)?;
+                other.session.inner.share_limit(&part.session.inner);
+                Some(other)
             }
             None => None,
         };

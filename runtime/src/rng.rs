@@ -34,7 +34,7 @@ impl Rng {
     /// Standard normal.
     pub fn normal(&self, element: u64) -> f32 {
         // Between 0 and 1, neither included.
-        quantile(((self.bits(element) >> 11) as f64 + 0.5) / (1u64 << 53) as f64) as f32
+        quantile(((self.bits(element) >> 12) as f64 + 0.5) / (1u64 << 52) as f64) as f32
     }
 }
 

@@ -28,6 +28,7 @@ pub fn run(args: &CalibrateArgs) -> Outcome {
     let loaded = load(&args.model, Some(&args.preprocess))?;
     output::refuse_overwriting(&loaded.files, [&Some(args.to.clone())])?;
     refuse_shadowed(&args.to)?;
+    refuse_apart(&loaded, &args.model.model, &args.to)?;
     if loaded.card_source == CardSource::Assumed {
         return Err(Failure::usage(
             "the model has no card, and what is learned goes into one: say what its pixels mean (--scale, --mean, --std)",
@@ -73,6 +74,20 @@ fn refuse_shadowed(to: &Path) -> Outcome {
     }
 }
 
+/// Refuses a copy of a model that would not find the model's other files.
+fn refuse_apart(loaded: &Loaded, model: &Path, to: &Path) -> Outcome {
+    let folder = |path: &Path| {
+        std::fs::canonicalize(path.parent().filter(|p| *p != Path::new("")).unwrap_or(Path::new("."))).ok()
+    };
+    if !is_card(to) && !loaded.model.external.is_empty() && folder(model) != folder(to) {
+        return Err(Failure::usage(
+            "the model has weights in files beside it, which a copy elsewhere would not find; write it beside the model, or a \
+             card: -o NAME.toml",
+        ));
+    }
+    Ok(())
+}
+
 fn is_card(to: &Path) -> bool {
     to.extension().is_some_and(|e| e.eq_ignore_ascii_case("toml"))
 }
@@ -81,15 +96,6 @@ fn is_card(to: &Path) -> bool {
 fn write(loaded: &Loaded, model: &Path, to: &Path, card: &str) -> Outcome {
     if is_card(to) {
         return Ok(write_atomically(to, card.as_bytes())?);
-    }
-    let folder = |path: &Path| {
-        std::fs::canonicalize(path.parent().filter(|p| *p != Path::new("")).unwrap_or(Path::new("."))).ok()
-    };
-    if !loaded.model.external.is_empty() && folder(model) != folder(to) {
-        return Err(Failure::usage(
-            "the model has weights in files beside it, which a copy elsewhere would not find; write it beside the model, or a \
-             card: -o NAME.toml",
-        ));
     }
     let bytes = with_metadata(&files::read(model)?, &loaded.model.name, names::CARD, card)?;
     Ok(write_atomically(to, &bytes)?)

@@ -1,9 +1,9 @@
 //! `whyline compare`
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use serde::Serialize;
-use whyline_runtime::Kind;
 use whyline_runtime::engine::Passes;
 use whyline_runtime::explain::{CardSource, Explanation, Shared};
 use whyline_runtime::files::write_atomically;
@@ -11,11 +11,12 @@ use whyline_runtime::image::overlay::encode_png;
 use whyline_runtime::image::{Style, draw, grid};
 use whyline_runtime::methods::{Entry, Given, METHODS, Params, Status, find};
 use whyline_runtime::record::{FileRecord, Record};
+use whyline_runtime::{Error, Kind};
 
 use super::inputs::{budget, for_method, give_files, given, is_bounded, read_input, resources, target};
 use super::load::load;
 use crate::args::CompareArgs;
-use crate::failure::{Failure, Outcome, about_input};
+use crate::failure::{Failure, INTERRUPTED, Outcome, about_input};
 use crate::output;
 use crate::say;
 
@@ -64,20 +65,27 @@ pub fn run(args: &CompareArgs) -> Outcome {
         let made = loaded.explainer_sharing(&mut shared, entry.name, &own, args.precision.precision(), resources);
         let mut explainer = match made {
             // Of all methods, those that are not defined for the model are left out, and named.
-            Err(error) if is_all(args) && args.params.layer.is_none() => {
+            Err(error) if is_all(args) && args.params.layer.is_none() && is_of_the_method(&error) => {
                 skipped.push(Skipped { method: entry.name, reason: output::in_a_line(&error.to_string()) });
                 continue;
             }
             made => made?,
         };
-        explainer.set_budget(budget)?;
+        match explainer.set_budget(budget) {
+            // Some take more than is allowed, others do not.
+            Err(error) if is_all(args) => {
+                skipped.push(Skipped { method: entry.name, reason: output::in_a_line(&error.to_string()) });
+                continue;
+            }
+            kept => kept?,
+        }
         give_files(&loaded, &mut explainer, &own)?;
         if let Some(watcher) = output::progress::watcher(explainer.passes()).filter(|_| !args.quiet) {
             explainer.watch(watcher);
         }
         let explained = match explainer.explain(&material.input, file.clone(), &target) {
             // Some methods want one class as their target.
-            Err(error) if is_all(args) && error.kind() == Kind::Usage => {
+            Err(error) if is_all(args) && is_of_the_method(&error) => {
                 skipped.push(Skipped { method: entry.name, reason: output::in_a_line(&error.to_string()) });
                 continue;
             }
@@ -87,6 +95,9 @@ pub fn run(args: &CompareArgs) -> Outcome {
         let flat = attribution.per_pixel(layout, explainer.signed())?;
         tiles.push((entry.title().to_string(), draw(&flat, (height, width), &picture, &style(explainer.signed()))));
         records.push(record);
+        if budget.interrupt.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+            break;
+        }
     }
     if loaded.card_source == CardSource::Assumed && material.picture.is_some() && !args.quiet {
         eprintln!("warning: the model has no card: pixels were scaled to 0..1; see --scale, --mean and --std");
@@ -106,7 +117,15 @@ pub fn run(args: &CompareArgs) -> Outcome {
     if !args.quiet && args.json.as_deref() != Some(Path::new("-")) {
         report(&records, args);
     }
-    Ok(())
+    match budget.interrupt.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+        true => Err(Failure { message: "interrupted; the methods so far are written".into(), code: INTERRUPTED }),
+        false => Ok(()),
+    }
+}
+
+/// Whether an error says that a method is not for this model or target, and nothing of files or memory.
+fn is_of_the_method(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Model | Kind::Usage)
 }
 
 fn total(records: &[Record], of: impl Fn(&Record) -> Passes) -> Passes {

@@ -44,22 +44,23 @@ pub fn run(args: &ExplainArgs) -> Outcome {
             std::fs::create_dir_all(folder).map_err(|source| Error::Write { path: folder.clone(), source })?;
         }
     }
-    let mut printed = vec![];
-    for job in &jobs {
-        for target in targets(args) {
-            let record = explain_one(&loaded, &mut explainer, args, &job.of(&target), &target)?;
-            printed.extend(Some(record).filter(|_| to_stdout(args)));
-            if budget.interrupt.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
-                return Err(Failure { message: "interrupted; what was begun is written".into(), code: INTERRUPTED });
+    let mut records = vec![];
+    let ended = jobs.iter().flat_map(|job| targets(args).into_iter().map(move |target| (job, target))).try_for_each(
+        |(job, target)| {
+            records.push(explain_one(&loaded, &mut explainer, args, &job.of(&target), &target)?);
+            match budget.interrupt.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+                true => Err(Failure { message: "interrupted; what was begun is written".into(), code: INTERRUPTED }),
+                false => Ok(()),
             }
-        }
-    }
+        },
+    );
     match (to_stdout(args), args.top_k) {
-        (false, _) => Ok(()),
+        (false, _) => {}
         // One document, whatever the number of classes.
-        (true, Some(_)) => output::write_text(Path::new("-"), &output::to_json(&printed)?),
-        (true, None) => printed.iter().try_for_each(|r| output::write_text(Path::new("-"), &output::to_json(r)?)),
+        (true, Some(_)) => output::write_text(Path::new("-"), &output::to_json(&records)?)?,
+        (true, None) => records.iter().try_for_each(|r| output::write_text(Path::new("-"), &output::to_json(r)?))?,
     }
+    ended
 }
 
 /// Whether standard output carries records and not reports.

@@ -1,7 +1,8 @@
 //! A session that counts the passes of another, times them, and keeps to a limit.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::session::{Gradient, Make, Passes, Session, Take, Tap};
@@ -41,9 +42,11 @@ pub struct Counting<'a, S> {
 }
 
 /// What has been taken of a limit.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Meter {
     passes: Passes,
+    /// Passes of all sessions that share the limit.
+    spent: Arc<AtomicU64>,
     limit: Limit,
     /// Seconds of a pass, as they have been lately: the latest, or somewhat less than a longer one before. Of a gradient with
     /// what the method makes of the one before it.
@@ -51,15 +54,16 @@ struct Meter {
     gradient: f64,
     /// When the latest gradient was handed over.
     handed: Option<Instant>,
-    /// Whether single gradients go without the forward part, which was taken before.
-    is_prepared: bool,
 }
 
 /// What is kept of an earlier, longer pass's time.
 const FADES: f64 = 0.9;
 
 /// Forward passes that a gradient is taken for, before there has been one.
-const GRADIENT: f64 = 3.0;
+const FORWARDS: f64 = 3.0;
+
+/// One of them.
+const GRADIENT: Passes = Passes { forward: 0, gradient: 1 };
 
 impl<'a, S: Session> Counting<'a, S> {
     /// Counts from zero.
@@ -72,6 +76,11 @@ impl<'a, S: Session> Counting<'a, S> {
         self.meter.passes
     }
 
+    /// Keeps to one limit of passes together with another session.
+    pub fn share_limit(&mut self, other: &Counting<'a, S>) {
+        self.meter.spent = other.meter.spent.clone();
+    }
+
     /// Tells `watcher` of every pass from now on.
     pub fn watch(&mut self, watcher: Watcher<'a>) {
         self.watcher = Some(watcher);
@@ -80,6 +89,7 @@ impl<'a, S: Session> Counting<'a, S> {
     /// Counts from zero again, up to a limit.
     pub fn reset(&mut self, limit: Limit) {
         (self.meter.passes, self.meter.limit, self.meter.handed) = (Passes::default(), limit, None);
+        self.meter.spent.store(0, Ordering::Relaxed);
     }
 
     /// Seconds that so many passes take, as passes have taken lately.
@@ -112,29 +122,32 @@ impl Meter {
     }
 
     /// A forward pass is over that began with `start`.
-    fn forward(&mut self, start: Instant, is_prepared: bool) {
+    fn forward(&mut self, start: Instant) {
         self.forward = lately(self.forward, start.elapsed().as_secs_f64());
-        self.passes.forward += 1;
-        self.is_prepared = is_prepared;
+        self.count(Passes { forward: 1, gradient: 0 });
     }
 
-    /// A gradient has been handed over, whose making began with `start`.
-    fn lap(&mut self, start: Instant) {
+    fn count(&mut self, more: Passes) {
+        self.passes = self.passes.plus(more);
+        self.spent.fetch_add(more.all(), Ordering::Relaxed);
+    }
+
+    /// A gradient has been handed over, whose making began with `start`, and which had so many seconds of it before.
+    fn lap(&mut self, start: Instant, before: f64) {
         let now = Instant::now();
-        let before = if self.is_prepared { self.forward } else { 0.0 };
         self.gradient = lately(self.gradient, before + (now - start).as_secs_f64());
         self.handed = Some(now);
     }
 
     fn passes_left(&self) -> u64 {
-        self.limit.passes.map_or(u64::MAX, |most| most.saturating_sub(self.passes.all()))
+        self.limit.passes.map_or(u64::MAX, |most| most.saturating_sub(self.spent.load(Ordering::Relaxed)))
     }
 
     /// Gradients that fit before the deadline.
     fn fit_in_time(&self) -> u64 {
         let Some(deadline) = self.limit.deadline else { return u64::MAX };
         let left = deadline.saturating_duration_since(Instant::now()).as_secs_f64();
-        let each = if self.gradient > 0.0 { self.gradient } else { GRADIENT * self.forward };
+        let each = if self.gradient > 0.0 { self.gradient } else { FORWARDS * self.forward };
         match left > 0.0 {
             true if each > 0.0 => (left / each) as u64,
             true => u64::MAX,
@@ -167,6 +180,10 @@ impl<S: Session> Session for Counting<'_, S> {
         }
     }
 
+    fn is_prepared(&self, input: &[f32]) -> bool {
+        self.inner.is_prepared(input)
+    }
+
     fn set_baseline(&mut self, baseline: &[f32]) -> Result<()> {
         self.inner.set_baseline(baseline)
     }
@@ -174,7 +191,7 @@ impl<S: Session> Session for Counting<'_, S> {
     fn forward(&mut self, input: &[f32]) -> Result<&[f32]> {
         let start = Instant::now();
         let logits = self.inner.forward(input)?;
-        self.meter.forward(start, false);
+        self.meter.forward(start);
         tell(&mut self.watcher, self.meter.passes);
         Ok(logits)
     }
@@ -182,32 +199,33 @@ impl<S: Session> Session for Counting<'_, S> {
     fn prepare(&mut self, input: &[f32]) -> Result<&[f32]> {
         let start = Instant::now();
         let logits = self.inner.prepare(input)?;
-        self.meter.forward(start, true);
+        self.meter.forward(start);
         tell(&mut self.watcher, self.meter.passes);
         Ok(logits)
     }
 
     fn gradient(&mut self, input: &[f32], seed: &[f32]) -> Result<Gradient<'_>> {
         let start = self.meter.handed.unwrap_or_else(Instant::now);
+        // The forward part was taken before.
+        let before = if self.inner.is_prepared(input) { self.meter.forward } else { 0.0 };
         let gradient = self.inner.gradient(input, seed)?;
-        self.meter.lap(start);
-        self.meter.passes.gradient += 1;
+        self.meter.lap(start, before);
+        self.meter.count(GRADIENT);
         tell(&mut self.watcher, self.meter.passes);
         Ok(gradient)
     }
 
     fn gradients(&mut self, seed: &[f32], count: usize, make: Make, take: Take) -> Result<()> {
         let threads = self.inner.threads().max(1);
-        self.meter.is_prepared = false;
         let mut lap = self.meter.handed.unwrap_or_else(Instant::now);
         let (meter, watcher) = (&mut self.meter, &mut self.watcher);
         self.inner.gradients(seed, count, make, &mut |i, gradient| {
-            meter.passes.gradient += 1;
+            meter.count(GRADIENT);
             tell(watcher, meter.passes);
             let flow = take(i, gradient)?;
             // Threads hand over one result each in the time of a pass.
             if (i + 1) % threads == 0 {
-                meter.lap(lap);
+                meter.lap(lap, 0.0);
                 lap = Instant::now();
             }
             Ok(if meter.stop().is_some() { ControlFlow::Break(()) } else { flow })
@@ -222,10 +240,10 @@ impl<S: Session> Session for Counting<'_, S> {
             let flow = take(i, pass)?;
             match (i + 1) % threads {
                 0 => {
-                    meter.forward(lap, false);
+                    meter.forward(lap);
                     lap = Instant::now();
                 }
-                _ => meter.passes.forward += 1,
+                _ => meter.count(Passes { forward: 1, gradient: 0 }),
             }
             tell(watcher, meter.passes);
             Ok(if meter.stop().is_some() { ControlFlow::Break(()) } else { flow })

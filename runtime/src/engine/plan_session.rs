@@ -354,6 +354,10 @@ impl Session for PlanSession<'_> {
         Ok(plan.output(&self.arenas[0], 0))
     }
 
+    fn is_prepared(&self, input: &[f32]) -> bool {
+        self.is_prepared && self.at == input
+    }
+
     fn forward(&mut self, input: &[f32]) -> Result<&[f32]> {
         self.check(input)?;
         self.is_prepared = false;
@@ -366,7 +370,7 @@ impl Session for PlanSession<'_> {
         self.check(input)?;
         self.check_seed(seed)?;
         let plan = &self.plans.gradient;
-        self.is_prepared &= self.at == input;
+        self.is_prepared = self.is_prepared(input);
         if self.is_prepared {
             plan.input(&mut self.arenas[0], 1).copy_from_slice(seed);
             plan.run_backward(&mut self.arenas[0])?;

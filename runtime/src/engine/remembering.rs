@@ -196,6 +196,10 @@ impl<S: Session> Session for Remembering<S> {
         self.inner.gradients(seed, count, make, take)
     }
 
+    fn is_prepared(&self, input: &[f32]) -> bool {
+        self.inner.is_prepared(input)
+    }
+
     fn forwards(&mut self, count: usize, make: Make, take: Take) -> Result<()> {
         self.is_latest = false;
         self.inner.forwards(count, make, take)

@@ -84,6 +84,11 @@ pub trait Session {
         self.forward(input)
     }
 
+    /// Whether a gradient at `input` would go without the forward part.
+    fn is_prepared(&self, _input: &[f32]) -> bool {
+        false
+    }
+
     /// Sets what differences are taken from, in the input's shape, for a graph whose composite passes multipliers of
     /// differences; its gradients are multipliers.
     fn set_baseline(&mut self, _baseline: &[f32]) -> Result<()> {

@@ -1,7 +1,6 @@
 //! Numbered results of several threads, handed over in the order of their numbers, so that sums come out the same for
 //! any number of threads.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::plan::arena::Arena;
@@ -39,12 +38,13 @@ pub fn in_turns<'m>(
 /// Who works on what, and whose turn it is.
 pub struct Turns<'a> {
     count: usize,
-    next: AtomicUsize,
     state: Mutex<State<'a>>,
     moved: Condvar,
 }
 
 struct State<'a> {
+    /// The number that is to be claimed next.
+    next: usize,
     /// The number that is to be handed over next.
     turn: usize,
     take: Take<'a>,
@@ -62,14 +62,19 @@ impl State<'_> {
 impl<'a> Turns<'a> {
     /// Numbers below `count`, whose results go to `take`.
     fn new(count: usize, take: Take<'a>) -> Turns<'a> {
-        let state = Mutex::new(State { turn: 0, take, ended: Ok(false) });
-        Turns { count, next: AtomicUsize::new(0), state, moved: Condvar::new() }
+        let state = Mutex::new(State { next: 0, turn: 0, take, ended: Ok(false) });
+        Turns { count, state, moved: Condvar::new() }
     }
 
     /// The next number to work on; none after the last, after a failure, or when no more are wanted.
     fn claim(&self) -> Option<Turn<'_, 'a>> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        (number < self.count && self.lock().wants()).then(|| Turn { turns: self, number })
+        // Every number that is claimed is passed on, so that nobody waits for one that is not.
+        let mut state = self.lock();
+        let number = state.next;
+        let wanted = number < self.count && state.wants();
+        state.next += usize::from(wanted);
+        // Not made where it is not wanted: what is dropped passes its turn on.
+        wanted.then(|| Turn { turns: self, number })
     }
 
     /// How it ended.

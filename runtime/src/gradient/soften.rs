@@ -3,7 +3,7 @@
 use crate::onnx::{Fact, Node, Tensor, TypedGraph};
 
 /// The graph with `ln(1 + exp(b z)) / b` in the place of every Relu, and how many there were. As
-/// `(max(b z, 0) + ln(1 + exp(-|b z|))) / b`, which does not overflow.
+/// `((b z + |b z|) / 2 + ln(1 + exp(-|b z|))) / b`, which does not overflow, and has the derivative one half at zero.
 pub fn soften(typed: &TypedGraph, sharpness: f32) -> (TypedGraph, usize) {
     let mut soft = typed.clone();
     let mut count = 0;
@@ -30,10 +30,11 @@ struct Parts<'a> {
 impl Parts<'_> {
     fn emit(mut self, z: &str, sharpness: f32) {
         let (sharp, flat) = (self.constant("b", sharpness), self.constant("1/b", 1.0 / sharpness));
-        let one = self.constant("1", 1.0);
+        let (one, half) = (self.constant("1", 1.0), self.constant("1/2", 0.5));
         let scaled = self.node("Mul", &[z, &sharp], "scaled");
-        let positive = self.node("Relu", &[&scaled], "positive");
         let size = self.node("Abs", &[&scaled], "size");
+        let twice = self.node("Add", &[&scaled, &size], "twice");
+        let positive = self.node("Mul", &[&twice, &half], "positive");
         let less = self.node("Neg", &[&size], "less");
         let grown = self.node("Exp", &[&less], "grown");
         let more = self.node("Add", &[&grown, &one], "more");

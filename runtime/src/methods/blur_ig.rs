@@ -29,7 +29,8 @@ pub(super) const ENTRY: Entry = Entry {
         Parameter {
             name: "rule",
             default: "middle",
-            help: "where they are taken: in the middle of equal steps; or adaptive: where the output changes",
+            help: "where they are taken: in the middle of equal steps; or adaptive: up to 1,024 where \
+                   the gradients differ",
         },
         Parameter {
             name: "tolerance",

@@ -88,8 +88,9 @@ impl Method for Expected {
         let (input, seed) = (task.input, self.seed);
         let set = self.baseline.set(task)?;
         let baseline = |draw: usize| &set[draw % set.len()];
-        // In an order in which the first ones lie all over the way.
-        let parts = if self.stratified { spread(self.samples) } else { vec![] };
+        // Of each baseline's way, in an order in which the first ones lie all over it.
+        let each = self.samples.div_ceil(set.len() as u32);
+        let parts = if self.stratified { spread(each) } else { vec![] };
         let (low, high) = task.range();
         let deviation = self.sigma * (high - low);
         // The input with the noise of a draw; its first number is the draw's place between the two.
@@ -99,7 +100,8 @@ impl Method for Expected {
         };
         let make = |draw: usize, point: &mut [f32]| {
             let inside = Rng::new(seed, draw as u64).uniform(0) as f64;
-            let t = parts.get(draw).map_or(inside, |&part| (part as f64 + inside) / self.samples as f64);
+            let part = parts.get(draw / set.len());
+            let t = part.map_or(inside, |&part| (part as f64 + inside) / each as f64);
             match deviation > 0.0 {
                 true => between(baseline(draw), &noisy(draw), t, point),
                 false => between(baseline(draw), input, t, point),

@@ -101,6 +101,29 @@ impl Guided {
     }
 }
 
+/// How long steps are, so that what they miss stays within a gap.
+struct Pace {
+    /// The gap that all steps together may leave.
+    allowed: f64,
+    /// What they have left so far.
+    gap: f64,
+    /// Of the next step.
+    length: f64,
+}
+
+impl Pace {
+    /// Goes by what a step of length `made`, a `part` of the way that was left, has missed, of which `unsure` may be rounding.
+    /// Says whether it was short enough.
+    fn accepts(&mut self, made: f64, part: f64, missed: f64, unsure: f64) -> bool {
+        // Of many steps the misses are of both signs, and add up as a random walk does.
+        let share = CAUTION * (self.allowed - self.gap.abs()).max(0.0) * part.sqrt();
+        let sure = missed.abs() - unsure;
+        let better = if sure > 0.0 { (share / sure).sqrt() } else { PACE };
+        self.length = made * better.clamp(1.0 / PACE, PACE);
+        better * better >= CAUTION
+    }
+}
+
 impl Guided {
     /// In steps that are short where the gradients at their ends miss the target's change.
     fn paced(&self, task: &mut Task, tolerance: f64) -> Result<Outcome> {
@@ -110,15 +133,15 @@ impl Guided {
         let pass = task.gradient_at(&start)?;
         let (first, mut value, mut gradient) = (pass.target(seed), pass.target(seed), pass.input.to_vec());
         // A little is left to rounding.
-        let gap_allowed = 0.9 * tolerance * (end - first).abs();
+        let mut pace = Pace { allowed: 0.9 * tolerance * (end - first).abs(), gap: 0.0, length: 1.0 / FIRST };
         let mut walker = Walker::new(&start, input);
         let (mut point, mut sum, mut shares) = (start, vec![0.0; input.len()], vec![0.0; input.len()]);
-        let (mut along, mut length, mut gap, mut taken) = (0.0, 1.0 / FIRST, 0.0f64, 1);
+        let (mut along, mut taken) = (0.0, 1);
         while along < 1.0 {
             let (left, room) = (1.0 - along, task.session.room().min((self.steps - taken) as u64));
             // With few gradients left, as much of the way is made as lets them reach the end; without any, all of it.
             let least = left / room.max(1) as f64;
-            let made = if room == 0 { left } else { length.max(least).min(left) };
+            let made = if room == 0 { left } else { pace.length.max(least).min(left) };
             let (from, to) = (walker.at.clone(), if made >= left { 1.0 } else { along + made });
             walker.step(&gradient, to, self.max_distance, self.fraction);
             let moved = walker.at.iter().zip(&from).map(|(to, from)| to - from);
@@ -136,17 +159,14 @@ impl Guided {
             let missed = shares.iter().sum::<f64>() - (after - value);
             // What float32 values are unsure of says nothing of the step.
             let sizes = shares.iter().map(|share| share.abs()).sum::<f64>() + value.abs() + after.abs();
-            let sure = (missed.abs() - 4.0 * f32::EPSILON as f64 * sizes).max(0.0);
-            // Of many steps the misses are of both signs, and add up as a random walk does.
-            let allowed = CAUTION * (gap_allowed - gap.abs()).max(0.0) * (made / left).sqrt();
-            let better = if sure > 0.0 { (allowed / sure).sqrt() } else { PACE };
-            length = made * better.clamp(1.0 / PACE, PACE);
-            if better * better < CAUTION && made > least {
+            let unsure = 4.0 * f32::EPSILON as f64 * sizes;
+            if !pace.accepts(made, made / left, missed, unsure) && made > least {
                 walker.at = from;
                 continue;
             }
+            pace.gap += missed;
             sum.iter_mut().zip(&shares).for_each(|(sum, share)| *sum += share);
-            (along, value, gap) = (to, after, gap + missed);
+            (along, value) = (to, after);
             gradient.copy_from_slice(pass.input);
         }
         let outcome = outcome(task, &sum, end - first);

@@ -30,7 +30,8 @@ pub(super) const ENTRY: Entry = Entry {
             name: "rule",
             default: "gauss-legendre",
             help: "where they are taken: gauss-legendre, midpoint, left, right, trapezoid; calibrated: as whyline calibrate \
-                   has found for the model; or adaptive: where the output changes",
+                   has found for the model; or adaptive: up to 1,024 where \
+                   the gradients differ",
         },
         Parameter {
             name: "tolerance",

@@ -88,22 +88,22 @@ impl Noise {
     }
 
     /// Adds up the base's maps of all copies, drawn by number so that threads change nothing.
-    fn totals(&self, task: &mut Task) -> Result<Sum> {
-        let mut sum = (Totals::new(&self.statistic), vec![], Extent::Features, Status::Complete);
+    fn totals(&self, task: &mut Task) -> Result<Totals> {
+        let mut totals = Totals::new(&self.statistic);
         for draw in 0..self.weights.count {
-            if draw > 0 && task.session.room() == 0 {
+            if draw > 0 && task.session.room() < self.base.passes(task.extents).all() {
                 break;
             }
             if self.weights.sigma > 0.0 {
                 let noise = WeightNoise { seed: self.seed, draw: draw as u64, deviation: self.weights.sigma };
                 task.session.perturb_weights(Some(noise))?;
             }
-            self.over_inputs(task, draw as usize * self.inputs.count as usize, &mut sum)?;
+            self.over_inputs(task, draw as usize * self.inputs.count as usize, &mut totals)?;
         }
-        Ok(sum)
+        Ok(totals)
     }
 
-    fn over_inputs(&self, task: &mut Task, first: usize, sum: &mut Sum) -> Result<()> {
+    fn over_inputs(&self, task: &mut Task, first: usize, totals: &mut Totals) -> Result<()> {
         let (input, seed) = (task.input, self.seed);
         let (low, high) = task.range();
         let deviation = self.inputs.sigma * (high - low);
@@ -118,27 +118,27 @@ impl Noise {
         let mut noisy = input.to_vec();
         let count = self.inputs.count as usize;
         if let Some(local) = self.base.local() {
+            totals.shape = task.session.input_shape().to_vec();
             task.gradients_at(count, &copy, &mut |draw, gradient| {
                 if local.reads_input {
                     copy(draw, &mut noisy);
                 }
-                sum.0.push(&local.values(gradient.input, &noisy));
+                totals.push(&local.values(gradient.input, &noisy));
                 Ok(ControlFlow::Continue(()))
             })?;
-            (sum.1, sum.2) = (task.session.input_shape().to_vec(), Extent::Features);
             return Ok(());
         }
         let each = self.base.passes(task.extents);
         for draw in 0..count {
-            if sum.0.count > 0.0 && task.session.room() < each.all() {
+            if totals.count > 0.0 && task.session.room() < each.all() {
                 break;
             }
             copy(draw, &mut noisy);
-            let Outcome { attribution: map, status, .. } = self.base.explain(&mut task.at(&noisy))?;
-            sum.0.push(&map.values);
-            (sum.1, sum.2) = (map.shape, map.extent);
+            let Outcome { attribution, status, .. } = self.base.explain(&mut task.at(&noisy))?;
+            totals.push(&attribution.values);
+            (totals.shape, totals.extent) = (attribution.shape, attribution.extent);
             if status == Status::Degraded {
-                sum.3 = status;
+                totals.status = status;
             }
         }
         Ok(())
@@ -191,27 +191,31 @@ impl Method for Noise {
     }
 
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
-        let (totals, shape, extent, status) = self.totals(task)?;
-        let status = if totals.count < self.copies() as f64 { Status::Degraded } else { status };
+        let totals = self.totals(task)?;
+        let all = totals.count == self.copies() as f64;
+        let status = if all { totals.status } else { Status::Degraded };
         let values = totals.finish(&self.statistic);
-        Ok(Outcome { status, ..Outcome::of(Attribution { values, shape, extent }) })
+        let attribution = Attribution { values, shape: totals.shape, extent: totals.extent };
+        Ok(Outcome { status, ..Outcome::of(attribution) })
     }
 }
 
-/// Of all copies' maps: their totals, shape and extent, and whether all were complete.
-type Sum = (Totals, Vec<usize>, Extent, Status);
-
-/// Means, and where they are wanted sums of squared distances from them, by Welford's updates.
+/// Of maps: their means, and where they are wanted sums of squared distances from them, by Welford's updates.
 struct Totals {
     count: f64,
     mean: Vec<f64>,
     squares: Option<Vec<f64>>,
+    shape: Vec<usize>,
+    extent: Extent,
+    /// Whether all of them were complete.
+    status: Status,
 }
 
 impl Totals {
     fn new(statistic: &Statistic) -> Totals {
         let squares = matches!(statistic, Statistic::Spread(_)).then(Vec::new);
-        Totals { count: 0.0, mean: vec![], squares }
+        let (shape, extent, status) = (vec![], Extent::Features, Status::Complete);
+        Totals { count: 0.0, mean: vec![], squares, shape, extent, status }
     }
 
     fn push(&mut self, map: &[f32]) {
@@ -231,7 +235,7 @@ impl Totals {
         }
     }
 
-    fn finish(self, statistic: &Statistic) -> Vec<f32> {
+    fn finish(&self, statistic: &Statistic) -> Vec<f32> {
         match (statistic, &self.squares) {
             (Statistic::Spread(of), Some(squares)) => {
                 let both = self.mean.iter().zip(squares);

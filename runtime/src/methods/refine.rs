@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use whyline_stream::adaptive::{Adaptive, Cell};
 
+use super::path::MAX_STEPS;
 use super::{Params, Status, Task};
 use crate::error::Result;
 
@@ -16,7 +17,7 @@ pub const MAX_KEPT: usize = 1024;
 pub struct Refining {
     /// Nodes at most.
     pub steps: usize,
-    /// The completeness gap, as a share of what is explained; zero takes all steps.
+    /// The completeness gap, as a share of what is explained; zero takes all steps, unless there is no gap at all.
     pub tolerance: f64,
 }
 
@@ -26,8 +27,8 @@ impl Refining {
 
     /// From the parameters `steps` and `tolerance`.
     pub fn parse(params: &Params) -> Result<Refining> {
-        let steps = params.whole("steps", Refining::LEAST as u32, MAX_KEPT as u32)? as usize;
-        Ok(Refining { steps, tolerance: params.size("tolerance")? })
+        let steps = params.whole("steps", Refining::LEAST as u32, MAX_STEPS)? as usize;
+        Ok(Refining { steps: steps.min(MAX_KEPT), tolerance: params.size("tolerance")? })
     }
 
     /// Bytes of all nodes, of which each keeps so many floats.

@@ -1,19 +1,23 @@
 //! An integral over [0, 1] that is refined where it is wrong.
 //!
-//! Of a function the value is known at the nodes taken so far, and over each cell between two of them the derivative's
-//! trapezoid. That should give the value's change; the cells that miss it most are bisected. No node is taken in vain, and
-//! what the ends of the path are worth comes with them.
+//! Of a function the value is known at the nodes taken so far, and of each cell between two of them the derivative's
+//! trapezoid, which should give the value's change, and a doubt. The cells of most doubt are bisected until what the
+//! trapezoids miss together is small enough. No node is taken in vain, and what the ends of the path are worth comes with them.
 //!
 //! ```
-//! use whyline_stream::adaptive::Adaptive;
+//! use whyline_stream::adaptive::{Adaptive, Cell};
 //! let mut cells = Adaptive::<64>::new();
 //! let mut places = vec![];
 //! let slope = |place: f64| 5.0 * place.powi(4);
 //! while !cells.is_within(1e-2) {
 //!     for place in cells.next(64) {
 //!         places.push(place);
-//!         let (known, trapezoid) = (&places, |a: f64, b: f64| 0.5 * (b - a) * (slope(a) + slope(b)));
-//!         cells.tell(place, place.powi(5), |from, to| trapezoid(known[from], known[to])).unwrap();
+//!         let cell = |from: usize, to: usize| {
+//!             let (a, b) = (places[from], places[to]);
+//!             let (width, ends) = (b - a, (slope(a), slope(b)));
+//!             Cell { trapezoid: 0.5 * width * (ends.0 + ends.1), doubt: width * (ends.1 - ends.0).abs() }
+//!         };
+//!         cells.tell(place, place.powi(5), cell).unwrap();
 //!     }
 //! }
 //! assert_eq!(cells.change(), 1.0);
@@ -25,7 +29,7 @@ use heapless::Vec;
 /// Cells are not bisected below this width: a float32 path has no places in between.
 const LEAST: f64 = 1.0 / (1u64 << 20) as f64;
 
-/// A cell is bisected if it misses at least this share of what the worst does. Measured on trained and random networks
+/// A cell is bisected if its doubt is at least this share of the worst one's. Measured on trained and random networks
 /// (shares from 1/2 to 1/8, all cells or a quarter of them a round): fewest nodes for gaps from 5 % to 0.5 %.
 const MINOR: f64 = 0.125;
 
@@ -78,7 +82,7 @@ impl<const N: usize> Adaptive<N> {
         self.nodes.is_empty()
     }
 
-    /// Where to take the next nodes, `most` at most: both ends first, then the middles of the cells that miss most, the
+    /// Where to take the next nodes, `most` at most: both ends first, then the middles of the cells of most doubt, the
     /// worst first. None where nothing can be refined.
     pub fn next(&self, most: usize) -> Vec<f64, N> {
         let mut places = Vec::new();
