@@ -147,7 +147,7 @@ def pair_of(name, **options):
             return {saliency.INPUT_OUTPUT_GRADIENTS: np.stack([g.transpose(1, 2, 0) for g in pairs])}
 
         image = x[0].numpy().transpose(1, 2, 0)
-        given = {"x_baseline": BASELINE.transpose(1, 2, 0)} if name == "GuidedIG" else {}
+        given = {"x_baseline": BASELINE.transpose(1, 2, 0)} if name != "BlurIG" else {}
         map = getattr(saliency, name)().GetMask(image, call, None, **given, **options)
         np.quantile = quantile
         return torch.from_numpy(map.transpose(2, 0, 1))[None]
@@ -488,9 +488,9 @@ CASES = [
     ("saliency", [], captum_of("Saliency")),
     ("gradient-x-input", [], captum_of("InputXGradient")),
     ("integrated-gradients", [], captum_of("IntegratedGradients", n_steps=50)),
-    ("integrated-gradients", ["rule=trapezoid", "compat=captum", "steps=20"],
-     captum_of("IntegratedGradients", n_steps=20, method="riemann_trapezoid")),
-    ("integrated-gradients", ["compat=pair", "steps=25"], pair_of("IntegratedGradients", x_steps=25)),
+    ("integrated-gradients", ["rule=trapezoid", "compat=captum", "steps=20", "baseline=noise"],
+     captum_of("IntegratedGradients", n_steps=20, method="riemann_trapezoid", baselines=NOISE)),
+    ("integrated-gradients", ["compat=pair", "steps=25", "baseline=noise"], pair_of("IntegratedGradients", x_steps=25)),
     ("integrated-gradients", ["baseline=noise"], captum_of("IntegratedGradients", n_steps=50, baselines=NOISE)),
     ("guided-backprop", [], captum_of("GuidedBackprop")),
     ("deconvnet", [], captum_of("Deconvolution")),

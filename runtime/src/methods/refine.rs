@@ -1,5 +1,5 @@
-//! Paths whose nodes are placed one round after the other, where the gradients so far miss the target's change most, until
-//! the completeness gap is small enough. No gradient is taken twice.
+//! Paths whose nodes are placed one round after the other, where the gradients so far differ and miss the target's change,
+//! until the completeness gap is small enough. No gradient is taken twice.
 
 use std::ops::ControlFlow;
 

@@ -1,8 +1,8 @@
 //! An integral over [0, 1] that is refined where it is wrong.
 //!
 //! Of a function the value is known at the nodes taken so far, and of each cell between two of them the derivative's
-//! trapezoid, which should give the value's change, and a doubt. The cells of most doubt are bisected until what the
-//! trapezoids miss together is small enough. No node is taken in vain, and what the ends of the path are worth comes with them.
+//! trapezoid, which should give the value's change, and a doubt. The cells of most doubt that miss most are bisected until
+//! what the trapezoids miss together is small enough. No node is taken in vain, and what the ends of the path are worth comes with them.
 //!
 //! ```
 //! use whyline_stream::adaptive::{Adaptive, Cell};
@@ -91,7 +91,7 @@ impl<const N: usize> Adaptive<N> {
             return places;
         }
         let open = (0..self.nodes.len() - 1).filter(|&i| self.width(i) > LEAST);
-        let mut cells: Vec<(usize, f64), N> = open.map(|i| (i, self.nodes[i].cell.doubt)).collect();
+        let mut cells: Vec<(usize, f64), N> = open.map(|i| (i, self.badness(i))).collect();
         cells.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         let least = cells.first().map_or(0.0, |worst| MINOR * worst.1);
         let bad = cells.iter().take_while(|cell| cell.1 >= least);
@@ -99,6 +99,11 @@ impl<const N: usize> Adaptive<N> {
             bad.take(most.min(N - self.nodes.len())).map(|cell| self.nodes[cell.0].place + 0.5 * self.width(cell.0)),
         );
         places
+    }
+
+    /// Its doubt and what it misses, each as much as the other: a cell without one of them is well known.
+    fn badness(&self, cell: usize) -> f64 {
+        libm::sqrt(self.nodes[cell].cell.doubt * libm::fabs(missed(&self.nodes[cell..cell + 2])))
     }
 
     fn width(&self, cell: usize) -> f64 {
