@@ -1,6 +1,6 @@
 //! The whole way: a model file, an input, a method; out comes a map with its record.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::attribution::Attribution;
@@ -137,6 +137,13 @@ pub struct Budget {
     pub deadline: Option<Duration>,
     /// Set by somebody who wants no more.
     pub interrupt: Option<&'static AtomicBool>,
+}
+
+impl Budget {
+    /// Whether somebody wants no more.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupt.is_some_and(|flag| flag.load(Ordering::Relaxed))
+    }
 }
 
 /// A method, prepared for a model.

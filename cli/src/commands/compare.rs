@@ -1,7 +1,6 @@
 //! `whyline compare`
 
 use std::path::Path;
-use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 use whyline_runtime::engine::Passes;
@@ -95,7 +94,7 @@ pub fn run(args: &CompareArgs) -> Outcome {
         let flat = attribution.per_pixel(layout, explainer.signed())?;
         tiles.push((entry.title().to_string(), draw(&flat, (height, width), &picture, &style(explainer.signed()))));
         records.push(record);
-        if budget.interrupt.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+        if budget.is_interrupted() {
             break;
         }
     }
@@ -117,7 +116,7 @@ pub fn run(args: &CompareArgs) -> Outcome {
     if !args.quiet && args.json.as_deref() != Some(Path::new("-")) {
         report(&records, args);
     }
-    match budget.interrupt.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+    match budget.is_interrupted() {
         true => Err(Failure { message: "interrupted; the methods so far are written".into(), code: INTERRUPTED }),
         false => Ok(()),
     }

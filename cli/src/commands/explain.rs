@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 
 use whyline_runtime::Error;
 use whyline_runtime::explain::{CardSource, Explainer, Explanation, Loaded, Target};
@@ -48,7 +47,7 @@ pub fn run(args: &ExplainArgs) -> Outcome {
     let ended = jobs.iter().flat_map(|job| targets(args).into_iter().map(move |target| (job, target))).try_for_each(
         |(job, target)| {
             records.push(explain_one(&loaded, &mut explainer, args, &job.of(&target), &target)?);
-            match budget.interrupt.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+            match budget.is_interrupted() {
                 true => Err(Failure { message: "interrupted; what was begun is written".into(), code: INTERRUPTED }),
                 false => Ok(()),
             }

@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 use whyline_stream::adaptive::Cell;
 
 use super::path::{LEAST, Last, MAX_STEPS, Path, Step, Visit, integrate, outcome, passes};
-use super::refine::{Kept, Refining, refine};
+use super::refine::{Kept, Refining, TOLERANCE, refine};
 use super::{Entry, Extents, Family, Method, Outcome, Parameter, Params, Passes, Properties, Task};
 use crate::error::Result;
 use crate::image::blur::{Border, gaussian};
@@ -32,12 +32,7 @@ pub(super) const ENTRY: Entry = Entry {
             help: "where they are taken: in the middle of equal steps; or adaptive: up to 1,024 where \
                    the gradients differ",
         },
-        Parameter {
-            name: "tolerance",
-            default: "0",
-            help: "for the adaptive rule: enough gradients, up to steps, when the completeness gap is this share of what is \
-                   explained",
-        },
+        TOLERANCE,
         Parameter { name: "max-sigma", default: "50", help: "the strongest blur's deviation, in pixels" },
         Parameter {
             name: "schedule",

@@ -12,7 +12,7 @@ use whyline_stream::quadrature::{MAX_NODES, Rule, spaced};
 
 use super::baseline::{self, Baseline};
 use super::path::{between, spread};
-use super::refine::{Kept, Refining, refine};
+use super::refine::{Kept, Refining, TOLERANCE, refine};
 use super::{Entry, Extents, Family, Method, Outcome, Parameter, Params, Passes, Properties, Status, Task};
 use crate::attribution::{Attribution, Completeness};
 use crate::error::{Error, Result};
@@ -33,12 +33,7 @@ pub(super) const ENTRY: Entry = Entry {
                    has found for the model; or adaptive: up to 1,024 where \
                    the gradients differ",
         },
-        Parameter {
-            name: "tolerance",
-            default: "0",
-            help: "for the adaptive rule: enough gradients, up to steps, when the completeness gap is this share of what is \
-                   explained",
-        },
+        TOLERANCE,
         Parameter {
             name: "compat",
             default: "none",

@@ -6,11 +6,18 @@ use std::ops::ControlFlow;
 use whyline_stream::adaptive::{Adaptive, Cell};
 
 use super::path::MAX_STEPS;
-use super::{Params, Status, Task};
+use super::{Parameter, Params, Status, Task};
 use crate::error::Result;
 
 /// The most nodes; their gradients are kept.
 pub const MAX_KEPT: usize = 1024;
+
+/// Of methods whose nodes may be adaptive.
+pub const TOLERANCE: Parameter = Parameter {
+    name: "tolerance",
+    default: "0",
+    help: "for the adaptive rule: enough gradients, up to steps, when the completeness gap is this share of what is explained",
+};
 
 /// How many nodes, and until when they are refined.
 #[derive(Clone, Copy)]
