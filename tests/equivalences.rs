@@ -8,7 +8,7 @@ use common::{assert_close, graph, ints, node, normal, weight};
 use whyline_runtime::engine::{Precision, Resources};
 use whyline_runtime::explain::{Explanation, LoadOptions, Loaded, Target};
 use whyline_runtime::methods::{Given, METHODS};
-use whyline_runtime::onnx::{Fact, Graph, Node, Tensor, write_model};
+use whyline_runtime::onnx::{Attr, Fact, Graph, Node, Tensor, write_model};
 use whyline_runtime::record::FileRecord;
 
 const SHAPE: [usize; 4] = [1, 3, 8, 8];
@@ -109,6 +109,47 @@ fn with_biases_relevance_is_still_the_gradient_times_the_input_and_full_gradient
             explained(&network, "ig", &[("steps", "400"), ("rule", "midpoint")], &x).record.completeness.unwrap();
         assert!(path.relative_gap < 0.02, "{path:?}");
     }
+}
+
+/// Whatever the ops are, biases and implicit ones make up the target.
+#[test]
+fn with_implicit_biases_full_gradients_add_up_through_curves_products_and_norms() {
+    let axis = |axis: i64| vec![("axis", Attr::Int(axis))];
+    let nodes = vec![
+        node("Conv", &["x", "w1", "b1"], &["z1"], vec![("pads", ints(&[1, 1, 1, 1])), ("kernel_shape", ints(&[3, 3]))]),
+        node("Sigmoid", &["z1"], &["gate"], vec![]),
+        node("Mul", &["z1", "gate"], &["swish"], vec![]),
+        node("Clip", &["swish", "low", "high"], &["clipped"], vec![]),
+        node("Flatten", &["clipped"], &["f"], axis(2)),
+        node("LayerNormalization", &["f", "scale", "shift"], &["n"], vec![]),
+        node("Transpose", &["n"], &["t"], vec![("perm", ints(&[1, 0]))]),
+        node("MatMul", &["n", "t"], &["scores"], vec![]),
+        node("Softmax", &["scores"], &["attention"], axis(-1)),
+        node("MatMul", &["attention", "n"], &["mixed"], vec![]),
+        node("Erf", &["mixed"], &["bent"], vec![]),
+        node("Exp", &["bent"], &["above"], vec![]),
+        node("Div", &["low", "above"], &["under"], vec![]),
+        node("Div", &["bent", "above"], &["quotient"], vec![]),
+        node("Add", &["under", "quotient"], &["sum"], vec![]),
+        node("ReduceMean", &["sum", "rows"], &["mean"], vec![]),
+        node("Gemm", &["mean", "w2", "b2"], &["y"], vec![]),
+    ];
+    let mut network = graph(&SHAPE, nodes, "y");
+    let drawn =
+        [("w1", &[6, 3, 3, 3][..]), ("b1", &[6]), ("shift", &[64]), ("scale", &[64]), ("w2", &[64, 4]), ("b2", &[4])];
+    for (number, (name, shape)) in drawn.into_iter().enumerate() {
+        network.constants.insert(name.into(), weight(shape, number as u64));
+    }
+    network.constants.insert("rows".into(), Tensor::i64(&[1], &[0]));
+    network.constants.insert("low".into(), Tensor::f32(&[], &[-0.1]));
+    network.constants.insert("high".into(), Tensor::f32(&[], &[0.4]));
+    let x = normal(LEN, 3);
+    let gap = |implicit| {
+        let full = explained(&network, "fullgrad", &[("implicit", implicit)], &x).record.completeness.unwrap();
+        full.relative_gap
+    };
+    assert!(gap("true") < 1e-4, "{}", gap("true"));
+    assert!(gap("false") > 0.1, "the ops are not lines: {}", gap("false"));
 }
 
 /// One unit has one slope between two points, which is what the gradient's mean along the way is.

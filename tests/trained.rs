@@ -302,6 +302,15 @@ fn full_gradients_are_the_same_wherever_the_channels_are() {
     assert!(error < 1e-5, "{error}");
 }
 
+/// A transformer's norms, attention and Gelu have more beside their slopes than its layers have biases.
+#[test]
+fn full_gradients_of_the_transformer_add_up_with_implicit_biases() {
+    let vit = load(&models().join("digits-vit.onnx"));
+    let full = explain(&vit, &sample(3), "fullgrad", &[("implicit", "true")], &Target::Top);
+    let completeness = full.record.completeness.unwrap();
+    assert!(completeness.relative_gap < 1e-4, "{completeness:?}");
+}
+
 #[test]
 fn the_zoos_mnist_model_reads_four_digits() {
     let Some(folder) = shared() else { return };

@@ -50,6 +50,8 @@ pub struct Wanted {
     pub settings: Settings,
     /// Values to hand out with their gradients.
     pub taps: Vec<String>,
+    /// Whether ops' implicit biases are handed out behind those.
+    pub implicit_biases: bool,
     /// Whether the input's gradient is wanted.
     pub input_gradient: bool,
     /// On the weights.
@@ -60,7 +62,14 @@ impl Default for Wanted {
     /// The input's gradient.
     fn default() -> Wanted {
         let settings = Settings::default();
-        Wanted { composite: &GRADIENT, settings, taps: vec![], input_gradient: true, noise: None }
+        Wanted {
+            composite: &GRADIENT,
+            settings,
+            taps: vec![],
+            implicit_biases: false,
+            input_gradient: true,
+            noise: None,
+        }
     }
 }
 
@@ -177,6 +186,7 @@ impl Loaded {
             composite: wanted.composite,
             input_gradient: wanted.input_gradient,
             taps: wanted.taps.clone(),
+            implicit_biases: wanted.implicit_biases,
             output: self.output.clone(),
             score: self.score,
             settings,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::engine::{Counting, PlanSession, Plans, Precision, Remembered, Remembering, Resources, Session};
 use crate::error::{Error, Result};
 use crate::gradient::GradientGraph;
-use crate::gradient::biases::{Bias, find_biases};
+use crate::gradient::biases::{Bias, find_biases, implicit_biases};
 use crate::gradient::composite::Kind;
 use crate::gradient::layers::Layer;
 use crate::gradient::target::Head;
@@ -28,6 +28,7 @@ pub(crate) struct Prepared {
     pub head: Head,
     pub logits: String,
     pub piecewise_linear: bool,
+    pub implicit: Vec<Bias>,
     pub warnings: Vec<String>,
 }
 
@@ -75,8 +76,8 @@ fn wanted(loaded: &Loaded, needs: &Needs, layer: Option<&Layer>) -> Result<(Want
         return Err(Error::usage("noise on weights wants the forward model, not a gradient graph"));
     }
     let biases = match (needs.taps, &loaded.ready_made) {
-        (Taps::Biases, None) => find_biases(&loaded.typed, loaded.output())?,
-        (Taps::Biases, Some(_)) => {
+        (Taps::Biases { .. }, None) => find_biases(&loaded.typed, loaded.output())?,
+        (Taps::Biases { .. }, Some(_)) => {
             return Err(Error::usage("the method wants the forward model, not a gradient graph"));
         }
         _ => vec![],
@@ -84,7 +85,8 @@ fn wanted(loaded: &Loaded, needs: &Needs, layer: Option<&Layer>) -> Result<(Want
     let taps = layer.iter().map(|l| l.name.clone()).chain(biases.iter().map(|b| b.value.clone())).collect();
     let (composite, settings) = (needs.composite, needs.settings.clone());
     let input_gradient = needs.taps != Taps::Layer;
-    Ok((Wanted { composite, settings, taps, input_gradient, noise: None }, biases))
+    let implicit_biases = needs.taps == Taps::Biases { implicit: true };
+    Ok((Wanted { composite, settings, taps, implicit_biases, input_gradient, noise: None }, biases))
 }
 
 impl<'a> Part<'a> {
@@ -97,8 +99,9 @@ impl<'a> Part<'a> {
         precision: Precision,
         resources: Resources,
     ) -> Result<Part<'a>> {
-        let (wanted, biases) = wanted(loaded, needs, layer.as_ref())?;
+        let (wanted, mut biases) = wanted(loaded, needs, layer.as_ref())?;
         let prepared = shared.prepared(loaded, needs, &wanted, layer.as_ref(), precision)?;
+        biases.extend_from_slice(&prepared.implicit);
         // Perturbed weights stand beside the model's own.
         let other = if needs.weights { prepared.plans.memory().weights } else { 0 };
         let left = resources.memory.map(|most| most.saturating_sub(other));
@@ -148,7 +151,12 @@ impl Shared {
             return Ok(known.clone());
         }
         let derived = loaded.derive(wanted)?;
+        let implicit = match wanted.implicit_biases {
+            true => implicit_biases(&loaded.typed, loaded.output(), &derived.taps[wanted.taps.len()..])?,
+            false => vec![],
+        };
         let prepared = Arc::new(Prepared {
+            implicit,
             needs: needs.clone(),
             layer: name,
             precision,

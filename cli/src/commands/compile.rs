@@ -24,7 +24,7 @@ pub fn run(args: &CompileArgs) -> Outcome {
     }
     let settings = Settings { bounds: loaded.bounds()?, ..Settings::default() };
     let (taps, output, score) = (args.tap.clone(), args.model.output.clone(), args.model.score.into());
-    let spec = Spec { composite, taps, input_gradient: true, output, score, settings };
+    let spec = Spec { composite, taps, output, score, settings, ..Spec::default() };
     let mut derived = differentiate(&loaded.typed, &spec)?;
     derived.graph.metadata.insert(names::SOURCE.into(), loaded.model.sha256.clone());
     // An assumed card must not pass for a known one.

@@ -1,5 +1,6 @@
 //! The biases of a model, and the values that they are added to: what FullGrad adds up beside the input.
 
+use super::differentiate::TapOutputs;
 use super::layers::{images, path_of};
 use crate::error::Result;
 use crate::onnx::{Layout, Node, Tensor, TypedGraph};
@@ -40,6 +41,18 @@ pub fn find_biases(typed: &TypedGraph, output: Option<&str>) -> Result<Vec<Bias>
     let between = typed.graph.nodes.iter().zip(&path.between).filter(|(_, between)| **between);
     let biases = between.filter_map(|(node, _)| bias_of(typed, node, &|name: &str| path.active.contains(name)));
     Ok(biases.map(|bias| Bias { layout: images.get(bias.value.as_str()).copied(), ..bias }).collect())
+}
+
+/// What stands for the implicit biases that a gradient graph hands out as taps: what is tapped is the whole product, so that
+/// each counts once.
+pub fn implicit_biases(typed: &TypedGraph, output: Option<&str>, taps: &[TapOutputs]) -> Result<Vec<Bias>> {
+    let images = images(typed, &path_of(typed, output)?)?;
+    let one = |tap: &TapOutputs| {
+        let (value, shape) = (tap.layer.clone(), typed.facts[&tap.layer].shape.clone());
+        let (aligned, layout) = (vec![1; shape.len()], images.get(value.as_str()).copied());
+        Bias { value, shape, aligned, bias: vec![1.0], layout }
+    };
+    Ok(taps.iter().map(one).collect())
 }
 
 fn bias_of(typed: &TypedGraph, node: &Node, is_active: &dyn Fn(&str) -> bool) -> Option<Bias> {

@@ -59,6 +59,7 @@ pub const COMPOSITES: &[&Composite] = &[
     &ALPHA_BETA,
     &FLAT,
     &W_SQUARED,
+    &Z_BOX,
     &EPSILON_PLUS,
     &EPSILON_PLUS_FLAT,
     &EPSILON_ALPHA_BETA,
@@ -181,6 +182,14 @@ pub const W_SQUARED: Composite = relevance(
     "LRP: by the squares of weights",
     None,
     &[&rules::weights_only::W_SQUARED, &rules::epsilon::REST],
+);
+
+/// LRP with the z-box rule in the first layers, whose inputs have bounds, and epsilon elsewhere.
+pub const Z_BOX: Composite = relevance(
+    "z-box",
+    "LRP: z-box in the first layer, epsilon elsewhere",
+    Some(&rules::z_box::ALL),
+    &[&rules::epsilon::REST],
 );
 
 /// EpsilonPlus, as zennit names it.

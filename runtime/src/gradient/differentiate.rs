@@ -10,6 +10,7 @@ use super::canonical::fold_batch_norms;
 use super::composite::{self, Composite, Kind, Start};
 use super::coverage::{self, Path};
 use super::emit::{Emit, Name};
+use super::implicit::implicit_bias;
 use super::known::{Known, is_piecewise_linear};
 use super::names;
 use super::rules::reveal_cancel::by_sign;
@@ -26,6 +27,8 @@ pub struct Spec {
     pub composite: &'static Composite,
     /// Intermediate values to hand out with their gradients.
     pub taps: Vec<String>,
+    /// Whether the implicit bias of every op that has one is handed out too, times the cotangent of what the op writes.
+    pub implicit_biases: bool,
     /// Whether the gradient with respect to the input is wanted; without it the walk stops at the taps.
     pub input_gradient: bool,
     /// The output explained; the first by default.
@@ -41,6 +44,7 @@ impl Default for Spec {
         Spec {
             composite: &composite::GRADIENT,
             taps: vec![],
+            implicit_biases: false,
             input_gradient: true,
             output: None,
             score: Score::Logit,
@@ -77,7 +81,7 @@ pub struct GradientGraph {
     pub logits: String,
     /// The output that is the gradient with respect to the input.
     pub input_gradient: Option<String>,
-    /// In the order asked for.
+    /// In the order asked for; then the implicit biases, which are both the value and the gradient.
     pub taps: Vec<TapOutputs>,
     /// The rules it was made with.
     pub composite: String,
@@ -198,6 +202,8 @@ struct Walk<'a> {
     /// Of the part that takes from a value, where it is another than its cotangent.
     minus: HashMap<String, Name>,
     parts: HashMap<String, Parts>,
+    /// What ops write, and their implicit biases times its cotangent, where those are wanted.
+    implicit: Option<Vec<(String, Name)>>,
     ruled: usize,
     probabilities: Option<Name>,
 }
@@ -228,6 +234,7 @@ impl<'a> Walk<'a> {
             cotangents: HashMap::new(),
             minus: HashMap::new(),
             parts: HashMap::new(),
+            implicit: spec.implicit_biases.then(Vec::new),
             ruled: 0,
             probabilities: None,
         }
@@ -287,7 +294,8 @@ impl<'a> Walk<'a> {
     }
 
     fn run(&mut self) -> Result<()> {
-        let mut gaps = vec![];
+        let (mut gaps, mut implicit) = (vec![], vec![]);
+        let wants_implicit = self.implicit.is_some();
         for (index, node) in self.typed.graph.nodes.iter().enumerate().rev() {
             node.outputs.iter().for_each(|output| self.settle(output));
             let cotangents: Vec<Option<Name>> = node.outputs.iter().map(|o| self.cotangents.get(o).cloned()).collect();
@@ -303,6 +311,9 @@ impl<'a> Walk<'a> {
             let mut site = self.site(index, cotangents);
             match both_parts(&mut site, adjoint) {
                 Ok(()) => {
+                    if let Some(bias) = wants_implicit.then(|| implicit_bias(&mut site)).flatten() {
+                        implicit.push((node.outputs[0].clone(), bias));
+                    }
                     let (given, given_minus) = (site.given, site.given_minus);
                     for (i, (slot, cotangent)) in given.into_iter().enumerate() {
                         let minus = given_minus.get(i).map(|(_, name)| name.clone());
@@ -313,6 +324,7 @@ impl<'a> Walk<'a> {
             }
         }
         gaps.reverse();
+        self.implicit = wants_implicit.then_some(implicit);
         if gaps.is_empty() { Ok(()) } else { Err(Error::NoAdjoint { gaps }) }
     }
 
@@ -411,6 +423,11 @@ impl<'a> Walk<'a> {
             let (value, gradient) = (format!("{}{layer}", names::VALUE), format!("{}{layer}", names::GRAD));
             publish(&mut self.emit, layer, value.clone(), typed.facts[layer].clone());
             taps.push(TapOutputs { layer: layer.clone(), value, gradient });
+        }
+        for (value, bias) in self.implicit.take().into_iter().flatten() {
+            let output = format!("{}{value}", names::IMPLICIT);
+            publish(&mut self.emit, &bias, output.clone(), typed.facts[&value].clone());
+            taps.push(TapOutputs { layer: value, value: output.clone(), gradient: output });
         }
         let mut graph = self.emit.graph;
         graph.metadata.insert(names::FORMAT.into(), names::FORMAT_VERSION.into());

@@ -65,24 +65,15 @@ const KEEPS_GATE: &[&str] = &[
     "Concat",
 ];
 
-/// Ops that are lines with kinks in what depends on the input.
-const KINKED: &[&str] = &[
-    "Relu",
-    "LeakyRelu",
-    "PRelu",
-    "Clip",
-    "Abs",
-    "HardSigmoid",
-    "MaxPool",
-    "GlobalMaxPool",
-    "ReduceMax",
-    "ReduceMin",
-    "Max",
-    "Min",
-];
+/// Ops that are lines with kinks in what depends on the input, whatever else they read.
+pub(super) const HOMOGENEOUS: &[&str] =
+    &["Relu", "LeakyRelu", "PRelu", "Abs", "MaxPool", "GlobalMaxPool", "ReduceMax", "ReduceMin"];
+
+/// The same, with a kink that may be elsewhere than at zero.
+const KINKED: &[&str] = &["Clip", "HardSigmoid", "Max", "Min"];
 
 /// Ops that are linear in what depends on the input.
-const LINEAR: &[&str] = &[
+pub(super) const LINEAR: &[&str] = &[
     "Add",
     "Sum",
     "Sub",
@@ -121,6 +112,7 @@ pub fn is_piecewise_linear(typed: &TypedGraph, path: &Path) -> bool {
         let op = node.op.as_str();
         let active: Vec<usize> = (0..node.inputs.len()).filter(|&i| path.active.contains(&node.inputs[i])).collect();
         LINEAR.contains(&op)
+            || HOMOGENEOUS.contains(&op)
             || KINKED.contains(&op)
             || (PRODUCTS.contains(&op) && active.len() == 1 && (op != "Div" || active == [0]))
     })

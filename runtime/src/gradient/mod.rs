@@ -12,6 +12,7 @@ pub mod coverage;
 mod differentiate;
 mod emit;
 pub mod functions;
+mod implicit;
 mod known;
 pub mod layers;
 pub mod ready_made;
@@ -46,6 +47,8 @@ pub mod names {
     pub const GRAD: &str = "why.grad.";
     /// Output prefix: the value of a tap.
     pub const VALUE: &str = "why.value.";
+    /// Output prefix: the implicit bias of what writes a value, times the value's gradient.
+    pub const IMPLICIT: &str = "why.implicit.";
     /// Metadata: version of this layout of a gradient graph.
     pub const FORMAT: &str = "why.format";
     /// The layout that this build writes and reads.

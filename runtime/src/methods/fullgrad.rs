@@ -1,6 +1,7 @@
 //! FullGrad (Srinivas and Fleuret 2019): the input times its gradient, and every bias times the gradient where it is added,
 //! which together are the target of a network of Relu: `f = x . g + sum over layers of b . g_b`. The map is the sum over the
-//! layers of the sizes of these products, each layer stretched to 0..1 and enlarged to the input.
+//! layers of the sizes of these products, each layer stretched to 0..1 and enlarged to the input. With `implicit`, what every other op has beside its slope, `y - J x`, is a
+//! bias too, so that the sum is exact for any network.
 //!
 //! Map: height by width, never negative. Cost: one gradient that hands out every layer with biases.
 
@@ -19,6 +20,12 @@ pub(super) const SCALE: Parameter = Parameter {
            (channel), or as it is (none)",
 };
 
+pub(super) const IMPLICIT: Parameter = Parameter {
+    name: "implicit",
+    default: "false",
+    help: "whether what smooth ops and products have beside their slope counts as a bias, so that the sum is exact",
+};
+
 pub(super) const ENTRY: Entry = Entry {
     name: "fullgrad",
     aliases: &["full-gradient"],
@@ -26,7 +33,7 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "what the input and every bias contribute, as sizes per pixel",
     paper: "Srinivas and Fleuret 2019",
     properties: Properties { complete: false, linear_exact: false, stochastic: false, signed: false },
-    parameters: &[SCALE],
+    parameters: &[SCALE, IMPLICIT],
     build,
 };
 
@@ -37,7 +44,7 @@ pub(super) fn build(params: &Params) -> Result<Box<dyn Method>> {
         "none" => Scale::None,
         _ => return Err(params.refuse("scale", "layer, channel or none")),
     };
-    Ok(Box::new(FullGrad { scale }))
+    Ok(Box::new(FullGrad { scale, implicit: params.flag("implicit")? }))
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -49,11 +56,12 @@ enum Scale {
 
 struct FullGrad {
     scale: Scale,
+    implicit: bool,
 }
 
 impl Method for FullGrad {
     fn needs(&self) -> Needs {
-        Needs { taps: Taps::Biases, ..Needs::of(&GRADIENT) }
+        Needs { taps: Taps::Biases { implicit: self.implicit }, ..Needs::of(&GRADIENT) }
     }
 
     fn explain(&self, task: &mut Task) -> Result<Outcome> {

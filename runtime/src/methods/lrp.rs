@@ -18,6 +18,7 @@ const COMPOSITES: &[&Composite] = &[
     &composite::Z_PLUS,
     &composite::FLAT,
     &composite::W_SQUARED,
+    &composite::Z_BOX,
     &composite::EPSILON_PLUS,
     &composite::EPSILON_PLUS_FLAT,
     &composite::EPSILON_ALPHA_BETA,
@@ -36,7 +37,7 @@ pub(super) const ENTRY: Entry = Entry {
         Parameter {
             name: "rules",
             default: "epsilon-plus-flat",
-            help: "epsilon, gamma, alpha-beta, z-plus, flat, w-squared, epsilon-plus, epsilon-plus-flat, \
+            help: "epsilon, gamma, alpha-beta, z-plus, flat, w-squared, z-box, epsilon-plus, epsilon-plus-flat, \
                    epsilon-alpha2-beta1, epsilon-alpha2-beta1-flat, or epsilon-gamma-box",
         },
         Parameter { name: "epsilon", default: "1e-6", help: "added to what relevance is divided by" },

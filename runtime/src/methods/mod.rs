@@ -191,7 +191,10 @@ pub enum Taps {
     /// One layer's value and gradient, in place of the input's.
     Layer,
     /// What every bias is added to, beside the input's gradient.
-    Biases,
+    Biases {
+        /// Whether what ops have beside their slope counts as one.
+        implicit: bool,
+    },
 }
 
 /// What a method's cost depends on.
@@ -232,7 +235,7 @@ impl Entry {
             wants.extend(match needs.taps {
                 Taps::None => None,
                 Taps::Layer => Some("a layer"),
-                Taps::Biases => Some("every bias"),
+                Taps::Biases { .. } => Some("every bias"),
             });
             wants.extend(needs.weights.then_some("perturbed weights"));
             wants.extend((needs.composite.kind != Kind::Gradient).then_some("a rule for every op"));

@@ -1,0 +1,70 @@
+//! What an op gives beside its slope, `y - J x`: the implicit bias that FullGrad counts where an op is not a line through zero.
+
+use super::emit::Name;
+use super::known::{HOMOGENEOUS, LINEAR};
+use super::site::Site;
+
+/// How an op's implicit bias comes about.
+enum Form {
+    /// So many times its output.
+    Output(f32),
+    /// Its output, less each input times its slope.
+    BesideSlope,
+}
+
+/// The implicit bias of a site, times the cotangent of its output, after the site's true adjoint has run. Of the output's
+/// shape; none for ops that are lines through zero in what depends on the input, and for ones of which it is not known place
+/// by place.
+pub(super) fn implicit_bias(site: &mut Site) -> Option<Name> {
+    let active: Vec<usize> = (0..site.node.inputs.len()).filter(|&i| site.needs(i)).collect();
+    let form = form(&site.node.op, &active)?;
+    let (g, y) = (site.g(), own_output(site));
+    match form {
+        Form::Output(factor) => {
+            let product = site.emit.mul(&g, &y);
+            Some(site.emit.scale(&product, factor))
+        }
+        Form::BesideSlope => {
+            let alike = active.iter().all(|&i| site.x_shape(i) == site.y_shape());
+            alike.then(|| {
+                let product = site.emit.mul(&g, &y);
+                site.given.clone().iter().filter(|(slot, _)| active.contains(slot)).fold(
+                    product,
+                    |sum, (slot, cotangent)| {
+                        let x = site.x(*slot);
+                        let slope = site.emit.mul(cotangent, &x);
+                        site.emit.sub(&sum, &slope)
+                    },
+                )
+            })
+        }
+    }
+}
+
+fn form(op: &str, active: &[usize]) -> Option<Form> {
+    match (op, active) {
+        (op, _) if LINEAR.contains(&op) || HOMOGENEOUS.contains(&op) => None,
+        ("Conv" | "ConvTranspose" | "Gemm" | "MatMul" | "Mul" | "Einsum", [_]) | ("Div", [0]) => None,
+        // A product of two has twice its value as its slope along them; a quotient of two has none.
+        ("Conv" | "ConvTranspose" | "Gemm" | "MatMul" | "Mul" | "Einsum", [_, _]) => Some(Form::Output(-1.0)),
+        ("Div", [1]) => Some(Form::Output(2.0)),
+        ("Div", _) => Some(Form::Output(1.0)),
+        _ => Some(Form::BesideSlope),
+    }
+}
+
+/// The output without what counts as a bias of its own.
+fn own_output(site: &mut Site) -> Name {
+    let y = site.y();
+    let Some(bias) = site.constant(2).map(|_| site.x(2)) else { return y };
+    match site.node.op.as_str() {
+        "LayerNormalization" => site.emit.sub(&y, &bias),
+        "InstanceNormalization" => {
+            let mut extents = vec![1; site.y_shape().len()];
+            extents[1] = site.y_shape()[1];
+            let bias = site.emit.reshape(&bias, &extents);
+            site.emit.sub(&y, &bias)
+        }
+        _ => y,
+    }
+}
