@@ -9,7 +9,7 @@ use whyline_runtime::engine::{Counting, Gradient, Passes, Session, Tap};
 use whyline_runtime::gradient::Bounds;
 use whyline_runtime::gradient::composite::Kind;
 use whyline_runtime::image::blur::{Border, gaussian};
-use whyline_runtime::methods::{Entry, Extents, Given, METHODS, Method, Outcome, Params, Status, Task, find};
+use whyline_runtime::methods::{Entry, Extents, Given, METHODS, Method, Outcome, Status, Task, find};
 use whyline_runtime::onnx::card::StepsCard;
 use whyline_runtime::onnx::{Layout, WeightNoise};
 use whyline_runtime::rng::Rng;
@@ -88,7 +88,7 @@ impl Session for Polynomial {
 
 fn build(entry: &'static Entry, given: &[(&str, &str)]) -> Box<dyn Method> {
     let given: Given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-    let params = Params::new(entry, &given).unwrap();
+    let params = entry.params(&given).unwrap();
     (entry.build)(&params).unwrap()
 }
 
@@ -427,7 +427,7 @@ fn a_base_may_be_told_its_own_parameters() {
     {
         let entry = find("smoothgrad").unwrap();
         let given = Given::from([("base".to_string(), base.to_string())]);
-        let refused = (entry.build)(&Params::new(entry, &given).unwrap()).err().unwrap().to_string();
+        let refused = (entry.build)(&entry.params(&given).unwrap()).err().unwrap().to_string();
         assert!(refused.contains(wanted), "{refused}");
     }
 }
@@ -699,7 +699,7 @@ fn wrong_parameters_are_refused_with_what_would_be_right() {
     let refused = |name: &str, key: &str, value: &str| -> String {
         let entry = find(name).unwrap();
         let given = Given::from([(key.to_string(), value.to_string())]);
-        let built = Params::new(entry, &given).and_then(|p| (entry.build)(&p).map(|_| ()));
+        let built = entry.params(&given).and_then(|p| (entry.build)(&p).map(|_| ()));
         built.unwrap_err().to_string()
     };
     assert!(refused("vanilla", "steps", "3").contains("no parameter 'steps'"));

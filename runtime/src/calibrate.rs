@@ -4,11 +4,12 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use crate::baseline::Baseline;
 use crate::engine::{PlanSession, Plans, Precision, Resources, Session};
 use crate::error::{Error, Result};
 use crate::gradient::target::top_class;
 use crate::load::{Loaded, Wanted};
-use crate::methods::{Baseline, Task, between};
+use crate::methods::{Task, between};
 use crate::onnx::card::StepsCard;
 
 /// Cells along the path, in each of which the change of the gradient is measured.
@@ -62,7 +63,7 @@ impl Calibrator<'_> {
         seed[top_class(logits)] = 1.0;
         let layout = self.loaded.layout()?;
         let mut task = Task { layout, ..Task::new(&mut self.session, input, &seed) };
-        let baseline = self.baseline.values(&task)?;
+        let baseline = self.baseline.values(&task.origin())?;
         let make = |i: usize, point: &mut [f32]| between(&baseline, input, i as f64 / CELLS as f64, point);
         let (mut last, mut changes) = (vec![0.0f32; input.len()], [0.0; CELLS]);
         let mut map = vec![0.0f64; input.len()];

@@ -38,7 +38,7 @@ impl Loaded {
     ) -> Result<Explainer<'_>> {
         let start = Instant::now();
         let entry = methods::find(method)?;
-        let params = Params::new(entry, given)?;
+        let params = entry.params(given)?;
         let method = (entry.build)(&params)?;
         let (needs, also) = (method.needs(), method.also());
         let layer = self.layer_for(&needs)?;

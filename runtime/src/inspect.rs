@@ -13,7 +13,7 @@ use crate::gradient::coverage::{FLAT, find_gaps, find_path};
 use crate::gradient::layers::{cam_layers, default_layer};
 use crate::gradient::target::find_target;
 use crate::gradient::{COMPOSITES, adjoints};
-use crate::methods::{Entry, Extents, Given, METHODS, Params};
+use crate::methods::{Entry, Extents, Given, METHODS};
 
 /// Everything `whyline inspect` shows.
 #[derive(Clone, Debug, Serialize)]
@@ -90,7 +90,7 @@ pub fn method_lines(loaded: &Loaded) -> Result<Vec<MethodLine>> {
 
 /// What a method with some parameters takes of a model, and whether it is defined for it.
 pub fn method_line(loaded: &Loaded, entry: &'static Entry, given: &Given) -> Result<MethodLine> {
-    let method = (entry.build)(&Params::new(entry, given)?)?;
+    let method = (entry.build)(&entry.params(given)?)?;
     let (model, refused) = match loaded.admits(method.as_ref()) {
         Ok(model) => (model, None),
         Err(error) => (Extents::default(), Some(error.to_string())),

@@ -12,6 +12,7 @@
 #![warn(missing_docs)]
 
 pub mod attribution;
+pub mod baseline;
 pub mod bench;
 pub mod calibrate;
 pub mod engine;
@@ -27,6 +28,7 @@ mod load;
 pub mod methods;
 pub mod npy;
 pub mod onnx;
+pub mod params;
 mod prepare;
 pub mod record;
 pub mod rng;

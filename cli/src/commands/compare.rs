@@ -8,7 +8,7 @@ use whyline_runtime::explain::{CardSource, Explanation, Shared};
 use whyline_runtime::files::write_atomically;
 use whyline_runtime::image::overlay::encode_png;
 use whyline_runtime::image::{Style, draw, grid};
-use whyline_runtime::methods::{Entry, Given, METHODS, Params, Status, find};
+use whyline_runtime::methods::{Entry, Given, METHODS, Status, find};
 use whyline_runtime::record::{FileRecord, Record};
 use whyline_runtime::{Error, Kind};
 
@@ -60,7 +60,7 @@ pub fn run(args: &CompareArgs) -> Outcome {
     let mut skipped = vec![];
     for entry in entries {
         let own = for_method(&given, entry, is_bounded(&args.budget));
-        (entry.build)(&Params::new(entry, &own)?)?;
+        (entry.build)(&entry.params(&own)?)?;
         let made = loaded.explainer_sharing(&mut shared, entry.name, &own, args.precision.precision(), resources);
         let mut explainer = match made {
             // Of all methods, those that are not defined for the model are left out, and named.

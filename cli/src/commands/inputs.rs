@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use whyline_runtime::baseline::{Baseline, FILE};
 use whyline_runtime::engine::Resources;
 use whyline_runtime::explain::{Budget, Explainer, Loaded, Target};
 use whyline_runtime::image::decode::is_image_name;
 use whyline_runtime::image::preprocess::{mask, picture_of};
 use whyline_runtime::image::{Picture, decode, prepare};
-use whyline_runtime::methods::{Baseline, Entry, FILE, Given};
+use whyline_runtime::methods::{Entry, Given};
 use whyline_runtime::onnx::Layout;
 use whyline_runtime::record::FileRecord;
 use whyline_runtime::{Error, npy};

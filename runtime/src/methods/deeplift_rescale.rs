@@ -4,9 +4,9 @@
 //! By default from zeros. Map: the input's shape, in the target's unit; it adds up to `f(x) - f(x')`. Cost: one
 //! gradient of a graph that computes both forward passes, and a forward pass.
 
-use super::baseline::{self, Baseline};
 use super::path::outcome;
 use super::{Entry, Extents, Family, Method, Needs, Outcome, Passes, Properties, Task};
+use crate::baseline::{self, Baseline};
 use crate::error::Result;
 use crate::gradient::composite::{Composite, RESCALE};
 
@@ -37,7 +37,7 @@ impl Method for DeepLift {
     }
 
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
-        let baseline = self.baseline.values(task)?;
+        let baseline = self.baseline.values(&task.origin())?;
         task.session.set_baseline(&baseline)?;
         let (input, seed) = (task.input, task.seed);
         let pass = task.gradient_at(input)?;

@@ -5,9 +5,9 @@
 //! s(z' + d-)) / 2`, and `dy-` likewise; the multiplier of each part is `m dy / d`. Map and cost: those of the Rescale
 //! rule.
 
-use super::baseline::{self, Baseline};
 use super::deeplift_rescale::DeepLift;
 use super::{Entry, Family, Parameter, Properties};
+use crate::baseline::{self, Baseline};
 use crate::gradient::composite::{REVEAL_CANCEL, REVEAL_CANCEL_DENSE};
 
 pub(super) const ENTRY: Entry = Entry {

@@ -9,10 +9,10 @@ use std::ops::ControlFlow;
 
 use whyline_stream::moments::Moments;
 
-use super::baseline::{self, Baseline};
 use super::path::{between, spread};
 use super::{Entry, Extents, Family, Method, Outcome, Parameter, Params, Passes, Properties, Status, Task};
 use crate::attribution::Attribution;
+use crate::baseline::{self, Baseline};
 use crate::error::Result;
 use crate::rng::Rng;
 
@@ -86,7 +86,7 @@ impl Method for Expected {
 
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
         let (input, seed) = (task.input, self.seed);
-        let set = self.baseline.set(task)?;
+        let set = self.baseline.set(&task.origin())?;
         let baseline = |draw: usize| &set[draw % set.len()];
         // Of each baseline's way, in an order in which the first ones lie all over it.
         let each = self.samples.div_ceil(set.len() as u32);

@@ -4,7 +4,8 @@
 //! By default 50 draws. Map: the input's shape, in the target's unit. Cost: `samples` gradients.
 
 use super::expected_gradients::{Expected, PLACES, TOLERANCE};
-use super::{Entry, Family, Parameter, Properties, baseline};
+use super::{Entry, Family, Parameter, Properties};
+use crate::baseline;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "gradient-shap",

@@ -10,9 +10,9 @@
 //! shape, in the target's unit; it adds up to `f(x) - f(x')`. Cost: `steps` gradients one after the other, on one
 //! thread, and one or two forward passes.
 
-use super::baseline::{self, Baseline};
 use super::path::{LEAST, MAX_STEPS, Path, Step, Visit, integrate, outcome, passes};
 use super::{Entry, Extents, Family, Method, Outcome, Parameter, Params, Passes, Properties, Status, Task};
+use crate::baseline::{self, Baseline};
 use crate::error::Result;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -181,7 +181,7 @@ impl Path for Guided {
     }
 
     fn start(&self, task: &Task) -> Result<Vec<f32>> {
-        self.baseline.values(task)
+        self.baseline.values(&task.origin())
     }
 
     fn walk(&self, task: &mut Task, start: &[f32], steps: u32, visit: Visit) -> Result<bool> {

@@ -8,7 +8,8 @@
 use super::blur_ig::{self, Blur};
 use super::guided_ig::{self, Guided};
 use super::path::{Path, Straight, outcome, walk};
-use super::{Entry, Extents, Family, Given, Method, Outcome, Parameter, Params, Passes, Properties, Task, baseline};
+use super::{Entry, Extents, Family, Given, Method, Outcome, Parameter, Params, Passes, Properties, Task};
+use crate::baseline;
 use crate::error::Result;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -28,9 +29,9 @@ pub(super) const ENTRY: Entry = Entry {
 
 /// The path of that name, with its own method's defaults.
 fn path(params: &Params) -> Result<Box<dyn Path>> {
-    let with_steps = |entry, names: &[&str]| {
+    let with_steps = |entry: &'static Entry, names: &[&str]| {
         let given: Given = names.iter().map(|name| (name.to_string(), params.text(name).to_string())).collect();
-        Params::new(entry, &given)
+        entry.params(&given)
     };
     match params.text("path") {
         "straight" => Ok(Box::new(Straight::parse(params)?)),

@@ -10,11 +10,11 @@ use std::ops::ControlFlow;
 use whyline_stream::adaptive::Cell;
 use whyline_stream::quadrature::{MAX_NODES, Rule, spaced};
 
-use super::baseline::{self, Baseline};
 use super::path::{between, spread};
 use super::refine::{Kept, Refining, TOLERANCE, refine};
 use super::{Entry, Extents, Family, Method, Outcome, Parameter, Params, Passes, Properties, Status, Task};
 use crate::attribution::{Attribution, Completeness};
+use crate::baseline::{self, Baseline};
 use crate::error::{Error, Result};
 
 pub(super) const ENTRY: Entry = Entry {
@@ -137,7 +137,7 @@ impl Method for IntegratedGradients {
     }
 
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
-        let baseline = self.baseline.values(task)?;
+        let baseline = self.baseline.values(&task.origin())?;
         self.along(task, &baseline)
     }
 }

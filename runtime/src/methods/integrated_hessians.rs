@@ -14,9 +14,9 @@
 
 use whyline_stream::quadrature::{MAX_NODES, Rule};
 
-use super::baseline::{self, Baseline, FILE};
 use super::path::{between, outcome};
 use super::{Entry, Extents, Family, Method, Needs, Outcome, Parameter, Passes, Properties, Task};
+use crate::baseline::{self, Baseline, FILE};
 use crate::error::{Error, Result};
 use crate::gradient::Settings;
 use crate::gradient::composite::GRADIENT;
@@ -134,7 +134,7 @@ impl Method for IntegratedHessians {
     }
 
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
-        let baseline = self.baseline.values(task)?;
+        let baseline = self.baseline.values(&task.origin())?;
         let way: Vec<f64> = task.input.iter().zip(&baseline).map(|(&x, &b)| x as f64 - b as f64).collect();
         let inside = self.inside(task, &way)?;
         let (row, attribution) = match self.form(task.extents) {

@@ -5,7 +5,6 @@
 
 mod adversarial;
 mod adversarial_gradient_integration;
-mod baseline;
 mod blur_ig;
 mod boundary_ig;
 mod cam;
@@ -34,7 +33,6 @@ mod local;
 mod lrp;
 mod noise;
 mod noisegrad;
-mod params;
 mod path;
 mod rectgrad;
 mod refine;
@@ -49,6 +47,7 @@ mod x_grad_cam;
 
 pub use crate::attribution::Status;
 use crate::attribution::{Attribution, Completeness};
+use crate::baseline::{Origin, range};
 pub use crate::engine::Passes;
 use crate::engine::{Gradient, Make, Session, Take};
 use crate::error::{Error, Result};
@@ -59,9 +58,8 @@ use crate::gradient::{Bounds, Composite, Settings};
 use crate::onnx::Layout;
 use crate::onnx::card::StepsCard;
 
-pub use baseline::{Baseline, FILE};
+pub use crate::params::{Given, Parameter, Params};
 pub use local::Local;
-pub use params::{Given, Parameter, Params};
 pub(crate) use path::between;
 
 /// Every method, in the order that lists show them.
@@ -222,9 +220,14 @@ impl Entry {
         if self.name.len() <= LONG { self.name } else { self.aliases.first().unwrap_or(&self.name) }
     }
 
+    /// Its parameters, where some are given.
+    pub fn params(&self, given: &Given) -> Result<Params> {
+        Params::new(self.name, self.parameters, given)
+    }
+
     /// With its defaults.
     pub fn default(&'static self) -> Result<Box<dyn Method>> {
-        (self.build)(&Params::new(self, &Given::new())?)
+        (self.build)(&self.params(&Given::new())?)
     }
 
     /// What it wants beside an input and its gradient, for people.
@@ -319,13 +322,18 @@ impl<'a> Task<'a> {
 
     /// The input's layout and its (channels, height, width), which `who` wants.
     pub fn image(&self, who: &str) -> Result<(Layout, (usize, usize, usize))> {
+        self.origin().image.ok_or_else(|| Error::usage(format!("{who} wants an image input")))
+    }
+
+    /// What baselines are made for.
+    pub fn origin(&self) -> Origin<'a> {
         let image = self.layout.and_then(|l| Some((l, l.split(self.session.input_shape())?)));
-        image.ok_or_else(|| Error::usage(format!("{who} wants an image input")))
+        Origin { input: self.input, image, given: self.baselines }
     }
 
     /// The input's least and largest value.
     pub fn range(&self) -> (f32, f32) {
-        self.input.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &v| (low.min(v), high.max(v)))
+        range(self.input)
     }
 
     /// One gradient pass at `input`.

@@ -160,7 +160,7 @@ fn base(params: &Params) -> Result<(Box<dyn Method>, bool)> {
     let given: Option<Given> = words.map(pair).collect();
     let given =
         given.ok_or_else(|| params.refuse("base", "a method's name, and NAME=VALUE for each of its parameters"))?;
-    let built = (base.build)(&Params::new(base, &given)?)?;
+    let built = (base.build)(&base.params(&given)?)?;
     let signed = built.signed().unwrap_or(base.properties.signed);
     Ok((built, signed))
 }

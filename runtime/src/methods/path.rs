@@ -2,9 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use super::baseline::Baseline;
 use super::{Outcome, Params, Passes, Status, Task};
 use crate::attribution::{Attribution, Completeness};
+use crate::baseline::Baseline;
 use crate::error::Result;
 
 /// The point of the straight path at `t`: the baseline at zero, the input at one.
@@ -99,7 +99,7 @@ impl Path for Straight {
     }
 
     fn start(&self, task: &Task) -> Result<Vec<f32>> {
-        self.baseline.values(task)
+        self.baseline.values(&task.origin())
     }
 
     fn walk(&self, task: &mut Task, start: &[f32], steps: u32, visit: Visit) -> Result<bool> {

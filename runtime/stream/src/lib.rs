@@ -1,9 +1,17 @@
-//! Numbers that need neither std nor an allocator: quadrature nodes and running statistics.
+//! Numbers that need neither std nor an allocator: quadrature nodes, running statistics, and what metrics
+//! keep of a stream of samples, in a fixed number of bytes.
 
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod adaptive;
+pub mod curve;
 pub mod moments;
+pub mod order;
+pub mod pearson;
 pub mod quadrature;
+pub mod scores;
+pub mod spread;
+pub mod undefined;
+pub mod wire;

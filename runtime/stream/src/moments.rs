@@ -1,5 +1,7 @@
 //! Mean and spread of a stream, by Welford's recurrence.
 
+use crate::wire::Wire;
+
 /// Count, mean and sum of squared deviations.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Moments {
@@ -43,6 +45,30 @@ impl Moments {
     pub fn variance(&self) -> f64 {
         if self.count == 0 { 0.0 } else { self.squares / self.count as f64 }
     }
+
+    /// The standard error of their mean; infinite of fewer than two.
+    pub fn standard_error(&self) -> f64 {
+        match self.count {
+            0 | 1 => f64::INFINITY,
+            count => libm::sqrt(self.squares / ((count - 1) as f64 * count as f64)),
+        }
+    }
+}
+
+impl Wire for Moments {
+    const BYTES: usize = u64::BYTES + 2 * f64::BYTES;
+
+    fn put<'a>(&self, out: &'a mut [u8]) -> &'a mut [u8] {
+        self.squares.put(self.mean.put(self.count.put(out)))
+    }
+
+    fn get(bytes: &[u8]) -> Option<(Moments, &[u8])> {
+        let (count, rest) = u64::get(bytes)?;
+        let (mean, rest) = f64::get(rest)?;
+        let (squares, rest) = f64::get(rest)?;
+        let sound = mean.is_finite() && squares.is_finite() && squares >= 0.0;
+        sound.then_some((Moments { count, mean, squares }, rest))
+    }
 }
 
 #[cfg(test)]
@@ -60,6 +86,7 @@ mod tests {
         let m = of(&[1.0, 2.0, 4.0, 9.0]);
         assert_eq!((m.count(), m.mean()), (4, 4.0));
         assert!((m.variance() - 9.5).abs() < 1e-12);
+        assert!((m.standard_error() - libm::sqrt(38.0 / 12.0)).abs() < 1e-12);
     }
 
     #[test]

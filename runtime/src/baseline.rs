@@ -1,13 +1,13 @@
 //! Where paths start, and what an input is compared with.
 
-use super::{Parameter, Params, Task};
 use crate::error::{Error, Result};
 use crate::image::blur::{Border, gaussian};
 use crate::onnx::Layout;
+use crate::params::{Parameter, Params};
 use crate::rng::Rng;
 
-/// The parameter of methods that have one.
-pub(super) const PARAMETER: Parameter = Parameter {
+/// The parameter of methods and metrics that have one.
+pub const PARAMETER: Parameter = Parameter {
     name: "baseline",
     default: "zero",
     help: "what the input is compared with: zero, a number, mean (each channel's own), blur (or blur:PIXELS), uniform noise \
@@ -32,6 +32,28 @@ pub enum Baseline {
     MaxDistance,
     /// What the caller has given.
     Given,
+}
+
+/// The input that a baseline is made for.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// Row-major.
+    pub input: &'a [f32],
+    /// Where its channels are and its (channels, height, width), if it is an image.
+    pub image: Option<(Layout, (usize, usize, usize))>,
+    /// What the caller has given, each in the input's shape.
+    pub given: &'a [Vec<f32>],
+}
+
+impl Origin<'_> {
+    fn image(&self, who: &str) -> Result<(Layout, (usize, usize, usize))> {
+        self.image.ok_or_else(|| Error::usage(format!("{who} wants an image input")))
+    }
+}
+
+/// The least and largest of values.
+pub fn range(values: &[f32]) -> (f32, f32) {
+    values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &v| (low.min(v), high.max(v)))
 }
 
 impl Baseline {
@@ -60,9 +82,9 @@ impl Baseline {
         }
     }
 
-    /// The baseline for a task's input, where there must be one.
-    pub fn values(&self, task: &Task) -> Result<Vec<f32>> {
-        let mut set = self.set(task)?;
+    /// The baseline of an input, where there must be one.
+    pub fn values(&self, origin: &Origin) -> Result<Vec<f32>> {
+        let mut set = self.set(origin)?;
         match (set.pop(), set.len()) {
             (Some(only), 0) => Ok(only),
             (_, more) => Err(Error::usage(format!(
@@ -72,44 +94,44 @@ impl Baseline {
         }
     }
 
-    /// The baselines for a task's input: one, or as many as were given.
-    pub fn set(&self, task: &Task) -> Result<Vec<Vec<f32>>> {
-        let input = task.input;
+    /// The baselines of an input: one, or as many as were given.
+    pub fn set(&self, origin: &Origin) -> Result<Vec<Vec<f32>>> {
+        let input = origin.input;
         let one = match self {
             Baseline::Constant(value) => vec![*value; input.len()],
-            Baseline::ChannelMean => channel_means(task)?,
+            Baseline::ChannelMean => channel_means(origin)?,
             Baseline::Blurred(sigma) => {
-                let (layout, extents) = task.image("the baseline 'blur'")?;
+                let (layout, extents) = origin.image("the baseline 'blur'")?;
                 let sigma = sigma.unwrap_or(extents.1.max(extents.2) as f64 / 10.0);
                 gaussian(input, layout, extents, sigma, Border::Reflect)
             }
             Baseline::Uniform(seed) => {
-                let ((low, high), rng) = (task.range(), Rng::new(*seed, 0));
+                let ((low, high), rng) = (range(input), Rng::new(*seed, 0));
                 (0..input.len() as u64).map(|i| low + (high - low) * rng.uniform(i)).collect()
             }
             Baseline::MaxDistance => {
-                let (low, high) = task.range();
+                let (low, high) = range(input);
                 input.iter().map(|&v| if v - low > high - v { low } else { high }).collect()
             }
-            Baseline::Given if task.baselines.is_empty() => {
+            Baseline::Given if origin.given.is_empty() => {
                 return Err(Error::usage("a baseline from a file was named, but none was given"));
             }
-            Baseline::Given => return Ok(task.baselines.to_vec()),
+            Baseline::Given => return Ok(origin.given.to_vec()),
         };
         Ok(vec![one])
     }
 }
 
-fn channel_means(task: &Task) -> Result<Vec<f32>> {
-    let (layout, (channels, height, width)) = task.image("the baseline 'mean'")?;
+fn channel_means(origin: &Origin) -> Result<Vec<f32>> {
+    let (layout, (channels, height, width)) = origin.image("the baseline 'mean'")?;
     let channel = |i: usize| match layout {
         Layout::ChannelsFirst => i / (height * width) % channels,
         Layout::ChannelsLast => i % channels,
     };
     let mut sums = vec![0.0f64; channels];
-    for (i, &v) in task.input.iter().enumerate() {
+    for (i, &v) in origin.input.iter().enumerate() {
         sums[channel(i)] += v as f64;
     }
-    let each = (task.input.len() / channels) as f64;
-    Ok((0..task.input.len()).map(|i| (sums[channel(i)] / each) as f32).collect())
+    let each = (origin.input.len() / channels) as f64;
+    Ok((0..origin.input.len()).map(|i| (sums[channel(i)] / each) as f32).collect())
 }

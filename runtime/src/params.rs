@@ -1,11 +1,10 @@
-//! Parameters of methods: declared in the table, given as text, checked before anything runs.
+//! Parameters of methods and metrics: declared in the table, given as text, checked before anything runs.
 
 use std::collections::BTreeMap;
 
-use super::Entry;
 use crate::error::{Error, Result};
 
-/// What a method can be told.
+/// What a method or metric can be told.
 #[derive(Clone, Copy, Debug)]
 pub struct Parameter {
     /// Its name.
@@ -19,26 +18,26 @@ pub struct Parameter {
 /// Parameters as somebody gave them.
 pub type Given = BTreeMap<String, String>;
 
-/// All parameters of a method, given or default.
+/// All parameters of one, given or default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Params {
-    method: &'static str,
+    owner: &'static str,
     values: BTreeMap<String, String>,
 }
 
 impl Params {
-    /// Fills in defaults; a parameter that the method does not have is an error.
-    pub fn new(entry: &'static Entry, given: &Given) -> Result<Params> {
+    /// Those of `owner`, which are `declared`, with defaults filled in; one that is not declared is an error.
+    pub fn new(owner: &'static str, declared: &[Parameter], given: &Given) -> Result<Params> {
         let mut values: BTreeMap<String, String> =
-            entry.parameters.iter().map(|p| (p.name.to_string(), p.default.to_string())).collect();
+            declared.iter().map(|p| (p.name.to_string(), p.default.to_string())).collect();
         for (name, value) in given {
             if values.insert(name.clone(), value.clone()).is_none() {
-                let names: Vec<&str> = entry.parameters.iter().map(|p| p.name).collect();
+                let names: Vec<&str> = declared.iter().map(|p| p.name).collect();
                 let takes = if names.is_empty() { "none".to_string() } else { names.join(", ") };
-                return Err(Error::usage(format!("{} has no parameter '{name}'; it takes {takes}", entry.name)));
+                return Err(Error::usage(format!("{owner} has no parameter '{name}'; it takes {takes}")));
             }
         }
-        Ok(Params { method: entry.name, values })
+        Ok(Params { owner, values })
     }
 
     /// By name, for the record.
@@ -53,7 +52,7 @@ impl Params {
 
     /// A refusal of a parameter's value.
     pub fn refuse(&self, name: &str, wanted: &str) -> Error {
-        Error::usage(format!("{}: {name} = '{}', but it must be {wanted}", self.method, self.text(name)))
+        Error::usage(format!("{}: {name} = '{}', but it must be {wanted}", self.owner, self.text(name)))
     }
 
     /// A whole number in a range.

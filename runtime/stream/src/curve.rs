@@ -1,0 +1,46 @@
+//! The area under a curve whose points come one after the other.
+
+/// The trapezoidal rule over equal steps from 0 to 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Curve {
+    points: u64,
+    first: f64,
+    last: f64,
+    sum: f64,
+}
+
+impl Curve {
+    /// Takes in the next point.
+    pub fn push(&mut self, height: f64) {
+        if self.points == 0 {
+            self.first = height;
+        }
+        self.points += 1;
+        self.last = height;
+        self.sum += height;
+    }
+
+    /// The mean height: the area, where the first point is at 0 and the last at 1; none of fewer than two points.
+    pub fn area(&self) -> Option<f64> {
+        (self.points > 1).then(|| (self.sum - 0.5 * (self.first + self.last)) / (self.points - 1) as f64)
+    }
+
+    /// The mean of the points' heights.
+    pub fn mean(&self) -> Option<f64> {
+        (self.points > 0).then(|| self.sum / self.points as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_have_the_area_below_their_middle() {
+        let mut curve = Curve::default();
+        assert_eq!(curve.area(), None);
+        (0..=10).for_each(|i| curve.push(2.0 - i as f64 / 10.0));
+        assert!((curve.area().unwrap() - 1.5).abs() < 1e-15);
+        assert!((curve.mean().unwrap() - 1.5).abs() < 1e-15);
+    }
+}

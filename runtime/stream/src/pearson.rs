@@ -1,0 +1,109 @@
+//! Pearson's correlation of two streams, in one pass.
+
+use crate::wire::Wire;
+
+/// Means and co-moments of pairs.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Pearson {
+    count: u64,
+    means: [f64; 2],
+    squares: [f64; 2],
+    product: f64,
+}
+
+/// Deviations whose share of the values themselves is less are rounding, and no deviations.
+const ROUNDING: f64 = 1e-12;
+
+impl Pearson {
+    /// Takes in a pair.
+    pub fn push(&mut self, a: f64, b: f64) {
+        self.count += 1;
+        let before = [a - self.means[0], b - self.means[1]];
+        for (mean, before) in self.means.iter_mut().zip(before) {
+            *mean += before / self.count as f64;
+        }
+        let after = [a - self.means[0], b - self.means[1]];
+        for i in 0..2 {
+            self.squares[i] += before[i] * after[i];
+        }
+        self.product += before[0] * after[1];
+    }
+
+    /// Takes in another stream's pairs.
+    pub fn merge(&mut self, other: &Pearson) {
+        if other.count == 0 {
+            return;
+        }
+        let (n, m) = (self.count as f64, other.count as f64);
+        let apart = [other.means[0] - self.means[0], other.means[1] - self.means[1]];
+        let share = n * m / (n + m);
+        for (i, apart) in apart.into_iter().enumerate() {
+            self.means[i] += apart * m / (n + m);
+            self.squares[i] += other.squares[i] + apart * apart * share;
+        }
+        self.product += other.product + apart[0] * apart[1] * share;
+        self.count += other.count;
+    }
+
+    /// Their correlation, from -1 to 1; none where one of the two is constant.
+    pub fn correlation(&self) -> Option<f64> {
+        let spread = |i: usize| {
+            let square = self.squares[i] / self.count as f64;
+            square > ROUNDING * ROUNDING * self.means[i] * self.means[i] && square > f64::MIN_POSITIVE
+        };
+        let defined = self.count > 1 && spread(0) && spread(1);
+        let scale = libm::sqrt(self.squares[0]) * libm::sqrt(self.squares[1]);
+        defined.then(|| (self.product / scale).clamp(-1.0, 1.0))
+    }
+}
+
+impl Wire for Pearson {
+    const BYTES: usize = u64::BYTES + 5 * f64::BYTES;
+
+    fn put<'a>(&self, out: &'a mut [u8]) -> &'a mut [u8] {
+        self.product.put(self.squares.put(self.means.put(self.count.put(out))))
+    }
+
+    fn get(bytes: &[u8]) -> Option<(Pearson, &[u8])> {
+        let (count, rest) = u64::get(bytes)?;
+        let (means, rest) = Wire::get(rest)?;
+        let (squares, rest) = Wire::get(rest)?;
+        let (product, rest) = f64::get(rest)?;
+        Some((Pearson { count, means, squares, product }, rest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(range: core::ops::Range<i32>) -> Pearson {
+        let mut pearson = Pearson::default();
+        range.for_each(|i| pearson.push(libm::sin(i as f64), i as f64 + 1e3 * libm::cos(i as f64)));
+        pearson
+    }
+
+    #[test]
+    fn lines_correlate_and_constants_do_not() {
+        let mut line = Pearson::default();
+        (0..9).for_each(|i| line.push(i as f64, 3.0 - 2.0 * i as f64));
+        assert!((line.correlation().unwrap() + 1.0).abs() < 1e-15);
+        let mut constant = Pearson::default();
+        (0..9).for_each(|i| constant.push(i as f64, 0.1));
+        assert_eq!(constant.correlation(), None);
+        assert_eq!(Pearson::default().correlation(), None);
+    }
+
+    #[test]
+    fn merging_any_split_gives_the_same() {
+        let whole = of(0..50).correlation().unwrap();
+        for cut in 0..=50 {
+            let mut merged = of(0..cut);
+            merged.merge(&of(cut..50));
+            assert!((merged.correlation().unwrap() - whole).abs() < 1e-12);
+            let mut bytes = [0; Pearson::BYTES];
+            assert!(merged.put(&mut bytes).is_empty());
+            assert_eq!(Pearson::get(&bytes).unwrap().0, merged);
+        }
+    }
+}

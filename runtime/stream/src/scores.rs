@@ -1,0 +1,89 @@
+//! A metric's scores over a stream of samples: what a dataset's score is made of.
+
+use crate::moments::Moments;
+use crate::undefined::Undefined;
+use crate::wire::Wire;
+
+const REASONS: usize = Undefined::ALL.len();
+
+/// Mean and spread of the defined scores, and how many samples had none, for which reason. Any split of the samples into
+/// parts that are merged gives the same, to rounding.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Scores {
+    moments: Moments,
+    undefined: [u64; REASONS],
+}
+
+impl Scores {
+    /// Takes in a sample's score. One that is not finite is none.
+    pub fn push(&mut self, score: Result<f64, Undefined>) {
+        match score {
+            Ok(score) if score.is_finite() => self.moments.push(score),
+            Ok(_) => self.undefined[Undefined::Failed as usize] += 1,
+            Err(reason) => self.undefined[reason as usize] += 1,
+        }
+    }
+
+    /// Takes in the scores of other samples.
+    pub fn merge(&mut self, other: &Scores) {
+        self.moments.merge(&other.moments);
+        self.undefined.iter_mut().zip(&other.undefined).for_each(|(own, more)| *own += more);
+    }
+
+    /// Of the defined scores.
+    pub fn moments(&self) -> &Moments {
+        &self.moments
+    }
+
+    /// How many samples had no score, for each reason that occurred.
+    pub fn undefined(&self) -> impl Iterator<Item = (Undefined, u64)> + '_ {
+        Undefined::ALL.into_iter().zip(self.undefined).filter(|(_, count)| *count > 0)
+    }
+}
+
+impl Wire for Scores {
+    const BYTES: usize = Moments::BYTES + <[u64; REASONS]>::BYTES;
+
+    fn put<'a>(&self, out: &'a mut [u8]) -> &'a mut [u8] {
+        self.undefined.put(self.moments.put(out))
+    }
+
+    fn get(bytes: &[u8]) -> Option<(Scores, &[u8])> {
+        let (moments, rest) = Moments::get(bytes)?;
+        let (undefined, rest) = Wire::get(rest)?;
+        Some((Scores { moments, undefined }, rest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_split_in_any_order_gives_the_same_and_survives_its_bytes() {
+        let sample = |i: u32| match i % 7 {
+            3 => Err(Undefined::EmptyMask),
+            5 => Ok(f64::NAN),
+            _ => Ok(libm::sin(i as f64)),
+        };
+        let of = |range: core::ops::Range<u32>| {
+            let mut scores = Scores::default();
+            range.for_each(|i| scores.push(sample(i)));
+            let mut bytes = [0u8; Scores::BYTES];
+            assert!(scores.put(&mut bytes).is_empty());
+            let (read, rest) = Scores::get(&bytes).unwrap();
+            assert!(rest.is_empty() && read == scores);
+            read
+        };
+        let whole = of(0..60);
+        for cut in 0..=60 {
+            let mut merged = of(cut..60);
+            merged.merge(&of(0..cut));
+            assert_eq!(merged.undefined, whole.undefined);
+            assert_eq!(merged.moments.count(), whole.moments.count());
+            assert!((merged.moments.mean() - whole.moments.mean()).abs() < 1e-12);
+            assert!((merged.moments.standard_error() - whole.moments.standard_error()).abs() < 1e-12);
+        }
+        assert_eq!(whole.undefined().map(|(_, count)| count).sum::<u64>(), 17);
+    }
+}

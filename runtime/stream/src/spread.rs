@@ -1,0 +1,55 @@
+//! How much of a map is in how few of its values.
+
+/// The entropy of magnitudes that come one after the other, as shares of their sum: `ln S - (1/S) sum |a| ln|a|`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Entropy {
+    sum: f64,
+    weighed: f64,
+}
+
+impl Entropy {
+    /// Takes in a value.
+    pub fn push(&mut self, value: f64) {
+        let size = libm::fabs(value);
+        if size > 0.0 {
+            self.sum += size;
+            self.weighed += size * libm::log(size);
+        }
+    }
+
+    /// In nats, from 0 (all in one value) to the logarithm of their number; none where all are zero.
+    pub fn nats(&self) -> Option<f64> {
+        (self.sum > 0.0).then(|| (libm::log(self.sum) - self.weighed / self.sum).max(0.0))
+    }
+}
+
+/// Gini's index of magnitudes in ascending order, from 0 (all the same) to `(n - 1) / n` (all in one); none where all are zero.
+pub fn gini(ascending: impl ExactSizeIterator<Item = f64>) -> Option<f64> {
+    let n = ascending.len() as f64;
+    let (mut sum, mut weighed) = (0.0, 0.0);
+    for (i, value) in ascending.enumerate() {
+        sum += value;
+        weighed += (2.0 * (i + 1) as f64 - n - 1.0) * value;
+    }
+    (sum > 0.0).then(|| weighed / (n * sum))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extremes_of_entropy_and_gini() {
+        let entropy = |values: &[f64]| {
+            let mut entropy = Entropy::default();
+            values.iter().for_each(|v| entropy.push(*v));
+            entropy.nats()
+        };
+        assert_eq!(entropy(&[0.0, -3.0, 0.0]), Some(0.0));
+        assert!((entropy(&[0.2; 8]).unwrap() - libm::log(8.0)).abs() < 1e-14);
+        assert_eq!(entropy(&[0.0; 4]), None);
+        assert!((gini([0.0, 0.0, 0.0, 5.0].into_iter()).unwrap() - 0.75).abs() < 1e-15);
+        assert!(gini([2.0; 5].into_iter()).unwrap().abs() < 1e-15);
+        assert_eq!(gini([0.0; 3].into_iter()), None);
+    }
+}
