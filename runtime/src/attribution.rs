@@ -57,6 +57,56 @@ impl Attribution {
     }
 }
 
+/// What maps have values for: the pixels of an image, all channels together, or the elements of another input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grid {
+    /// Where the channels are; none for an input that is no image.
+    pub layout: Option<Layout>,
+    /// Elements of a feature.
+    pub channels: usize,
+    /// Rows; one for an input that is no image.
+    pub height: usize,
+    /// Features of a row.
+    pub width: usize,
+}
+
+impl Grid {
+    /// Of an input of this shape.
+    pub fn of(shape: &[usize], layout: Option<Layout>) -> Grid {
+        match layout.and_then(|layout| Some((layout, layout.split(shape)?))) {
+            Some((layout, (channels, height, width))) => Grid { layout: Some(layout), channels, height, width },
+            None => Grid { layout: None, channels: 1, height: 1, width: shape.iter().product() },
+        }
+    }
+
+    /// How many features.
+    pub fn features(&self) -> usize {
+        self.height * self.width
+    }
+
+    /// The sum over the elements of each feature.
+    pub fn sums(&self, elements: &[f32]) -> Vec<f32> {
+        (0..self.features()).map(|feature| (0..self.channels).map(|c| elements[self.place(feature, c)]).sum()).collect()
+    }
+
+    fn place(&self, feature: usize, channel: usize) -> usize {
+        match self.layout {
+            Some(Layout::ChannelsLast) => feature * self.channels + channel,
+            _ => channel * self.features() + feature,
+        }
+    }
+
+    /// Copies features from one input to another.
+    pub fn copy(&self, features: impl IntoIterator<Item = u32>, from: &[f32], to: &mut [f32]) {
+        for feature in features {
+            for channel in 0..self.channels {
+                let place = self.place(feature as usize, channel);
+                to[place] = from[place];
+            }
+        }
+    }
+}
+
 /// Whether a result is all that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::attribution::Attribution;
+use crate::attribution::{Attribution, Grid};
 use crate::engine::{Halves, Limit, Passes, Precision, Resources, Session, Watcher};
 use crate::error::{Error, Result};
 use crate::gradient::target::{Score, top_class};
@@ -117,6 +117,8 @@ pub enum Target {
     Top,
     /// The one with so many larger scores.
     Ranked(usize),
+    /// By index.
+    Class(usize),
     /// By index, or by its name in the card.
     Named(String),
     /// By how much a class is ahead of another: of the one named, or of the largest other score.
@@ -154,7 +156,7 @@ pub struct Explainer<'a> {
     method: Box<dyn Method>,
     model: Extents,
     kept: usize,
-    part: Part<'a>,
+    pub(crate) part: Part<'a>,
     other: Option<Part<'a>>,
     prepare_ms: f64,
     budget: Budget,
@@ -247,6 +249,24 @@ impl<'a> Explainer<'a> {
         self.method.signed().unwrap_or(self.entry.properties.signed)
     }
 
+    /// What the map has values for, once channels are taken together.
+    pub fn grid(&self) -> Result<Grid> {
+        Ok(Grid::of(&self.loaded.input_shape()?, self.loaded.layout()?))
+    }
+
+    /// A map with one value per feature: of an image, per pixel.
+    pub fn per_feature(&self, attribution: &Attribution) -> Result<Vec<f32>> {
+        match self.loaded.layout()? {
+            Some(layout) => attribution.per_pixel(layout, self.signed()),
+            None => Ok(attribution.values.clone()),
+        }
+    }
+
+    /// All its parameters.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
     /// How many passes one explanation takes at most.
     pub fn passes(&self) -> Passes {
         with_target(self.method.passes(self.model))
@@ -270,6 +290,8 @@ impl<'a> Explainer<'a> {
             Target::Ranked(rank) => {
                 Err(Error::usage(format!("there is no class of rank {rank}; there are {}", logits.len())))
             }
+            Target::Class(class) if *class < logits.len() => Ok(*class),
+            Target::Class(class) => Err(Error::usage(format!("there is no class {class}; there are {}", logits.len()))),
             Target::Named(name) => self.loaded.card.class(name, logits.len()),
             Target::Margin { .. } => Err(Error::usage("a margin is between two classes, not between margins")),
         };

@@ -1,0 +1,210 @@
+//! Several methods by several metrics, sample by sample.
+
+use std::time::Instant;
+
+use crate::attribution::Grid;
+use crate::engine::Passes;
+use crate::error::{Error, Kind, Result};
+use crate::explain::{Explainer, Target};
+use crate::metrics::{self, Cost, Metric, Sample, Score, Scores, Undefined};
+use crate::params::{Given, Params};
+use crate::probe::Probe;
+use crate::record::{FileRecord, Record};
+use whyline_stream::order::descending;
+
+/// A metric with its parameters.
+pub struct Measure {
+    /// Its line in the table.
+    pub entry: &'static metrics::Entry,
+    /// Given or default.
+    pub params: Params,
+    metric: Box<dyn Metric>,
+}
+
+impl Measure {
+    /// The metric of this name.
+    pub fn new(name: &str, given: &Given) -> Result<Measure> {
+        let entry = metrics::find(name)?;
+        let params = entry.params(given)?;
+        let metric = (entry.build)(&params)?;
+        Ok(Measure { entry, params, metric })
+    }
+
+    /// What a sample takes at most.
+    pub fn cost(&self, grid: &Grid) -> Cost {
+        self.metric.cost(grid)
+    }
+}
+
+/// An input with what is known of it.
+pub struct Subjected<'a> {
+    /// Row-major, in the model's shape.
+    pub input: &'a [f32],
+    /// Where it comes from.
+    pub file: FileRecord,
+    /// Which features are of the object, if somebody has said so.
+    pub mask: Option<&'a [bool]>,
+    /// What is explained.
+    pub target: Target,
+}
+
+/// A method, and its scores so far.
+pub struct Row<'a> {
+    /// The prepared method.
+    pub explainer: Explainer<'a>,
+    /// By metric.
+    pub scores: Vec<Scores>,
+    /// Of all samples: explanations, and what metrics took besides.
+    pub passes: Passes,
+    /// The same, in wall-clock time.
+    pub seconds: f64,
+}
+
+/// What one sample gave a method.
+pub struct SampleScores {
+    /// Its explanation.
+    pub record: Record,
+    /// By metric.
+    pub scores: Vec<Score>,
+}
+
+/// Methods by metrics.
+pub struct Evaluation<'a> {
+    /// The methods.
+    pub rows: Vec<Row<'a>>,
+    /// The metrics.
+    pub measures: Vec<Measure>,
+    /// Samples so far.
+    pub samples: u64,
+    grid: Grid,
+}
+
+impl<'a> Evaluation<'a> {
+    /// Of prepared methods of one model.
+    pub fn new(explainers: Vec<Explainer<'a>>, measures: Vec<Measure>) -> Result<Evaluation<'a>> {
+        let first = explainers.first().ok_or_else(|| Error::usage("no method is evaluated"))?;
+        let grid = first.grid()?;
+        let row = |explainer| Row {
+            explainer,
+            scores: vec![Scores::default(); measures.len()],
+            passes: Passes::default(),
+            seconds: 0.0,
+        };
+        Ok(Evaluation { rows: explainers.into_iter().map(row).collect(), measures, samples: 0, grid })
+    }
+
+    /// What maps have values for.
+    pub fn grid(&self) -> &Grid {
+        &self.grid
+    }
+
+    /// The passes that a sample takes at most, of a method's row.
+    pub fn passes(&self, row: usize) -> Passes {
+        let each = self.rows[row].explainer.passes();
+        let costs = self.measures.iter().map(|measure| measure.cost(&self.grid));
+        costs.fold(each, |sum, cost| {
+            let more = each.times(cost.explanations);
+            sum.plus(more).plus(Passes { forward: cost.forward, gradient: 0 })
+        })
+    }
+
+    /// Takes in a sample: every method explains it, every metric scores each map. A sample that cannot be explained counts as
+    /// one without a score; the others' scores stand.
+    ///
+    /// Errors: what would fail for every sample, such as a metric that this model has no probabilities for; then nothing of the
+    /// sample is counted.
+    pub fn push(&mut self, sample: &Subjected) -> Result<Vec<Result<SampleScores>>> {
+        // All explanations first: methods share passes at the input, which other inputs end.
+        let mut explained = vec![];
+        for row in &mut self.rows {
+            let start = Instant::now();
+            let explanation = row.explainer.explain(sample.input, sample.file.clone(), &sample.target);
+            explained.push((explanation, start.elapsed().as_secs_f64()));
+        }
+        let mut all = vec![];
+        for (row, (explanation, seconds)) in self.rows.iter_mut().zip(explained) {
+            let start = Instant::now();
+            let outcome = match explanation {
+                Ok(explanation) => {
+                    let passes = explanation.record.passes;
+                    measure(row, &self.measures, &self.grid, sample, explanation)
+                        .map(|(own, taken)| (own, passes.plus(taken)))
+                }
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Err(error) if error.kind() != Kind::Input => return Err(error),
+                outcome => all.push((outcome, seconds + start.elapsed().as_secs_f64())),
+            }
+        }
+        self.samples += 1;
+        let rows = self.rows.iter_mut().zip(all);
+        Ok(rows.map(|(row, (outcome, seconds))| row.count(outcome, seconds)).collect())
+    }
+
+    /// A sample that could not be read: it counts for every method and metric as one without a score.
+    pub fn push_failed(&mut self) {
+        self.samples += 1;
+        let scores = self.rows.iter_mut().flat_map(|row| &mut row.scores);
+        scores.for_each(|scores| scores.push(Err(Undefined::Failed)));
+    }
+}
+
+impl Row<'_> {
+    fn count(&mut self, outcome: Result<(SampleScores, Passes)>, seconds: f64) -> Result<SampleScores> {
+        self.seconds += seconds;
+        match outcome {
+            Ok((own, passes)) => {
+                self.passes = self.passes.plus(passes);
+                self.scores.iter_mut().zip(&own.scores).for_each(|(scores, score)| scores.push(*score));
+                Ok(own)
+            }
+            Err(error) => {
+                self.scores.iter_mut().for_each(|scores| scores.push(Err(Undefined::Failed)));
+                Err(error)
+            }
+        }
+    }
+}
+
+/// A map's scores, and the passes they took.
+fn measure(
+    row: &mut Row,
+    measures: &[Measure],
+    grid: &Grid,
+    sample: &Subjected,
+    explanation: crate::explain::Explanation,
+) -> Result<(SampleScores, Passes)> {
+    let crate::explain::Explanation { attribution, record } = explanation;
+    let map = row.explainer.per_feature(&attribution)?;
+    let elements = (attribution.values.len() == sample.input.len()).then_some(attribution.values.as_slice());
+    let mut order = vec![0; map.len()];
+    descending(&map, &mut order);
+    let mut probe = Probe::new(&mut row.explainer);
+    let (logits, head) = (probe.logits(sample.input)?, probe.head());
+    let mut scores = vec![];
+    for measure in measures {
+        scores.push(measure.metric.measure(&mut Sample {
+            subject: &mut probe,
+            input: sample.input,
+            grid: *grid,
+            class: record.target.class.class,
+            logits: &logits,
+            head,
+            map: &map,
+            elements,
+            order: &order,
+            mask: sample.mask,
+            draw: draw_of(sample.input),
+            baselines: &[],
+        })?);
+    }
+    Ok((SampleScores { record, scores }, probe.passes))
+}
+
+/// A number that depends on every bit of an input.
+fn draw_of(input: &[f32]) -> u64 {
+    let bytes: Vec<u8> = input.iter().flat_map(|v| v.to_bits().to_le_bytes()).collect();
+    let hash = crate::hash::sha256([bytes.as_slice()]);
+    u64::from_str_radix(hash.get(..16).unwrap_or_default(), 16).unwrap_or_default()
+}

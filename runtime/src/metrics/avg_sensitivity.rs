@@ -1,0 +1,32 @@
+//! Avg-sensitivity (Yeh et al. 2019): the mean relative change of the map, `|a(x) - a(x_k)| / |a(x)|`, over copies with uniform
+//! noise.
+//!
+//! Cost: an explanation per copy.
+
+use super::neighbours::{DRAWS, Neighbours, RADIUS, SEED};
+use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score};
+use crate::error::Result;
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "avg-sensitivity",
+    aliases: &[],
+    family: Family::Robustness,
+    summary: "the mean relative change of the map over noisy copies",
+    paper: "Yeh et al. 2019",
+    better: Better::Lower,
+    wants_mask: false,
+    parameters: &[DRAWS, RADIUS, SEED],
+    build: |params| Ok(Box::new(AvgSensitivity(Neighbours::parse(params)?))),
+};
+
+struct AvgSensitivity(Neighbours);
+
+impl Metric for AvgSensitivity {
+    fn cost(&self, _: &Grid) -> Cost {
+        Cost::explanations(self.0.draws.into())
+    }
+
+    fn measure(&self, sample: &mut Sample) -> Result<Score> {
+        Ok(self.0.changes(sample)?.map(|changes| changes.iter().sum::<f64>() / changes.len() as f64))
+    }
+}

@@ -1,0 +1,110 @@
+//! Scores while features are replaced one after the other, the most important first.
+
+use super::{Metric, Output, Sample, Score, Undefined};
+use crate::baseline::{self, Baseline};
+use crate::error::Result;
+use crate::params::{Parameter, Params};
+use whyline_stream::curve::Curve;
+
+/// How many features each step replaces.
+pub(super) const STEP: Parameter = Parameter {
+    name: "step",
+    default: "row",
+    help: "features replaced at each step: as many as a row has (row), or a number; about a thousand steps at most",
+};
+
+/// What of the model is looked at.
+pub(super) const PROBABILITY: Parameter =
+    Parameter { name: "output", default: "probability", help: "what is looked at: probability or logit" };
+
+/// The same, for metrics of the logit.
+pub(super) const LOGIT: Parameter = Parameter { default: "logit", ..PROBABILITY };
+
+/// Which features go first.
+pub(super) const ORDER: Parameter =
+    Parameter { name: "order", default: "morf", help: "most relevant first (morf) or least relevant first (lerf)" };
+
+/// The parameter `output`.
+pub(super) fn output_of(params: &Params) -> Result<Output> {
+    match params.text("output") {
+        "probability" => Ok(Output::Probability),
+        "logit" => Ok(Output::Logit),
+        _ => Err(params.refuse("output", "probability or logit")),
+    }
+}
+
+/// How a curve is made.
+#[derive(Clone, Debug)]
+pub(super) struct Steps {
+    /// None: as many as a row has.
+    pub step: Option<u32>,
+    /// Most relevant first, or last.
+    pub least_first: bool,
+    /// What features are replaced by.
+    pub baseline: Baseline,
+    /// What is looked at.
+    pub output: Output,
+}
+
+impl Steps {
+    /// From parameters.
+    pub fn parse(params: &Params) -> Result<Steps> {
+        let step = match params.text("step") {
+            "row" => None,
+            _ => Some(params.whole("step", 1, 1 << 24)?),
+        };
+        let least_first = match params.text("order") {
+            "morf" | "" => false,
+            "lerf" => true,
+            _ => return Err(params.refuse("order", "morf or lerf")),
+        };
+        Ok(Steps { step, least_first, baseline: Baseline::parse(params)?, output: output_of(params)? })
+    }
+
+    /// How many points behind the first.
+    pub fn count(&self, grid: &super::Grid) -> usize {
+        grid.features().div_ceil(self.step.map_or(grid.width.max(grid.features().div_ceil(1024)), |s| s as usize))
+    }
+
+    /// The outputs of the sample with none, some, and all of its features replaced, from `start` to `end`.
+    pub fn heights(&self, sample: &mut Sample, start: &[f32], end: &[f32]) -> Result<Vec<f64>> {
+        let (grid, count) = (sample.grid, self.count(&sample.grid));
+        let each = grid.features().div_ceil(count);
+        let mut order = sample.order.to_vec();
+        if self.least_first {
+            order.reverse();
+        }
+        sample.outputs(self.output, count + 1, &|step, point: &mut [f32]| {
+            point.copy_from_slice(start);
+            grid.copy(order[..(step * each).min(order.len())].iter().copied(), end, point);
+        })
+    }
+
+    /// The same as a curve.
+    pub fn curve(&self, sample: &mut Sample, start: &[f32], end: &[f32]) -> Result<Curve> {
+        let mut curve = Curve::default();
+        self.heights(sample, start, end)?.into_iter().for_each(|height| curve.push(height));
+        Ok(curve)
+    }
+}
+
+/// The parameters of curves from the input to a baseline.
+pub(super) const PARAMETERS: &[Parameter] = &[STEP, ORDER, baseline::PARAMETER, PROBABILITY];
+
+/// A metric that is the area under the curve from the input to a baseline.
+pub(super) struct Removal(pub Steps);
+
+impl Metric for Removal {
+    fn cost(&self, grid: &super::Grid) -> super::Cost {
+        super::Cost::forward(self.0.count(grid) as u64 + 1)
+    }
+
+    fn measure(&self, sample: &mut Sample) -> Result<Score> {
+        if sample.is_constant() {
+            return Ok(Err(Undefined::ConstantMap));
+        }
+        let (input, baseline) = (sample.input, sample.baseline(&self.0.baseline)?);
+        let curve = self.0.curve(sample, input, &baseline)?;
+        Ok(curve.area().ok_or(Undefined::TooFewFeatures))
+    }
+}

@@ -1,0 +1,20 @@
+//! Deletion (Petsiuk et al. 2018): the area under the class's probability while pixels are set to zero, the most important
+//! first.
+//!
+//! Cost: a forward pass per step, and one.
+
+use super::curves::{PROBABILITY, Removal, STEP, Steps};
+use super::{Better, Entry, Family};
+use crate::baseline;
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "deletion",
+    aliases: &["deletion-auc"],
+    family: Family::Faithfulness,
+    summary: "the area under the probability while the most important pixels are deleted",
+    paper: "Petsiuk et al. 2018",
+    better: Better::Lower,
+    wants_mask: false,
+    parameters: &[STEP, baseline::PARAMETER, PROBABILITY],
+    build: |params| Ok(Box::new(Removal(Steps::parse(params)?))),
+};

@@ -1,0 +1,86 @@
+//! Faithfulness correlation (Bhatt et al. 2020): Pearson's correlation, over random sets of features, of the map's sum over a
+//! set with the output lost where the set is replaced by a baseline.
+//!
+//! Cost: a forward pass per set.
+
+use super::curves::{LOGIT, output_of};
+use super::subsets::{draw, losses, sum_of};
+use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined};
+use crate::baseline::{self, Baseline};
+use crate::error::Result;
+use crate::params::Parameter;
+use crate::rng::Rng;
+use whyline_stream::pearson::Pearson;
+
+/// How many random sets.
+pub(super) const RUNS: Parameter = Parameter { name: "runs", default: "100", help: "random sets" };
+
+/// What draws begin with.
+pub(super) const SEED: Parameter = Parameter { name: "seed", default: "0", help: "of the draws" };
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "faithfulness-correlation",
+    aliases: &[],
+    family: Family::Faithfulness,
+    summary: "how well the map's sums over random sets agree with what the model loses without them",
+    paper: "Bhatt et al. 2020",
+    better: Better::Higher,
+    wants_mask: false,
+    parameters: &[
+        RUNS,
+        Parameter { name: "size", default: "224", help: "features of a set" },
+        baseline::PARAMETER,
+        LOGIT,
+        SEED,
+    ],
+    build: |params| {
+        Ok(Box::new(FaithfulnessCorrelation {
+            runs: params.whole("runs", 2, 100_000)?,
+            size: params.whole("size", 1, 1 << 24)?,
+            baseline: Baseline::parse(params)?,
+            output: output_of(params)?,
+            seed: params.seed("seed")?,
+        }))
+    },
+};
+
+struct FaithfulnessCorrelation {
+    runs: u32,
+    size: u32,
+    baseline: Baseline,
+    output: Output,
+    seed: u64,
+}
+
+impl Metric for FaithfulnessCorrelation {
+    fn cost(&self, _: &Grid) -> Cost {
+        Cost::forward(self.runs.into())
+    }
+
+    fn measure(&self, sample: &mut Sample) -> Result<Score> {
+        correlation(sample, &self.baseline, self.output, self.seed, (self.runs as usize, self.size as usize))
+    }
+}
+
+/// The correlation over so many random sets of so many features.
+pub(super) fn correlation(
+    sample: &mut Sample,
+    baseline: &Baseline,
+    output: Output,
+    seed: u64,
+    (runs, size): (usize, usize),
+) -> Result<Score> {
+    let features = sample.grid.features();
+    if size >= features {
+        return Ok(Err(Undefined::TooFewFeatures));
+    }
+    if sample.is_constant() {
+        return Ok(Err(Undefined::ConstantMap));
+    }
+    let (baseline, first) = (sample.baseline(baseline)?, sample.draw.wrapping_add(size as u64));
+    let set = |run: usize| draw(&Rng::new(seed ^ first, run as u64), size, features);
+    let lost = losses(sample, output, &baseline, runs, &set)?;
+    let mut pearson = Pearson::default();
+    lost.iter().enumerate().for_each(|(run, lost)| pearson.push(sum_of(sample.map, &set(run)), *lost));
+    Ok(pearson.correlation().ok_or(Undefined::ConstantOutput))
+}

@@ -1,0 +1,46 @@
+//! Faithfulness estimate (Alvarez-Melis and Jaakkola 2018): Pearson's correlation of the map's sum over each block of features,
+//! in the order of their relevance, with the output lost where that block alone is replaced by a baseline.
+//!
+//! Cost: a forward pass per block.
+
+use super::curves::{LOGIT, STEP, Steps};
+use super::subsets::{losses, sum_of};
+use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Undefined};
+use crate::baseline;
+use crate::error::Result;
+use whyline_stream::pearson::Pearson;
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "faithfulness-estimate",
+    aliases: &[],
+    family: Family::Faithfulness,
+    summary: "how well the map's sums over blocks agree with what the model loses without each",
+    paper: "Alvarez-Melis and Jaakkola 2018",
+    better: Better::Higher,
+    wants_mask: false,
+    parameters: &[STEP, baseline::PARAMETER, LOGIT],
+    build: |params| Ok(Box::new(FaithfulnessEstimate(Steps::parse(params)?))),
+};
+
+struct FaithfulnessEstimate(Steps);
+
+impl Metric for FaithfulnessEstimate {
+    fn cost(&self, grid: &Grid) -> Cost {
+        Cost::forward(self.0.count(grid) as u64)
+    }
+
+    fn measure(&self, sample: &mut Sample) -> Result<Score> {
+        if sample.is_constant() {
+            return Ok(Err(Undefined::ConstantMap));
+        }
+        let (baseline, count) = (sample.baseline(&self.0.baseline)?, self.0.count(&sample.grid));
+        let each = sample.grid.features().div_ceil(count);
+        let order = sample.order;
+        let block =
+            |number: usize| order[(number * each).min(order.len())..].iter().take(each).copied().collect::<Vec<_>>();
+        let lost = losses(sample, self.0.output, &baseline, count, &block)?;
+        let mut pearson = Pearson::default();
+        lost.iter().enumerate().for_each(|(i, lost)| pearson.push(sum_of(sample.map, &block(i)), *lost));
+        Ok(pearson.correlation().ok_or(Undefined::ConstantOutput))
+    }
+}

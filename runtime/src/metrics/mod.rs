@@ -1,0 +1,211 @@
+//! The metrics of explanations: one file each, one line in [`METRICS`].
+//!
+//! A metric sees one sample at a time: its input, its map, a mask if there is one, and a [`Subject`] that gives scores at other
+//! inputs and explains them. It knows no method. What is kept of the samples is a fixed number of bytes
+//! ([`whyline_stream::scores::Scores`]).
+
+mod attribution_localisation;
+mod avg_sensitivity;
+mod completeness;
+mod complexity;
+mod curves;
+mod deletion;
+mod effective_complexity;
+mod faithfulness_correlation;
+mod faithfulness_estimate;
+mod infidelity;
+mod insertion;
+mod local_lipschitz;
+mod max_sensitivity;
+mod monotonicity;
+mod neighbours;
+mod patches;
+mod pixel_flipping;
+mod pointing_game;
+mod random_logit;
+mod region_perturbation;
+mod relevance_mass;
+mod relevance_rank;
+mod roc_auc;
+mod sample;
+mod selectivity;
+mod sensitivity_n;
+mod similarity;
+mod sparseness;
+mod subsets;
+mod top_k_intersection;
+
+pub use crate::attribution::Grid;
+pub use sample::{Output, Sample, Subject};
+pub use whyline_stream::scores::Scores;
+pub use whyline_stream::undefined::Undefined;
+
+use crate::error::{Error, Result};
+use crate::params::{Given, Parameter, Params};
+
+/// Every metric, in the order that lists show them.
+pub const METRICS: &[&Entry] = &[
+    &faithfulness_correlation::ENTRY,
+    &faithfulness_estimate::ENTRY,
+    &monotonicity::ENTRY,
+    &pixel_flipping::ENTRY,
+    &region_perturbation::ENTRY,
+    &selectivity::ENTRY,
+    &sensitivity_n::ENTRY,
+    &infidelity::ENTRY,
+    &deletion::ENTRY,
+    &insertion::ENTRY,
+    &local_lipschitz::ENTRY,
+    &max_sensitivity::ENTRY,
+    &avg_sensitivity::ENTRY,
+    &pointing_game::ENTRY,
+    &attribution_localisation::ENTRY,
+    &top_k_intersection::ENTRY,
+    &relevance_rank::ENTRY,
+    &relevance_mass::ENTRY,
+    &roc_auc::ENTRY,
+    &sparseness::ENTRY,
+    &complexity::ENTRY,
+    &effective_complexity::ENTRY,
+    &random_logit::ENTRY,
+    &completeness::ENTRY,
+];
+
+/// A metric's line in the table.
+#[derive(Debug)]
+pub struct Entry {
+    /// As the command line and records name it.
+    pub name: &'static str,
+    /// Other names it goes by.
+    pub aliases: &'static [&'static str],
+    /// What it asks of an explanation.
+    pub family: Family,
+    /// One line for people.
+    pub summary: &'static str,
+    /// Where it comes from.
+    pub paper: &'static str,
+    /// Which scores are good.
+    pub better: Better,
+    /// Whether samples must have masks.
+    pub wants_mask: bool,
+    /// What it can be told.
+    pub parameters: &'static [Parameter],
+    /// Makes it.
+    pub build: fn(&Params) -> Result<Box<dyn Metric>>,
+}
+
+/// What a metric asks of an explanation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// Whether what it marks is what the model uses.
+    Faithfulness,
+    /// Whether it stays where the input hardly changes.
+    Robustness,
+    /// Whether it marks the object.
+    Localisation,
+    /// Whether it is short.
+    Complexity,
+    /// Whether it depends on the model and the class.
+    Randomisation,
+    /// Whether it keeps what it promises.
+    Axiomatic,
+}
+
+impl Family {
+    /// Every family, as lists show them.
+    pub const ALL: [Family; 6] = [
+        Family::Faithfulness,
+        Family::Robustness,
+        Family::Localisation,
+        Family::Complexity,
+        Family::Randomisation,
+        Family::Axiomatic,
+    ];
+
+    /// As lists show it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::Faithfulness => "faithfulness",
+            Family::Robustness => "robustness",
+            Family::Localisation => "localisation",
+            Family::Complexity => "complexity",
+            Family::Randomisation => "randomisation",
+            Family::Axiomatic => "axiomatic",
+        }
+    }
+}
+
+/// Which scores are good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Better {
+    /// Large ones.
+    Higher,
+    /// Small ones.
+    Lower,
+}
+
+impl Better {
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Better::Higher => "higher",
+            Better::Lower => "lower",
+        }
+    }
+}
+
+/// What one sample takes beside its own explanation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Forward passes.
+    pub forward: u64,
+    /// Further explanations.
+    pub explanations: u64,
+}
+
+impl Cost {
+    /// So many forward passes.
+    pub fn forward(forward: u64) -> Cost {
+        Cost { forward, explanations: 0 }
+    }
+
+    /// So many further explanations.
+    pub fn explanations(explanations: u64) -> Cost {
+        Cost { forward: 0, explanations }
+    }
+}
+
+/// A sample's score, or why it has none.
+pub type Score = std::result::Result<f64, Undefined>;
+
+/// A metric with its parameters.
+pub trait Metric {
+    /// What a sample takes at most: nothing, unless a metric says otherwise.
+    fn cost(&self, _grid: &Grid) -> Cost {
+        Cost::default()
+    }
+    /// The score of one sample's map.
+    ///
+    /// Errors: the model or a method failed; what is merely undefined is a score of its own.
+    fn measure(&self, sample: &mut Sample) -> Result<Score>;
+}
+
+impl Entry {
+    /// Its parameters, where some are given.
+    pub fn params(&self, given: &Given) -> Result<Params> {
+        Params::new(self.name, self.parameters, given)
+    }
+
+    /// With its defaults.
+    pub fn default(&self) -> Result<Box<dyn Metric>> {
+        (self.build)(&self.params(&Given::new())?)
+    }
+}
+
+/// The metric of this name or alias.
+pub fn find(name: &str) -> Result<&'static Entry> {
+    METRICS.iter().find(|e| e.name == name || e.aliases.contains(&name)).copied().ok_or_else(|| {
+        let names: Vec<&str> = METRICS.iter().map(|e| e.name).collect();
+        Error::usage(format!("there is no metric '{name}'; there are {}", names.join(", ")))
+    })
+}

@@ -1,0 +1,88 @@
+//! How maps change where the input hardly does.
+
+use super::{Sample, Score, Undefined};
+use crate::baseline::range;
+use crate::error::Result;
+use crate::params::{Parameter, Params};
+use crate::rng::Rng;
+
+/// The parameters of metrics of noisy copies.
+pub(super) const DRAWS: Parameter =
+    Parameter { name: "draws", default: "10", help: "noisy copies that are explained; papers take up to 200" };
+/// How far copies are.
+pub(super) const RADIUS: Parameter = Parameter {
+    name: "radius",
+    default: "0.02",
+    help: "how far the noise reaches, as a share of the input's range; uniform",
+};
+/// What draws begin with.
+pub(super) const SEED: Parameter = Parameter { name: "seed", default: "0", help: "of the noise" };
+
+/// Noisy copies of an input.
+pub(super) struct Neighbours {
+    /// How many.
+    pub draws: u32,
+    size: f64,
+    normal: bool,
+    seed: u64,
+}
+
+/// A copy's distance from the input, and that of its map from the input's.
+pub(super) struct Pair {
+    pub inputs: f64,
+    pub maps: f64,
+}
+
+impl Neighbours {
+    /// From parameters: uniform noise within `radius`, or normal noise of deviation `sigma`.
+    pub fn parse(params: &Params) -> Result<Neighbours> {
+        let normal = !params.text("sigma").is_empty();
+        let size = params.size(if normal { "sigma" } else { "radius" })?;
+        Ok(Neighbours { draws: params.whole("draws", 1, 100_000)?, size, normal, seed: params.seed("seed")? })
+    }
+
+    /// The distances of every copy.
+    pub fn distances(&self, sample: &mut Sample) -> Result<Vec<Pair>> {
+        let (low, high) = range(sample.input);
+        let size = self.size as f32 * (high - low);
+        let mut pairs = vec![];
+        for number in 0..self.draws {
+            let rng = Rng::new(self.seed ^ sample.draw, number.into());
+            let noise = |i: usize| match self.normal {
+                true => rng.normal(i as u64),
+                false => 2.0 * rng.uniform(i as u64) - 1.0,
+            };
+            let copy: Vec<f32> = sample.input.iter().enumerate().map(|(i, x)| x + size * noise(i)).collect();
+            let map = sample.subject.explain(&copy, sample.class)?;
+            pairs.push(Pair { inputs: distance(sample.input, &copy), maps: distance(sample.map, &map) });
+        }
+        Ok(pairs)
+    }
+
+    /// The maps' relative changes `|a(x) - a(x_k)| / |a(x)|`, of every copy.
+    pub fn changes(&self, sample: &mut Sample) -> Result<std::result::Result<Vec<f64>, Undefined>> {
+        let size = norm(sample.map);
+        let mut changes = vec![];
+        for pair in self.distances(sample)? {
+            match (pair.maps == 0.0, size == 0.0) {
+                (true, _) => changes.push(0.0),
+                (false, true) => return Ok(Err(Undefined::NothingPositive)),
+                (false, false) => changes.push(pair.maps / size),
+            }
+        }
+        Ok(Ok(changes))
+    }
+}
+
+/// A score of the largest of values.
+pub(super) fn largest(values: impl Iterator<Item = f64>) -> Score {
+    values.reduce(f64::max).ok_or(Undefined::TooFewFeatures)
+}
+
+fn distance(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| (*a as f64 - *b as f64).powi(2)).sum::<f64>().sqrt()
+}
+
+fn norm(a: &[f32]) -> f64 {
+    a.iter().map(|a| (*a as f64).powi(2)).sum::<f64>().sqrt()
+}

@@ -1,0 +1,68 @@
+//! Square patches of an image, in the order of the map's sum over each.
+
+use super::{Grid, Sample};
+
+/// The features of each patch of `size` by `size` pixels; those at the right and lower border may be smaller.
+pub(super) fn patches(grid: &Grid, size: usize) -> Vec<Vec<u32>> {
+    let mut patches = vec![];
+    for top in (0..grid.height).step_by(size) {
+        for left in (0..grid.width).step_by(size) {
+            let rows = top..(top + size).min(grid.height);
+            let columns = left..(left + size).min(grid.width);
+            patches.push(rows.flat_map(|r| columns.clone().map(move |c| (r * grid.width + c) as u32)).collect());
+        }
+    }
+    patches
+}
+
+/// How many patches there are.
+pub(super) fn count(grid: &Grid, size: usize) -> usize {
+    grid.height.div_ceil(size) * grid.width.div_ceil(size)
+}
+
+/// The features of all patches, the most relevant patch first, and how many belong to the first one, two, and so on.
+pub(super) fn ranked(sample: &Sample, size: usize) -> (Vec<u32>, Vec<usize>) {
+    let mut patches: Vec<(f64, Vec<u32>)> =
+        patches(&sample.grid, size).into_iter().map(|p| (super::subsets::sum_of(sample.map, &p), p)).collect();
+    // Stable: of equal sums the first patch is first.
+    patches.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let mut ends = vec![];
+    let mut features = vec![];
+    for (_, patch) in patches {
+        features.extend(patch);
+        ends.push(features.len());
+    }
+    (features, ends)
+}
+
+/// The outputs with none, one, ... `most` of the patches replaced, the most relevant first.
+pub(super) fn heights(
+    sample: &mut Sample,
+    output: super::Output,
+    baseline: &[f32],
+    size: usize,
+    most: usize,
+) -> crate::error::Result<Vec<f64>> {
+    let (features, ends) = ranked(sample, size);
+    let (grid, input) = (sample.grid, sample.input);
+    sample.outputs(output, ends.len().min(most) + 1, &|step, point: &mut [f32]| {
+        point.copy_from_slice(input);
+        let end = step.checked_sub(1).map_or(0, |last| ends[last]);
+        grid.copy(features[..end].iter().copied(), baseline, point);
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patches_cover_every_pixel_once() {
+        let grid = Grid { layout: None, channels: 1, height: 5, width: 7 };
+        let mut all: Vec<u32> = patches(&grid, 3).concat();
+        assert_eq!(patches(&grid, 3).len(), count(&grid, 3));
+        all.sort_unstable();
+        assert_eq!(all, (0..35).collect::<Vec<u32>>());
+        assert_eq!(patches(&grid, 3)[5], [27, 34]);
+    }
+}

@@ -1,0 +1,134 @@
+//! One sample, as metrics see it.
+
+use crate::attribution::Grid;
+use crate::baseline::{Baseline, Origin};
+use crate::engine::{Make, Take};
+use crate::error::{Error, Result};
+use crate::gradient::target::Head;
+
+use super::{Score, Undefined};
+
+/// The model with a method: what it gives at other inputs.
+pub trait Subject {
+    /// The scores at `count` points, as [`crate::engine::Session::forwards`] hands them over.
+    fn forwards(&mut self, count: usize, make: Make, take: Take) -> Result<()>;
+    /// The map of another input for a class, one value per feature.
+    fn explain(&mut self, input: &[f32], class: usize) -> Result<Vec<f32>>;
+}
+
+/// What of the model's scores a metric looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// The class's score before a Softmax.
+    Logit,
+    /// Its probability.
+    Probability,
+}
+
+/// One sample with its map.
+pub struct Sample<'a> {
+    /// The model with the method that made the map.
+    pub subject: &'a mut dyn Subject,
+    /// Row-major.
+    pub input: &'a [f32],
+    /// What the map has values for.
+    pub grid: Grid,
+    /// The class that the map explains.
+    pub class: usize,
+    /// The scores at the input.
+    pub logits: &'a [f32],
+    /// What makes probabilities of scores.
+    pub head: Head,
+    /// One value per feature: the channels' sum where signs mean something.
+    pub map: &'a [f32],
+    /// One value per element of the input, of methods that give that.
+    pub elements: Option<&'a [f32]>,
+    /// The features from the largest value of the map to the least.
+    pub order: &'a [u32],
+    /// Which features are of the object, if somebody has said so.
+    pub mask: Option<&'a [bool]>,
+    /// Begins the random draws for this sample: the same for the same input, whatever comes before it.
+    pub draw: u64,
+    /// Baselines that the caller has given.
+    pub baselines: &'a [Vec<f32>],
+}
+
+impl Sample<'_> {
+    /// What the metric looks at, of these scores.
+    pub fn output(&self, of: Output, logits: &[f32]) -> Result<f64> {
+        output(of, self.head, logits, self.class)
+    }
+
+    /// The same at the sample itself.
+    pub fn own_output(&self, of: Output) -> Result<f64> {
+        self.output(of, self.logits)
+    }
+
+    /// The baseline of the input.
+    pub fn baseline(&self, baseline: &Baseline) -> Result<Vec<f32>> {
+        let Grid { layout, channels, height, width } = self.grid;
+        let image = layout.map(|layout| (layout, (channels, height, width)));
+        baseline.values(&Origin { input: self.input, image, given: self.baselines })
+    }
+
+    /// The class's output at `count` points.
+    pub fn outputs(&mut self, of: Output, count: usize, make: Make) -> Result<Vec<f64>> {
+        let (head, class) = (self.head, self.class);
+        let mut found = Vec::with_capacity(count);
+        self.subject.forwards(count, make, &mut |_, pass| {
+            found.push(output(of, head, pass.logits, class)?);
+            Ok(std::ops::ControlFlow::Continue(()))
+        })?;
+        match found.len() == count {
+            true => Ok(found),
+            false => Err(Error::Budget { reason: format!("{} of {count} passes were taken", found.len()) }),
+        }
+    }
+
+    /// The mask, where it marks something.
+    pub fn object(&self) -> std::result::Result<&[bool], Undefined> {
+        match self.mask {
+            None => Err(Undefined::NoMask),
+            Some(mask) if mask.iter().all(|marked| !marked) => Err(Undefined::EmptyMask),
+            Some(mask) => Ok(mask),
+        }
+    }
+
+    /// Of the sum of something of each value of the map, the share that lies on the object.
+    pub fn share_on_object(&self, of: impl Fn(f64) -> f64) -> Score {
+        let mask = self.object()?;
+        let (mut inside, mut total) = (0.0, 0.0);
+        for (&value, &marked) in self.map.iter().zip(mask) {
+            let own = of(value as f64);
+            total += own;
+            inside += if marked { own } else { 0.0 };
+        }
+        if total > 0.0 { Ok(inside / total) } else { Err(Undefined::NothingPositive) }
+    }
+
+    /// Of the `k` features of the largest values, the share that lies on the object.
+    pub fn top_on_object(&self, k: usize) -> Score {
+        let mask = self.object()?;
+        if k > self.order.len() {
+            return Err(Undefined::TooFewFeatures);
+        }
+        if self.is_constant() {
+            return Err(Undefined::ConstantMap);
+        }
+        Ok(self.order[..k].iter().filter(|&&place| mask[place as usize]).count() as f64 / k as f64)
+    }
+
+    /// Whether the map is the same everywhere.
+    pub fn is_constant(&self) -> bool {
+        self.map.iter().all(|v| *v == self.map[0])
+    }
+}
+
+fn output(of: Output, head: Head, logits: &[f32], class: usize) -> Result<f64> {
+    match of {
+        Output::Logit => Ok(logits[class] as f64),
+        Output::Probability => head
+            .probability(logits, class)
+            .ok_or_else(|| Error::usage("the model's scores have no probabilities; tell the metric output=logit")),
+    }
+}

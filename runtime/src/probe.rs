@@ -1,0 +1,60 @@
+//! A prepared method as metrics ask it: scores at other inputs, and maps of them.
+
+use crate::engine::{Limit, Make, Passes, Session, Take};
+use crate::error::Result;
+use crate::explain::{Explainer, Target};
+use crate::gradient::target::Head;
+use crate::metrics::Subject;
+use crate::record::FileRecord;
+
+/// A method with its model, and the passes that were taken of it.
+pub struct Probe<'e, 'a> {
+    explainer: &'e mut Explainer<'a>,
+    /// Since it was made.
+    pub passes: Passes,
+}
+
+impl<'e, 'a> Probe<'e, 'a> {
+    /// Of a prepared method, whose budget holds for each of its explanations.
+    pub fn new(explainer: &'e mut Explainer<'a>) -> Probe<'e, 'a> {
+        Probe { explainer, passes: Passes::default() }
+    }
+
+    /// What makes probabilities of the model's scores.
+    pub fn head(&self) -> Head {
+        self.explainer.part.prepared.head
+    }
+
+    /// The scores of an input.
+    pub fn logits(&mut self, input: &[f32]) -> Result<Vec<f32>> {
+        self.begin();
+        let logits = self.explainer.part.session.prepare(input)?.to_vec();
+        self.end();
+        Ok(logits)
+    }
+
+    /// Counts from zero, without a limit: metrics take as many passes as they say.
+    fn begin(&mut self) {
+        self.explainer.part.session.inner.reset(Limit::default());
+    }
+
+    fn end(&mut self) {
+        self.passes = self.passes.plus(self.explainer.part.session.inner.passes());
+    }
+}
+
+impl Subject for Probe<'_, '_> {
+    fn forwards(&mut self, count: usize, make: Make, take: Take) -> Result<()> {
+        self.begin();
+        let taken = self.explainer.part.session.forwards(count, make, take);
+        self.end();
+        taken
+    }
+
+    fn explain(&mut self, input: &[f32], class: usize) -> Result<Vec<f32>> {
+        let file = FileRecord { file: String::new(), sha256: String::new() };
+        let explained = self.explainer.explain(input, file, &Target::Class(class))?;
+        self.passes = self.passes.plus(explained.record.passes);
+        self.explainer.per_feature(&explained.attribution)
+    }
+}

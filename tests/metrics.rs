@@ -1,0 +1,258 @@
+//! Metrics where their scores are known: linear models, constant ones, maps that are the mask.
+
+use std::ops::ControlFlow;
+
+use whyline_runtime::engine::{Gradient, Make, Take};
+use whyline_runtime::error::Result;
+use whyline_runtime::gradient::target::Head;
+use whyline_runtime::metrics::{Grid, METRICS, Sample, Score, Subject, Undefined, find};
+use whyline_runtime::onnx::Layout;
+use whyline_runtime::params::Given;
+use whyline_runtime::rng::Rng;
+use whyline_stream::order::descending;
+
+const GRID: Grid = Grid { layout: Some(Layout::ChannelsFirst), channels: 2, height: 20, width: 18 };
+
+fn drawn(draw: u64, len: usize) -> Vec<f32> {
+    (0..len as u64).map(|i| Rng::new(5, draw).normal(i)).collect()
+}
+
+/// Logits `w . x` for each class, explained by a function of weights and input, and what was asked of it.
+struct Linear<'a> {
+    weights: Vec<Vec<f32>>,
+    map: &'a dyn Fn(&[f32], &[f32]) -> Vec<f32>,
+    forwards: u64,
+    explanations: u64,
+}
+
+impl Linear<'_> {
+    fn logits(&self, input: &[f32]) -> Vec<f32> {
+        let dot = |w: &Vec<f32>| w.iter().zip(input).map(|(w, x)| *w as f64 * *x as f64).sum::<f64>() as f32;
+        self.weights.iter().map(dot).collect()
+    }
+}
+
+impl Subject for Linear<'_> {
+    fn forwards(&mut self, count: usize, make: Make, take: Take) -> Result<()> {
+        let mut point = vec![f32::NAN; self.weights[0].len()];
+        for i in 0..count {
+            make(i, &mut point);
+            self.forwards += 1;
+            let logits = self.logits(&point);
+            if matches!(take(i, Gradient { logits: &logits, input: &[] })?, ControlFlow::Break(())) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn explain(&mut self, input: &[f32], class: usize) -> Result<Vec<f32>> {
+        self.explanations += 1;
+        Ok((self.map)(&self.weights[class], input))
+    }
+}
+
+fn product(w: &[f32], x: &[f32]) -> Vec<f32> {
+    let elements: Vec<f32> = w.iter().zip(x).map(|(w, x)| w * x).collect();
+    GRID.sums(&elements)
+}
+
+fn gradient(w: &[f32], _: &[f32]) -> Vec<f32> {
+    GRID.sums(w)
+}
+
+fn score_of(
+    subject: &mut Linear,
+    metric: &str,
+    given: &[(&str, &str)],
+    (input, map, mask): (&[f32], &[f32], Option<&[bool]>),
+) -> Score {
+    let entry = find(metric).unwrap();
+    let given: Given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    let metric = (entry.build)(&entry.params(&given).unwrap()).unwrap();
+    let (logits, mut order) = (subject.logits(input), vec![0; map.len()]);
+    descending(map, &mut order);
+    (subject.forwards, subject.explanations) = (0, 0);
+    let score = metric.measure(&mut Sample {
+        subject: &mut *subject,
+        input,
+        grid: GRID,
+        class: 0,
+        logits: &logits,
+        head: Head::Softmax,
+        map,
+        elements: None,
+        order: &order,
+        mask,
+        draw: 11,
+        baselines: &[],
+    });
+    let bound = metric.cost(&GRID);
+    assert!(subject.forwards <= bound.forward, "{}: {} forward passes", entry.name, subject.forwards);
+    assert!(subject.explanations <= bound.explanations, "{}: {} explanations", entry.name, subject.explanations);
+    score.unwrap()
+}
+
+/// A model of two classes; of it and an input, what the metric says of the exact map.
+fn exact(metric: &str, given: &[(&str, &str)], map: &dyn Fn(&[f32], &[f32]) -> Vec<f32>) -> f64 {
+    let len = GRID.features() * GRID.channels;
+    let (weights, input) = (vec![drawn(1, len), vec![0.0; len]], drawn(2, len));
+    let own = map(&weights[0], &input);
+    let mut subject = Linear { weights, map, forwards: 0, explanations: 0 };
+    score_of(&mut subject, metric, given, (&input, &own, None)).unwrap()
+}
+
+#[test]
+fn of_a_linear_model_contributions_are_faithful() {
+    for metric in ["faithfulness-correlation", "faithfulness-estimate", "sensitivity-n"] {
+        let score = exact(metric, &[("size", "30")][..(metric == "faithfulness-correlation") as usize], &product);
+        assert!((score - 1.0).abs() < 1e-5, "{metric}: {score}");
+        let reversed = |w: &[f32], x: &[f32]| product(w, x).iter().map(|v| -v).collect();
+        let score = exact(metric, &[("size", "30")][..(metric == "faithfulness-correlation") as usize], &reversed);
+        assert!((score + 1.0).abs() < 1e-5, "{metric}: {score}");
+    }
+    assert!(exact("infidelity", &[], &product) < 1e-8);
+    assert!(exact("completeness", &[], &product) < 1e-5);
+    let double = |w: &[f32], x: &[f32]| product(w, x).iter().map(|v| 2.0 * v).collect();
+    assert!((exact("completeness", &[], &double) - 1.0).abs() < 1e-5);
+    assert!(exact("infidelity", &[], &double) > 0.1, "twice as much is no forecast");
+    assert!(exact("infidelity", &[("scaled", "true")], &double) < 1e-8, "but its scale is fitted");
+}
+
+#[test]
+fn curves_of_a_linear_model_are_those_of_sorted_sums() {
+    // Removing the k largest contributions leaves the others' sum.
+    let len = GRID.features() * GRID.channels;
+    let (w, x) = (drawn(1, len), drawn(2, len));
+    let mut parts: Vec<f64> = product(&w, &x).iter().map(|v| *v as f64).collect();
+    parts.sort_by(|a, b| b.total_cmp(a));
+    let heights: Vec<f64> = (0..=GRID.height).map(|k| parts[k * GRID.width..].iter().sum()).collect();
+    let area: f64 = heights.windows(2).map(|h| 0.5 * (h[0] + h[1])).sum::<f64>() / GRID.height as f64;
+    for metric in ["pixel-flipping", "deletion"] {
+        let score = exact(metric, &[("output", "logit")], &product);
+        assert!((score - area).abs() < 1e-4, "{metric}: {score} for {area}");
+    }
+    let least_first = exact("pixel-flipping", &[("output", "logit"), ("order", "lerf")], &product);
+    let inserted = exact("insertion", &[("output", "logit"), ("baseline", "zero")], &product);
+    // What comes in first is what the others leave last.
+    assert!((inserted - (heights[0] - area)).abs() < 1e-4, "{inserted}");
+    assert!(least_first > area, "{least_first}");
+    assert!(exact("region-perturbation", &[("output", "logit"), ("baseline", "zero")], &product) > 0.0);
+    let size = |w: &[f32], x: &[f32]| product(w, x).iter().map(|v| v.abs()).collect::<Vec<f32>>();
+    // With every contribution positive the logit only grows.
+    let positive: Vec<f32> = w.iter().zip(&x).map(|(w, x)| (w * x).abs() / x).collect();
+    let mut subject = Linear { weights: vec![positive, vec![0.0; len]], map: &size, forwards: 0, explanations: 0 };
+    let map = size(&subject.weights[0], &x);
+    assert_eq!(score_of(&mut subject, "monotonicity", &[("output", "logit")], (&x, &map, None)), Ok(1.0));
+}
+
+#[test]
+fn the_gradient_of_a_linear_model_does_not_change() {
+    for metric in ["local-lipschitz", "max-sensitivity", "avg-sensitivity"] {
+        assert_eq!(exact(metric, &[], &gradient), 0.0, "{metric}");
+        assert!(exact(metric, &[], &product) > 0.0, "{metric}: contributions do");
+    }
+    let (largest, mean) = (exact("max-sensitivity", &[], &product), exact("avg-sensitivity", &[], &product));
+    assert!(largest > mean && mean > 0.5 * largest, "{largest}, {mean}");
+}
+
+#[test]
+fn maps_of_two_classes_alike_are_alike() {
+    let len = GRID.features() * GRID.channels;
+    let (w, x) = (drawn(1, len), drawn(2, len));
+    let map = product(&w, &x);
+    let mut subject = Linear { weights: vec![w.clone(), w], map: &product, forwards: 0, explanations: 0 };
+    assert!((score_of(&mut subject, "random-logit", &[], (&x, &map, None)).unwrap() - 1.0).abs() < 1e-9);
+    subject.weights[1] = drawn(9, len);
+    assert!(score_of(&mut subject, "random-logit", &[], (&x, &map, None)).unwrap() < 0.5);
+}
+
+#[test]
+fn a_constant_model_has_flat_curves_and_no_correlations() {
+    let len = GRID.features() * GRID.channels;
+    let (x, map) = (drawn(2, len), drawn(3, GRID.features()));
+    let mut subject = Linear { weights: vec![vec![0.0; len]; 4], map: &product, forwards: 0, explanations: 0 };
+    let mut score = |metric: &str| score_of(&mut subject, metric, &[], (&x, &map, None));
+    for metric in ["pixel-flipping", "deletion", "insertion", "selectivity"] {
+        assert!((score(metric).unwrap() - 0.25).abs() < 1e-12, "{metric}");
+    }
+    assert_eq!((score("region-perturbation"), score("monotonicity")), (Ok(0.0), Ok(1.0)));
+    for metric in ["faithfulness-correlation", "faithfulness-estimate", "sensitivity-n", "completeness"] {
+        assert_eq!(score(metric), Err(Undefined::ConstantOutput), "{metric}");
+    }
+}
+
+#[test]
+fn a_map_that_is_the_mask_is_on_the_object() {
+    let len = GRID.features() * GRID.channels;
+    let x = drawn(2, len);
+    let mask: Vec<bool> = (0..GRID.features()).map(|i| (i / 18) % 20 > 11 && i % 18 > 4).collect();
+    let marked = mask.iter().filter(|m| **m).count();
+    let map: Vec<f32> = mask.iter().map(|m| f32::from(u8::from(*m))).collect();
+    let mut subject = Linear { weights: vec![vec![0.0; len]; 2], map: &product, forwards: 0, explanations: 0 };
+    let mut score = |metric: &str, given: &[(&str, &str)], map: &[f32], mask: Option<&[bool]>| {
+        score_of(&mut subject, metric, given, (&x, map, mask))
+    };
+    for metric in ["pointing-game", "attribution-localisation", "relevance-rank", "relevance-mass", "auc"] {
+        assert_eq!(score(metric, &[], &map, Some(&mask)), Ok(1.0), "{metric}");
+    }
+    let k = format!("{}", 2 * marked);
+    assert_eq!(score("top-k-intersection", &[("k", &k)], &map, Some(&mask)), Ok(0.5));
+    assert_eq!(score("top-k-intersection", &[("k", "361")], &map, Some(&mask)), Err(Undefined::TooFewFeatures));
+    let weighted = score("attribution-localisation", &[("weighted", "true")], &map, Some(&mask)).unwrap();
+    assert!((weighted - GRID.features() as f64 / marked as f64).abs() < 1e-12);
+    let outside: Vec<f32> = map.iter().map(|v| 1.0 - v).collect();
+    let given: &[(&str, &str)] = &[("tolerance", "0")];
+    for (metric, given) in [("pointing-game", given), ("relevance-mass", &[]), ("auc", &[])] {
+        assert_eq!(score(metric, given, &outside, Some(&mask)), Ok(0.0), "{metric}");
+    }
+    let near = score("pointing-game", &[("tolerance", "0.5")], &outside, Some(&mask));
+    assert_eq!(near, Ok(1.0), "half a side is near enough");
+    let nothing = vec![false; mask.len()];
+    for entry in METRICS.iter().filter(|m| m.wants_mask) {
+        assert_eq!(score(entry.name, &[], &map, None), Err(Undefined::NoMask), "{}", entry.name);
+        assert_eq!(score(entry.name, &[], &map, Some(&nothing)), Err(Undefined::EmptyMask), "{}", entry.name);
+    }
+    assert_eq!(score("auc", &[], &map, Some(&vec![true; mask.len()])), Err(Undefined::FullMask));
+    assert_eq!(score("auc", &[], &vec![0.3; mask.len()], Some(&mask)), Ok(0.5));
+}
+
+#[test]
+fn complexity_has_its_extremes() {
+    let len = GRID.features() * GRID.channels;
+    let x = drawn(2, len);
+    let n = GRID.features() as f64;
+    let mut subject = Linear { weights: vec![vec![0.0; len]; 2], map: &product, forwards: 0, explanations: 0 };
+    let mut score = |metric: &str, map: &[f32]| score_of(&mut subject, metric, &[], (&x, map, None));
+    let (mut one, uniform) = (vec![0.0; GRID.features()], vec![-0.5; GRID.features()]);
+    one[77] = -3.0;
+    assert!((score("sparseness", &one).unwrap() - (n - 1.0) / n).abs() < 1e-12);
+    assert!(score("sparseness", &uniform).unwrap().abs() < 1e-12);
+    assert_eq!(score("complexity", &one), Ok(0.0));
+    assert!((score("complexity", &uniform).unwrap() - n.ln()).abs() < 1e-9);
+    assert_eq!(score("effective-complexity", &one), Ok(1.0));
+    assert_eq!(score("effective-complexity", &uniform), Ok(n));
+    for metric in ["sparseness", "complexity", "effective-complexity"] {
+        assert_eq!(score(metric, &vec![0.0; GRID.features()]), Err(Undefined::NothingPositive));
+    }
+    // One feature decides alone: it suffices.
+    subject.weights[0][77] = 9.0 / x[77];
+    let map = product(&subject.weights[0], &x);
+    assert_eq!(score_of(&mut subject, "effective-complexity", &[("form", "model")], (&x, &map, None)), Ok(1.0));
+}
+
+/// A test that names a metric which is not in the table would pass unseen; so would a new metric without one.
+#[test]
+fn every_metric_is_tested_and_every_parameter_parses() {
+    let text = include_str!("metrics.rs");
+    for entry in METRICS {
+        assert!(text.matches(&format!("\"{}\"", entry.name)).count() > 0, "{} has no test", entry.name);
+        assert!(entry.default().is_ok(), "{}", entry.name);
+        assert_eq!(METRICS.iter().filter(|m| m.name == entry.name || m.aliases.contains(&entry.name)).count(), 1);
+        for parameter in entry.parameters {
+            let given: Given = [(parameter.name.to_string(), "nonsense".to_string())].into();
+            let built = entry.params(&given).and_then(|params| (entry.build)(&params).map(|_| ()));
+            assert!(built.is_err(), "{} takes nonsense for {}", entry.name, parameter.name);
+        }
+    }
+}
