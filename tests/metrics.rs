@@ -17,10 +17,13 @@ fn drawn(draw: u64, len: usize) -> Vec<f32> {
     (0..len as u64).map(|i| Rng::new(5, draw).normal(i)).collect()
 }
 
+/// The map of weights and an input.
+type MapOf<'a> = &'a dyn Fn(&[f32], &[f32]) -> Vec<f32>;
+
 /// Logits `w . x` for each class, explained by a function of weights and input, and what was asked of it.
 struct Linear<'a> {
     weights: Vec<Vec<f32>>,
-    map: &'a dyn Fn(&[f32], &[f32]) -> Vec<f32>,
+    map: MapOf<'a>,
     forwards: u64,
     explanations: u64,
 }
@@ -94,7 +97,7 @@ fn score_of(
 }
 
 /// A model of two classes; of it and an input, what the metric says of the exact map.
-fn exact(metric: &str, given: &[(&str, &str)], map: &dyn Fn(&[f32], &[f32]) -> Vec<f32>) -> f64 {
+fn exact(metric: &str, given: &[(&str, &str)], map: MapOf) -> f64 {
     let len = GRID.features() * GRID.channels;
     let (weights, input) = (vec![drawn(1, len), vec![0.0; len]], drawn(2, len));
     let own = map(&weights[0], &input);
@@ -129,10 +132,11 @@ fn curves_of_a_linear_model_are_those_of_sorted_sums() {
     let heights: Vec<f64> = (0..=GRID.height).map(|k| parts[k * GRID.width..].iter().sum()).collect();
     let area: f64 = heights.windows(2).map(|h| 0.5 * (h[0] + h[1])).sum::<f64>() / GRID.height as f64;
     for metric in ["pixel-flipping", "deletion"] {
-        let score = exact(metric, &[("output", "logit")], &product);
+        let score = exact(metric, &[("output", "logit"), ("baseline", "zero")], &product);
         assert!((score - area).abs() < 1e-4, "{metric}: {score} for {area}");
     }
-    let least_first = exact("pixel-flipping", &[("output", "logit"), ("order", "lerf")], &product);
+    let least_first =
+        exact("pixel-flipping", &[("output", "logit"), ("order", "lerf"), ("baseline", "zero")], &product);
     let inserted = exact("insertion", &[("output", "logit"), ("baseline", "zero")], &product);
     // What comes in first is what the others leave last.
     assert!((inserted - (heights[0] - area)).abs() < 1e-4, "{inserted}");

@@ -26,6 +26,10 @@ pub enum Command {
     Explain(Box<ExplainArgs>),
     /// Explain an image by several methods, side by side in one picture
     Compare(Box<CompareArgs>),
+    /// Score methods by metrics over a dataset, sample by sample
+    Evaluate(Box<EvaluateArgs>),
+    /// Bring the states of an evaluation's shards together
+    Merge(MergeArgs),
     /// Learn from images where integrated gradients' steps are best taken, and write it into the model
     Calibrate(Box<CalibrateArgs>),
     /// Write a model's gradient graph as an ONNX file
@@ -36,6 +40,8 @@ pub enum Command {
     Bench(BenchArgs),
     /// List the attribution methods and their parameters
     Methods(MethodsArgs),
+    /// List the metrics and their parameters
+    Metrics(MetricsArgs),
     /// Print a shell's completion script
     Completions {
         /// The shell
@@ -326,6 +332,83 @@ pub struct CompareArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct EvaluateArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// A folder of images, or of folders of them that are labels; NAME.mask.png marks the object of NAME.png
+    pub dataset: PathBuf,
+    /// The methods, or all
+    #[arg(short, long = "methods", alias = "method", value_delimiter = ',', required = true, value_name = "A,B,C")]
+    pub methods: Vec<String>,
+    /// The metrics: names, families, all, or all-cheap: those that take no passes
+    #[arg(long, value_delimiter = ',', default_value = "all-cheap", value_name = "X,Y,Z")]
+    pub metrics: Vec<String>,
+    /// A parameter of every metric that has it, or of one: METRIC.NAME=VALUE
+    #[arg(long = "metric-param", value_name = "NAME=VALUE")]
+    pub metric_params: Vec<String>,
+    /// A parameter of every method that has it, as in -p steps=100
+    #[arg(short = 'p', long = "param", value_name = "NAME=VALUE")]
+    pub params: Vec<String>,
+    #[command(flatten)]
+    pub precision: PrecisionArgs,
+    #[command(flatten)]
+    pub target: TargetArgs,
+    #[command(flatten)]
+    pub budget: BudgetArgs,
+    /// Time for all samples, as in 5min: no sample is begun later
+    #[arg(long = "budget", value_name = "TIME", value_parser = time)]
+    pub time: Option<Duration>,
+    #[command(flatten)]
+    pub resources: ResourceArgs,
+    /// Keep the scores in this file after every sample, and go on from there if it exists
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub state: Option<PathBuf>,
+    /// Take only a part of the samples: 0/4, 1/4, 2/4 or 3/4 of four; `whyline merge` brings their states together
+    #[arg(long, value_name = "I/N", value_parser = shard)]
+    pub shard: Option<(u64, u64)>,
+    /// Write the results as JSON; - for standard output
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub json: Option<PathBuf>,
+    /// Write the results as comma-separated values
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub csv: Option<PathBuf>,
+    /// Write a line of JSON for each sample
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub samples: Option<PathBuf>,
+    /// Print nothing but errors
+    #[arg(short, long, help_heading = "Output")]
+    pub quiet: bool,
+    #[command(flatten)]
+    pub preprocess: PreprocessArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct MergeArgs {
+    /// The states of all shards
+    #[arg(required = true, value_name = "STATE")]
+    pub states: Vec<PathBuf>,
+    /// Write the whole as a state
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
+    /// Write the results as JSON; - for standard output
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write the results as comma-separated values
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+    /// Print nothing but errors
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct MetricsArgs {
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct CalibrateArgs {
     #[command(flatten)]
     pub model: ModelArgs,
@@ -408,6 +491,12 @@ pub struct MethodsArgs {
     /// As JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// A part of several, as in 0/4.
+fn shard(text: &str) -> Result<(u64, u64), String> {
+    let parts = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+    parts.filter(|(i, n)| i < n).ok_or_else(|| "write I/N with I from 0 to N - 1, as in 0/4".into())
 }
 
 /// A time, as in 20ms, 1.5s or 2min.

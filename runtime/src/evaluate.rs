@@ -10,6 +10,7 @@ use crate::metrics::{self, Cost, Metric, Sample, Score, Scores, Undefined};
 use crate::params::{Given, Params};
 use crate::probe::Probe;
 use crate::record::{FileRecord, Record};
+use crate::state::RowState;
 use whyline_stream::order::descending;
 
 /// A metric with its parameters.
@@ -140,6 +141,20 @@ impl<'a> Evaluation<'a> {
         self.samples += 1;
         let rows = self.rows.iter_mut().zip(all);
         Ok(rows.map(|(row, (outcome, seconds))| row.count(outcome, seconds)).collect())
+    }
+
+    /// The scores so far, by method.
+    pub fn state(&self) -> Vec<RowState> {
+        let state = |row: &Row| RowState { passes: row.passes, seconds: row.seconds, scores: row.scores.clone() };
+        self.rows.iter().map(state).collect()
+    }
+
+    /// Goes on from the scores of `samples` samples.
+    pub fn restore(&mut self, samples: u64, rows: Vec<RowState>) {
+        self.samples = samples;
+        for (own, state) in self.rows.iter_mut().zip(rows) {
+            (own.passes, own.seconds, own.scores) = (state.passes, state.seconds, state.scores);
+        }
     }
 
     /// A sample that could not be read: it counts for every method and metric as one without a score.

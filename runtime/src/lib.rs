@@ -35,6 +35,7 @@ mod prepare;
 mod probe;
 pub mod record;
 pub mod rng;
+pub mod state;
 
 pub use error::{Error, Kind, Result};
 

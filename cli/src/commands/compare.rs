@@ -8,11 +8,13 @@ use whyline_runtime::explain::{CardSource, Explanation, Shared};
 use whyline_runtime::files::write_atomically;
 use whyline_runtime::image::overlay::encode_png;
 use whyline_runtime::image::{Style, draw, grid};
-use whyline_runtime::methods::{Entry, Given, METHODS, Status, find};
+use whyline_runtime::methods::Status;
 use whyline_runtime::record::{FileRecord, Record};
 use whyline_runtime::{Error, Kind};
 
-use super::inputs::{budget, for_method, give_files, given, is_bounded, read_input, resources, target};
+use super::inputs::{
+    budget, entries, for_method, give_files, given, is_bounded, read_input, refuse_unknown, resources, target,
+};
 use super::load::load;
 use crate::args::CompareArgs;
 use crate::failure::{Failure, INTERRUPTED, Outcome, about_input};
@@ -40,7 +42,7 @@ struct Skipped {
 
 /// Runs it.
 pub fn run(args: &CompareArgs) -> Outcome {
-    let (given, entries) = (given(&args.params)?, entries(args)?);
+    let (given, entries) = (given(&args.params)?, entries(&args.methods)?);
     refuse_unknown(&given, &entries)?;
     let written = [Some(args.png.clone()), args.json.clone()];
     output::refuse_overwriting([&args.model.model, &args.input].into_iter().chain(&args.model.card), &written)?;
@@ -133,31 +135,6 @@ fn total(records: &[Record], of: impl Fn(&Record) -> Passes) -> Passes {
 
 fn is_all(args: &CompareArgs) -> bool {
     args.methods == ["all"]
-}
-
-/// The methods that were named, each once, or all.
-fn entries(args: &CompareArgs) -> Outcome<Vec<&'static Entry>> {
-    if is_all(args) {
-        return Ok(METHODS.to_vec());
-    }
-    let mut entries: Vec<&'static Entry> = vec![];
-    for name in &args.methods {
-        let entry = find(name)?;
-        if entries.iter().any(|e| e.name == entry.name) {
-            return Err(Failure::usage(format!("{} is named twice", entry.name)));
-        }
-        entries.push(entry);
-    }
-    Ok(entries)
-}
-
-/// A parameter goes to every method that has it; one that none has is a mistake.
-fn refuse_unknown(given: &Given, entries: &[&'static Entry]) -> Outcome {
-    let known = |name: &str| entries.iter().any(|e| e.parameters.iter().any(|p| p.name == name));
-    match given.keys().find(|name| !known(name)) {
-        Some(name) => Err(Failure::usage(format!("none of the methods has a parameter '{name}'"))),
-        None => Ok(()),
-    }
 }
 
 fn report(records: &Records, args: &CompareArgs) {

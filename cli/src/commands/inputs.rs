@@ -9,7 +9,7 @@ use whyline_runtime::explain::{Budget, Explainer, Loaded, Target};
 use whyline_runtime::image::decode::is_image_name;
 use whyline_runtime::image::preprocess::{mask, picture_of};
 use whyline_runtime::image::{Picture, decode, prepare};
-use whyline_runtime::methods::{Entry, Given};
+use whyline_runtime::methods::{Entry, Given, METHODS, find};
 use whyline_runtime::onnx::Layout;
 use whyline_runtime::record::FileRecord;
 use whyline_runtime::{Error, npy};
@@ -17,14 +17,44 @@ use whyline_runtime::{Error, npy};
 use crate::args::{BudgetArgs, ParamArgs, ResourceArgs, TargetArgs};
 use crate::failure::{Failure, INTERRUPTED, Outcome, about_input};
 
+/// What NAME=VALUE says.
+pub fn pairs(params: &[String]) -> Outcome<Given> {
+    let pair = |param: &String| {
+        let (name, value) =
+            param.split_once('=').ok_or_else(|| Failure::usage(format!("{param}: write NAME=VALUE")))?;
+        Ok((name.to_string(), value.to_string()))
+    };
+    params.iter().map(pair).collect()
+}
+
+/// The methods that were named, each once, or all.
+pub fn entries(names: &[String]) -> Outcome<Vec<&'static Entry>> {
+    if names == ["all"] {
+        return Ok(METHODS.to_vec());
+    }
+    let mut entries: Vec<&'static Entry> = vec![];
+    for name in names {
+        let entry = find(name)?;
+        if entries.iter().any(|e| e.name == entry.name) {
+            return Err(Failure::usage(format!("{} is named twice", entry.name)));
+        }
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+/// A parameter goes to every method that has it; one that none has is a mistake.
+pub fn refuse_unknown(given: &Given, entries: &[&'static Entry]) -> Outcome {
+    let known = |name: &str| entries.iter().any(|e| e.parameters.iter().any(|p| p.name == name));
+    match given.keys().find(|name| !known(name)) {
+        Some(name) => Err(Failure::usage(format!("none of the methods has a parameter '{name}'"))),
+        None => Ok(()),
+    }
+}
+
 /// The method's parameters, from -p and from the flags of common ones.
 pub fn given(args: &ParamArgs) -> Outcome<Given> {
-    let mut given = Given::new();
-    for param in &args.params {
-        let (name, value) =
-            param.split_once('=').ok_or_else(|| Failure::usage(format!("-p {param}: write NAME=VALUE")))?;
-        given.insert(name.to_string(), value.to_string());
-    }
+    let mut given = pairs(&args.params)?;
     let flags = [
         ("steps", &args.steps),
         ("baseline", &args.baseline),
@@ -40,6 +70,12 @@ pub fn given(args: &ParamArgs) -> Outcome<Given> {
             given.insert(name.to_string(), value.clone());
         }
     }
+    name_files(&mut given);
+    Ok(given)
+}
+
+/// Baselines and regions that are files are named as such.
+pub fn name_files(given: &mut Given) {
     for name in ["baseline", "region"] {
         if let Some(value) = given.get_mut(name)
             && Baseline::named(value).is_none()
@@ -48,7 +84,6 @@ pub fn given(args: &ParamArgs) -> Outcome<Given> {
             *value = format!("{FILE}{value}");
         }
     }
-    Ok(given)
 }
 
 /// Those of the parameters that a method has; how far a fixed rule gets is not known before, so a tolerance or a budget makes
@@ -104,8 +139,19 @@ pub fn resources(args: &ResourceArgs) -> Resources {
     Resources { threads: args.threads.map_or(all, usize::from), memory: args.memory }
 }
 
-/// The images of a folder, in order; masks are none.
+/// The images of a folder, in order; masks are none. There must be one at least.
 pub fn images_in(folder: &Path) -> Outcome<Vec<PathBuf>> {
+    let images = images_among(folder)?;
+    match images.is_empty() {
+        true => {
+            Err(Failure { message: format!("{}: the folder holds no PNG or JPEG images", folder.display()), code: 4 })
+        }
+        false => Ok(images),
+    }
+}
+
+/// The images among a folder's files, in order; masks are none.
+pub fn images_among(folder: &Path) -> Outcome<Vec<PathBuf>> {
     let failed = |source| about_input(Error::Read { path: folder.into(), source });
     let mut images = vec![];
     for entry in std::fs::read_dir(folder).map_err(failed)? {
@@ -116,12 +162,6 @@ pub fn images_in(folder: &Path) -> Outcome<Vec<PathBuf>> {
         }
     }
     images.sort();
-    if images.is_empty() {
-        return Err(Failure {
-            message: format!("{}: the folder holds no PNG or JPEG images", folder.display()),
-            code: 4,
-        });
-    }
     Ok(images)
 }
 

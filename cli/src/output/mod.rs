@@ -1,6 +1,7 @@
 //! What people and programs read.
 
 pub mod progress;
+pub mod scores;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

@@ -9,8 +9,17 @@ use whyline_runtime::engine::{Passes, Watcher};
 /// Work shorter than this shows no progress, and the line changes no more often.
 const INTERVAL: Duration = Duration::from_millis(200);
 
+/// A line that counts samples up to `total`, where standard error is a terminal.
+pub fn samples(total: u64) -> Option<impl Fn(u64) + Send> {
+    counter(total, "samples")
+}
+
 /// A line that counts passes up to `total`, where standard error is a terminal.
 pub fn passes(total: u64) -> Option<impl Fn(u64) + Send> {
+    counter(total, "passes")
+}
+
+fn counter(total: u64, what: &'static str) -> Option<impl Fn(u64) + Send> {
     if !std::io::stderr().is_terminal() {
         return None;
     }
@@ -27,7 +36,7 @@ pub fn passes(total: u64) -> Option<impl Fn(u64) + Send> {
             last.set(Instant::now());
             shown.set(true);
             let left = begun.elapsed().as_secs_f64() * (total - done) as f64 / done.max(1) as f64;
-            let _ = write!(terminal, "\r{done} of {total} passes, {left:.1} s left at most\x1b[K");
+            let _ = write!(terminal, "\r{done} of {total} {what}, {left:.1} s left at most\x1b[K");
             let _ = terminal.flush();
         }
     })

@@ -1,7 +1,7 @@
 //! Scores while features are replaced one after the other, the most important first.
 
 use super::{Metric, Output, Sample, Score, Undefined};
-use crate::baseline::{self, Baseline};
+use crate::baseline::Baseline;
 use crate::error::Result;
 use crate::params::{Parameter, Params};
 use whyline_stream::curve::Curve;
@@ -87,9 +87,6 @@ impl Steps {
         Ok(curve)
     }
 }
-
-/// The parameters of curves from the input to a baseline.
-pub(super) const PARAMETERS: &[Parameter] = &[STEP, ORDER, baseline::PARAMETER, PROBABILITY];
 
 /// A metric that is the area under the curve from the input to a baseline.
 pub(super) struct Removal(pub Steps);

@@ -1,20 +1,22 @@
-//! Pixel flipping (Bach et al. 2015): the mean output while features are replaced by a baseline, the most relevant first. The
-//! curve begins with the input itself, and its axis is the share of features replaced, so that scores of images of different
+//! Pixel flipping (Bach et al. 2015): the mean output while features are flipped to the other end of the input's range, or
+//! replaced by another baseline, the most relevant first. The curve begins with the input itself, and its axis is the share of features replaced, so that scores of images of different
 //! sizes can be compared.
 //!
 //! Cost: a forward pass per step, and one.
 
-use super::curves::{PARAMETERS, Removal, Steps};
+use super::curves::{ORDER, PROBABILITY, Removal, STEP, Steps};
 use super::{Better, Entry, Family};
+use crate::baseline;
+use crate::params::Parameter;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "pixel-flipping",
     aliases: &[],
     family: Family::Faithfulness,
-    summary: "the mean probability while pixels are replaced, the most relevant first",
+    summary: "the mean probability while pixels are flipped, the most relevant first",
     paper: "Bach et al. 2015",
     better: Better::Lower,
     wants_mask: false,
-    parameters: PARAMETERS,
+    parameters: &[STEP, ORDER, Parameter { default: "max-distance", ..baseline::PARAMETER }, PROBABILITY],
     build: |params| Ok(Box::new(Removal(Steps::parse(params)?))),
 };

@@ -26,7 +26,7 @@ pub(super) fn draw(rng: &Rng, size: usize, count: usize) -> Vec<u32> {
     let mut taken = vec![false; count];
     let mut drawn = Vec::with_capacity(size);
     for last in count - size..count {
-        let number = ((rng.bits(last as u64) >> 32) * (last as u64 + 1) >> 32) as usize;
+        let number = (((rng.bits(last as u64) >> 32) * (last as u64 + 1)) >> 32) as usize;
         let number = if taken[number] { last } else { number };
         taken[number] = true;
         drawn.push(number as u32);

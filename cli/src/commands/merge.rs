@@ -1,0 +1,26 @@
+//! `whyline merge`
+
+use std::path::PathBuf;
+
+use whyline_runtime::state::State;
+
+use crate::args::MergeArgs;
+use crate::failure::{Outcome, about_input};
+use crate::output::refuse_overwriting;
+use crate::output::scores::{Report, is_stdout};
+
+/// Runs it.
+pub fn run(args: &MergeArgs) -> Outcome {
+    refuse_overwriting(&args.states, [&args.state, &args.json, &args.csv])?;
+    let read = |path: &PathBuf| Ok((path.clone(), State::read(path).map_err(about_input)?));
+    let whole = State::merge(args.states.iter().map(read).collect::<Outcome<_>>()?)?;
+    let report = Report::new(&whole, vec![])?;
+    if let Some(path) = &args.state {
+        whole.write(path)?;
+    }
+    report.write(args.json.as_ref(), args.csv.as_ref())?;
+    if !args.quiet && !is_stdout(args.json.as_ref()) {
+        report.print();
+    }
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! `whyline metrics`
+
+use serde_json::{Value, json};
+use whyline_runtime::metrics::{Entry, Grid, METRICS, Scores};
+use whyline_runtime::onnx::Layout;
+use whyline_stream::wire::Wire;
+
+use crate::args::MetricsArgs;
+use crate::failure::Outcome;
+use crate::output;
+use crate::say;
+
+/// An image of 224 x 224 pixels.
+const USUAL: Grid = Grid { layout: Some(Layout::ChannelsFirst), channels: 3, height: 224, width: 224 };
+
+/// Runs it.
+pub fn run(args: &MetricsArgs) -> Outcome {
+    if args.json {
+        let list: Vec<Value> = METRICS.iter().map(|m| as_json(m)).collect::<Outcome<_>>()?;
+        say!("{}", output::to_json(&list)?);
+        return Ok(());
+    }
+    for metric in METRICS {
+        let also =
+            if metric.aliases.is_empty() { String::new() } else { format!(" (also {})", metric.aliases.join(", ")) };
+        let cost = metric.default()?.cost(&USUAL);
+        say!("{}{also}\n    {}; {}", metric.name, metric.summary, metric.paper);
+        let mask = if metric.wants_mask { "; wants a mask" } else { "" };
+        say!(
+            "    {}, {} is better; {} forward passes and {} explanations; {} bytes{mask}",
+            metric.family.name(),
+            metric.better.name(),
+            cost.forward,
+            cost.explanations,
+            Scores::BYTES
+        );
+        for p in metric.parameters {
+            say!("      {:<12} {} [{}]", p.name, p.help, p.default);
+        }
+    }
+    say!(
+        "\npasses and explanations at most, of a sample of 224 x 224 pixels, beside its own explanation; bytes are all that is kept"
+    );
+    Ok(())
+}
+
+fn as_json(m: &'static Entry) -> Outcome<Value> {
+    let parameters: Vec<_> =
+        m.parameters.iter().map(|p| json!({"name": p.name, "default": p.default, "help": p.help})).collect();
+    let cost = m.default()?.cost(&USUAL);
+    Ok(json!({"name": m.name, "aliases": m.aliases, "family": m.family.name(), "summary": m.summary, "paper": m.paper,
+              "better": m.better.name(), "wants_mask": m.wants_mask, "forward": cost.forward,
+              "explanations": cost.explanations, "bytes": Scores::BYTES, "parameters": parameters}))
+}

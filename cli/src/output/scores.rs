@@ -1,0 +1,258 @@
+//! The scores of methods by metrics, as tables, JSON and CSV.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use whyline_runtime::engine::Passes;
+use whyline_runtime::files::write_atomically;
+use whyline_runtime::methods::find as find_method;
+use whyline_runtime::metrics::{Better, Entry, Family, find};
+use whyline_runtime::state::{Header, RowState, State};
+
+use super::{to_json, write_text};
+use crate::failure::Outcome;
+use crate::say;
+
+/// An evaluation's results.
+#[derive(Serialize)]
+pub struct Report {
+    /// What they are of.
+    #[serde(flatten)]
+    header: Header,
+    /// How many samples they are of.
+    done: u64,
+    results: Vec<Cell>,
+    rankings: Vec<Ranking>,
+    methods: Vec<Spent>,
+    /// Samples that could not be read or explained, and why.
+    failed: Vec<Failed>,
+}
+
+/// A method by a metric.
+#[derive(Serialize)]
+struct Cell {
+    method: String,
+    metric: &'static str,
+    family: &'static str,
+    better: &'static str,
+    /// Absent where no sample has a score.
+    mean: Option<f64>,
+    /// Absent of fewer than two.
+    standard_error: Option<f64>,
+    /// Samples with a score.
+    samples: u64,
+    /// Samples without, by reason.
+    undefined: BTreeMap<&'static str, u64>,
+}
+
+/// Methods by their mean place over a family's metrics.
+#[derive(Serialize)]
+struct Ranking {
+    family: &'static str,
+    methods: Vec<Place>,
+}
+
+#[derive(Serialize)]
+struct Place {
+    method: String,
+    /// One is the best.
+    mean_rank: f64,
+}
+
+#[derive(Serialize)]
+struct Spent {
+    method: String,
+    passes: Passes,
+    seconds: f64,
+}
+
+/// A sample without scores.
+#[derive(Serialize)]
+pub struct Failed {
+    /// Inside the dataset.
+    pub sample: String,
+    /// What was wrong.
+    pub reason: String,
+}
+
+/// The name in `name k=v k=v`.
+fn name(described: &str) -> &str {
+    described.split(' ').next().unwrap_or_default()
+}
+
+impl Report {
+    /// Of a state.
+    pub fn new(state: &State, failed: Vec<Failed>) -> Outcome<Report> {
+        let header = state.header.clone();
+        let metrics: Vec<&'static Entry> = header.metrics.iter().map(|m| find(name(m))).collect::<Result<_, _>>()?;
+        let (mut results, mut methods) = (vec![], vec![]);
+        for (method, row) in header.methods.iter().zip(&state.rows) {
+            methods.push(Spent { method: name(method).into(), passes: row.passes, seconds: row.seconds });
+            results.extend(cells(name(method), &metrics, row));
+        }
+        let rankings = Family::ALL.iter().filter_map(|family| ranking(*family, &metrics, &header, &results)).collect();
+        Ok(Report { header, done: state.done, results, rankings, methods, failed })
+    }
+
+    /// Writes it to the files that are asked for, as JSON and as a table of comma-separated values.
+    pub fn write(&self, json: Option<&PathBuf>, csv: Option<&PathBuf>) -> Outcome {
+        if let Some(path) = csv {
+            write_atomically(path, self.to_csv().as_bytes())?;
+        }
+        if let Some(path) = json {
+            write_text(path, &to_json(self)?)?;
+        }
+        Ok(())
+    }
+
+    fn to_csv(&self) -> String {
+        let mut text = "method,metric,family,better,mean,standard_error,samples,undefined\n".to_string();
+        let number = |value: Option<f64>| value.map_or(String::new(), |v| v.to_string());
+        for cell in &self.results {
+            let undefined: u64 = cell.undefined.values().sum();
+            let (mean, error) = (number(cell.mean), number(cell.standard_error));
+            let words = [cell.method.as_str(), cell.metric, cell.family, cell.better, &mean, &error];
+            text += &format!("{},{},{undefined}\n", words.join(","), cell.samples);
+        }
+        text
+    }
+
+    /// Prints tables of each family, what was undefined, the rankings and what they took.
+    pub fn print(&self) {
+        for family in Family::ALL {
+            self.print_family(family.name());
+        }
+        let mut reasons = BTreeMap::<(&str, &str), u64>::new();
+        for cell in &self.results {
+            cell.undefined
+                .iter()
+                .for_each(|(reason, count)| *reasons.entry((cell.metric, reason)).or_default() += count);
+        }
+        for ((metric, reason), count) in reasons {
+            say!("without a score: {count} of {metric}: {reason}");
+        }
+        for ranking in self.rankings.iter().filter(|r| r.methods.len() > 1) {
+            let places = ranking.methods.iter().map(|p| format!("{} {:.1}", p.method, p.mean_rank));
+            say!("{:<NAMES$}  best first, by mean rank: {}", ranking.family, places.collect::<Vec<_>>().join(", "));
+        }
+        for method in &self.methods {
+            let Passes { forward, gradient } = method.passes;
+            say!(
+                "{:<NAMES$}  {gradient} gradient and {forward} forward passes, {:.1} s",
+                method.method,
+                method.seconds
+            );
+        }
+        let whole = self.header.share();
+        let shard = match self.header.shard {
+            (_, 1) => String::new(),
+            (number, count) => format!(", shard {number}/{count}"),
+        };
+        say!("{} of {whole} samples{shard}", self.done);
+    }
+
+    /// A line for each metric; as many methods beside each other as a line has room for.
+    fn print_family(&self, family: &str) {
+        let of_family = |cell: &&Cell| cell.family == family;
+        let mut rest: &[Spent] = &self.methods;
+        while !rest.is_empty() && self.results.iter().any(|cell| of_family(&cell)) {
+            let widths = rest.iter().map(|m| m.title().len().max(WIDTH) + 2);
+            let fits = widths.scan(NAMES, |line, width| {
+                *line += width;
+                Some(*line)
+            });
+            let (now, later) = rest.split_at(fits.take_while(|line| *line <= LINE).count().max(1));
+            rest = later;
+            let heads: Vec<String> =
+                now.iter().map(|m| format!("{:>1$}", m.title(), m.title().len().max(WIDTH))).collect();
+            say!("{family:<NAMES$}  {}", heads.join("  "));
+            for cell in self.results.iter().filter(of_family).filter(|cell| cell.method == now[0].method) {
+                let arrow = if cell.better == Better::Higher.name() { "↑" } else { "↓" };
+                let mut line = format!("{:<NAMES$}", format!("  {} {arrow}", cell.metric));
+                for (method, head) in now.iter().zip(&heads) {
+                    let own = self.results.iter().find(|c| c.method == method.method && c.metric == cell.metric);
+                    line += &format!("  {:>1$}", own.map_or(String::new(), Cell::text), head.len());
+                }
+                say!("{line}");
+            }
+            say!();
+        }
+    }
+}
+
+impl Spent {
+    fn title(&self) -> &str {
+        find_method(&self.method).map_or(&self.method, |entry| entry.title())
+    }
+}
+
+/// The width of the metrics' names.
+const NAMES: usize = 28;
+
+/// The width of a line.
+const LINE: usize = 120;
+
+/// The least width of a column.
+const WIDTH: usize = 17;
+
+impl Cell {
+    fn text(&self) -> String {
+        match (self.mean, self.standard_error) {
+            (None, _) => "-".into(),
+            (Some(mean), None) => number(mean),
+            (Some(mean), Some(error)) => format!("{} ± {}", number(mean), number(error)),
+        }
+    }
+}
+
+/// Four digits that say something.
+fn number(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".into(),
+        size if !(1e-3..1e5).contains(&size) => format!("{value:.2e}"),
+        size if size >= 100.0 => format!("{value:.1}"),
+        _ => format!("{value:.4}"),
+    }
+}
+
+fn cells<'a>(method: &'a str, metrics: &'a [&'static Entry], row: &'a RowState) -> impl Iterator<Item = Cell> + 'a {
+    metrics.iter().zip(&row.scores).map(move |(metric, scores)| {
+        let moments = scores.moments();
+        Cell {
+            method: method.into(),
+            metric: metric.name,
+            family: metric.family.name(),
+            better: metric.better.name(),
+            mean: (moments.count() > 0).then(|| moments.mean()),
+            standard_error: Some(moments.standard_error()).filter(|e| e.is_finite()),
+            samples: moments.count(),
+            undefined: scores.undefined().map(|(reason, count)| (reason.text(), count)).collect(),
+        }
+    })
+}
+
+/// Methods in the order of their mean rank over the family's metrics in which all have a score; equal scores share ranks.
+fn ranking(family: Family, metrics: &[&'static Entry], header: &Header, cells: &[Cell]) -> Option<Ranking> {
+    let mut ranks: Vec<(String, f64)> = header.methods.iter().map(|m| (name(m).to_string(), 0.0)).collect();
+    let mut counted = 0;
+    for metric in metrics.iter().filter(|m| m.family == family) {
+        let own: Vec<&Cell> = cells.iter().filter(|c| c.metric == metric.name).collect();
+        let Some(means) = own.iter().map(|c| c.mean).collect::<Option<Vec<f64>>>() else { continue };
+        counted += 1;
+        for ((_, rank), mean) in ranks.iter_mut().zip(&means) {
+            let better = |other: &f64| if metric.better == Better::Higher { other > mean } else { other < mean };
+            let (ahead, beside) =
+                (means.iter().filter(|o| better(o)).count(), means.iter().filter(|o| *o == mean).count());
+            *rank += ahead as f64 + 0.5 * (beside + 1) as f64;
+        }
+    }
+    ranks.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let places = ranks.into_iter().map(|(method, sum)| Place { method, mean_rank: sum / counted as f64 });
+    (counted > 0).then(|| Ranking { family: family.name(), methods: places.collect() })
+}
+
+/// Whether a path is standard output.
+pub fn is_stdout(path: Option<&PathBuf>) -> bool {
+    path.is_some_and(|path| path == Path::new("-"))
+}

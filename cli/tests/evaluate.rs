@@ -1,0 +1,180 @@
+//! `whyline evaluate` and `whyline merge`, as users call them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn models() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")
+}
+
+fn whyline(words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_whyline")).args(words).output().unwrap()
+}
+
+fn evaluate(dataset: &Path, more: &[&str]) -> Output {
+    let (model, dataset) = (models().join("digits-cnn.onnx"), dataset.display().to_string());
+    whyline(&[&["evaluate", &model.display().to_string(), &dataset], more].concat())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn json(path: &Path) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// A dataset of the first so many samples, with masks.
+fn dataset(folder: &Path, count: usize) -> PathBuf {
+    let inside = folder.join("samples");
+    std::fs::create_dir(&inside).unwrap();
+    for digit in 0..count {
+        for name in [format!("digit-{digit}.png"), format!("digit-{digit}.mask.png")] {
+            std::fs::copy(models().join("samples").join(&name), inside.join(&name)).unwrap();
+        }
+    }
+    inside
+}
+
+const QUICK: &[&str] = &["-m", "vanilla,gxi", "--metrics", "all-cheap,deletion", "--metric-param", "step=300"];
+
+#[test]
+fn methods_are_scored_over_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let (samples, out) = (dataset(folder.path(), 3), folder.path().join("out.json"));
+    let (csv, lines) = (folder.path().join("out.csv"), folder.path().join("lines.jsonl"));
+    let files = ["--json", out.to_str().unwrap(), "--csv", csv.to_str().unwrap(), "--samples", lines.to_str().unwrap()];
+    let run = evaluate(&samples, &[QUICK, &files].concat());
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    let printed = text(&run.stdout);
+    assert!(printed.contains("deletion ↓") && printed.contains("3 of 3 samples"), "{printed}");
+    let report = json(&out);
+    let results = report["results"].as_array().unwrap();
+    let cell = |method: &str, metric: &str| {
+        results.iter().find(|c| c["method"] == method && c["metric"] == metric).unwrap().clone()
+    };
+    assert_eq!(cell("vanilla", "pointing-game")["samples"], 3);
+    assert!(cell("gradient-x-input", "deletion")["mean"].as_f64() < cell("vanilla", "deletion")["mean"].as_f64());
+    assert_eq!(std::fs::read_to_string(&csv).unwrap().lines().count(), results.len() + 1);
+    // The mean of the lines is the result.
+    let lines = std::fs::read_to_string(&lines).unwrap();
+    let values = lines.lines().map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line["methods"]["vanilla"]["complexity"].as_f64().unwrap()
+    });
+    let mean = values.sum::<f64>() / 3.0;
+    assert!((cell("vanilla", "complexity")["mean"].as_f64().unwrap() - mean).abs() < 1e-12);
+}
+
+#[test]
+fn shards_in_any_order_are_the_whole_and_threads_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let samples = dataset(folder.path(), 4);
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let whole = path("whole.json");
+    assert!(evaluate(&samples, &[QUICK, &["-q", "--threads", "1", "--json", &whole]].concat()).status.success());
+    for shard in ["0/3", "1/3", "2/3"] {
+        let state = path(&format!("{}.wls", &shard[..1]));
+        let run = evaluate(&samples, &[QUICK, &["-q", "--threads", "2", "--shard", shard, "--state", &state]].concat());
+        assert!(run.status.success(), "{}", text(&run.stderr));
+    }
+    let (merged, states) = (path("merged.json"), ["2", "0", "1"].map(|n| path(&format!("{n}.wls"))));
+    let [a, b, c] = &states;
+    assert!(whyline(&["merge", a, b, c, "-q", "--json", &merged]).status.success());
+    let (whole, merged) = (json(Path::new(&whole)), json(Path::new(&merged)));
+    let cells = |report: &serde_json::Value| report["results"].as_array().unwrap().clone();
+    for (own, other) in cells(&whole).iter().zip(&cells(&merged)) {
+        assert_eq!((&own["metric"], &own["samples"]), (&other["metric"], &other["samples"]));
+        let (own, other) = (own["mean"].as_f64().unwrap(), other["mean"].as_f64().unwrap());
+        assert!((own - other).abs() <= 1e-9 * own.abs(), "{own} and {other}");
+    }
+    let refused = whyline(&["merge", a, c]);
+    assert!(refused.status.code() == Some(2) && text(&refused.stderr).contains("0/3"), "{}", text(&refused.stderr));
+    let refused = whyline(&["merge", a, a, b, c]);
+    assert!(refused.status.code() == Some(4) && text(&refused.stderr).contains("same shard"));
+}
+
+#[test]
+fn what_was_killed_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let samples = dataset(folder.path(), 6);
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (whole, state, lines, resumed) = (path("whole.json"), path("s.wls"), path("s.jsonl"), path("resumed.json"));
+    assert!(evaluate(&samples, &[QUICK, &["-q", "--json", &whole]].concat()).status.success());
+    let kept = ["-q", "--state", &state, "--samples", &lines];
+    let model = models().join("digits-cnn.onnx");
+    let mut run = Command::new(env!("CARGO_BIN_EXE_whyline"))
+        .args(["evaluate", model.to_str().unwrap(), samples.to_str().unwrap()])
+        .args([QUICK, &kept].concat())
+        .spawn()
+        .unwrap();
+    // The state appears with the first sample; then the program is killed, wherever it is.
+    while !Path::new(&state).exists() && run.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    run.kill().unwrap();
+    run.wait().unwrap();
+    assert!(evaluate(&samples, &[QUICK, &kept, &["--json", &resumed]].concat()).status.success());
+    let results = |path: &str| json(Path::new(path))["results"].clone();
+    assert_eq!(results(&resumed), results(&whole));
+    let numbers: Vec<u64> = std::fs::read_to_string(&lines)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["sample"].as_u64().unwrap())
+        .collect();
+    assert_eq!(numbers, [0, 1, 2, 3, 4, 5]);
+    // Of something else it is not gone on with, nor where it is not whole.
+    let other = evaluate(&samples, &["-m", "gxi", "--metrics", "all-cheap", "--state", &state]);
+    assert!(other.status.code() == Some(4) && text(&other.stderr).contains("other methods"), "{}", text(&other.stderr));
+    let bytes = std::fs::read(&state).unwrap();
+    std::fs::write(&state, &bytes[..bytes.len() / 2]).unwrap();
+    let cut = evaluate(&samples, &[QUICK, &["--state", &state]].concat());
+    assert!(cut.status.code() == Some(4) && text(&cut.stderr).contains("cut short"), "{}", text(&cut.stderr));
+}
+
+#[test]
+fn bad_samples_are_counted_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let samples = dataset(folder.path(), 2);
+    std::fs::write(samples.join("broken.png"), b"no picture").unwrap();
+    std::fs::copy(models().join("../docs/why-3.png"), samples.join("digit-1.mask.png")).unwrap();
+    let out = folder.path().join("out.json");
+    let run = evaluate(&samples, &[QUICK, &["--json", out.to_str().unwrap()]].concat());
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    let errors = text(&run.stderr);
+    assert!(errors.contains("broken.png") && errors.contains("the mask is"), "{errors}");
+    let report = json(&out);
+    assert_eq!(report["failed"].as_array().unwrap().len(), 2);
+    let first = &report["results"][0];
+    assert_eq!((&first["samples"], &first["undefined"]["the sample failed"]), (&1.into(), &2.into()), "{first}");
+    let none = evaluate(&folder.path().join("nowhere"), QUICK);
+    assert_eq!(none.status.code(), Some(4));
+    let unknown = evaluate(&samples, &["-m", "vanilla", "--metrics", "nonsense"]);
+    assert!(unknown.status.code() == Some(2) && text(&unknown.stderr).contains("no metric 'nonsense'"));
+    let shard = evaluate(&samples, &[QUICK, &["--shard", "3/3"]].concat());
+    assert_eq!(shard.status.code(), Some(2));
+}
+
+#[test]
+fn folders_are_labels() {
+    let folder = tempfile::tempdir().unwrap();
+    let labelled = folder.path().join("labelled");
+    for digit in ["3", "7"] {
+        std::fs::create_dir_all(labelled.join(digit)).unwrap();
+        let name = format!("digit-{digit}.png");
+        std::fs::copy(models().join("samples").join(&name), labelled.join(digit).join(&name)).unwrap();
+    }
+    std::fs::create_dir_all(labelled.join("eleven")).unwrap();
+    std::fs::copy(models().join("samples/digit-1.png"), labelled.join("eleven/digit-1.png")).unwrap();
+    let lines = folder.path().join("lines.jsonl");
+    let given = ["--target", "label", "--samples", lines.to_str().unwrap()];
+    let run = evaluate(&labelled, &[&["-m", "vanilla", "--metrics", "complexity"], &given[..]].concat());
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    assert!(text(&run.stderr).contains("no class 'eleven'"), "{}", text(&run.stderr));
+    let text = std::fs::read_to_string(&lines).unwrap();
+    let classes: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["methods"]["vanilla"]["class"].clone())
+        .collect();
+    assert_eq!(classes, [3.into(), 7.into(), serde_json::Value::Null]);
+}

@@ -1,0 +1,273 @@
+//! An evaluation's scores as bytes: kept between two runs, or brought together from several machines.
+//!
+//! Little-endian: `WHYLINES`, the layout's version, the length of what follows as JSON ([`Header`]), that, the samples so far,
+//! for every method its passes, seconds and scores by metric, and the first eight bytes of the SHA-256 of all this.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use whyline_stream::scores::Scores;
+use whyline_stream::wire::Wire;
+
+use crate::engine::Passes;
+use crate::error::{Error, Result};
+use crate::files::{read, write_atomically};
+use crate::hash::sha256;
+
+const MAGIC: &[u8; 8] = b"WHYLINES";
+/// The layout that this build writes and reads.
+const VERSION: u64 = 1;
+const CHECK: usize = 8;
+
+/// What scores are of: states go together only where this is the same, but for the shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// SHA-256 of the model.
+    pub model: String,
+    /// Arithmetic.
+    pub precision: String,
+    /// What is explained.
+    pub target: String,
+    /// Methods with their parameters.
+    pub methods: Vec<String>,
+    /// Metrics with their parameters.
+    pub metrics: Vec<String>,
+    /// SHA-256 of the names of all samples, in their order.
+    pub dataset: String,
+    /// How many samples the dataset has.
+    pub samples: u64,
+    /// Which part of it: number and count.
+    pub shard: (u64, u64),
+}
+
+impl Header {
+    /// How many samples the shard has: every `count`-th, from its number on.
+    pub fn share(&self) -> u64 {
+        let (number, count) = self.shard;
+        (self.samples + count - 1 - number) / count
+    }
+}
+
+/// A method's scores.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RowState {
+    /// Taken.
+    pub passes: Passes,
+    /// Taken.
+    pub seconds: f64,
+    /// By metric.
+    pub scores: Vec<Scores>,
+}
+
+/// An evaluation so far.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// What it is of.
+    pub header: Header,
+    /// How many samples of the shard are done, from its first on.
+    pub done: u64,
+    /// By method.
+    pub rows: Vec<RowState>,
+}
+
+impl State {
+    /// Reads one.
+    ///
+    /// Errors: a file that is none, of another version, or not whole.
+    pub fn read(path: &Path) -> Result<State> {
+        State::parse(&read(path)?).map_err(|reason| Error::Input { path: path.into(), reason: reason.into() })
+    }
+
+    /// Writes it: complete, or not at all.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        write_atomically(path, &self.to_bytes()?)
+    }
+
+    fn to_bytes(&self) -> Result<Vec<u8>> {
+        let header = serde_json::to_vec(&self.header).map_err(|e| Error::usage(e.to_string()))?;
+        let mut bytes = MAGIC.to_vec();
+        push(&mut bytes, VERSION);
+        push(&mut bytes, header.len() as u64);
+        bytes.extend(header);
+        push(&mut bytes, self.done);
+        for row in &self.rows {
+            push(&mut bytes, row.passes.forward);
+            push(&mut bytes, row.passes.gradient);
+            push(&mut bytes, row.seconds);
+            row.scores.iter().for_each(|scores| push(&mut bytes, *scores));
+        }
+        let check = sha256([bytes.as_slice()]);
+        bytes.extend(&check.as_bytes()[..CHECK]);
+        Ok(bytes)
+    }
+
+    fn parse(bytes: &[u8]) -> std::result::Result<State, &'static str> {
+        const CUT: &str = "is not whole; it was cut short or changed";
+        let rest = bytes.strip_prefix(MAGIC).ok_or("is no state of an evaluation")?;
+        let (version, rest) = u64::get(rest).ok_or(CUT)?;
+        if version != VERSION {
+            return Err("was written by another version of whyline; begin again with this one");
+        }
+        let whole = bytes.len().checked_sub(CHECK).map(|end| bytes.split_at(end)).ok_or(CUT)?;
+        if sha256([whole.0]).as_bytes().get(..CHECK) != Some(whole.1) {
+            return Err(CUT);
+        }
+        let (len, rest) = u64::get(rest).ok_or(CUT)?;
+        let header = usize::try_from(len).ok().and_then(|len| rest.split_at_checked(len)).ok_or(CUT)?;
+        let (header, rest) = (serde_json::from_slice::<Header>(header.0).map_err(|_| CUT)?, header.1);
+        let (done, mut rest) = u64::get(rest).ok_or(CUT)?;
+        let mut rows = vec![];
+        for _ in &header.methods {
+            let mut row = RowState::default();
+            (row.passes.forward, rest) = u64::get(rest).ok_or(CUT)?;
+            (row.passes.gradient, rest) = u64::get(rest).ok_or(CUT)?;
+            (row.seconds, rest) = f64::get(rest).ok_or(CUT)?;
+            for _ in &header.metrics {
+                let (scores, behind) = Scores::get(rest).ok_or(CUT)?;
+                row.scores.push(scores);
+                rest = behind;
+            }
+            rows.push(row);
+        }
+        let sound = rest.len() == CHECK && header.shard.0 < header.shard.1 && done <= header.share();
+        if sound { Ok(State { header, done, rows }) } else { Err(CUT) }
+    }
+
+    /// The scores of all shards together.
+    ///
+    /// Errors: shards of something else, one twice, one that is missing or not done; the file is named.
+    pub fn merge(parts: Vec<(PathBuf, State)>) -> Result<State> {
+        let refuse = |path: &Path, reason: String| Err(Error::Input { path: path.into(), reason });
+        let mut parts = parts.into_iter();
+        let Some((first, mut whole)) = parts.next() else { return Err(Error::usage("there is nothing to merge")) };
+        let count = whole.header.shard.1;
+        let mut seen = vec![(whole.header.shard.0, first.clone())];
+        if let Some(reason) = unfinished(&whole) {
+            return refuse(&first, reason);
+        }
+        for (path, part) in parts {
+            let shard = part.header.shard;
+            let alike = Header { shard: whole.header.shard, ..part.header.clone() };
+            if let Some(what) = difference(&alike, &whole.header) {
+                return refuse(&path, format!("is of {what} than {}", first.display()));
+            }
+            if shard.1 != count {
+                return refuse(
+                    &path,
+                    format!("is one of {} shards, but {} is one of {count}", shard.1, first.display()),
+                );
+            }
+            if let Some((_, other)) = seen.iter().find(|(number, _)| *number == shard.0) {
+                return refuse(&path, format!("is the same shard as {}", other.display()));
+            }
+            if let Some(reason) = unfinished(&part) {
+                return refuse(&path, reason);
+            }
+            seen.push((shard.0, path));
+            whole.done += part.done;
+            for (own, more) in whole.rows.iter_mut().zip(&part.rows) {
+                own.passes = own.passes.plus(more.passes);
+                own.seconds += more.seconds;
+                own.scores.iter_mut().zip(&more.scores).for_each(|(own, more)| own.merge(more));
+            }
+        }
+        let missing: Vec<String> =
+            (0..count).filter(|n| !seen.iter().any(|(s, _)| s == n)).map(|n| format!("{n}/{count}")).collect();
+        if !missing.is_empty() {
+            return Err(Error::usage(format!("the shards {} are missing", missing.join(", "))));
+        }
+        whole.header.shard = (0, 1);
+        Ok(whole)
+    }
+}
+
+fn unfinished(state: &State) -> Option<String> {
+    let (done, share) = (state.done, state.header.share());
+    (done < share).then(|| format!("has {done} of its {share} samples; let it end first"))
+}
+
+/// In what two evaluations differ, apart from the shard.
+pub fn difference(a: &Header, b: &Header) -> Option<&'static str> {
+    let pairs = [
+        (a.model != b.model, "another model"),
+        (a.precision != b.precision, "another precision"),
+        (a.target != b.target, "another target"),
+        (a.methods != b.methods, "other methods or parameters"),
+        (a.metrics != b.metrics, "other metrics or parameters"),
+        (a.dataset != b.dataset || a.samples != b.samples, "another dataset"),
+    ];
+    pairs.into_iter().find(|(differs, _)| *differs).map(|(_, what)| what)
+}
+
+/// SHA-256 of names in their order.
+pub fn digest<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    sha256(names.flat_map(|name| [name.as_bytes(), b"\n"]))
+}
+
+fn push<T: Wire>(bytes: &mut Vec<u8>, value: T) {
+    let start = bytes.len();
+    bytes.resize(start + T::BYTES, 0);
+    value.put(&mut bytes[start..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(shard: (u64, u64)) -> State {
+        let header = Header {
+            model: "m".into(),
+            precision: "f32".into(),
+            target: "top".into(),
+            methods: vec!["a".into(), "b".into()],
+            metrics: vec!["x".into()],
+            dataset: "d".into(),
+            samples: 7,
+            shard,
+        };
+        let mut rows = vec![RowState { scores: vec![Scores::default()], ..RowState::default() }; 2];
+        for sample in (shard.0..7).step_by(shard.1 as usize) {
+            for (i, row) in rows.iter_mut().enumerate() {
+                row.passes.gradient += 3;
+                row.scores[0].push(Ok((i as f64 + 1.0) * sample as f64));
+            }
+        }
+        State { done: header.share(), header, rows }
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_what_is_cut_or_changed_is_refused() {
+        let whole = state((1, 3));
+        let bytes = whole.to_bytes().unwrap();
+        assert_eq!(State::parse(&bytes).unwrap(), whole);
+        for cut in 0..bytes.len() {
+            assert!(State::parse(&bytes[..cut]).is_err(), "{cut}");
+            let mut changed = bytes.clone();
+            changed[cut] ^= 1;
+            assert!(State::parse(&changed).is_err(), "{cut}");
+        }
+    }
+
+    #[test]
+    fn shards_in_any_order_give_the_whole() {
+        let whole = state((0, 1));
+        let part = |n: u64| (PathBuf::from(format!("{n}.wls")), state((n, 3)));
+        for order in [[0, 1, 2], [2, 0, 1], [1, 2, 0]] {
+            let merged = State::merge(order.map(part).to_vec()).unwrap();
+            assert_eq!((merged.done, merged.header.clone()), (7, whole.header.clone()));
+            for (own, other) in merged.rows.iter().zip(&whole.rows) {
+                assert_eq!(own.passes, other.passes);
+                assert!((own.scores[0].moments().mean() - other.scores[0].moments().mean()).abs() < 1e-12);
+            }
+        }
+        let refused = |parts: Vec<(PathBuf, State)>| State::merge(parts).unwrap_err().to_string();
+        assert!(refused(vec![part(0), part(2)]).contains("1/3"));
+        assert!(refused(vec![part(0), part(0), part(1)]).contains("same shard"));
+        let mut short = part(1);
+        short.1.done = 1;
+        assert!(refused(vec![part(0), short, part(2)]).contains("1 of its 2 samples"));
+        let mut other = part(1);
+        other.1.header.model = "n".into();
+        assert!(refused(vec![part(0), other]).contains("another model"));
+    }
+}
