@@ -19,7 +19,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("load", &["engine", "gradient", "onnx"]),
         ("prepare", &["engine", "gradient", "load", "methods", "onnx"]),
         ("explain", &["attribution", "engine", "gradient", "load", "methods", "onnx", "prepare", "record"]),
-        ("metrics", &["attribution", "baseline", "engine", "gradient", "onnx", "params"]),
+        ("metrics", &["attribution", "baseline", "engine", "gradient", "image", "onnx", "params"]),
         ("state", &["engine"]),
         ("probe", &["engine", "explain", "gradient", "metrics", "record"]),
         ("evaluate", &["attribution", "engine", "explain", "metrics", "params", "probe", "record", "state"]),

@@ -114,6 +114,15 @@ fn of_a_linear_model_contributions_are_faithful() {
         let score = exact(metric, &[("size", "30")][..(metric == "faithfulness-correlation") as usize], &reversed);
         assert!((score + 1.0).abs() < 1e-5, "{metric}: {score}");
     }
+    // Squares of what a block's noise does follow the block's size.
+    assert!(exact("monotonicity-correlation", &[("draws", "40")], &product) > 0.5);
+    assert_eq!(exact("non-sensitivity", &[], &product), 0.0);
+    let halved = |w: &[f32], x: &[f32]| {
+        let mut map = product(w, x);
+        map[..GRID.features() / 2].fill(0.0);
+        map
+    };
+    assert!((exact("non-sensitivity", &[], &halved) - 0.5).abs() < 0.01, "half of them are said to do nothing");
     assert!(exact("infidelity", &[], &product) < 1e-8);
     assert!(exact("completeness", &[], &product) < 1e-5);
     let double = |w: &[f32], x: &[f32]| product(w, x).iter().map(|v| 2.0 * v).collect();
@@ -143,6 +152,9 @@ fn curves_of_a_linear_model_are_those_of_sorted_sums() {
     assert!(least_first > area, "{least_first}");
     assert!(exact("region-perturbation", &[("output", "logit"), ("baseline", "zero")], &product) > 0.0);
     let size = |w: &[f32], x: &[f32]| product(w, x).iter().map(|v| v.abs()).collect::<Vec<f32>>();
+    let removed = |order: &str| exact("road", &[("output", "logit"), ("order", order)], &product);
+    assert!(removed("morf") < removed("lerf"), "{} and {}", removed("morf"), removed("lerf"));
+    assert!(exact("road", &[], &product) < exact("road", &[("order", "lerf")], &product));
     // With every contribution positive the logit only grows.
     let positive: Vec<f32> = w.iter().zip(&x).map(|(w, x)| (w * x).abs() / x).collect();
     let mut subject = Linear { weights: vec![positive, vec![0.0; len]], map: &size, forwards: 0, explanations: 0 };
@@ -153,6 +165,10 @@ fn curves_of_a_linear_model_are_those_of_sorted_sums() {
 #[test]
 fn the_gradient_of_a_linear_model_does_not_change() {
     for metric in ["local-lipschitz", "max-sensitivity", "avg-sensitivity"] {
+        assert_eq!(exact(metric, &[], &gradient), 0.0, "{metric}");
+        assert!(exact(metric, &[], &product) > 0.0, "{metric}: contributions do");
+    }
+    for metric in ["continuity", "relative-input-stability", "relative-output-stability"] {
         assert_eq!(exact(metric, &[], &gradient), 0.0, "{metric}");
         assert!(exact(metric, &[], &product) > 0.0, "{metric}: contributions do");
     }
@@ -181,7 +197,14 @@ fn a_constant_model_has_flat_curves_and_no_correlations() {
         assert!((score(metric).unwrap() - 0.25).abs() < 1e-12, "{metric}");
     }
     assert_eq!((score("region-perturbation"), score("monotonicity")), (Ok(0.0), Ok(1.0)));
-    for metric in ["faithfulness-correlation", "faithfulness-estimate", "sensitivity-n", "completeness"] {
+    assert_eq!(score("road"), Ok(1.0), "the first of equal classes stays");
+    for metric in [
+        "faithfulness-correlation",
+        "faithfulness-estimate",
+        "sensitivity-n",
+        "completeness",
+        "monotonicity-correlation",
+    ] {
         assert_eq!(score(metric), Err(Undefined::ConstantOutput), "{metric}");
     }
 }

@@ -89,20 +89,24 @@ impl Grid {
         (0..self.features()).map(|feature| (0..self.channels).map(|c| elements[self.place(feature, c)]).sum()).collect()
     }
 
-    fn place(&self, feature: usize, channel: usize) -> usize {
+    /// Where an element of a feature is.
+    pub fn place(&self, feature: usize, channel: usize) -> usize {
         match self.layout {
             Some(Layout::ChannelsLast) => feature * self.channels + channel,
             _ => channel * self.features() + feature,
         }
     }
 
+    /// Where all elements of a feature are.
+    pub fn places(&self, feature: u32) -> impl Iterator<Item = usize> {
+        let grid = *self;
+        (0..grid.channels).map(move |channel| grid.place(feature as usize, channel))
+    }
+
     /// Copies features from one input to another.
     pub fn copy(&self, features: impl IntoIterator<Item = u32>, from: &[f32], to: &mut [f32]) {
         for feature in features {
-            for channel in 0..self.channels {
-                let place = self.place(feature as usize, channel);
-                to[place] = from[place];
-            }
+            self.places(feature).for_each(|place| to[place] = from[place]);
         }
     }
 }

@@ -4,6 +4,7 @@ pub mod blur;
 pub mod colormap;
 pub mod decode;
 pub mod grid;
+pub mod inpaint;
 pub mod overlay;
 pub mod preprocess;
 pub mod resize;

@@ -33,6 +33,15 @@ pub(super) fn output_of(params: &Params) -> Result<Output> {
     }
 }
 
+/// Whether the parameter `order`, where there is one, takes the least relevant first.
+pub(super) fn least_first(params: &Params) -> Result<bool> {
+    match params.text("order") {
+        "morf" | "" => Ok(false),
+        "lerf" => Ok(true),
+        _ => Err(params.refuse("order", "morf or lerf")),
+    }
+}
+
 /// How a curve is made.
 #[derive(Clone, Debug)]
 pub(super) struct Steps {
@@ -49,16 +58,16 @@ pub(super) struct Steps {
 impl Steps {
     /// From parameters.
     pub fn parse(params: &Params) -> Result<Steps> {
+        Steps::of(params, Baseline::parse(params)?)
+    }
+
+    /// From parameters, for a baseline that is none of them.
+    pub fn of(params: &Params, baseline: Baseline) -> Result<Steps> {
         let step = match params.text("step") {
             "row" => None,
             _ => Some(params.whole("step", 1, 1 << 24)?),
         };
-        let least_first = match params.text("order") {
-            "morf" | "" => false,
-            "lerf" => true,
-            _ => return Err(params.refuse("order", "morf or lerf")),
-        };
-        Ok(Steps { step, least_first, baseline: Baseline::parse(params)?, output: output_of(params)? })
+        Ok(Steps { step, least_first: least_first(params)?, baseline, output: output_of(params)? })
     }
 
     /// How many points behind the first.

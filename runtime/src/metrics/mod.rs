@@ -8,6 +8,7 @@ mod attribution_localisation;
 mod avg_sensitivity;
 mod completeness;
 mod complexity;
+mod continuity;
 mod curves;
 mod deletion;
 mod effective_complexity;
@@ -18,14 +19,18 @@ mod insertion;
 mod local_lipschitz;
 mod max_sensitivity;
 mod monotonicity;
+mod monotonicity_correlation;
 mod neighbours;
+mod non_sensitivity;
 mod patches;
 mod pixel_flipping;
 mod pointing_game;
 mod random_logit;
 mod region_perturbation;
+mod relative_stability;
 mod relevance_mass;
 mod relevance_rank;
+mod road;
 mod roc_auc;
 mod sample;
 mod selectivity;
@@ -48,16 +53,21 @@ pub const METRICS: &[&Entry] = &[
     &faithfulness_correlation::ENTRY,
     &faithfulness_estimate::ENTRY,
     &monotonicity::ENTRY,
+    &monotonicity_correlation::ENTRY,
     &pixel_flipping::ENTRY,
     &region_perturbation::ENTRY,
     &selectivity::ENTRY,
     &sensitivity_n::ENTRY,
     &infidelity::ENTRY,
+    &road::ENTRY,
     &deletion::ENTRY,
     &insertion::ENTRY,
     &local_lipschitz::ENTRY,
     &max_sensitivity::ENTRY,
     &avg_sensitivity::ENTRY,
+    &continuity::ENTRY,
+    &relative_stability::INPUT,
+    &relative_stability::OUTPUT,
     &pointing_game::ENTRY,
     &attribution_localisation::ENTRY,
     &top_k_intersection::ENTRY,
@@ -69,6 +79,7 @@ pub const METRICS: &[&Entry] = &[
     &effective_complexity::ENTRY,
     &random_logit::ENTRY,
     &completeness::ENTRY,
+    &non_sensitivity::ENTRY,
 ];
 
 /// A metric's line in the table.

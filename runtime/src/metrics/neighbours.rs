@@ -41,18 +41,23 @@ impl Neighbours {
         Ok(Neighbours { draws: params.whole("draws", 1, 100_000)?, size, normal, seed: params.seed("seed")? })
     }
 
-    /// The distances of every copy.
-    pub fn distances(&self, sample: &mut Sample) -> Result<Vec<Pair>> {
+    /// The copy of a number.
+    pub fn copy(&self, sample: &Sample, number: u32) -> Vec<f32> {
         let (low, high) = range(sample.input);
         let size = self.size as f32 * (high - low);
+        let rng = Rng::new(self.seed ^ sample.draw, number.into());
+        let noise = |i: usize| match self.normal {
+            true => rng.normal(i as u64),
+            false => 2.0 * rng.uniform(i as u64) - 1.0,
+        };
+        sample.input.iter().enumerate().map(|(i, x)| x + size * noise(i)).collect()
+    }
+
+    /// The distances of every copy.
+    pub fn distances(&self, sample: &mut Sample) -> Result<Vec<Pair>> {
         let mut pairs = vec![];
         for number in 0..self.draws {
-            let rng = Rng::new(self.seed ^ sample.draw, number.into());
-            let noise = |i: usize| match self.normal {
-                true => rng.normal(i as u64),
-                false => 2.0 * rng.uniform(i as u64) - 1.0,
-            };
-            let copy: Vec<f32> = sample.input.iter().enumerate().map(|(i, x)| x + size * noise(i)).collect();
+            let copy = self.copy(sample, number);
             let map = sample.subject.explain(&copy, sample.class)?;
             pairs.push(Pair { inputs: distance(sample.input, &copy), maps: distance(sample.map, &map) });
         }
@@ -79,7 +84,8 @@ pub(super) fn largest(values: impl Iterator<Item = f64>) -> Score {
     values.reduce(f64::max).ok_or(Undefined::TooFewFeatures)
 }
 
-fn distance(a: &[f32], b: &[f32]) -> f64 {
+/// Euclid's.
+pub(super) fn distance(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (*a as f64 - *b as f64).powi(2)).sum::<f64>().sqrt()
 }
 

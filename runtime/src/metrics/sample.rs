@@ -124,7 +124,8 @@ impl Sample<'_> {
     }
 }
 
-fn output(of: Output, head: Head, logits: &[f32], class: usize) -> Result<f64> {
+/// What a metric looks at, of these scores.
+pub(super) fn output(of: Output, head: Head, logits: &[f32], class: usize) -> Result<f64> {
     match of {
         Output::Logit => Ok(logits[class] as f64),
         Output::Probability => head

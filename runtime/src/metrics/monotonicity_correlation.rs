@@ -1,0 +1,88 @@
+//! Monotonicity correlation (Nguyen and Martinez 2020): Spearman's correlation, over blocks of features in the order of their
+//! magnitudes, of each block's magnitude with how much the output changes in the mean of squares when that block alone becomes
+//! noise, as a share of the output's square.
+//!
+//! Cost: a forward pass per draw of each block.
+
+use super::curves::{LOGIT, STEP, Steps};
+use super::neighbours::SEED;
+use super::subsets::sum_of;
+use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Undefined};
+use crate::baseline::{Baseline, range};
+use crate::error::Result;
+use crate::params::Parameter;
+use crate::rng::Rng;
+use whyline_stream::order::{descending, ranks};
+use whyline_stream::pearson::Pearson;
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "monotonicity-correlation",
+    aliases: &["monotonicity-nguyen"],
+    family: Family::Faithfulness,
+    summary: "whether blocks that are larger in the map change the model more when they become noise",
+    paper: "Nguyen and Martinez 2020",
+    better: Better::Higher,
+    wants_mask: false,
+    parameters: &[
+        STEP,
+        Parameter { name: "draws", default: "10", help: "draws of noise for each block; the paper takes 100" },
+        LOGIT,
+        SEED,
+    ],
+    build: |params| {
+        let steps = Steps::of(params, Baseline::Constant(0.0))?;
+        let draws = params.whole("draws", 1, 100_000)? as usize;
+        Ok(Box::new(MonotonicityCorrelation { steps, draws, seed: params.seed("seed")? }))
+    },
+};
+
+struct MonotonicityCorrelation {
+    steps: Steps,
+    draws: usize,
+    seed: u64,
+}
+
+impl Metric for MonotonicityCorrelation {
+    fn cost(&self, grid: &Grid) -> Cost {
+        Cost::forward((self.steps.count(grid) * self.draws) as u64)
+    }
+
+    fn measure(&self, sample: &mut Sample) -> Result<Score> {
+        let sizes: Vec<f32> = sample.map.iter().map(|v| v.abs()).collect();
+        let mut order = vec![0; sizes.len()];
+        descending(&sizes, &mut order);
+        let (grid, input, draw) = (sample.grid, sample.input, sample.draw);
+        let blocks = self.steps.count(&grid);
+        let blocks: Vec<&[u32]> = order.chunks(grid.features().div_ceil(blocks)).collect();
+        let (low, high) = range(input);
+        let own = sample.own_output(self.steps.output)?;
+        let outputs = sample.outputs(self.steps.output, blocks.len() * self.draws, &|number, point: &mut [f32]| {
+            point.copy_from_slice(input);
+            let rng = Rng::new(self.seed ^ draw, number as u64);
+            for place in blocks[number / self.draws].iter().flat_map(|&feature| grid.places(feature)) {
+                point[place] = low + (high - low) * rng.uniform(place as u64);
+            }
+        })?;
+        let scale = if own.abs() >= LEAST { 1.0 / (own * own) } else { 1.0 };
+        let square = |lost: &f64| (lost - own).powi(2);
+        let effect = |draws: &[f64]| scale * draws.iter().map(square).sum::<f64>() / self.draws as f64;
+        let effects: Vec<f64> = outputs.chunks(self.draws).map(effect).collect();
+        let told: Vec<f64> = blocks.iter().map(|block| sum_of(&sizes, block)).collect();
+        Ok(spearman(&told, &effects))
+    }
+}
+
+/// Outputs that are less are not divided by.
+const LEAST: f64 = 1e-5;
+
+/// Pearson's correlation of ranks; undefined where either is the same everywhere.
+pub(super) fn spearman(map: &[f64], output: &[f64]) -> Score {
+    let mut order = vec![0; map.len()];
+    let (mut a, mut b) = (vec![0.0; map.len()], vec![0.0; map.len()]);
+    ranks(map, &mut order, &mut a);
+    ranks(output, &mut order, &mut b);
+    let mut pearson = Pearson::default();
+    a.iter().zip(&b).for_each(|(a, b)| pearson.push(*a, *b));
+    let constant = |values: &[f64]| values.iter().all(|v| *v == values[0]);
+    pearson.correlation().ok_or(if constant(map) { Undefined::ConstantMap } else { Undefined::ConstantOutput })
+}
