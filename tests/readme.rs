@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use whyline_runtime::gradient::adjoints::covered_ops;
 use whyline_runtime::methods::{Extents, METHODS};
+use whyline_runtime::metrics::{Grid, METRICS};
+use whyline_runtime::onnx::Layout;
 
 fn readme() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")
@@ -45,4 +47,21 @@ fn the_readme_tells_the_methods_and_the_ops() {
     ops.extend(["Celu", "Dropout", "Mean", "Swish", "Upsample"]);
     ops.sort_unstable();
     assert_section("ops", &format!("{}.\n", ops.join(", ")));
+}
+
+#[test]
+fn the_readme_tells_the_metrics() {
+    let grid = Grid { layout: Some(Layout::ChannelsFirst), channels: 3, height: 224, width: 224 };
+    let mut metrics =
+        "| metric | family | asks | better | passes | explanations | wants a mask | from |\n|---|---|---|---|---:|---:|---|---|\n"
+            .to_string();
+    for m in METRICS {
+        let (cost, better) = (m.default().unwrap().cost(&grid), m.better.name());
+        let (family, mask) = (m.family.name(), yes(m.wants_mask));
+        metrics += &format!(
+            "| `{}` | {family} | {} | {better} | {} | {} | {mask} | {} |\n",
+            m.name, m.summary, cost.forward, cost.explanations, m.paper
+        );
+    }
+    assert_section("metrics", &metrics);
 }

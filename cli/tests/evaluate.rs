@@ -88,6 +88,10 @@ fn shards_in_any_order_are_the_whole_and_threads_change_nothing() {
         let (own, other) = (own["mean"].as_f64().unwrap(), other["mean"].as_f64().unwrap());
         assert!((own - other).abs() <= 1e-9 * own.abs(), "{own} and {other}");
     }
+    // More shards than samples: some have nothing to do, and say so.
+    let empty = path("empty.wls");
+    assert!(evaluate(&samples, &[QUICK, &["-q", "--shard", "7/9", "--state", &empty]].concat()).status.success());
+    assert!(Path::new(&empty).exists());
     let refused = whyline(&["merge", a, c]);
     assert!(refused.status.code() == Some(2) && text(&refused.stderr).contains("0/3"), "{}", text(&refused.stderr));
     let refused = whyline(&["merge", a, a, b, c]);

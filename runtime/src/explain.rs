@@ -159,7 +159,7 @@ pub struct Explainer<'a> {
     pub(crate) part: Part<'a>,
     other: Option<Part<'a>>,
     prepare_ms: f64,
-    budget: Budget,
+    pub(crate) budget: Budget,
     baselines: Vec<Vec<f32>>,
     baseline_files: Vec<FileRecord>,
     region: Option<(FileRecord, Vec<bool>)>,

@@ -33,9 +33,10 @@ impl<'e, 'a> Probe<'e, 'a> {
         Ok(logits)
     }
 
-    /// Counts from zero, without a limit: metrics take as many passes as they say.
+    /// Counts from zero; metrics take as many passes as they say, unless somebody wants no more.
     fn begin(&mut self) {
-        self.explainer.part.session.inner.reset(Limit::default());
+        let interrupt = self.explainer.budget.interrupt;
+        self.explainer.part.session.inner.reset(Limit { interrupt, ..Limit::default() });
     }
 
     fn end(&mut self) {

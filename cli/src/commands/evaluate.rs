@@ -35,22 +35,27 @@ pub fn run(args: &EvaluateArgs) -> Outcome {
     let measures = measures(args, &Grid::of(&loaded.input_shape()?, loaded.layout()?), &items)?;
     let mut evaluation = prepare(args, &loaded, measures)?;
     let mut state = begin(args, &loaded, &items, &mut evaluation)?;
+    // A shard may have no samples at all; and what can't be written is known before the first.
+    if let Some(path) = &args.state {
+        state.write(path)?;
+    }
     let mut log = Log::open(args, state.done)?;
     let (start, budget) = (Instant::now(), budget(&args.budget));
     let progress = output::progress::samples(state.header.share()).filter(|_| !args.quiet);
-    let (mut failed, mut ended) = (vec![], None);
+    let (mut failed, mut interrupted) = (vec![], false);
     let (shard, count) = state.header.shard;
     let own = items.iter().enumerate().filter(|(i, _)| *i as u64 % count == shard).skip(state.done as usize);
     for (_, item) in own {
-        if budget.is_interrupted() {
-            ended = Some(INTERRUPTED);
-        } else if args.time.is_some_and(|most| start.elapsed() >= most) {
-            ended = Some(0);
-        }
-        if ended.is_some() {
+        if args.time.is_some_and(|most| start.elapsed() >= most) {
             break;
         }
-        let scores = push(&mut evaluation, &loaded, args, item, &mut failed)?;
+        let scores = push(&mut evaluation, &loaded, args, item, &mut failed);
+        // What was interrupted is the best so far, and no score of the method's.
+        if budget.is_interrupted() {
+            interrupted = true;
+            break;
+        }
+        let scores = scores?;
         log.line(&evaluation, item, state.done, &scores)?;
         state.done += 1;
         state.rows = evaluation.state();
@@ -66,9 +71,9 @@ pub fn run(args: &EvaluateArgs) -> Outcome {
     if !args.quiet && !is_stdout(args.json.as_ref()) {
         report.print();
     }
-    match ended {
-        Some(INTERRUPTED) => Err(Failure { message: "interrupted; the scores so far stand".into(), code: INTERRUPTED }),
-        _ => Ok(()),
+    match interrupted {
+        true => Err(Failure { message: "interrupted; the scores so far stand".into(), code: INTERRUPTED }),
+        false => Ok(()),
     }
 }
 

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use whyline_runtime::engine::Passes;
-use whyline_runtime::files::write_atomically;
 use whyline_runtime::methods::find as find_method;
 use whyline_runtime::metrics::{Better, Entry, Family, find};
 use whyline_runtime::state::{Header, RowState, State};
@@ -98,7 +97,7 @@ impl Report {
     /// Writes it to the files that are asked for, as JSON and as a table of comma-separated values.
     pub fn write(&self, json: Option<&PathBuf>, csv: Option<&PathBuf>) -> Outcome {
         if let Some(path) = csv {
-            write_atomically(path, self.to_csv().as_bytes())?;
+            write_text(path, self.to_csv().trim_end())?;
         }
         if let Some(path) = json {
             write_text(path, &to_json(self)?)?;
