@@ -151,6 +151,10 @@ fn bad_samples_are_counted_and_named() {
     assert_eq!(report["failed"].as_array().unwrap().len(), 2);
     let first = &report["results"][0];
     assert_eq!((&first["samples"], &first["undefined"]["the sample failed"]), (&1.into(), &2.into()), "{first}");
+    let unlabelled = evaluate(&samples, &[QUICK, &["--target", "label"]].concat());
+    assert!(unlabelled.status.code() == Some(4) && text(&unlabelled.stderr).contains("none of the samples"));
+    let over = evaluate(&samples, &[QUICK, &["--csv", samples.join("digit-0.png").to_str().unwrap()]].concat());
+    assert!(over.status.code() == Some(2) && text(&over.stderr).contains("must not be written over"));
     let none = evaluate(&folder.path().join("nowhere"), QUICK);
     assert_eq!(none.status.code(), Some(4));
     let unknown = evaluate(&samples, &["-m", "vanilla", "--metrics", "nonsense"]);

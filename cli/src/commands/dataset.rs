@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use whyline_runtime::Error;
 use whyline_runtime::explain::Loaded;
 use whyline_runtime::image::decode;
+use whyline_runtime::image::decode::is_image_name;
 use whyline_runtime::image::preprocess::mask;
 
 use super::inputs::images_among;
@@ -22,34 +23,65 @@ pub struct Item {
     pub mask: Option<PathBuf>,
 }
 
-/// The samples of a folder: its images, and those of its folders, in the order of their names.
-pub fn read(folder: &Path) -> Outcome<Vec<Item>> {
-    if !folder.is_dir() {
-        return Err(Failure { message: format!("{}: the dataset is no folder of images", folder.display()), code: 4 });
-    }
-    let mut items: Vec<Item> = images_among(folder)?.into_iter().map(|path| item(path, None)).collect();
-    let failed = |source| about_input(Error::Read { path: folder.into(), source });
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        let inside = entry.map_err(failed)?.path();
-        if inside.is_dir() {
-            let label = inside.file_name().map(|name| name.to_string_lossy().into_owned());
-            items.extend(images_among(&inside)?.into_iter().map(|path| item(path, label.clone())));
-        }
-    }
-    items.sort_by(|a, b| a.name.cmp(&b.name));
-    match items.is_empty() {
-        true => {
-            Err(Failure { message: format!("{}: the dataset holds no PNG or JPEG images", folder.display()), code: 4 })
-        }
-        false => Ok(items),
-    }
+/// A folder of samples. It keeps their names alone, so that memory hardly grows with their number.
+pub struct Dataset {
+    folder: PathBuf,
+    /// Paths inside the folder, in their order.
+    pub names: Vec<String>,
 }
 
-fn item(path: PathBuf, label: Option<String>) -> Item {
-    let own = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let name = label.as_ref().map_or(own.clone(), |label| format!("{label}/{own}"));
-    let mask = Some(path.with_extension("mask.png")).filter(|mask| mask.is_file());
-    Item { path, name, label, mask }
+impl Dataset {
+    /// The images of a folder, and those of its folders, in the order of their names.
+    pub fn read(folder: &Path) -> Outcome<Dataset> {
+        if !folder.is_dir() {
+            let message = format!("{}: the dataset is no folder of images", folder.display());
+            return Err(Failure { message, code: 4 });
+        }
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut names: Vec<String> = images_among(folder)?.iter().map(|path| name(path)).collect();
+        let failed = |source| about_input(Error::Read { path: folder.into(), source });
+        for entry in std::fs::read_dir(folder).map_err(failed)? {
+            let inside = entry.map_err(failed)?.path();
+            if inside.is_dir() {
+                let label = name(&inside);
+                names.extend(images_among(&inside)?.iter().map(|path| format!("{label}/{}", name(path))));
+            }
+        }
+        names.sort_unstable();
+        if names.is_empty() {
+            let message = format!("{}: the dataset holds no PNG or JPEG images", folder.display());
+            return Err(Failure { message, code: 4 });
+        }
+        Ok(Dataset { folder: folder.into(), names })
+    }
+
+    /// A sample's files.
+    pub fn item(&self, name: &str) -> Item {
+        let path = self.folder.join(name);
+        let label = name.split_once('/').map(|(label, _)| label.to_string());
+        let mask = Some(path.with_extension("mask.png")).filter(|mask| mask.is_file());
+        Item { path, name: name.into(), label, mask }
+    }
+
+    /// Whether any sample has a mask.
+    pub fn has_masks(&self) -> bool {
+        self.names.iter().any(|name| self.item(name).mask.is_some())
+    }
+
+    /// Refuses to write over one of the samples' files.
+    pub fn refuse_overwriting<'a>(&self, written: impl IntoIterator<Item = &'a Option<PathBuf>>) -> Outcome {
+        let real = |path: &Path| std::fs::canonicalize(path).ok();
+        let inside = real(&self.folder);
+        for output in written.into_iter().flatten() {
+            let is_sample = real(output).is_some_and(|path| {
+                inside.as_ref().is_some_and(|folder| path.starts_with(folder)) && is_image_name(&path)
+            });
+            if is_sample {
+                return Err(Failure::usage(format!("{} is read; it must not be written over", output.display())));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Item {

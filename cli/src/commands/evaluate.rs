@@ -12,7 +12,7 @@ use whyline_runtime::record::FileRecord;
 use whyline_runtime::state::{Header, State, difference};
 use whyline_runtime::{Error, Kind};
 
-use super::dataset::{self, Item};
+use super::dataset::{Dataset, Item};
 use super::inputs::{
     budget, entries, for_method, give_files, is_bounded, name_files, pairs, read_input, refuse_unknown, resources,
     target,
@@ -27,14 +27,13 @@ use crate::output::scores::{Failed, Report, is_stdout};
 pub fn run(args: &EvaluateArgs) -> Outcome {
     let written = [args.state.clone(), args.json.clone(), args.csv.clone(), args.samples.clone()];
     output::refuse_overwriting([&args.model.model].into_iter().chain(&args.model.card), &written)?;
-    let items = dataset::read(&args.dataset)?;
-    let files: Vec<PathBuf> = items.iter().flat_map(|i| [Some(i.path.clone()), i.mask.clone()]).flatten().collect();
-    output::refuse_overwriting(&files, &written)?;
+    let dataset = Dataset::read(&args.dataset)?;
+    dataset.refuse_overwriting(&written)?;
     let loaded = load(&args.model, Some(&args.preprocess))?;
     output::refuse_overwriting(&loaded.files, &written)?;
-    let measures = measures(args, &Grid::of(&loaded.input_shape()?, loaded.layout()?), &items)?;
+    let measures = measures(args, &Grid::of(&loaded.input_shape()?, loaded.layout()?), &dataset)?;
     let mut evaluation = prepare(args, &loaded, measures)?;
-    let mut state = begin(args, &loaded, &items, &mut evaluation)?;
+    let mut state = begin(args, &loaded, &dataset, &mut evaluation)?;
     // A shard may have no samples at all; and what can't be written is known before the first.
     if let Some(path) = &args.state {
         state.write(path)?;
@@ -44,19 +43,20 @@ pub fn run(args: &EvaluateArgs) -> Outcome {
     let progress = output::progress::samples(state.header.share()).filter(|_| !args.quiet);
     let (mut failed, mut interrupted) = (vec![], false);
     let (shard, count) = state.header.shard;
-    let own = items.iter().enumerate().filter(|(i, _)| *i as u64 % count == shard).skip(state.done as usize);
-    for (_, item) in own {
+    let own = dataset.names.iter().enumerate().filter(|(i, _)| *i as u64 % count == shard).skip(state.done as usize);
+    for (_, name) in own {
         if args.time.is_some_and(|most| start.elapsed() >= most) {
             break;
         }
-        let scores = push(&mut evaluation, &loaded, args, item, &mut failed);
+        let item = dataset.item(name);
+        let scores = push(&mut evaluation, &loaded, args, &item, &mut failed);
         // What was interrupted is the best so far, and no score of the method's.
         if budget.is_interrupted() {
             interrupted = true;
             break;
         }
         let scores = scores?;
-        log.line(&evaluation, item, state.done, &scores)?;
+        log.line(&evaluation, &item, state.done, &scores)?;
         state.done += 1;
         state.rows = evaluation.state();
         if let Some(path) = &args.state {
@@ -73,13 +73,16 @@ pub fn run(args: &EvaluateArgs) -> Outcome {
     }
     match interrupted {
         true => Err(Failure { message: "interrupted; the scores so far stand".into(), code: INTERRUPTED }),
+        false if report.is_of_nothing() => {
+            Err(Failure { message: "none of the samples could be used".into(), code: 4 })
+        }
         false => Ok(()),
     }
 }
 
 /// The metrics that were named, alone, by family, or as all of a kind.
-fn measures(args: &EvaluateArgs, grid: &Grid, items: &[Item]) -> Outcome<Vec<Measure>> {
-    let has_masks = items.iter().any(|item| item.mask.is_some());
+fn measures(args: &EvaluateArgs, grid: &Grid, dataset: &Dataset) -> Outcome<Vec<Measure>> {
+    let has_masks = dataset.has_masks();
     let mut chosen: Vec<&'static metrics::Entry> = vec![];
     for name in &args.metrics {
         let of_kind = |entry: &&&'static metrics::Entry| match name.as_str() {
@@ -146,7 +149,7 @@ fn prepare<'a>(args: &EvaluateArgs, loaded: &'a Loaded, measures: Vec<Measure>) 
 }
 
 /// What is evaluated, at its beginning or where an earlier run has left it.
-fn begin(args: &EvaluateArgs, loaded: &Loaded, items: &[Item], evaluation: &mut Evaluation) -> Outcome<State> {
+fn begin(args: &EvaluateArgs, loaded: &Loaded, dataset: &Dataset, evaluation: &mut Evaluation) -> Outcome<State> {
     let shard = args.shard.unwrap_or((0, 1));
     let described = |name: &str, params: &Params| {
         let params = params.all().iter().map(|(k, v)| format!(" {k}={v}"));
@@ -158,8 +161,8 @@ fn begin(args: &EvaluateArgs, loaded: &Loaded, items: &[Item], evaluation: &mut 
         target: format!("{:?} {:?} {:?}", args.target.target, args.target.against, args.model.score),
         methods: evaluation.rows.iter().map(|r| described(r.explainer.entry().name, r.explainer.params())).collect(),
         metrics: evaluation.measures.iter().map(|m| described(m.entry.name, &m.params)).collect(),
-        dataset: whyline_runtime::state::digest(items.iter().map(|item| item.name.as_str())),
-        samples: items.len() as u64,
+        dataset: whyline_runtime::state::digest(dataset.names.iter().map(String::as_str)),
+        samples: dataset.names.len() as u64,
         shard,
     };
     if let Some(path) = args.state.as_ref().filter(|path| path.exists()) {

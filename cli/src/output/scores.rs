@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use whyline_runtime::engine::Passes;
 use whyline_runtime::methods::find as find_method;
-use whyline_runtime::metrics::{Better, Entry, Family, find};
+use whyline_runtime::metrics::{Better, Entry, Family, Undefined, find};
 use whyline_runtime::state::{Header, RowState, State};
 
 use super::{to_json, write_text};
@@ -103,6 +103,12 @@ impl Report {
             write_text(path, &to_json(self)?)?;
         }
         Ok(())
+    }
+
+    /// Whether there were samples, and none could be used.
+    pub fn is_of_nothing(&self) -> bool {
+        let failed = |cell: &Cell| cell.undefined.get(Undefined::Failed.text()) == Some(&self.done);
+        self.done > 0 && self.results.iter().all(failed)
     }
 
     fn to_csv(&self) -> String {

@@ -27,6 +27,8 @@ mod pixel_flipping;
 mod pointing_game;
 mod random_logit;
 mod region_perturbation;
+mod relative_input_stability;
+mod relative_output_stability;
 mod relative_stability;
 mod relevance_mass;
 mod relevance_rank;
@@ -66,8 +68,8 @@ pub const METRICS: &[&Entry] = &[
     &max_sensitivity::ENTRY,
     &avg_sensitivity::ENTRY,
     &continuity::ENTRY,
-    &relative_stability::INPUT,
-    &relative_stability::OUTPUT,
+    &relative_input_stability::ENTRY,
+    &relative_output_stability::ENTRY,
     &pointing_game::ENTRY,
     &attribution_localisation::ENTRY,
     &top_k_intersection::ENTRY,

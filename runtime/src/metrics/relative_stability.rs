@@ -1,4 +1,4 @@
-//! Relative stabilities (Agarwal et al. 2022): the largest relative change of the map over noisy copies that keep the class, for
+//! What relative stabilities (Agarwal et al. 2022) have in common: the largest relative change of the map over noisy copies that keep the class, for
 //! the relative change of the input, `|(a - a_k) / a| / max(|(x - x_k) / x|, eps)`, or for the change of the logits,
 //! `|(a - a_k) / a| / max(|h(x) - h(x_k)|, eps)`. What is divided by is at least `floor` of the largest, so that dead features
 //! do not decide alone.
@@ -6,35 +6,20 @@
 //! Cost: an explanation and a forward pass per copy.
 
 use super::neighbours::{DRAWS, Neighbours, RADIUS, SEED, distance, largest};
-use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Undefined};
+use super::{Cost, Grid, Metric, Sample, Score, Undefined};
 use crate::error::Result;
 use crate::gradient::target::top_class;
 use crate::params::{Parameter, Params};
 
+/// The least that is divided by.
 const FLOOR: Parameter =
     Parameter { name: "floor", default: "1e-6", help: "the least that is divided by, as a share of the largest" };
 
-pub(super) const INPUT: Entry = Entry {
-    name: "relative-input-stability",
-    aliases: &["ris"],
-    family: Family::Robustness,
-    summary: "the largest relative change of the map for one of the input, over noisy copies",
-    paper: "Agarwal et al. 2022",
-    better: Better::Lower,
-    wants_mask: false,
-    parameters: &[DRAWS, RADIUS, FLOOR, SEED],
-    build: |params| RelativeStability::build(params, false),
-};
+/// The parameters of both.
+pub(super) const PARAMETERS: &[Parameter] = &[DRAWS, RADIUS, FLOOR, SEED];
 
-pub(super) const OUTPUT: Entry = Entry {
-    name: "relative-output-stability",
-    aliases: &["ros"],
-    summary: "the largest relative change of the map for a change of the logits, over noisy copies",
-    build: |params| RelativeStability::build(params, true),
-    ..INPUT
-};
-
-struct RelativeStability {
+/// Both metrics.
+pub(super) struct RelativeStability {
     neighbours: Neighbours,
     floor: f64,
     of_output: bool,
@@ -44,7 +29,8 @@ struct RelativeStability {
 const LEAST: f64 = 1e-6;
 
 impl RelativeStability {
-    fn build(params: &Params, of_output: bool) -> Result<Box<dyn Metric>> {
+    /// For changes of the logits, or of the input.
+    pub fn build(params: &Params, of_output: bool) -> Result<Box<dyn Metric>> {
         let (neighbours, floor) = (Neighbours::parse(params)?, params.size("floor")?);
         Ok(Box::new(RelativeStability { neighbours, floor, of_output }))
     }
