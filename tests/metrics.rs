@@ -1,6 +1,6 @@
 //! Metrics where their scores are known: linear models, constant ones, maps that are the mask.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use whyline_runtime::engine::{Gradient, Make, Take};
 use whyline_runtime::error::Result;
@@ -52,6 +52,20 @@ impl Subject for Linear<'_> {
     fn explain(&mut self, input: &[f32], class: usize) -> Result<Vec<f32>> {
         self.explanations += 1;
         Ok((self.map)(&self.weights[class], input))
+    }
+
+    fn layers(&self) -> usize {
+        1
+    }
+
+    /// The one layer, turned round.
+    fn explain_shuffled(&mut self, layers: Range<usize>, _: u64, input: &[f32], class: usize) -> Result<Vec<f32>> {
+        self.explanations += 1;
+        let mut weights = self.weights[class].clone();
+        if layers == (0..1) {
+            weights.reverse();
+        }
+        Ok((self.map)(&weights, input))
     }
 }
 
@@ -185,6 +199,21 @@ fn maps_of_two_classes_alike_are_alike() {
     assert!((score_of(&mut subject, "random-logit", &[], (&x, &map, None)).unwrap() - 1.0).abs() < 1e-9);
     subject.weights[1] = drawn(9, len);
     assert!(score_of(&mut subject, "random-logit", &[], (&x, &map, None)).unwrap() < 0.5);
+}
+
+#[test]
+fn maps_that_do_not_depend_on_the_weights_stay_the_same() {
+    let input_alone = |_: &[f32], x: &[f32]| GRID.sums(x);
+    assert!((exact("mprt", &[], &input_alone) - 1.0).abs() < 1e-12);
+    assert_eq!(exact("efficient-mprt", &[], &input_alone), 0.0);
+    assert!(exact("mprt", &[], &product).abs() < 0.3, "other weights are another order");
+    // One weight alone is a map of one value; all alike are one of the input's many.
+    let sparse = |w: &[f32], x: &[f32]| if w[0] == drawn(1, 1)[0] { one_hot() } else { GRID.sums(x) };
+    assert!(exact("efficient-mprt", &[], &sparse) > 1.0);
+}
+
+fn one_hot() -> Vec<f32> {
+    (0..GRID.features()).map(|i| f32::from(u8::from(i == 7))).collect()
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use whyline_runtime::engine::{Precision, Resources};
+use whyline_runtime::evaluate::{Evaluation, Measure, Subjected};
 use whyline_runtime::explain::{Explanation, LoadOptions, Loaded, Target};
 use whyline_runtime::image::{decode, prepare};
 use whyline_runtime::methods::{Given, METHODS};
@@ -332,4 +333,29 @@ fn a_model_of_sound_is_explained_from_a_tensor() {
     let explained = explainer.explain(&input, file, &Target::Top).unwrap();
     assert_eq!(explained.attribution.shape, [1, 49, 10, 1]);
     assert!(explained.attribution.values.iter().any(|v| *v != 0.0));
+}
+
+/// Adebayo et al.'s sanity check: with the model's layers randomised from the top, what depends on them changes, and guided
+/// backpropagation hardly does.
+#[test]
+fn random_weights_change_gradients_more_than_guided_backpropagation() {
+    let cnn = load(&models().join("digits-cnn.onnx"));
+    let methods = ["vanilla", "ig", "guided-backprop"];
+    let explainer = |m: &str| cnn.explainer(m, &Given::new(), Precision::F32, Resources::default()).unwrap();
+    let measures = vec![Measure::new("mprt", &Given::new()).unwrap()];
+    let mut evaluation = Evaluation::new(methods.map(explainer).into(), measures).unwrap();
+    for digit in 0..4 {
+        let image = sample(digit);
+        let (input, file) = (input_of(&cnn, &image), FileRecord::of(&image).unwrap());
+        evaluation.push(&Subjected { input: &input, file, mask: None, target: Target::Top }).unwrap();
+    }
+    let means: Vec<f64> = evaluation.rows.iter().map(|row| row.scores[0].moments().mean()).collect();
+    let [vanilla, integrated, guided] = means[..] else { panic!("{means:?}") };
+    assert!(guided > vanilla + 0.1 && guided > integrated + 0.1, "{means:?}");
+    // The weights are the model's own again.
+    let again = explain(&cnn, &sample(3), "vanilla", &[], &Target::Top).attribution.values;
+    assert_eq!(
+        again,
+        explain(&load(&models().join("digits-cnn.onnx")), &sample(3), "vanilla", &[], &Target::Top).attribution.values
+    );
 }

@@ -150,7 +150,7 @@ impl Budget {
 
 /// A method, prepared for a model.
 pub struct Explainer<'a> {
-    loaded: &'a Loaded,
+    pub(crate) loaded: &'a Loaded,
     entry: &'static methods::Entry,
     params: Params,
     method: Box<dyn Method>,
@@ -242,6 +242,19 @@ impl<'a> Explainer<'a> {
         }
         self.region = Some((file, marked));
         Ok(())
+    }
+
+    /// The same method, told the same, for another model of the same input.
+    pub(crate) fn of<'b>(&self, loaded: &'b Loaded) -> Result<Explainer<'b>> {
+        let resources = Resources { threads: self.part.session.threads(), memory: None };
+        let other = loaded.explainer(self.entry.name, self.params.all(), self.part.plans().precision(), resources)?;
+        Ok(Explainer {
+            budget: self.budget,
+            baselines: self.baselines.clone(),
+            baseline_files: self.baseline_files.clone(),
+            region: self.region.clone(),
+            ..other
+        })
     }
 
     /// Whether the signs of the map mean something.

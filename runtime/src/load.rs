@@ -12,7 +12,7 @@ use crate::gradient::target::{Score, find_target};
 use crate::gradient::{Bounds, Composite, GradientGraph, Settings, Spec, differentiate, names, sole_input};
 use crate::onnx::WeightNoise;
 use crate::onnx::card::LayoutName;
-use crate::onnx::perturb::perturb;
+use crate::onnx::perturb::{layers, perturb, shuffle};
 use crate::onnx::{Card, Dim, Input, Layout, Model, TypedGraph, fix_shapes, read_model, type_graph};
 
 /// How to read a model.
@@ -74,6 +74,7 @@ impl Default for Wanted {
 }
 
 /// A model, read and typed: a forward graph, or a gradient graph made earlier.
+#[derive(Clone)]
 pub struct Loaded {
     /// Name and hash.
     pub model: Model,
@@ -195,6 +196,23 @@ impl Loaded {
         let mut typed = self.typed.clone();
         perturb(&mut typed.graph, noise);
         differentiate(&typed, &spec)
+    }
+
+    /// How many of its nodes have parameters.
+    pub fn layers(&self) -> usize {
+        layers(&self.typed.graph).len()
+    }
+
+    /// The same model with some layers' parameters in a random order.
+    ///
+    /// Errors: a gradient graph, whose backward part has parameters of its own.
+    pub fn shuffled(&self, which: std::ops::Range<usize>, seed: u64) -> Result<Loaded> {
+        if self.ready_made.is_some() {
+            return Err(Error::usage("random weights want the forward model, not a gradient graph"));
+        }
+        let mut random = self.clone();
+        shuffle(&mut random.typed.graph, which, seed);
+        Ok(random)
     }
 
     /// The least and greatest value that pixels can have, as the card says.

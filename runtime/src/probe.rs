@@ -1,5 +1,7 @@
 //! A prepared method as metrics ask it: scores at other inputs, and maps of them.
 
+use std::ops::Range;
+
 use crate::engine::{Limit, Make, Passes, Session, Take};
 use crate::error::Result;
 use crate::explain::{Explainer, Target};
@@ -57,5 +59,18 @@ impl Subject for Probe<'_, '_> {
         let explained = self.explainer.explain(input, file, &Target::Class(class))?;
         self.passes = self.passes.plus(explained.record.passes);
         self.explainer.per_feature(&explained.attribution)
+    }
+
+    fn layers(&self) -> usize {
+        self.explainer.loaded.layers()
+    }
+
+    fn explain_shuffled(&mut self, layers: Range<usize>, seed: u64, input: &[f32], class: usize) -> Result<Vec<f32>> {
+        let random = self.explainer.loaded.shuffled(layers, seed)?;
+        let mut other = self.explainer.of(&random)?;
+        let mut probe = Probe::new(&mut other);
+        let map = probe.explain(input, class)?;
+        self.passes = self.passes.plus(probe.passes);
+        Ok(map)
     }
 }

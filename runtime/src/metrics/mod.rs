@@ -12,6 +12,7 @@ mod continuity;
 mod curves;
 mod deletion;
 mod effective_complexity;
+mod efficient_mprt;
 mod faithfulness_correlation;
 mod faithfulness_estimate;
 mod infidelity;
@@ -20,6 +21,7 @@ mod local_lipschitz;
 mod max_sensitivity;
 mod monotonicity;
 mod monotonicity_correlation;
+mod mprt;
 mod neighbours;
 mod non_sensitivity;
 mod patches;
@@ -79,6 +81,8 @@ pub const METRICS: &[&Entry] = &[
     &sparseness::ENTRY,
     &complexity::ENTRY,
     &effective_complexity::ENTRY,
+    &mprt::ENTRY,
+    &efficient_mprt::ENTRY,
     &random_logit::ENTRY,
     &completeness::ENTRY,
     &non_sensitivity::ENTRY,

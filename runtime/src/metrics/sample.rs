@@ -1,5 +1,7 @@
 //! One sample, as metrics see it.
 
+use std::ops::Range;
+
 use crate::attribution::Grid;
 use crate::baseline::{Baseline, Origin};
 use crate::engine::{Make, Take};
@@ -14,6 +16,10 @@ pub trait Subject {
     fn forwards(&mut self, count: usize, make: Make, take: Take) -> Result<()>;
     /// The map of another input for a class, one value per feature.
     fn explain(&mut self, input: &[f32], class: usize) -> Result<Vec<f32>>;
+    /// How many layers of the model have parameters.
+    fn layers(&self) -> usize;
+    /// The map of another model: this one with the parameters of some layers in a random order.
+    fn explain_shuffled(&mut self, layers: Range<usize>, seed: u64, input: &[f32], class: usize) -> Result<Vec<f32>>;
 }
 
 /// What of the model's scores a metric looks at.

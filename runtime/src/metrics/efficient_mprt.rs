@@ -1,0 +1,62 @@
+//! Efficient model parameter randomisation (Hedstrom et al. 2023): how much more disordered the map of the wholly randomised
+//! model is, `(H(a_random) - H(a)) / H(a)`, with the entropy of a histogram of the map's values.
+//!
+//! Cost: an explanation of the randomised model, which is prepared anew.
+
+use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Undefined};
+use crate::baseline::range;
+use crate::error::Result;
+use crate::params::Parameter;
+use whyline_stream::spread::Entropy;
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "efficient-mprt",
+    aliases: &["emprt"],
+    family: Family::Randomisation,
+    summary: "how much more disordered the map of the randomised model is",
+    paper: "Hedstrom et al. 2023",
+    better: Better::Higher,
+    wants_mask: false,
+    parameters: &[
+        Parameter { name: "bins", default: "100", help: "of the histogram" },
+        Parameter { name: "seed", default: "0", help: "of the random orders" },
+    ],
+    build: |params| {
+        Ok(Box::new(EfficientMprt { bins: params.whole("bins", 2, 65_536)? as usize, seed: params.seed("seed")? }))
+    },
+};
+
+struct EfficientMprt {
+    bins: usize,
+    seed: u64,
+}
+
+impl EfficientMprt {
+    fn disorder(&self, map: &[f32]) -> f64 {
+        let (low, high) = range(map);
+        let mut counts = vec![0u32; self.bins];
+        for &value in map {
+            let bin = ((value - low) / (high - low).max(f32::MIN_POSITIVE) * self.bins as f32) as usize;
+            counts[bin.min(self.bins - 1)] += 1;
+        }
+        let mut entropy = Entropy::default();
+        counts.into_iter().for_each(|count| entropy.push(count.into()));
+        entropy.nats().unwrap_or_default()
+    }
+}
+
+impl Metric for EfficientMprt {
+    fn cost(&self, _: &Grid) -> Cost {
+        Cost::explanations(1)
+    }
+
+    fn measure(&self, sample: &mut Sample) -> Result<Score> {
+        let own = self.disorder(sample.map);
+        if own == 0.0 {
+            return Ok(Err(Undefined::ConstantMap));
+        }
+        let layers = 0..sample.subject.layers();
+        let random = sample.subject.explain_shuffled(layers, self.seed, sample.input, sample.class)?;
+        Ok(Ok((self.disorder(&random) - own) / own))
+    }
+}
