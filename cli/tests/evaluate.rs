@@ -130,6 +130,8 @@ fn what_was_killed_goes_on_where_it_was() {
     // Of something else it is not gone on with, nor where it is not whole.
     let other = evaluate(&samples, &["-m", "gxi", "--metrics", "all-cheap", "--state", &state]);
     assert!(other.status.code() == Some(4) && text(&other.stderr).contains("other methods"), "{}", text(&other.stderr));
+    let other = evaluate(&samples, &[QUICK, &["--state", &state, "--mean", "0.1"]].concat());
+    assert!(other.status.code() == Some(4) && text(&other.stderr).contains("another preprocessing"));
     let bytes = std::fs::read(&state).unwrap();
     std::fs::write(&state, &bytes[..bytes.len() / 2]).unwrap();
     let cut = evaluate(&samples, &[QUICK, &["--state", &state]].concat());
@@ -161,6 +163,19 @@ fn bad_samples_are_counted_and_named() {
     assert!(unknown.status.code() == Some(2) && text(&unknown.stderr).contains("no metric 'nonsense'"));
     let shard = evaluate(&samples, &[QUICK, &["--shard", "3/3"]].concat());
     assert_eq!(shard.status.code(), Some(2));
+}
+
+#[test]
+fn maps_that_a_budget_ends_early_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (samples, out) = (dataset(folder.path(), 2), folder.path().join("out.json"));
+    let given = ["--max-passes", "9", "--metrics", "complexity", "--json", out.to_str().unwrap()];
+    let run = evaluate(&samples, &[&["-m", "ig,vanilla"], &given[..]].concat());
+    assert!(run.status.success() && text(&run.stdout).contains("2 maps ended early"), "{}", text(&run.stdout));
+    let report = json(&out);
+    let degraded: Vec<u64> =
+        report["methods"].as_array().unwrap().iter().map(|m| m["degraded"].as_u64().unwrap()).collect();
+    assert_eq!(degraded, [2, 0]);
 }
 
 #[test]

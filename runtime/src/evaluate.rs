@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::attribution::Grid;
+use crate::attribution::{Grid, Status};
 use crate::engine::Passes;
 use crate::error::{Error, Kind, Result};
 use crate::explain::{Explainer, Target};
@@ -59,6 +59,8 @@ pub struct Row<'a> {
     pub passes: Passes,
     /// The same, in wall-clock time.
     pub seconds: f64,
+    /// Explanations that the budget ended early: their scores are of the best map so far.
+    pub degraded: u64,
 }
 
 /// What one sample gave a method.
@@ -90,6 +92,7 @@ impl<'a> Evaluation<'a> {
             scores: vec![Scores::default(); measures.len()],
             passes: Passes::default(),
             seconds: 0.0,
+            degraded: 0,
         };
         Ok(Evaluation { rows: explainers.into_iter().map(row).collect(), measures, samples: 0, grid })
     }
@@ -145,7 +148,12 @@ impl<'a> Evaluation<'a> {
 
     /// The scores so far, by method.
     pub fn state(&self) -> Vec<RowState> {
-        let state = |row: &Row| RowState { passes: row.passes, seconds: row.seconds, scores: row.scores.clone() };
+        let state = |row: &Row| RowState {
+            passes: row.passes,
+            seconds: row.seconds,
+            degraded: row.degraded,
+            scores: row.scores.clone(),
+        };
         self.rows.iter().map(state).collect()
     }
 
@@ -153,7 +161,8 @@ impl<'a> Evaluation<'a> {
     pub fn restore(&mut self, samples: u64, rows: Vec<RowState>) {
         self.samples = samples;
         for (own, state) in self.rows.iter_mut().zip(rows) {
-            (own.passes, own.seconds, own.scores) = (state.passes, state.seconds, state.scores);
+            (own.passes, own.seconds, own.degraded) = (state.passes, state.seconds, state.degraded);
+            own.scores = state.scores;
         }
     }
 
@@ -171,6 +180,7 @@ impl Row<'_> {
         match outcome {
             Ok((own, passes)) => {
                 self.passes = self.passes.plus(passes);
+                self.degraded += u64::from(own.record.status == Status::Degraded);
                 self.scores.iter_mut().zip(&own.scores).for_each(|(scores, score)| scores.push(*score));
                 Ok(own)
             }

@@ -1,7 +1,7 @@
 //! An evaluation's scores as bytes: kept between two runs, or brought together from several machines.
 //!
 //! Little-endian: `WHYLINES`, the layout's version, the length of what follows as JSON ([`Header`]), that, the samples so far,
-//! for every method its passes, seconds and scores by metric, and the first eight bytes of the SHA-256 of all this.
+//! for every method its passes, seconds, early ends and scores by metric, and the first eight bytes of the SHA-256 of all this.
 
 use std::path::{Path, PathBuf};
 
@@ -28,6 +28,8 @@ pub struct Header {
     pub precision: String,
     /// What is explained.
     pub target: String,
+    /// How pixels become inputs, what explanations may spend, and what else decides the numbers.
+    pub settings: String,
     /// Methods with their parameters.
     pub methods: Vec<String>,
     /// Metrics with their parameters.
@@ -55,6 +57,8 @@ pub struct RowState {
     pub passes: Passes,
     /// Taken.
     pub seconds: f64,
+    /// Explanations that the budget ended early.
+    pub degraded: u64,
     /// By metric.
     pub scores: Vec<Scores>,
 }
@@ -94,6 +98,7 @@ impl State {
             push(&mut bytes, row.passes.forward);
             push(&mut bytes, row.passes.gradient);
             push(&mut bytes, row.seconds);
+            push(&mut bytes, row.degraded);
             row.scores.iter().for_each(|scores| push(&mut bytes, *scores));
         }
         let check = sha256([bytes.as_slice()]);
@@ -122,6 +127,7 @@ impl State {
             (row.passes.forward, rest) = u64::get(rest).ok_or(CUT)?;
             (row.passes.gradient, rest) = u64::get(rest).ok_or(CUT)?;
             (row.seconds, rest) = f64::get(rest).ok_or(CUT)?;
+            (row.degraded, rest) = u64::get(rest).ok_or(CUT)?;
             for _ in &header.metrics {
                 let (scores, behind) = Scores::get(rest).ok_or(CUT)?;
                 row.scores.push(scores);
@@ -168,6 +174,7 @@ impl State {
             for (own, more) in whole.rows.iter_mut().zip(&part.rows) {
                 own.passes = own.passes.plus(more.passes);
                 own.seconds += more.seconds;
+                own.degraded += more.degraded;
                 own.scores.iter_mut().zip(&more.scores).for_each(|(own, more)| own.merge(more));
             }
         }
@@ -192,6 +199,7 @@ pub fn difference(a: &Header, b: &Header) -> Option<&'static str> {
         (a.model != b.model, "another model"),
         (a.precision != b.precision, "another precision"),
         (a.target != b.target, "another target"),
+        (a.settings != b.settings, "another preprocessing, shape or budget"),
         (a.methods != b.methods, "other methods or parameters"),
         (a.metrics != b.metrics, "other metrics or parameters"),
         (a.dataset != b.dataset || a.samples != b.samples, "another dataset"),
@@ -219,6 +227,7 @@ mod tests {
             model: "m".into(),
             precision: "f32".into(),
             target: "top".into(),
+            settings: String::new(),
             methods: vec!["a".into(), "b".into()],
             metrics: vec!["x".into()],
             dataset: "d".into(),

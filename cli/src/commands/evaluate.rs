@@ -159,6 +159,15 @@ fn begin(args: &EvaluateArgs, loaded: &Loaded, dataset: &Dataset, evaluation: &m
         model: loaded.model.sha256.clone(),
         precision: args.precision.precision().name().into(),
         target: format!("{:?} {:?} {:?}", args.target.target, args.target.against, args.model.score),
+        settings: format!(
+            "{} shape {:?} output {:?} weights {:?} passes {:?} deadline {:?}",
+            output::to_json(&loaded.card.input)?,
+            loaded.input_shape()?,
+            loaded.output(),
+            args.model.random_weights,
+            args.budget.max_passes,
+            args.budget.deadline
+        ),
         methods: evaluation.rows.iter().map(|r| described(r.explainer.entry().name, r.explainer.params())).collect(),
         metrics: evaluation.measures.iter().map(|m| described(m.entry.name, &m.params)).collect(),
         dataset: whyline_runtime::state::digest(dataset.names.iter().map(String::as_str)),

@@ -64,6 +64,8 @@ struct Spent {
     method: String,
     passes: Passes,
     seconds: f64,
+    /// Explanations that the budget ended early.
+    degraded: u64,
 }
 
 /// A sample without scores.
@@ -87,7 +89,12 @@ impl Report {
         let metrics: Vec<&'static Entry> = header.metrics.iter().map(|m| find(name(m))).collect::<Result<_, _>>()?;
         let (mut results, mut methods) = (vec![], vec![]);
         for (method, row) in header.methods.iter().zip(&state.rows) {
-            methods.push(Spent { method: name(method).into(), passes: row.passes, seconds: row.seconds });
+            methods.push(Spent {
+                method: name(method).into(),
+                passes: row.passes,
+                seconds: row.seconds,
+                degraded: row.degraded,
+            });
             results.extend(cells(name(method), &metrics, row));
         }
         let rankings = Family::ALL.iter().filter_map(|family| ranking(*family, &metrics, &header, &results)).collect();
@@ -144,9 +151,13 @@ impl Report {
         for method in &self.methods {
             let Passes { forward, gradient } = method.passes;
             say!(
-                "{:<NAMES$}  {gradient} gradient and {forward} forward passes, {:.1} s",
+                "{:<NAMES$}  {gradient} gradient and {forward} forward passes, {:.1} s{}",
                 method.method,
-                method.seconds
+                method.seconds,
+                match method.degraded {
+                    0 => String::new(),
+                    count => format!("; {count} maps ended early by the budget"),
+                }
             );
         }
         let whole = self.header.share();
