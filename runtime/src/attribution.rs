@@ -37,18 +37,15 @@ impl Attribution {
         if self.extent == Extent::Pixels {
             return Ok(self.values.clone());
         }
-        let (channels, height, width) =
-            layout.split(&self.shape).ok_or_else(|| Error::usage("the map is not that of an image"))?;
-        let pixels = height * width;
-        let value = |channel: usize, pixel: usize| match layout {
-            Layout::ChannelsFirst => self.values[channel * pixels + pixel],
-            Layout::ChannelsLast => self.values[pixel * channels + channel],
-        };
+        let grid = Grid::of(&self.shape, Some(layout));
+        if grid.layout.is_none() {
+            return Err(Error::usage("the map is not that of an image"));
+        }
         let reduce = |pixel: usize| {
-            let over = (0..channels).map(|c| value(c, pixel));
+            let over = grid.places(pixel as u32).map(|place| self.values[place]);
             if signed { over.sum() } else { over.fold(0.0, |most: f32, v| most.max(v.abs())) }
         };
-        Ok((0..pixels).map(reduce).collect())
+        Ok((0..grid.features()).map(reduce).collect())
     }
 
     /// The sum of all values.

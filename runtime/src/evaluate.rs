@@ -5,8 +5,8 @@ use std::time::Instant;
 use crate::attribution::{Grid, Status};
 use crate::engine::Passes;
 use crate::error::{Error, Kind, Result};
-use crate::explain::{Explainer, Target};
-use crate::metrics::{self, Cost, Metric, Sample, Score, Scores, Undefined};
+use crate::explain::{Explainer, Explanation, Target};
+use crate::metrics::{self, Metric, Sample, Score, Scores, Undefined};
 use crate::params::{Given, Params};
 use crate::probe::Probe;
 use crate::record::{FileRecord, Record};
@@ -29,11 +29,6 @@ impl Measure {
         let params = entry.params(given)?;
         let metric = (entry.build)(&params)?;
         Ok(Measure { entry, params, metric })
-    }
-
-    /// What a sample takes at most.
-    pub fn cost(&self, grid: &Grid) -> Cost {
-        self.metric.cost(grid)
     }
 }
 
@@ -77,8 +72,6 @@ pub struct Evaluation<'a> {
     pub rows: Vec<Row<'a>>,
     /// The metrics.
     pub measures: Vec<Measure>,
-    /// Samples so far.
-    pub samples: u64,
     grid: Grid,
 }
 
@@ -94,22 +87,7 @@ impl<'a> Evaluation<'a> {
             seconds: 0.0,
             degraded: 0,
         };
-        Ok(Evaluation { rows: explainers.into_iter().map(row).collect(), measures, samples: 0, grid })
-    }
-
-    /// What maps have values for.
-    pub fn grid(&self) -> &Grid {
-        &self.grid
-    }
-
-    /// The passes that a sample takes at most, of a method's row.
-    pub fn passes(&self, row: usize) -> Passes {
-        let each = self.rows[row].explainer.passes();
-        let costs = self.measures.iter().map(|measure| measure.cost(&self.grid));
-        costs.fold(each, |sum, cost| {
-            let more = each.times(cost.explanations);
-            sum.plus(more).plus(Passes { forward: cost.forward, gradient: 0 })
-        })
+        Ok(Evaluation { rows: explainers.into_iter().map(row).collect(), measures, grid })
     }
 
     /// Takes in a sample: every method explains it, every metric scores each map. A sample that cannot be explained counts as
@@ -125,13 +103,13 @@ impl<'a> Evaluation<'a> {
             let explanation = row.explainer.explain(sample.input, sample.file.clone(), &sample.target);
             explained.push((explanation, start.elapsed().as_secs_f64()));
         }
-        let mut all = vec![];
+        let (draw, mut all) = (draw_of(sample.input), vec![]);
         for (row, (explanation, seconds)) in self.rows.iter_mut().zip(explained) {
             let start = Instant::now();
             let outcome = match explanation {
                 Ok(explanation) => {
                     let passes = explanation.record.passes;
-                    measure(row, &self.measures, &self.grid, sample, explanation)
+                    measure(row, &self.measures, &self.grid, (sample, draw), explanation)
                         .map(|(own, taken)| (own, passes.plus(taken)))
                 }
                 Err(error) => Err(error),
@@ -141,7 +119,6 @@ impl<'a> Evaluation<'a> {
                 outcome => all.push((outcome, seconds + start.elapsed().as_secs_f64())),
             }
         }
-        self.samples += 1;
         let rows = self.rows.iter_mut().zip(all);
         Ok(rows.map(|(row, (outcome, seconds))| row.count(outcome, seconds)).collect())
     }
@@ -157,9 +134,8 @@ impl<'a> Evaluation<'a> {
         self.rows.iter().map(state).collect()
     }
 
-    /// Goes on from the scores of `samples` samples.
-    pub fn restore(&mut self, samples: u64, rows: Vec<RowState>) {
-        self.samples = samples;
+    /// Goes on from scores that were so far.
+    pub fn restore(&mut self, rows: Vec<RowState>) {
         for (own, state) in self.rows.iter_mut().zip(rows) {
             (own.passes, own.seconds, own.degraded) = (state.passes, state.seconds, state.degraded);
             own.scores = state.scores;
@@ -168,7 +144,6 @@ impl<'a> Evaluation<'a> {
 
     /// A sample that could not be read: it counts for every method and metric as one without a score.
     pub fn push_failed(&mut self) {
-        self.samples += 1;
         let scores = self.rows.iter_mut().flat_map(|row| &mut row.scores);
         scores.for_each(|scores| scores.push(Err(Undefined::Failed)));
     }
@@ -197,10 +172,10 @@ fn measure(
     row: &mut Row,
     measures: &[Measure],
     grid: &Grid,
-    sample: &Subjected,
-    explanation: crate::explain::Explanation,
+    (sample, draw): (&Subjected, u64),
+    explanation: Explanation,
 ) -> Result<(SampleScores, Passes)> {
-    let crate::explain::Explanation { attribution, record } = explanation;
+    let Explanation { attribution, record } = explanation;
     let map = row.explainer.per_feature(&attribution)?;
     let elements = (attribution.values.len() == sample.input.len()).then_some(attribution.values.as_slice());
     let mut order = vec![0; map.len()];
@@ -220,7 +195,7 @@ fn measure(
             elements,
             order: &order,
             mask: sample.mask,
-            draw: draw_of(sample.input),
+            draw,
             baselines: &[],
         })?);
     }

@@ -1,7 +1,5 @@
 //! `whyline compare`
 
-use std::path::Path;
-
 use serde::Serialize;
 use whyline_runtime::engine::Passes;
 use whyline_runtime::explain::{CardSource, Explanation, Shared};
@@ -115,7 +113,7 @@ pub fn run(args: &CompareArgs) -> Outcome {
     if let Some(path) = &args.json {
         output::write_text(path, &json)?;
     }
-    if !args.quiet && args.json.as_deref() != Some(Path::new("-")) {
+    if !args.quiet && !output::is_stdout(&args.json) {
         report(&records, args);
     }
     match budget.is_interrupted() {

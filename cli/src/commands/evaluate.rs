@@ -21,7 +21,7 @@ use super::load::load;
 use crate::args::EvaluateArgs;
 use crate::failure::{Failure, INTERRUPTED, Outcome, about_input};
 use crate::output;
-use crate::output::scores::{Failed, Report, is_stdout};
+use crate::output::scores::{Failed, Report};
 
 /// Runs it.
 pub fn run(args: &EvaluateArgs) -> Outcome {
@@ -68,7 +68,7 @@ pub fn run(args: &EvaluateArgs) -> Outcome {
     }
     let report = Report::new(&state, failed)?;
     report.write(args.json.as_ref(), args.csv.as_ref())?;
-    if !args.quiet && !is_stdout(args.json.as_ref()) {
+    if !args.quiet && !output::is_stdout(&args.json) {
         report.print();
     }
     match interrupted {
@@ -181,7 +181,7 @@ fn begin(args: &EvaluateArgs, loaded: &Loaded, dataset: &Dataset, evaluation: &m
             let message = format!("{}: is of {what}; name another file, or remove it", path.display());
             return Err(Failure { message, code: 4 });
         }
-        evaluation.restore(state.done, state.rows.clone());
+        evaluation.restore(state.rows.clone());
         return Ok(state);
     }
     Ok(State { header, done: 0, rows: evaluation.state() })

@@ -64,7 +64,7 @@ pub fn run(args: &ExplainArgs) -> Outcome {
 
 /// Whether standard output carries records and not reports.
 fn to_stdout(args: &ExplainArgs) -> bool {
-    args.json.as_deref() == Some(Path::new("-"))
+    output::is_stdout(&args.json)
 }
 
 /// What is explained of each input.

@@ -6,8 +6,8 @@ use whyline_runtime::state::State;
 
 use crate::args::MergeArgs;
 use crate::failure::{Outcome, about_input};
-use crate::output::refuse_overwriting;
-use crate::output::scores::{Report, is_stdout};
+use crate::output::scores::Report;
+use crate::output::{is_stdout, refuse_overwriting};
 
 /// Runs it.
 pub fn run(args: &MergeArgs) -> Outcome {
@@ -19,7 +19,7 @@ pub fn run(args: &MergeArgs) -> Outcome {
         whole.write(path)?;
     }
     report.write(args.json.as_ref(), args.csv.as_ref())?;
-    if !args.quiet && !is_stdout(args.json.as_ref()) {
+    if !args.quiet && !is_stdout(&args.json) {
         report.print();
     }
     Ok(())

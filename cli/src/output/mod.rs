@@ -53,6 +53,11 @@ macro_rules! say {
     ($($arg:tt)*) => { $crate::output::say(format_args!($($arg)*)) };
 }
 
+/// Whether a file is standard output, `-`.
+pub fn is_stdout(path: &Option<PathBuf>) -> bool {
+    path.as_deref() == Some(Path::new("-"))
+}
+
 /// As indented JSON.
 pub fn to_json(value: &impl Serialize) -> Outcome<String> {
     serde_json::to_string_pretty(value).map_err(|e| Failure { message: e.to_string(), code: INTERNAL })

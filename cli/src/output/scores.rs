@@ -1,7 +1,7 @@
 //! The scores of methods by metrics, as tables, JSON and CSV.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 use whyline_runtime::engine::Passes;
@@ -266,9 +266,4 @@ fn ranking(family: Family, metrics: &[&'static Entry], header: &Header, cells: &
     ranks.sort_by(|a, b| a.1.total_cmp(&b.1));
     let places = ranks.into_iter().map(|(method, sum)| Place { method, mean_rank: sum / counted as f64 });
     (counted > 0).then(|| Ranking { family: family.name(), methods: places.collect() })
-}
-
-/// Whether a path is standard output.
-pub fn is_stdout(path: Option<&PathBuf>) -> bool {
-    path.is_some_and(|path| path == Path::new("-"))
 }

@@ -88,29 +88,29 @@ impl Steps {
             grid.copy(order[..(step * each).min(order.len())].iter().copied(), end, point);
         })
     }
-
-    /// The same as a curve.
-    pub fn curve(&self, sample: &mut Sample, start: &[f32], end: &[f32]) -> Result<Curve> {
-        let mut curve = Curve::default();
-        self.heights(sample, start, end)?.into_iter().for_each(|height| curve.push(height));
-        Ok(curve)
-    }
 }
 
-/// A metric that is the area under the curve from the input to a baseline.
-pub(super) struct Removal(pub Steps);
+/// A metric that is the area under the curve between the input and a baseline.
+pub(super) struct Area {
+    /// How the curve is made.
+    pub steps: Steps,
+    /// Whether features come into the baseline, in place of going from the input.
+    pub inserts: bool,
+}
 
-impl Metric for Removal {
+impl Metric for Area {
     fn cost(&self, grid: &super::Grid) -> super::Cost {
-        super::Cost::forward(self.0.count(grid) as u64 + 1)
+        super::Cost::forward(self.steps.count(grid) as u64 + 1)
     }
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
         if sample.is_constant() {
             return Ok(Err(Undefined::ConstantMap));
         }
-        let (input, baseline) = (sample.input, sample.baseline(&self.0.baseline)?);
-        let curve = self.0.curve(sample, input, &baseline)?;
+        let (input, baseline) = (sample.input, sample.baseline(&self.steps.baseline)?);
+        let (start, end) = if self.inserts { (&baseline[..], input) } else { (input, &baseline[..]) };
+        let mut curve = Curve::default();
+        self.steps.heights(sample, start, end)?.into_iter().for_each(|height| curve.push(height));
         Ok(curve.area().ok_or(Undefined::TooFewFeatures))
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Cost: a forward pass per step, and one.
 
-use super::curves::{PROBABILITY, Removal, STEP, Steps};
+use super::curves::{Area, PROBABILITY, STEP, Steps};
 use super::{Better, Entry, Family};
 use crate::baseline;
 
@@ -16,5 +16,5 @@ pub(super) const ENTRY: Entry = Entry {
     better: Better::Lower,
     wants_mask: false,
     parameters: &[STEP, baseline::PARAMETER, PROBABILITY],
-    build: |params| Ok(Box::new(Removal(Steps::parse(params)?))),
+    build: |params| Ok(Box::new(Area { steps: Steps::parse(params)?, inserts: false })),
 };

@@ -3,10 +3,9 @@
 //!
 //! Cost: a forward pass per step, and one.
 
-use super::curves::{PROBABILITY, STEP, Steps};
-use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Undefined};
+use super::curves::{Area, PROBABILITY, STEP, Steps};
+use super::{Better, Entry, Family};
 use crate::baseline;
-use crate::error::Result;
 use crate::params::Parameter;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -18,22 +17,5 @@ pub(super) const ENTRY: Entry = Entry {
     better: Better::Higher,
     wants_mask: false,
     parameters: &[STEP, Parameter { default: "blur:5", ..baseline::PARAMETER }, PROBABILITY],
-    build: |params| Ok(Box::new(Insertion(Steps::parse(params)?))),
+    build: |params| Ok(Box::new(Area { steps: Steps::parse(params)?, inserts: true })),
 };
-
-struct Insertion(Steps);
-
-impl Metric for Insertion {
-    fn cost(&self, grid: &Grid) -> Cost {
-        Cost::forward(self.0.count(grid) as u64 + 1)
-    }
-
-    fn measure(&self, sample: &mut Sample) -> Result<Score> {
-        if sample.is_constant() {
-            return Ok(Err(Undefined::ConstantMap));
-        }
-        let (input, baseline) = (sample.input, sample.baseline(&self.0.baseline)?);
-        let curve = self.0.curve(sample, &baseline, input)?;
-        Ok(curve.area().ok_or(Undefined::TooFewFeatures))
-    }
-}

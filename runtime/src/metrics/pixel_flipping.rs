@@ -4,7 +4,7 @@
 //!
 //! Cost: a forward pass per step, and one.
 
-use super::curves::{ORDER, PROBABILITY, Removal, STEP, Steps};
+use super::curves::{Area, ORDER, PROBABILITY, STEP, Steps};
 use super::{Better, Entry, Family};
 use crate::baseline;
 use crate::params::Parameter;
@@ -18,5 +18,5 @@ pub(super) const ENTRY: Entry = Entry {
     better: Better::Lower,
     wants_mask: false,
     parameters: &[STEP, ORDER, Parameter { default: "max-distance", ..baseline::PARAMETER }, PROBABILITY],
-    build: |params| Ok(Box::new(Removal(Steps::parse(params)?))),
+    build: |params| Ok(Box::new(Area { steps: Steps::parse(params)?, inserts: false })),
 };
