@@ -1,12 +1,12 @@
 //! Metrics where their scores are known: linear models, constant ones, maps that are the mask.
 
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 
 use whyline_runtime::engine::{Gradient, Make, Take};
 use whyline_runtime::error::Result;
 use whyline_runtime::gradient::target::Head;
-use whyline_runtime::metrics::{Grid, METRICS, Sample, Score, Subject, Undefined, find};
-use whyline_runtime::onnx::Layout;
+use whyline_runtime::metrics::{Grid, METRICS, Observation, Sample, Score, Subject, Undefined, Wants, find};
+use whyline_runtime::onnx::{Change, Layout};
 use whyline_runtime::params::Given;
 use whyline_runtime::rng::Rng;
 use whyline_stream::order::descending;
@@ -58,14 +58,21 @@ impl Subject for Linear<'_> {
         1
     }
 
-    /// The one layer, turned round.
-    fn explain_shuffled(&mut self, layers: Range<usize>, _: u64, input: &[f32], class: usize) -> Result<Vec<f32>> {
+    /// The one layer, turned round, or what it takes off first; a linear model's gradient sees nothing of that.
+    fn explain_changed(&mut self, change: &Change, input: &[f32], class: usize) -> Result<Vec<f32>> {
         self.explanations += 1;
         let mut weights = self.weights[class].clone();
-        if layers == (0..1) {
+        if matches!(change, Change::Shuffled { layers, .. } if *layers == (0..1)) {
             weights.reverse();
         }
         Ok((self.map)(&weights, input))
+    }
+
+    /// The input's two halves, added up.
+    fn representation(&mut self, input: &[f32], _: Option<&str>) -> Result<Vec<f32>> {
+        self.forwards += 1;
+        let (a, b) = input.split_at(input.len() / 2);
+        Ok(a.iter().zip(b).map(|(a, b)| a + b).collect())
     }
 }
 
@@ -90,7 +97,7 @@ fn score_of(
     let (logits, mut order) = (subject.logits(input), vec![0; map.len()]);
     descending(map, &mut order);
     (subject.forwards, subject.explanations) = (0, 0);
-    let score = metric.measure(&mut Sample {
+    let observed = metric.observe(&mut Sample {
         subject: &mut *subject,
         input,
         grid: GRID,
@@ -101,13 +108,17 @@ fn score_of(
         elements: None,
         order: &order,
         mask,
+        mosaic: entry.wants == Wants::Mosaic,
         draw: 11,
         baselines: &[],
     });
     let bound = metric.cost(&GRID);
     assert!(subject.forwards <= bound.forward, "{}: {} forward passes", entry.name, subject.forwards);
     assert!(subject.explanations <= bound.explanations, "{}: {} explanations", entry.name, subject.explanations);
-    score.unwrap()
+    observed.unwrap().map(|observed| match observed {
+        Observation::Score(score) => score,
+        other => panic!("{other:?} is no score"),
+    })
 }
 
 /// A model of two classes; of it and an input, what the metric says of the exact map.
@@ -182,7 +193,9 @@ fn the_gradient_of_a_linear_model_does_not_change() {
         assert_eq!(exact(metric, &[], &gradient), 0.0, "{metric}");
         assert!(exact(metric, &[], &product) > 0.0, "{metric}: contributions do");
     }
-    for metric in ["continuity", "relative-input-stability", "relative-output-stability"] {
+    for metric in
+        ["continuity", "relative-input-stability", "relative-output-stability", "relative-representation-stability"]
+    {
         assert_eq!(exact(metric, &[], &gradient), 0.0, "{metric}");
         assert!(exact(metric, &[], &product) > 0.0, "{metric}: contributions do");
     }
@@ -204,12 +217,106 @@ fn maps_of_two_classes_alike_are_alike() {
 #[test]
 fn maps_that_do_not_depend_on_the_weights_stay_the_same() {
     let input_alone = |_: &[f32], x: &[f32]| GRID.sums(x);
-    assert!((exact("mprt", &[], &input_alone) - 1.0).abs() < 1e-12);
+    for metric in ["mprt", "smooth-mprt"] {
+        assert!((exact(metric, &[], &input_alone) - 1.0).abs() < 1e-12, "{metric}");
+        assert!(exact(metric, &[], &gradient).abs() < 0.3, "{metric}: other weights are another order");
+    }
     assert_eq!(exact("efficient-mprt", &[], &input_alone), 0.0);
     assert!(exact("mprt", &[], &product).abs() < 0.3, "other weights are another order");
     // One weight alone is a map of one value; all alike are one of the input's many.
     let sparse = |w: &[f32], x: &[f32]| if w[0] == drawn(1, 1)[0] { one_hot() } else { GRID.sums(x) };
     assert!(exact("efficient-mprt", &[], &sparse) > 1.0);
+}
+
+#[test]
+fn a_shift_that_the_model_takes_off_is_seen_by_what_multiplies_by_the_input() {
+    assert_eq!(exact("input-invariance", &[], &gradient), 0.0);
+    assert!(exact("input-invariance", &[], &product) > 0.1);
+    assert!(exact("input-invariance", &[("shift", "0")], &product) < 1e-6);
+}
+
+/// Removing segments in the order of a linear model's contributions loses them in that order.
+#[test]
+fn segments_are_removed_in_their_order() {
+    let given = [("output", "logit"), ("baseline", "zero")];
+    for kind in ["slic", "grid"] {
+        let given = [given[0], given[1], ("kind", kind)];
+        let len = GRID.features() * GRID.channels;
+        // All contributions are positive: whatever goes first is a loss, the largest the most.
+        let x: Vec<f32> = drawn(2, len).iter().map(|v| v.abs()).collect();
+        let w: Vec<f32> = drawn(1, len).iter().map(|v| v.abs()).collect();
+        let mut subject =
+            Linear { weights: vec![w.clone(), vec![0.0; len]], map: &product, forwards: 0, explanations: 0 };
+        let map = product(&w, &x);
+        let opposite: Vec<f32> = map.iter().map(|v| -v).collect();
+        let best = score_of(&mut subject, "irof", &given, (&x, &map, None)).unwrap();
+        let worst = score_of(&mut subject, "irof", &given, (&x, &opposite, None)).unwrap();
+        assert!(best > 0.5 && worst < 0.5, "{kind}: {best} and {worst}");
+        assert!((best + worst - 1.0).abs() < 0.02, "{kind}: one is the other backwards");
+    }
+}
+
+/// Of metrics that compare samples: the score of samples, each a map and the class that the model predicts.
+fn compared(metric: &str, given: &[(&str, &str)], samples: &[(Vec<f32>, usize)]) -> (Option<f64>, u64) {
+    let entry = find(metric).unwrap();
+    let given: Given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    let metric = (entry.build)(&entry.params(&given).unwrap()).unwrap();
+    let mut tally = metric.tally();
+    for (number, (map, class)) in samples.iter().enumerate() {
+        let weights = vec![vec![0.0; 1]; 3];
+        let mut logits = vec![0.0; 3];
+        logits[*class] = 1.0;
+        let mut order = vec![0; map.len()];
+        descending(map, &mut order);
+        let mut subject = Linear { weights, map: &product, forwards: 0, explanations: 0 };
+        tally.push(
+            metric
+                .observe(&mut Sample {
+                    subject: &mut subject,
+                    input: &[],
+                    grid: GRID,
+                    class: *class,
+                    logits: &logits,
+                    head: Head::Softmax,
+                    map,
+                    elements: None,
+                    order: &order,
+                    mask: None,
+                    mosaic: false,
+                    draw: number as u64,
+                    baselines: &[],
+                })
+                .unwrap(),
+        );
+    }
+    let scores = tally.scores();
+    let undefined = scores.undefined().map(|(_, count)| count).sum();
+    ((scores.moments().count() > 0).then(|| scores.moments().mean()), undefined)
+}
+
+#[test]
+fn explanations_alike_have_the_same_class_or_not() {
+    // Four rows of the map marked, at the top or at the bottom, with a little noise.
+    let marked = |top: bool, noise: u64| -> Vec<f32> {
+        let rows = if top { 0..4 * 18 } else { 16 * 18..20 * 18 };
+        let noise = drawn(noise, GRID.features());
+        (0..GRID.features()).map(|i| if rows.contains(&i) { 1.0 + 0.01 * noise[i] } else { 0.0 }).collect()
+    };
+    let samples = |class: fn(usize) -> usize| -> Vec<(Vec<f32>, usize)> {
+        (0..8).map(|i| (marked(i % 2 == 0, 40 + i as u64), class(i))).collect()
+    };
+    let given: &[(&str, &str)] = &[("cells", "2"), ("top", "2")];
+    for (metric, given) in [("consistency", given), ("sufficiency", &[])] {
+        let alike = samples(|i| i % 2);
+        assert_eq!(compared(metric, given, &alike), (Some(1.0), 0), "{metric}: every explanation has one class");
+        // Of three others like it one has its class.
+        let mixed = samples(|i| usize::from(i >= 4));
+        let (score, undefined) = compared(metric, given, &mixed);
+        assert!((score.unwrap() - 1.0 / 3.0).abs() < 1e-12 && undefined == 0, "{metric}: {score:?}");
+        assert_eq!(compared(metric, given, &alike[..1]), (None, 1), "{metric}: one sample alone");
+        let nothing = vec![(vec![0.0; GRID.features()], 0); 3];
+        assert_eq!(compared(metric, given, &nothing), (None, 3), "{metric}: maps of nothing");
+    }
 }
 
 fn one_hot() -> Vec<f32> {
@@ -226,6 +333,7 @@ fn a_constant_model_has_flat_curves_and_no_correlations() {
         assert!((score(metric).unwrap() - 0.25).abs() < 1e-12, "{metric}");
     }
     assert_eq!((score("region-perturbation"), score("monotonicity")), (Ok(0.0), Ok(1.0)));
+    assert!(score("irof").unwrap().abs() < 1e-12);
     assert_eq!(score("road"), Ok(1.0), "the first of equal classes stays");
     for metric in [
         "faithfulness-correlation",
@@ -249,7 +357,7 @@ fn a_map_that_is_the_mask_is_on_the_object() {
     let mut score = |metric: &str, given: &[(&str, &str)], map: &[f32], mask: Option<&[bool]>| {
         score_of(&mut subject, metric, given, (&x, map, mask))
     };
-    for metric in ["pointing-game", "attribution-localisation", "relevance-rank", "relevance-mass", "auc"] {
+    for metric in ["pointing-game", "attribution-localisation", "relevance-rank", "relevance-mass", "auc", "focus"] {
         assert_eq!(score(metric, &[], &map, Some(&mask)), Ok(1.0), "{metric}");
     }
     let k = format!("{}", 2 * marked);
@@ -265,7 +373,7 @@ fn a_map_that_is_the_mask_is_on_the_object() {
     let near = score("pointing-game", &[("tolerance", "0.5")], &outside, Some(&mask));
     assert_eq!(near, Ok(1.0), "half a side is near enough");
     let nothing = vec![false; mask.len()];
-    for entry in METRICS.iter().filter(|m| m.wants_mask) {
+    for entry in METRICS.iter().filter(|m| m.wants != Wants::Nothing) {
         assert_eq!(score(entry.name, &[], &map, None), Err(Undefined::NoMask), "{}", entry.name);
         assert_eq!(score(entry.name, &[], &map, Some(&nothing)), Err(Undefined::EmptyMask), "{}", entry.name);
     }
@@ -305,7 +413,8 @@ fn every_metric_is_tested_and_every_parameter_parses() {
         assert!(text.matches(&format!("\"{}\"", entry.name)).count() > 0, "{} has no test", entry.name);
         assert!(entry.default().is_ok(), "{}", entry.name);
         assert_eq!(METRICS.iter().filter(|m| m.name == entry.name || m.aliases.contains(&entry.name)).count(), 1);
-        for parameter in entry.parameters {
+        // Any text may be the name of a layer.
+        for parameter in entry.parameters.iter().filter(|p| p.name != "layer") {
             let given: Given = [(parameter.name.to_string(), "nonsense".to_string())].into();
             let built = entry.params(&given).and_then(|params| (entry.build)(&params).map(|_| ()));
             assert!(built.is_err(), "{} takes nonsense for {}", entry.name, parameter.name);

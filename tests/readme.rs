@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use whyline_runtime::gradient::adjoints::covered_ops;
 use whyline_runtime::methods::{Extents, METHODS};
-use whyline_runtime::metrics::{Grid, METRICS};
+use whyline_runtime::metrics::{Grid, METRICS, Wants};
 use whyline_runtime::onnx::Layout;
 
 fn readme() -> PathBuf {
@@ -53,13 +53,18 @@ fn the_readme_tells_the_methods_and_the_ops() {
 fn the_readme_tells_the_metrics() {
     let grid = Grid { layout: Some(Layout::ChannelsFirst), channels: 3, height: 224, width: 224 };
     let mut metrics =
-        "| metric | family | asks | better | passes | explanations | wants a mask | from |\n|---|---|---|---|---:|---:|---|---|\n"
+        "| metric | family | asks | better | passes | explanations | wants | from |\n|---|---|---|---|---:|---:|---|---|\n"
             .to_string();
     for m in METRICS {
         let (cost, better) = (m.default().unwrap().cost(&grid), m.better.name());
-        let (family, mask) = (m.family.name(), yes(m.wants_mask));
+        let family = m.family.name();
+        let wants = match m.wants {
+            Wants::Nothing => "",
+            Wants::Mask => "a mask",
+            Wants::Mosaic => "mosaics",
+        };
         metrics += &format!(
-            "| `{}` | {family} | {} | {better} | {} | {} | {mask} | {} |\n",
+            "| `{}` | {family} | {} | {better} | {} | {} | {wants} | {} |\n",
             m.name, m.summary, cost.forward, cost.explanations, m.paper
         );
     }

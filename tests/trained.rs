@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use whyline_runtime::engine::{Precision, Resources};
-use whyline_runtime::evaluate::{Evaluation, Measure, Subjected};
+use whyline_runtime::evaluate::{Evaluation, Measure, Row, Subjected};
 use whyline_runtime::explain::{Explanation, LoadOptions, Loaded, Target};
 use whyline_runtime::image::{decode, prepare};
 use whyline_runtime::methods::{Given, METHODS};
@@ -11,6 +11,7 @@ use whyline_runtime::onnx::card::InputCard;
 use whyline_runtime::onnx::metadata::with_metadata;
 use whyline_runtime::onnx::{Attr, Card, Dim, Fact, Node};
 use whyline_runtime::record::FileRecord;
+use whyline_runtime::variants::MEMORY;
 
 fn models() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")
@@ -335,23 +336,47 @@ fn a_model_of_sound_is_explained_from_a_tensor() {
     assert!(explained.attribution.values.iter().any(|v| *v != 0.0));
 }
 
+/// The means of metrics over four of the samples, method by method.
+fn means(loaded: &Loaded, methods: &[&str], metrics: &[&str], memory: usize) -> Vec<f64> {
+    let explainer = |m: &&str| loaded.explainer(m, &Given::new(), Precision::F32, Resources::default()).unwrap();
+    let measures = metrics.iter().map(|m| Measure::new(m, &Given::new()).unwrap()).collect();
+    let mut evaluation = Evaluation::new(methods.iter().map(explainer).collect(), measures, memory).unwrap();
+    for digit in 0..4 {
+        let image = sample(digit);
+        let (input, file) = (input_of(loaded, &image), FileRecord::of(&image).unwrap());
+        let sample = Subjected { input: &input, file, mask: None, mosaic: false, target: Target::Top };
+        evaluation.push(&sample).unwrap().into_iter().for_each(|scores| drop(scores.unwrap()));
+    }
+    let of_row = |row: &Row| row.scores.iter().map(|tally| tally.scores().moments().mean()).collect::<Vec<f64>>();
+    evaluation.rows.iter().flat_map(of_row).collect()
+}
+
+/// Kindermans et al.'s check, and one layer's values beside the map.
+#[test]
+fn a_shift_of_the_input_is_seen_by_what_multiplies_by_it() {
+    let cnn = load(&models().join("digits-cnn.onnx"));
+    let methods = ["vanilla", "guided-backprop", "gradient-x-input", "ig"];
+    let found = means(&cnn, &methods, &["input-invariance"], MEMORY);
+    assert!(found[..2].iter().all(|change| *change < 1e-3), "{found:?}");
+    assert!(found[2..].iter().all(|change| *change > 0.1), "{found:?}");
+    let stability = means(&cnn, &["vanilla", "grad-cam"], &["relative-representation-stability"], 0);
+    assert!(stability.iter().all(|s| s.is_finite() && *s > 0.0), "{stability:?}");
+}
+
 /// Adebayo et al.'s sanity check: with the model's layers randomised from the top, what depends on them changes, and guided
 /// backpropagation hardly does.
 #[test]
 fn random_weights_change_gradients_more_than_guided_backpropagation() {
     let cnn = load(&models().join("digits-cnn.onnx"));
     let methods = ["vanilla", "ig", "guided-backprop"];
-    let explainer = |m: &str| cnn.explainer(m, &Given::new(), Precision::F32, Resources::default()).unwrap();
-    let measures = vec![Measure::new("mprt", &Given::new()).unwrap()];
-    let mut evaluation = Evaluation::new(methods.map(explainer).into(), measures).unwrap();
-    for digit in 0..4 {
-        let image = sample(digit);
-        let (input, file) = (input_of(&cnn, &image), FileRecord::of(&image).unwrap());
-        evaluation.push(&Subjected { input: &input, file, mask: None, target: Target::Top }).unwrap();
-    }
-    let means: Vec<f64> = evaluation.rows.iter().map(|row| row.scores[0].moments().mean()).collect();
+    let means = means(&cnn, &methods, &["mprt"], MEMORY);
     let [vanilla, integrated, guided] = means[..] else { panic!("{means:?}") };
     assert!(guided > vanilla + 0.1 && guided > integrated + 0.1, "{means:?}");
+    assert_eq!(
+        self::means(&cnn, &methods, &["mprt"], 0),
+        means,
+        "randomised models that are prepared each time are the same"
+    );
     // The weights are the model's own again.
     let again = explain(&cnn, &sample(3), "vanilla", &[], &Target::Top).attribution.values;
     assert_eq!(

@@ -6,11 +6,12 @@ use crate::attribution::{Grid, Status};
 use crate::engine::Passes;
 use crate::error::{Error, Kind, Result};
 use crate::explain::{Explainer, Explanation, Target};
-use crate::metrics::{self, Metric, Sample, Score, Scores, Undefined};
+use crate::metrics::{self, Observed, Observer, Sample, Tally, Undefined};
 use crate::params::{Given, Params};
 use crate::probe::Probe;
 use crate::record::{FileRecord, Record};
 use crate::state::RowState;
+use crate::variants::Variants;
 use whyline_stream::order::descending;
 
 /// A metric with its parameters.
@@ -19,7 +20,7 @@ pub struct Measure {
     pub entry: &'static metrics::Entry,
     /// Given or default.
     pub params: Params,
-    metric: Box<dyn Metric>,
+    metric: Box<dyn Observer>,
 }
 
 impl Measure {
@@ -40,6 +41,8 @@ pub struct Subjected<'a> {
     pub file: FileRecord,
     /// Which features are of the object, if somebody has said so.
     pub mask: Option<&'a [bool]>,
+    /// Whether it is a mosaic, whose mask marks the images of the class explained.
+    pub mosaic: bool,
     /// What is explained.
     pub target: Target,
 }
@@ -49,7 +52,7 @@ pub struct Row<'a> {
     /// The prepared method.
     pub explainer: Explainer<'a>,
     /// By metric.
-    pub scores: Vec<Scores>,
+    pub scores: Vec<Tally>,
     /// Of all samples: explanations, and what metrics took besides.
     pub passes: Passes,
     /// The same, in wall-clock time.
@@ -63,7 +66,7 @@ pub struct SampleScores {
     /// Its explanation.
     pub record: Record,
     /// By metric.
-    pub scores: Vec<Score>,
+    pub scores: Vec<Observed>,
 }
 
 /// Methods by metrics.
@@ -73,21 +76,24 @@ pub struct Evaluation<'a> {
     /// The metrics.
     pub measures: Vec<Measure>,
     grid: Grid,
+    variants: Variants<'a>,
 }
 
 impl<'a> Evaluation<'a> {
-    /// Of prepared methods of one model.
-    pub fn new(explainers: Vec<Explainer<'a>>, measures: Vec<Measure>) -> Result<Evaluation<'a>> {
+    /// Of prepared methods of one model. Changed models that metrics ask for are kept in about so many bytes at most
+    /// ([`crate::variants::MEMORY`], if in doubt).
+    pub fn new(explainers: Vec<Explainer<'a>>, measures: Vec<Measure>, memory: usize) -> Result<Evaluation<'a>> {
         let first = explainers.first().ok_or_else(|| Error::usage("no method is evaluated"))?;
         let grid = first.grid()?;
         let row = |explainer| Row {
             explainer,
-            scores: vec![Scores::default(); measures.len()],
+            scores: measures.iter().map(|measure| measure.metric.tally()).collect(),
             passes: Passes::default(),
             seconds: 0.0,
             degraded: 0,
         };
-        Ok(Evaluation { rows: explainers.into_iter().map(row).collect(), measures, grid })
+        let rows = explainers.into_iter().map(row).collect();
+        Ok(Evaluation { rows, measures, grid, variants: Variants::within(memory) })
     }
 
     /// Takes in a sample: every method explains it, every metric scores each map. A sample that cannot be explained counts as
@@ -109,7 +115,7 @@ impl<'a> Evaluation<'a> {
             let outcome = match explanation {
                 Ok(explanation) => {
                     let passes = explanation.record.passes;
-                    measure(row, &self.measures, &self.grid, (sample, draw), explanation)
+                    measure(row, &self.measures, &mut self.variants, (sample, &self.grid, draw), explanation)
                         .map(|(own, taken)| (own, passes.plus(taken)))
                 }
                 Err(error) => Err(error),
@@ -156,7 +162,7 @@ impl Row<'_> {
             Ok((own, passes)) => {
                 self.passes = self.passes.plus(passes);
                 self.degraded += u64::from(own.record.status == Status::Degraded);
-                self.scores.iter_mut().zip(&own.scores).for_each(|(scores, score)| scores.push(*score));
+                self.scores.iter_mut().zip(&own.scores).for_each(|(scores, score)| scores.push(score.clone()));
                 Ok(own)
             }
             Err(error) => {
@@ -168,11 +174,11 @@ impl Row<'_> {
 }
 
 /// A map's scores, and the passes they took.
-fn measure(
-    row: &mut Row,
+fn measure<'a>(
+    row: &mut Row<'a>,
     measures: &[Measure],
-    grid: &Grid,
-    (sample, draw): (&Subjected, u64),
+    variants: &mut Variants<'a>,
+    (sample, grid, draw): (&Subjected, &Grid, u64),
     explanation: Explanation,
 ) -> Result<(SampleScores, Passes)> {
     let Explanation { attribution, record } = explanation;
@@ -180,11 +186,11 @@ fn measure(
     let elements = (attribution.values.len() == sample.input.len()).then_some(attribution.values.as_slice());
     let mut order = vec![0; map.len()];
     descending(&map, &mut order);
-    let mut probe = Probe::new(&mut row.explainer);
+    let mut probe = Probe::new(&mut row.explainer, variants);
     let (logits, head) = (probe.logits(sample.input)?, probe.head());
     let mut scores = vec![];
     for measure in measures {
-        scores.push(measure.metric.measure(&mut Sample {
+        scores.push(measure.metric.observe(&mut Sample {
             subject: &mut probe,
             input: sample.input,
             grid: *grid,
@@ -195,6 +201,7 @@ fn measure(
             elements,
             order: &order,
             mask: sample.mask,
+            mosaic: sample.mosaic,
             draw,
             baselines: &[],
         })?);
@@ -205,6 +212,5 @@ fn measure(
 /// A number that depends on every bit of an input.
 fn draw_of(input: &[f32]) -> u64 {
     let bytes: Vec<u8> = input.iter().flat_map(|v| v.to_bits().to_le_bytes()).collect();
-    let hash = crate::hash::sha256([bytes.as_slice()]);
-    u64::from_str_radix(hash.get(..16).unwrap_or_default(), 16).unwrap_or_default()
+    crate::hash::number(bytes)
 }

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::gradient::target::{Score, top_class};
 pub use crate::load::{CardSource, LoadOptions, Loaded, Wanted};
 use crate::methods::{self, Extents, Given, Method, Outcome, Params, Status, Task};
+use crate::onnx::Change;
 use crate::prepare::Part;
 pub use crate::prepare::Shared;
 use crate::record::{
@@ -36,6 +37,19 @@ impl Loaded {
         precision: Precision,
         resources: Resources,
     ) -> Result<Explainer<'_>> {
+        self.explainer_of(&[], shared, method, given, precision, resources)
+    }
+
+    /// The same, for the model with some changes.
+    fn explainer_of(
+        &self,
+        changes: &[Change],
+        shared: &mut Shared,
+        method: &str,
+        given: &Given,
+        precision: Precision,
+        resources: Resources,
+    ) -> Result<Explainer<'_>> {
         let start = Instant::now();
         let entry = methods::find(method)?;
         let params = entry.params(given)?;
@@ -49,7 +63,7 @@ impl Loaded {
         let kept = method.keeps(model);
         let memory = resources.memory.map(|most| without(most, kept, entry.name)).transpose()?;
         let resources = Resources { threads: resources.threads.min(most), memory };
-        let part = Part::new(self, shared, &needs, layer, precision, resources)
+        let part = Part::new((self, changes), shared, &needs, layer, precision, resources)
             .map_err(|error| if kept > 0 { beside(error, kept) } else { error })?;
         let model = Extents { piecewise_linear: part.prepared.piecewise_linear, ..model };
         let other = match &also {
@@ -58,7 +72,7 @@ impl Loaded {
                 let left = memory.map(|most| most.saturating_sub(part.bytes()));
                 let resources = Resources { threads: 1, memory: left };
                 let layer = self.layer_for(also)?;
-                let mut other = Part::new(self, shared, also, layer, precision, resources)?;
+                let mut other = Part::new((self, changes), shared, also, layer, precision, resources)?;
                 other.session.inner.share_limit(&part.session.inner);
                 Some(other)
             }
@@ -68,6 +82,7 @@ impl Loaded {
         let prepare_ms = milliseconds(start);
         Ok(Explainer {
             loaded: self,
+            changes: changes.to_vec(),
             entry,
             params,
             method,
@@ -151,6 +166,7 @@ impl Budget {
 /// A method, prepared for a model.
 pub struct Explainer<'a> {
     pub(crate) loaded: &'a Loaded,
+    changes: Vec<Change>,
     entry: &'static methods::Entry,
     params: Params,
     method: Box<dyn Method>,
@@ -244,10 +260,12 @@ impl<'a> Explainer<'a> {
         Ok(())
     }
 
-    /// The same method, told the same, for another model of the same input.
-    pub(crate) fn of<'b>(&self, loaded: &'b Loaded) -> Result<Explainer<'b>> {
+    /// The same method, told the same, for the model with one more change.
+    pub(crate) fn changed(&self, change: &Change, shared: &mut Shared) -> Result<Explainer<'a>> {
         let resources = Resources { threads: self.part.session.threads(), memory: None };
-        let other = loaded.explainer(self.entry.name, self.params.all(), self.part.plans().precision(), resources)?;
+        let changes = [self.changes.as_slice(), std::slice::from_ref(change)].concat();
+        let (name, given, precision) = (self.entry.name, self.params.all(), self.part.plans().precision());
+        let other = self.loaded.explainer_of(&changes, shared, name, given, precision, resources)?;
         Ok(Explainer {
             budget: self.budget,
             baselines: self.baselines.clone(),
@@ -441,6 +459,11 @@ impl<'a> Explainer<'a> {
     fn halves(&self) -> Option<Halves> {
         let plans = self.part.plans();
         plans.precision().keeps_halves().then(|| plans.halves())
+    }
+
+    /// Weights, all threads' arenas, and what the method keeps.
+    pub(crate) fn bytes(&self) -> usize {
+        self.part.bytes() + self.other.as_ref().map_or(0, Part::bytes) + self.kept
     }
 
     /// Bytes, of both preparations where there are two.

@@ -36,6 +36,7 @@ mod probe;
 pub mod record;
 pub mod rng;
 pub mod state;
+pub mod variants;
 
 pub use error::{Error, Kind, Result};
 

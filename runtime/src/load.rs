@@ -1,5 +1,6 @@
 //! A model file, read, typed and given its meaning: what a method is prepared from.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -10,10 +11,9 @@ use crate::gradient::layers::{Layer, cam_layers, choose_layer};
 use crate::gradient::ready_made::{Parts, as_gradient_graph};
 use crate::gradient::target::{Score, find_target};
 use crate::gradient::{Bounds, Composite, GradientGraph, Settings, Spec, differentiate, names, sole_input};
-use crate::onnx::WeightNoise;
 use crate::onnx::card::LayoutName;
-use crate::onnx::perturb::{layers, perturb, shuffle};
-use crate::onnx::{Card, Dim, Input, Layout, Model, TypedGraph, fix_shapes, read_model, type_graph};
+use crate::onnx::perturb::layers;
+use crate::onnx::{Card, Change, Dim, Input, Layout, Model, TypedGraph, fix_shapes, read_model, type_graph};
 
 /// How to read a model.
 #[derive(Clone, Debug, Default)]
@@ -54,8 +54,8 @@ pub struct Wanted {
     pub implicit_biases: bool,
     /// Whether the input's gradient is wanted.
     pub input_gradient: bool,
-    /// On the weights.
-    pub noise: Option<WeightNoise>,
+    /// Of the model, before the gradient is taken.
+    pub changes: Vec<Change>,
 }
 
 impl Default for Wanted {
@@ -68,10 +68,13 @@ impl Default for Wanted {
             taps: vec![],
             implicit_biases: false,
             input_gradient: true,
-            noise: None,
+            changes: vec![],
         }
     }
 }
+
+/// What is said where a gradient graph is to be changed.
+const UNCHANGEABLE: &str = "a model with other weights wants the forward model, not a gradient graph";
 
 /// A model, read and typed: a forward graph, or a gradient graph made earlier.
 #[derive(Clone)]
@@ -192,27 +195,27 @@ impl Loaded {
             score: self.score,
             settings,
         };
-        let Some(noise) = wanted.noise else { return differentiate(&self.typed, &spec) };
-        let mut typed = self.typed.clone();
-        perturb(&mut typed.graph, noise);
-        differentiate(&typed, &spec)
+        differentiate(self.changed(&wanted.changes)?.as_ref(), &spec)
+    }
+
+    /// The typed graph with some changes.
+    ///
+    /// Errors: a gradient graph, whose backward part has parameters of its own.
+    pub(crate) fn changed(&self, changes: &[Change]) -> Result<Cow<'_, TypedGraph>> {
+        if changes.is_empty() {
+            return Ok(Cow::Borrowed(&self.typed));
+        }
+        if self.ready_made.is_some() {
+            return Err(Error::usage(UNCHANGEABLE));
+        }
+        let (mut typed, input) = (self.typed.clone(), self.input()?);
+        changes.iter().for_each(|change| change.apply(&mut typed, input));
+        Ok(Cow::Owned(typed))
     }
 
     /// How many of its nodes have parameters.
     pub fn layers(&self) -> usize {
         layers(&self.typed.graph).len()
-    }
-
-    /// The same model with some layers' parameters in a random order.
-    ///
-    /// Errors: a gradient graph, whose backward part has parameters of its own.
-    pub fn shuffled(&self, which: std::ops::Range<usize>, seed: u64) -> Result<Loaded> {
-        if self.ready_made.is_some() {
-            return Err(Error::usage("random weights want the forward model, not a gradient graph"));
-        }
-        let mut random = self.clone();
-        shuffle(&mut random.typed.graph, which, seed);
-        Ok(random)
     }
 
     /// The least and greatest value that pixels can have, as the card says.
@@ -246,8 +249,8 @@ fn sized(input: &Input, h: usize, w: usize, layout: Option<LayoutName>) -> Vec<u
 /// A gradient graph from a file has its rules and taps fixed.
 fn fitting(ready: &GradientGraph, wanted: &Wanted) -> Result<GradientGraph> {
     let composite = wanted.composite;
-    if wanted.noise.is_some() {
-        return Err(Error::usage("noise on weights wants the forward model, not a gradient graph"));
+    if !wanted.changes.is_empty() {
+        return Err(Error::usage(UNCHANGEABLE));
     }
     if wanted.settings.softplus.is_some() {
         return Err(Error::usage("Softplus in the place of Relu wants the forward model, not a gradient graph"));

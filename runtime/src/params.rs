@@ -73,6 +73,12 @@ impl Params {
     }
 
     /// A seed.
+    pub fn number(&self, name: &str) -> Result<f64> {
+        let value = self.text(name).parse().ok().filter(|v: &f64| v.is_finite());
+        value.ok_or_else(|| self.refuse(name, "a number"))
+    }
+
+    /// A whole number of any size.
     pub fn seed(&self, name: &str) -> Result<u64> {
         self.text(name).parse().map_err(|_| self.refuse(name, "a whole number"))
     }

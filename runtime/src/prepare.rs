@@ -11,7 +11,7 @@ use crate::gradient::layers::Layer;
 use crate::gradient::target::Head;
 use crate::load::{Loaded, Wanted};
 use crate::methods::{Extents, Method, Needs, Taps};
-use crate::onnx::Layout;
+use crate::onnx::{Change, Layout};
 
 /// What methods that need the same of a model share: its plans, and passes at the explained input.
 #[derive(Default)]
@@ -20,6 +20,7 @@ pub struct Shared(Vec<Arc<Prepared>>);
 /// A model, planned for what a method needs.
 pub(crate) struct Prepared {
     needs: Needs,
+    changes: Vec<Change>,
     layer: Option<String>,
     precision: Precision,
     pub plans: Arc<Plans>,
@@ -63,7 +64,7 @@ impl Loaded {
     pub(crate) fn admits(&self, method: &dyn Method) -> Result<Extents> {
         let mut piecewise_linear = true;
         for needs in [Some(method.needs()), method.also()].into_iter().flatten() {
-            let (wanted, _) = wanted(self, &needs, self.layer_for(&needs)?.as_ref())?;
+            let (wanted, _) = wanted(self, &needs, &[], self.layer_for(&needs)?.as_ref())?;
             piecewise_linear &= self.derive(&wanted)?.piecewise_linear;
         }
         Ok(Extents { piecewise_linear, ..self.extents(method)? })
@@ -71,12 +72,12 @@ impl Loaded {
 }
 
 /// The gradient graph that a need means, and the biases that it looks at.
-fn wanted(loaded: &Loaded, needs: &Needs, layer: Option<&Layer>) -> Result<(Wanted, Vec<Bias>)> {
+fn wanted(loaded: &Loaded, needs: &Needs, changes: &[Change], layer: Option<&Layer>) -> Result<(Wanted, Vec<Bias>)> {
     if needs.weights && loaded.ready_made.is_some() {
         return Err(Error::usage("noise on weights wants the forward model, not a gradient graph"));
     }
     let biases = match (needs.taps, &loaded.ready_made) {
-        (Taps::Biases { .. }, None) => find_biases(&loaded.typed, loaded.output())?,
+        (Taps::Biases { .. }, None) => find_biases(loaded.changed(changes)?.as_ref(), loaded.output())?,
         (Taps::Biases { .. }, Some(_)) => {
             return Err(Error::usage("the method wants the forward model, not a gradient graph"));
         }
@@ -86,20 +87,20 @@ fn wanted(loaded: &Loaded, needs: &Needs, layer: Option<&Layer>) -> Result<(Want
     let (composite, settings) = (needs.composite, needs.settings.clone());
     let input_gradient = needs.taps != Taps::Layer;
     let implicit_biases = needs.taps == Taps::Biases { implicit: true };
-    Ok((Wanted { composite, settings, taps, implicit_biases, input_gradient, noise: None }, biases))
+    Ok((Wanted { composite, settings, taps, implicit_biases, input_gradient, changes: changes.to_vec() }, biases))
 }
 
 impl<'a> Part<'a> {
-    /// Prepares what a method needs, at the layer of this name or the default one.
+    /// Prepares what a method needs of a model with some changes, at a layer where it looks at one.
     pub fn new(
-        loaded: &'a Loaded,
+        (loaded, changes): (&'a Loaded, &[Change]),
         shared: &mut Shared,
         needs: &Needs,
         layer: Option<Layer>,
         precision: Precision,
         resources: Resources,
     ) -> Result<Part<'a>> {
-        let (wanted, mut biases) = wanted(loaded, needs, layer.as_ref())?;
+        let (wanted, mut biases) = wanted(loaded, needs, changes, layer.as_ref())?;
         let prepared = shared.prepared(loaded, needs, &wanted, layer.as_ref(), precision)?;
         biases.extend_from_slice(&prepared.implicit);
         // Perturbed weights stand beside the model's own.
@@ -108,7 +109,9 @@ impl<'a> Part<'a> {
         let mut session = PlanSession::of(prepared.plans.clone(), Resources { memory: left, ..resources })?;
         if needs.weights {
             session.allow_reweighing(Box::new(move |noise| {
-                Plans::new(&loaded.derive(&Wanted { noise: Some(noise), ..wanted.clone() })?, precision)
+                let mut wanted = wanted.clone();
+                wanted.changes.push(Change::Noise(noise));
+                Plans::new(&loaded.derive(&wanted)?, precision)
             }));
         }
         let session = Remembering::new(Counting::new(session), prepared.remembered.clone());
@@ -145,6 +148,7 @@ impl Shared {
         let same = |p: &&Arc<Prepared>| {
             (&p.needs.composite, &p.needs.settings, p.needs.taps) == (&needs.composite, &needs.settings, needs.taps)
                 && p.layer == name
+                && p.changes == wanted.changes
                 && p.precision == precision
         };
         if let Some(known) = self.0.iter().find(same) {
@@ -152,12 +156,16 @@ impl Shared {
         }
         let derived = loaded.derive(wanted)?;
         let implicit = match wanted.implicit_biases {
-            true => implicit_biases(&loaded.typed, loaded.output(), &derived.taps[wanted.taps.len()..])?,
+            true => {
+                let typed = loaded.changed(&wanted.changes)?;
+                implicit_biases(typed.as_ref(), loaded.output(), &derived.taps[wanted.taps.len()..])?
+            }
             false => vec![],
         };
         let prepared = Arc::new(Prepared {
             implicit,
             needs: needs.clone(),
+            changes: wanted.changes.clone(),
             layer: name,
             precision,
             plans: Arc::new(Plans::new(&derived, precision)?),

@@ -1,25 +1,26 @@
 //! A prepared method as metrics ask it: scores at other inputs, and maps of them.
 
-use std::ops::Range;
-
 use crate::engine::{Limit, Make, Passes, Session, Take};
 use crate::error::Result;
 use crate::explain::{Explainer, Target};
 use crate::gradient::target::Head;
 use crate::metrics::Subject;
+use crate::onnx::Change;
 use crate::record::FileRecord;
+use crate::variants::Variants;
 
 /// A method with its model, and the passes that were taken of it.
 pub struct Probe<'e, 'a> {
     explainer: &'e mut Explainer<'a>,
+    variants: &'e mut Variants<'a>,
     /// Since it was made.
     pub passes: Passes,
 }
 
 impl<'e, 'a> Probe<'e, 'a> {
     /// Of a prepared method, whose budget holds for each of its explanations.
-    pub fn new(explainer: &'e mut Explainer<'a>) -> Probe<'e, 'a> {
-        Probe { explainer, passes: Passes::default() }
+    pub fn new(explainer: &'e mut Explainer<'a>, variants: &'e mut Variants<'a>) -> Probe<'e, 'a> {
+        Probe { explainer, variants, passes: Passes::default() }
     }
 
     /// What makes probabilities of the model's scores.
@@ -55,22 +56,31 @@ impl Subject for Probe<'_, '_> {
     }
 
     fn explain(&mut self, input: &[f32], class: usize) -> Result<Vec<f32>> {
-        let file = FileRecord { file: String::new(), sha256: String::new() };
-        let explained = self.explainer.explain(input, file, &Target::Class(class))?;
-        self.passes = self.passes.plus(explained.record.passes);
-        self.explainer.per_feature(&explained.attribution)
+        let (map, passes) = map_of(self.explainer, input, class)?;
+        self.passes = self.passes.plus(passes);
+        Ok(map)
     }
 
     fn layers(&self) -> usize {
         self.explainer.loaded.layers()
     }
 
-    fn explain_shuffled(&mut self, layers: Range<usize>, seed: u64, input: &[f32], class: usize) -> Result<Vec<f32>> {
-        let random = self.explainer.loaded.shuffled(layers, seed)?;
-        let mut other = self.explainer.of(&random)?;
-        let mut probe = Probe::new(&mut other);
-        let map = probe.explain(input, class)?;
-        self.passes = self.passes.plus(probe.passes);
+    fn explain_changed(&mut self, change: &Change, input: &[f32], class: usize) -> Result<Vec<f32>> {
+        let (map, passes) = self.variants.with(self.explainer, change, |explainer| map_of(explainer, input, class))?;
+        self.passes = self.passes.plus(passes);
         Ok(map)
     }
+
+    fn representation(&mut self, input: &[f32], layer: Option<&str>) -> Result<Vec<f32>> {
+        let (values, passes) = self.variants.representation(self.explainer, input, layer)?;
+        self.passes = self.passes.plus(passes);
+        Ok(values)
+    }
+}
+
+/// The map of an input for a class, one value per feature, and the passes it took.
+fn map_of(explainer: &mut Explainer, input: &[f32], class: usize) -> Result<(Vec<f32>, Passes)> {
+    let file = FileRecord { file: String::new(), sha256: String::new() };
+    let explained = explainer.explain(input, file, &Target::Class(class))?;
+    Ok((explainer.per_feature(&explained.attribution)?, explained.record.passes))
 }

@@ -6,17 +6,17 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use whyline_stream::scores::Scores;
 use whyline_stream::wire::Wire;
 
 use crate::engine::Passes;
 use crate::error::{Error, Result};
 use crate::files::{read, write_atomically};
 use crate::hash::sha256;
+use crate::metrics::Tally;
 
 const MAGIC: &[u8; 8] = b"WHYLINES";
 /// The layout that this build writes and reads.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 const CHECK: usize = 8;
 
 /// What scores are of: states go together only where this is the same, but for the shard.
@@ -60,7 +60,7 @@ pub struct RowState {
     /// Explanations that the budget ended early.
     pub degraded: u64,
     /// By metric.
-    pub scores: Vec<Scores>,
+    pub scores: Vec<Tally>,
 }
 
 /// An evaluation so far.
@@ -99,7 +99,7 @@ impl State {
             push(&mut bytes, row.passes.gradient);
             push(&mut bytes, row.seconds);
             push(&mut bytes, row.degraded);
-            row.scores.iter().for_each(|scores| push(&mut bytes, *scores));
+            row.scores.iter().for_each(|scores| scores.put(&mut bytes));
         }
         let check = sha256([bytes.as_slice()]);
         bytes.extend(&check.as_bytes()[..CHECK]);
@@ -129,7 +129,7 @@ impl State {
             (row.seconds, rest) = f64::get(rest).ok_or(CUT)?;
             (row.degraded, rest) = u64::get(rest).ok_or(CUT)?;
             for _ in &header.metrics {
-                let (scores, behind) = Scores::get(rest).ok_or(CUT)?;
+                let (scores, behind) = Tally::get(rest).ok_or(CUT)?;
                 row.scores.push(scores);
                 rest = behind;
             }
@@ -221,6 +221,7 @@ fn push<T: Wire>(bytes: &mut Vec<u8>, value: T) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Observation;
 
     fn state(shard: (u64, u64)) -> State {
         let header = Header {
@@ -234,11 +235,11 @@ mod tests {
             samples: 7,
             shard,
         };
-        let mut rows = vec![RowState { scores: vec![Scores::default()], ..RowState::default() }; 2];
+        let mut rows = vec![RowState { scores: vec![Tally::default()], ..RowState::default() }; 2];
         for sample in (shard.0..7).step_by(shard.1 as usize) {
             for (i, row) in rows.iter_mut().enumerate() {
                 row.passes.gradient += 3;
-                row.scores[0].push(Ok((i as f64 + 1.0) * sample as f64));
+                row.scores[0].push(Ok(Observation::Score((i as f64 + 1.0) * sample as f64)));
             }
         }
         State { done: header.share(), header, rows }
@@ -266,7 +267,9 @@ mod tests {
             assert_eq!((merged.done, merged.header.clone()), (7, whole.header.clone()));
             for (own, other) in merged.rows.iter().zip(&whole.rows) {
                 assert_eq!(own.passes, other.passes);
-                assert!((own.scores[0].moments().mean() - other.scores[0].moments().mean()).abs() < 1e-12);
+                assert!(
+                    (own.scores[0].scores().moments().mean() - other.scores[0].scores().moments().mean()).abs() < 1e-12
+                );
             }
         }
         let refused = |parts: Vec<(PathBuf, State)>| State::merge(parts).unwrap_err().to_string();

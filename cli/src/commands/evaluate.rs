@@ -6,10 +6,11 @@ use std::time::Instant;
 use serde_json::{Map, Value, json};
 use whyline_runtime::evaluate::{Evaluation, Measure, SampleScores, Subjected};
 use whyline_runtime::explain::{Loaded, Shared, Target};
-use whyline_runtime::metrics::{self, Cost, Grid, METRICS};
+use whyline_runtime::metrics::{self, Cost, Grid, METRICS, Observation, Wants};
 use whyline_runtime::params::{Given, Params};
 use whyline_runtime::record::FileRecord;
 use whyline_runtime::state::{Header, State, difference};
+use whyline_runtime::variants::MEMORY;
 use whyline_runtime::{Error, Kind};
 
 use super::dataset::{Dataset, Item};
@@ -95,7 +96,10 @@ fn measures(args: &EvaluateArgs, grid: &Grid, dataset: &Dataset) -> Outcome<Vec<
         let found = match (metrics::find(name), kind.is_empty()) {
             (Ok(entry), _) => vec![entry],
             (Err(error), true) => return Err(error.into()),
-            (Err(_), false) => kind.into_iter().filter(|entry| has_masks || !entry.wants_mask).collect(),
+            (Err(_), false) => kind
+                .into_iter()
+                .filter(|entry| entry.wants == Wants::Nothing || (has_masks && entry.wants == Wants::Mask))
+                .collect(),
         };
         let new: Vec<_> = found.into_iter().filter(|e| !chosen.iter().any(|c| c.name == e.name)).collect();
         chosen.extend(new);
@@ -145,7 +149,7 @@ fn prepare<'a>(args: &EvaluateArgs, loaded: &'a Loaded, measures: Vec<Measure>) 
         give_files(loaded, &mut explainer, &own)?;
         explainers.push(explainer);
     }
-    Ok(Evaluation::new(explainers, measures)?)
+    Ok(Evaluation::new(explainers, measures, resources.memory.unwrap_or(MEMORY))?)
 }
 
 /// What is evaluated, at its beginning or where an earlier run has left it.
@@ -207,7 +211,7 @@ fn push(
             return Ok(vec![]);
         }
     };
-    let pushed = evaluation.push(&Subjected { input: &input, file, mask: mask.as_deref(), target })?;
+    let pushed = evaluation.push(&Subjected { input: &input, file, mask: mask.as_deref(), mosaic: false, target })?;
     let mut all = vec![];
     for (row, scores) in evaluation.rows.iter().zip(pushed) {
         match scores {
@@ -258,7 +262,9 @@ impl Log {
             let own = scores.as_ref().map(|scores| {
                 let values = evaluation.measures.iter().zip(&scores.scores).map(|(measure, score)| {
                     let value = match score {
-                        Ok(score) => json!(score),
+                        Ok(Observation::Score(score)) => json!(score),
+                        Ok(Observation::Label { label, .. }) => json!({"label": format!("{label:016x}")}),
+                        Ok(Observation::Sketch { .. }) => json!({"compared": true}),
                         Err(reason) => json!({"undefined": reason.text()}),
                     };
                     (measure.entry.name.to_string(), value)

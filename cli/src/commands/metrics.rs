@@ -1,9 +1,8 @@
 //! `whyline metrics`
 
 use serde_json::{Value, json};
-use whyline_runtime::metrics::{Entry, Grid, METRICS, Scores};
+use whyline_runtime::metrics::{Entry, Grid, METRICS, Wants};
 use whyline_runtime::onnx::Layout;
-use whyline_stream::wire::Wire;
 
 use crate::args::MetricsArgs;
 use crate::failure::Outcome;
@@ -23,16 +22,20 @@ pub fn run(args: &MetricsArgs) -> Outcome {
     for metric in METRICS {
         let also =
             if metric.aliases.is_empty() { String::new() } else { format!(" (also {})", metric.aliases.join(", ")) };
-        let cost = metric.default()?.cost(&USUAL);
+        let made = metric.default()?;
+        let (cost, bytes) = (made.cost(&USUAL), made.tally().bytes());
         say!("{}{also}\n    {}; {}", metric.name, metric.summary, metric.paper);
-        let mask = if metric.wants_mask { "; wants a mask" } else { "" };
+        let wants = match metric.wants {
+            Wants::Nothing => "",
+            Wants::Mask => "; wants a mask",
+            Wants::Mosaic => "; wants mosaics",
+        };
         say!(
-            "    {}, {} is better; {} forward passes and {} explanations; {} bytes{mask}",
+            "    {}, {} is better; {} forward passes and {} explanations; {bytes} bytes{wants}",
             metric.family.name(),
             metric.better.name(),
             cost.forward,
-            cost.explanations,
-            Scores::BYTES
+            cost.explanations
         );
         for p in metric.parameters {
             say!("      {:<12} {} [{}]", p.name, p.help, p.default);
@@ -47,8 +50,9 @@ pub fn run(args: &MetricsArgs) -> Outcome {
 fn as_json(m: &'static Entry) -> Outcome<Value> {
     let parameters: Vec<_> =
         m.parameters.iter().map(|p| json!({"name": p.name, "default": p.default, "help": p.help})).collect();
-    let cost = m.default()?.cost(&USUAL);
+    let made = m.default()?;
+    let (cost, bytes) = (made.cost(&USUAL), made.tally().bytes());
     Ok(json!({"name": m.name, "aliases": m.aliases, "family": m.family.name(), "summary": m.summary, "paper": m.paper,
-              "better": m.better.name(), "wants_mask": m.wants_mask, "forward": cost.forward,
-              "explanations": cost.explanations, "bytes": Scores::BYTES, "parameters": parameters}))
+              "better": m.better.name(), "wants_mask": m.wants == Wants::Mask, "wants_mosaics": m.wants == Wants::Mosaic, "forward": cost.forward,
+              "explanations": cost.explanations, "bytes": bytes, "parameters": parameters}))
 }

@@ -234,6 +234,7 @@ fn number(value: f64) -> String {
 
 fn cells<'a>(method: &'a str, metrics: &'a [&'static Entry], row: &'a RowState) -> impl Iterator<Item = Cell> + 'a {
     metrics.iter().zip(&row.scores).map(move |(metric, scores)| {
+        let scores = scores.scores();
         let moments = scores.moments();
         Cell {
             method: method.into(),

@@ -8,6 +8,7 @@ pub mod inpaint;
 pub mod overlay;
 pub mod preprocess;
 pub mod resize;
+pub mod slic;
 
 pub use decode::{Picture, decode};
 pub use grid::grid;

@@ -3,7 +3,7 @@
 //!
 //! Cost: none.
 
-use super::{Better, Entry, Family, Metric, Sample, Score};
+use super::{Better, Entry, Family, Metric, Sample, Score, Wants};
 use crate::error::Result;
 use crate::params::Parameter;
 
@@ -14,7 +14,7 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "the share of what is positive in the map that lies on the object",
     paper: "Kohlbrenner et al. 2020",
     better: Better::Higher,
-    wants_mask: true,
+    wants: Wants::Mask,
     parameters: &[Parameter {
         name: "weighted",
         default: "false",

@@ -4,7 +4,7 @@
 //! Cost: an explanation per copy.
 
 use super::neighbours::{DRAWS, Neighbours, RADIUS, SEED};
-use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score};
+use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Wants};
 use crate::error::Result;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -14,7 +14,7 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "the mean relative change of the map over noisy copies",
     paper: "Yeh et al. 2019",
     better: Better::Lower,
-    wants_mask: false,
+    wants: Wants::Nothing,
     parameters: &[DRAWS, RADIUS, SEED],
     build: |params| Ok(Box::new(AvgSensitivity(Neighbours::parse(params)?))),
 };

@@ -4,7 +4,7 @@
 //! Cost: one forward pass.
 
 use super::curves::{LOGIT, output_of};
-use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined};
+use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined, Wants};
 use crate::baseline::{self, Baseline};
 use crate::error::Result;
 
@@ -15,7 +15,7 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "how far the map's sum is from what the baseline loses, as a share of that",
     paper: "Sundararajan et al. 2017",
     better: Better::Lower,
-    wants_mask: false,
+    wants: Wants::Nothing,
     parameters: &[baseline::PARAMETER, LOGIT],
     build: |params| Ok(Box::new(Completeness { baseline: Baseline::parse(params)?, output: output_of(params)? })),
 };

@@ -3,7 +3,7 @@
 //!
 //! Cost: one reading of the map.
 
-use super::{Better, Entry, Family, Metric, Sample, Score, Undefined};
+use super::{Better, Entry, Family, Metric, Sample, Score, Undefined, Wants};
 use crate::error::Result;
 use whyline_stream::spread::Entropy;
 
@@ -14,7 +14,7 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "the entropy of the map's magnitudes, in nats",
     paper: "Bhatt et al. 2020",
     better: Better::Lower,
-    wants_mask: false,
+    wants: Wants::Nothing,
     parameters: &[],
     build: |_| Ok(Box::new(Complexity)),
 };

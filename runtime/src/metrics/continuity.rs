@@ -4,7 +4,7 @@
 //! Cost: an explanation per copy.
 
 use super::neighbours::largest;
-use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Undefined};
+use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Undefined, Wants};
 use crate::baseline::{self, Baseline};
 use crate::error::Result;
 use crate::params::Parameter;
@@ -16,7 +16,7 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "the largest change of the map for a change of the input, over copies moved sideways",
     paper: "Montavon et al. 2018",
     better: Better::Lower,
-    wants_mask: false,
+    wants: Wants::Nothing,
     parameters: &[
         Parameter { name: "shifts", default: "10", help: "copies, half of them to either side" },
         Parameter { name: "reach", default: "0.1", help: "how far the farthest is moved, as a share of the width" },

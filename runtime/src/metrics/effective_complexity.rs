@@ -5,7 +5,7 @@
 //! Cost: nothing; or a forward pass per halving.
 
 use super::curves::{PROBABILITY, output_of};
-use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined};
+use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined, Wants};
 use crate::baseline::{self, Baseline};
 use crate::error::Result;
 use crate::params::Parameter;
@@ -17,7 +17,7 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "how many features matter: by their size, or by what they alone let the model say",
     paper: "Nguyen and Martinez 2020",
     better: Better::Lower,
-    wants_mask: false,
+    wants: Wants::Nothing,
     parameters: &[
         Parameter { name: "form", default: "count", help: "count, or model" },
         Parameter { name: "epsilon", default: "0.1", help: "share of the largest magnitude, or of the output" },

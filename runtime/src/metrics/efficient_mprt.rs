@@ -1,11 +1,12 @@
 //! Efficient model parameter randomisation (Hedstrom et al. 2023): how much more disordered the map of the wholly randomised
 //! model is, `(H(a_random) - H(a)) / H(a)`, with the entropy of a histogram of the map's values.
 //!
-//! Cost: an explanation of the randomised model, which is prepared anew.
+//! Cost: an explanation of the randomised model.
 
-use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Undefined};
+use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Undefined, Wants};
 use crate::baseline::range;
 use crate::error::Result;
+use crate::onnx::Change;
 use crate::params::Parameter;
 use whyline_stream::spread::Entropy;
 
@@ -16,7 +17,7 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "how much more disordered the map of the randomised model is",
     paper: "Hedstrom et al. 2023",
     better: Better::Higher,
-    wants_mask: false,
+    wants: Wants::Nothing,
     parameters: &[
         Parameter { name: "bins", default: "100", help: "of the histogram" },
         Parameter { name: "seed", default: "0", help: "of the random orders" },
@@ -56,7 +57,8 @@ impl Metric for EfficientMprt {
             return Ok(Err(Undefined::ConstantMap));
         }
         let layers = 0..sample.subject.layers();
-        let random = sample.subject.explain_shuffled(layers, self.seed, sample.input, sample.class)?;
+        let change = Change::Shuffled { layers, seed: self.seed };
+        let random = sample.subject.explain_changed(&change, sample.input, sample.class)?;
         Ok(Ok((self.disorder(&random) - own) / own))
     }
 }

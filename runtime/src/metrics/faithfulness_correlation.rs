@@ -5,7 +5,7 @@
 
 use super::curves::{LOGIT, output_of};
 use super::subsets::{draw, losses, sum_of};
-use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined};
+use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined, Wants};
 use crate::baseline::{self, Baseline};
 use crate::error::Result;
 use crate::params::Parameter;
@@ -25,7 +25,7 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "how well the map's sums over random sets agree with what the model loses without them",
     paper: "Bhatt et al. 2020",
     better: Better::Higher,
-    wants_mask: false,
+    wants: Wants::Nothing,
     parameters: &[
         RUNS,
         Parameter { name: "size", default: "224", help: "features of a set" },

@@ -5,7 +5,7 @@
 
 use super::curves::{LOGIT, STEP, Steps};
 use super::subsets::{losses, sum_of};
-use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Undefined};
+use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Undefined, Wants};
 use crate::baseline;
 use crate::error::Result;
 use whyline_stream::pearson::Pearson;
@@ -17,7 +17,7 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "how well the map's sums over blocks agree with what the model loses without each",
     paper: "Alvarez-Melis and Jaakkola 2018",
     better: Better::Higher,
-    wants_mask: false,
+    wants: Wants::Nothing,
     parameters: &[STEP, baseline::PARAMETER, LOGIT],
     build: |params| Ok(Box::new(FaithfulnessEstimate(Steps::parse(params)?))),
 };

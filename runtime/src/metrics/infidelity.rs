@@ -7,7 +7,7 @@
 use super::curves::{LOGIT, output_of};
 use super::region_perturbation::SIZE;
 use super::subsets::{losses, sum_of};
-use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined, patches};
+use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined, Wants, patches};
 use crate::baseline::{self, Baseline};
 use crate::error::{Error, Result};
 use crate::params::Parameter;
@@ -20,7 +20,7 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "the squared error of the map as a forecast of what the model loses without a patch",
     paper: "Yeh et al. 2019",
     better: Better::Lower,
-    wants_mask: false,
+    wants: Wants::Nothing,
     parameters: &[
         Parameter { default: "8", ..SIZE },
         baseline::PARAMETER,

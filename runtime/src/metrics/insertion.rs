@@ -4,7 +4,7 @@
 //! Cost: a forward pass per step, and one.
 
 use super::curves::{Area, PROBABILITY, STEP, Steps};
-use super::{Better, Entry, Family};
+use super::{Better, Entry, Family, Wants};
 use crate::baseline;
 use crate::params::Parameter;
 
@@ -15,7 +15,7 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "the area under the probability while the most important pixels come into a blurred image",
     paper: "Petsiuk et al. 2018",
     better: Better::Higher,
-    wants_mask: false,
+    wants: Wants::Nothing,
     parameters: &[STEP, Parameter { default: "blur:5", ..baseline::PARAMETER }, PROBABILITY],
     build: |params| Ok(Box::new(Area { steps: Steps::parse(params)?, inserts: true })),
 };

@@ -4,7 +4,7 @@
 //! Cost: an explanation per copy.
 
 use super::neighbours::{DRAWS, Neighbours, SEED, largest};
-use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score};
+use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Wants};
 use crate::error::Result;
 use crate::params::Parameter;
 
@@ -15,7 +15,7 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "the largest change of the map for a change of the input, over noisy copies",
     paper: "Alvarez-Melis and Jaakkola 2018",
     better: Better::Lower,
-    wants_mask: false,
+    wants: Wants::Nothing,
     parameters: &[
         DRAWS,
         Parameter { name: "sigma", default: "0.1", help: "the noise's deviation, as a share of the input's range" },

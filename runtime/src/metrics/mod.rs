@@ -2,12 +2,14 @@
 //!
 //! A metric sees one sample at a time: its input, its map, a mask if there is one, and a [`Subject`] that gives scores at other
 //! inputs and explains them. It knows no method. What is kept of the samples is a fixed number of bytes
-//! ([`whyline_stream::scores::Scores`]).
+//! ([`Tally`]).
 
 mod attribution_localisation;
 mod avg_sensitivity;
+mod cells;
 mod completeness;
 mod complexity;
+mod consistency;
 mod continuity;
 mod curves;
 mod deletion;
@@ -15,8 +17,11 @@ mod effective_complexity;
 mod efficient_mprt;
 mod faithfulness_correlation;
 mod faithfulness_estimate;
+mod focus;
 mod infidelity;
+mod input_invariance;
 mod insertion;
+mod irof;
 mod local_lipschitz;
 mod max_sensitivity;
 mod monotonicity;
@@ -31,6 +36,7 @@ mod random_logit;
 mod region_perturbation;
 mod relative_input_stability;
 mod relative_output_stability;
+mod relative_representation_stability;
 mod relative_stability;
 mod relevance_mass;
 mod relevance_rank;
@@ -40,12 +46,16 @@ mod sample;
 mod selectivity;
 mod sensitivity_n;
 mod similarity;
+mod smooth_mprt;
 mod sparseness;
 mod subsets;
+mod sufficiency;
+mod tally;
 mod top_k_intersection;
 
 pub use crate::attribution::Grid;
 pub use sample::{Output, Sample, Subject};
+pub use tally::{Observation, Tally};
 pub use whyline_stream::scores::Scores;
 pub use whyline_stream::undefined::Undefined;
 
@@ -62,7 +72,9 @@ pub const METRICS: &[&Entry] = &[
     &region_perturbation::ENTRY,
     &selectivity::ENTRY,
     &sensitivity_n::ENTRY,
+    &irof::ENTRY,
     &infidelity::ENTRY,
+    &sufficiency::ENTRY,
     &road::ENTRY,
     &deletion::ENTRY,
     &insertion::ENTRY,
@@ -70,22 +82,27 @@ pub const METRICS: &[&Entry] = &[
     &max_sensitivity::ENTRY,
     &avg_sensitivity::ENTRY,
     &continuity::ENTRY,
+    &consistency::ENTRY,
     &relative_input_stability::ENTRY,
     &relative_output_stability::ENTRY,
+    &relative_representation_stability::ENTRY,
     &pointing_game::ENTRY,
     &attribution_localisation::ENTRY,
     &top_k_intersection::ENTRY,
     &relevance_rank::ENTRY,
     &relevance_mass::ENTRY,
     &roc_auc::ENTRY,
+    &focus::ENTRY,
     &sparseness::ENTRY,
     &complexity::ENTRY,
     &effective_complexity::ENTRY,
     &mprt::ENTRY,
+    &smooth_mprt::ENTRY,
     &efficient_mprt::ENTRY,
     &random_logit::ENTRY,
     &completeness::ENTRY,
     &non_sensitivity::ENTRY,
+    &input_invariance::ENTRY,
 ];
 
 /// A metric's line in the table.
@@ -103,12 +120,12 @@ pub struct Entry {
     pub paper: &'static str,
     /// Which scores are good.
     pub better: Better,
-    /// Whether samples must have masks.
-    pub wants_mask: bool,
+    /// What samples must have.
+    pub wants: Wants,
     /// What it can be told.
     pub parameters: &'static [Parameter],
     /// Makes it.
-    pub build: fn(&Params) -> Result<Box<dyn Metric>>,
+    pub build: fn(&Params) -> Result<Box<dyn Observer>>,
 }
 
 /// What a metric asks of an explanation.
@@ -150,6 +167,17 @@ impl Family {
             Family::Axiomatic => "axiomatic",
         }
     }
+}
+
+/// What samples must have for a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wants {
+    /// Nothing.
+    Nothing,
+    /// A mask of the object.
+    Mask,
+    /// To be mosaics.
+    Mosaic,
 }
 
 /// Which scores are good.
@@ -195,7 +223,38 @@ impl Cost {
 /// A sample's score, or why it has none.
 pub type Score = std::result::Result<f64, Undefined>;
 
-/// A metric with its parameters.
+/// What is noted of a sample, or why nothing is.
+pub type Observed = std::result::Result<Observation, Undefined>;
+
+/// A metric with its parameters: one that scores each sample alone ([`Metric`]), or one that compares samples.
+pub trait Observer {
+    /// What a sample takes at most.
+    fn cost(&self, _grid: &Grid) -> Cost {
+        Cost::default()
+    }
+    /// What is kept of samples, of none yet.
+    fn tally(&self) -> Tally;
+    /// What is noted of a sample.
+    ///
+    /// Errors: the model or a method failed.
+    fn observe(&self, sample: &mut Sample) -> Result<Observed>;
+}
+
+impl<M: Metric> Observer for M {
+    fn cost(&self, grid: &Grid) -> Cost {
+        Metric::cost(self, grid)
+    }
+
+    fn tally(&self) -> Tally {
+        Tally::default()
+    }
+
+    fn observe(&self, sample: &mut Sample) -> Result<Observed> {
+        Ok(self.measure(sample)?.map(Observation::Score))
+    }
+}
+
+/// A metric that scores each sample alone.
 pub trait Metric {
     /// What a sample takes at most: nothing, unless a metric says otherwise.
     fn cost(&self, _grid: &Grid) -> Cost {
@@ -214,7 +273,7 @@ impl Entry {
     }
 
     /// With its defaults.
-    pub fn default(&self) -> Result<Box<dyn Metric>> {
+    pub fn default(&self) -> Result<Box<dyn Observer>> {
         (self.build)(&self.params(&Given::new())?)
     }
 }

@@ -4,7 +4,7 @@
 //! Cost: a forward pass per step, and one.
 
 use super::curves::{PROBABILITY, STEP, Steps};
-use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Undefined};
+use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Undefined, Wants};
 use crate::baseline;
 use crate::error::Result;
 
@@ -15,7 +15,7 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "the share of steps at which the probability does not fall while pixels come in, the least relevant first",
     paper: "Arya et al. 2019",
     better: Better::Higher,
-    wants_mask: false,
+    wants: Wants::Nothing,
     parameters: &[STEP, baseline::PARAMETER, PROBABILITY],
     build: |params| Ok(Box::new(Monotonicity(Steps { least_first: true, ..Steps::parse(params)? }))),
 };

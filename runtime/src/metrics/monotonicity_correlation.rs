@@ -7,7 +7,7 @@
 use super::curves::{LOGIT, STEP, Steps};
 use super::neighbours::SEED;
 use super::subsets::sum_of;
-use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Undefined};
+use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Undefined, Wants};
 use crate::baseline::{Baseline, range};
 use crate::error::Result;
 use crate::params::Parameter;
@@ -22,7 +22,7 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "whether blocks that are larger in the map change the model more when they become noise",
     paper: "Nguyen and Martinez 2020",
     better: Better::Higher,
-    wants_mask: false,
+    wants: Wants::Nothing,
     parameters: &[
         STEP,
         Parameter { name: "draws", default: "10", help: "draws of noise for each block; the paper takes 100" },

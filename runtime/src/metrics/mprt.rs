@@ -2,14 +2,16 @@
 //! as Spearman's correlation of the magnitudes, in the mean over the stages. Parameters are put in a random order, which needs
 //! no initialiser. Layers go cumulatively from the top or the bottom, or each alone.
 //!
-//! Cost: an explanation of a randomised model, which is prepared anew, per stage.
+//! Cost: an explanation of a randomised model, per stage; a stage is prepared once where memory allows.
 
 use std::ops::Range;
 
 use super::monotonicity_correlation::spearman;
-use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Undefined};
+use super::neighbours::Neighbours;
+use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Undefined, Wants};
 use crate::error::Result;
-use crate::params::Parameter;
+use crate::onnx::Change;
+use crate::params::{Parameter, Params};
 use whyline_stream::moments::Moments;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -19,42 +21,45 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "how much the map stays the same while the model's layers are randomised",
     paper: "Adebayo et al. 2018",
     better: Better::Lower,
-    wants_mask: false,
-    parameters: &[
-        Parameter {
-            name: "stages",
-            default: "8",
-            help: "stages at most, evenly over the layers; the last has them all",
-        },
-        Parameter {
-            name: "order",
-            default: "top-down",
-            help: "top-down, bottom-up, or independent: one layer at a time",
-        },
-        Parameter { name: "seed", default: "0", help: "of the random orders" },
-    ],
+    wants: Wants::Nothing,
+    parameters: &[STAGES, ORDER, Parameter { name: "seed", default: "0", help: "of the random orders" }],
     build: |params| {
-        let order = match params.text("order") {
-            "top-down" => Order::TopDown,
-            "bottom-up" => Order::BottomUp,
-            "independent" => Order::Independent,
-            _ => return Err(params.refuse("order", "top-down, bottom-up or independent")),
-        };
-        Ok(Box::new(Mprt { stages: params.whole("stages", 1, 10_000)? as usize, order, seed: params.seed("seed")? }))
+        let (stages, order) = (params.whole("stages", 1, 10_000)? as usize, order_of(params)?);
+        Ok(Box::new(Mprt { stages, order, seed: params.seed("seed")?, copies: None }))
     },
 };
 
+/// How often the map is compared.
+pub(super) const STAGES: Parameter =
+    Parameter { name: "stages", default: "8", help: "stages at most, evenly over the layers; the last has them all" };
+
+/// Which layers come first.
+pub(super) const ORDER: Parameter =
+    Parameter { name: "order", default: "top-down", help: "top-down, bottom-up, or independent: one layer at a time" };
+
+/// The parameter `order`.
+pub(super) fn order_of(params: &Params) -> Result<Order> {
+    match params.text("order") {
+        "top-down" => Ok(Order::TopDown),
+        "bottom-up" => Ok(Order::BottomUp),
+        "independent" => Ok(Order::Independent),
+        _ => Err(params.refuse("order", "top-down, bottom-up or independent")),
+    }
+}
+
 #[derive(Clone, Copy)]
-enum Order {
+pub(super) enum Order {
     TopDown,
     BottomUp,
     Independent,
 }
 
-struct Mprt {
-    stages: usize,
-    order: Order,
-    seed: u64,
+pub(super) struct Mprt {
+    pub stages: usize,
+    pub order: Order,
+    pub seed: u64,
+    /// Noisy copies whose maps are averaged, the input itself being the last of them; none for its map alone.
+    pub copies: Option<Neighbours>,
 }
 
 impl Mprt {
@@ -71,18 +76,37 @@ impl Mprt {
     }
 }
 
+impl Mprt {
+    /// The magnitudes of the model's map, or of that of the model with a change.
+    fn sizes(&self, sample: &mut Sample, change: Option<&Change>) -> Result<Vec<f64>> {
+        let noisy = self.copies.as_ref().map_or(0, |copies| copies.draws - 1);
+        let mut sums = vec![0.0; sample.map.len()];
+        for number in 0..=noisy {
+            let copy = self.copies.as_ref().filter(|_| number < noisy).map(|copies| copies.copy(sample, number));
+            let input = copy.as_deref().unwrap_or(sample.input);
+            let map = match (change, &copy) {
+                (Some(change), _) => sample.subject.explain_changed(change, input, sample.class)?,
+                (None, Some(copy)) => sample.subject.explain(copy, sample.class)?,
+                (None, None) => sample.map.to_vec(),
+            };
+            sums.iter_mut().zip(map).for_each(|(sum, value)| *sum += value as f64);
+        }
+        Ok(sums.into_iter().map(f64::abs).collect())
+    }
+}
+
 impl Metric for Mprt {
     fn cost(&self, _: &Grid) -> Cost {
-        Cost::explanations(self.stages as u64)
+        let copies = self.copies.as_ref().map_or(1, |copies| copies.draws as u64);
+        Cost::explanations((self.stages as u64 + 1) * copies - 1)
     }
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
-        let sizes = |map: &[f32]| map.iter().map(|v| v.abs() as f64).collect::<Vec<f64>>();
-        let own = sizes(sample.map);
+        let own = self.sizes(sample, None)?;
         let mut similarity = Moments::default();
         for layers in self.ranges(sample.subject.layers()) {
-            let map = sample.subject.explain_shuffled(layers, self.seed, sample.input, sample.class)?;
-            match spearman(&own, &sizes(&map)) {
+            let other = self.sizes(sample, Some(&Change::Shuffled { layers, seed: self.seed }))?;
+            match spearman(&own, &other) {
                 Ok(correlation) => similarity.push(correlation),
                 Err(Undefined::ConstantMap) => return Ok(Err(Undefined::ConstantMap)),
                 // A map that the randomised model leaves without any order has nothing of the first.
@@ -99,7 +123,7 @@ mod tests {
 
     #[test]
     fn stages_reach_every_layer() {
-        let ranges = |order, stages| Mprt { stages, order, seed: 0 }.ranges(5);
+        let ranges = |order, stages| Mprt { stages, order, seed: 0, copies: None }.ranges(5);
         assert_eq!(ranges(Order::TopDown, 9), [4..5, 3..5, 2..5, 1..5, 0..5]);
         assert_eq!(ranges(Order::BottomUp, 2), [0..3, 0..5]);
         assert_eq!(ranges(Order::Independent, 5), [0..1, 1..2, 2..3, 3..4, 4..5]);

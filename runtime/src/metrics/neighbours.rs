@@ -89,6 +89,7 @@ pub(super) fn distance(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (*a as f64 - *b as f64).powi(2)).sum::<f64>().sqrt()
 }
 
-fn norm(a: &[f32]) -> f64 {
+/// Euclid's, from zero.
+pub(super) fn norm(a: &[f32]) -> f64 {
     a.iter().map(|a| (*a as f64).powi(2)).sum::<f64>().sqrt()
 }

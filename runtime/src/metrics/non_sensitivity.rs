@@ -7,7 +7,7 @@
 use super::curves::{LOGIT, output_of};
 use super::neighbours::SEED;
 use super::subsets::{draw, losses};
-use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined};
+use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined, Wants};
 use crate::baseline::{self, Baseline};
 use crate::error::Result;
 use crate::params::Parameter;
@@ -20,7 +20,7 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "the share of pixels where map and model disagree on whether it does anything",
     paper: "Nguyen and Martinez 2020",
     better: Better::Lower,
-    wants_mask: false,
+    wants: Wants::Nothing,
     parameters: &[
         Parameter { name: "epsilon", default: "0.001", help: "what is nothing, as a share of the largest" },
         Parameter { name: "features", default: "1000", help: "features looked at, at most" },

@@ -1,5 +1,6 @@
 //! Square patches of an image, in the order of the map's sum over each.
 
+use super::subsets::sum_of;
 use super::{Grid, Sample};
 
 /// The features of each patch of `size` by `size` pixels; those at the right and lower border may be smaller.
@@ -20,30 +21,43 @@ pub(super) fn count(grid: &Grid, size: usize) -> usize {
     grid.height.div_ceil(size) * grid.width.div_ceil(size)
 }
 
-/// The features of all patches, the most relevant patch first, and how many belong to the first one, two, and so on.
-pub(super) fn ranked(sample: &Sample, size: usize) -> (Vec<u32>, Vec<usize>) {
-    let mut patches: Vec<(f64, Vec<u32>)> =
-        patches(&sample.grid, size).into_iter().map(|p| (super::subsets::sum_of(sample.map, &p), p)).collect();
-    // Stable: of equal sums the first patch is first.
-    patches.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let mut ends = vec![];
-    let mut features = vec![];
-    for (_, patch) in patches {
-        features.extend(patch);
-        ends.push(features.len());
-    }
-    (features, ends)
+/// Groups of features, the most relevant one first.
+pub(super) struct Ranked {
+    features: Vec<u32>,
+    /// How many features belong to the first group, the first two, and so on.
+    ends: Vec<usize>,
 }
 
-/// The outputs with none, one, ... `most` of the patches replaced, the most relevant first.
+/// Patches by the map's sum over each.
+pub(super) fn ranked(sample: &Sample, size: usize) -> Ranked {
+    by(patches(&sample.grid, size), |patch| sum_of(sample.map, patch))
+}
+
+/// Groups by the map's mean over each.
+pub(super) fn ranked_by_mean(map: &[f32], groups: Vec<Vec<u32>>) -> Ranked {
+    by(groups, |group| sum_of(map, group) / group.len() as f64)
+}
+
+fn by(groups: Vec<Vec<u32>>, relevance: impl Fn(&[u32]) -> f64) -> Ranked {
+    let mut groups: Vec<(f64, Vec<u32>)> = groups.into_iter().map(|group| (relevance(&group), group)).collect();
+    // Stable: of groups alike the first is first.
+    groups.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let mut ranked = Ranked { features: vec![], ends: vec![] };
+    for (_, group) in groups {
+        ranked.features.extend(group);
+        ranked.ends.push(ranked.features.len());
+    }
+    ranked
+}
+
+/// The outputs with none, one, ... `most` of the groups replaced, the most relevant first.
 pub(super) fn heights(
     sample: &mut Sample,
     output: super::Output,
     baseline: &[f32],
-    size: usize,
+    Ranked { features, ends }: &Ranked,
     most: usize,
 ) -> crate::error::Result<Vec<f64>> {
-    let (features, ends) = ranked(sample, size);
     let (grid, input) = (sample.grid, sample.input);
     sample.outputs(output, ends.len().min(most) + 1, &|step, point: &mut [f32]| {
         point.copy_from_slice(input);

@@ -5,7 +5,7 @@
 //! Cost: a forward pass per step, and one.
 
 use super::curves::{Area, ORDER, PROBABILITY, STEP, Steps};
-use super::{Better, Entry, Family};
+use super::{Better, Entry, Family, Wants};
 use crate::baseline;
 use crate::params::Parameter;
 
@@ -16,7 +16,7 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "the mean probability while pixels are flipped, the most relevant first",
     paper: "Bach et al. 2015",
     better: Better::Lower,
-    wants_mask: false,
+    wants: Wants::Nothing,
     parameters: &[STEP, ORDER, Parameter { default: "max-distance", ..baseline::PARAMETER }, PROBABILITY],
     build: |params| Ok(Box::new(Area { steps: Steps::parse(params)?, inserts: false })),
 };

@@ -4,7 +4,7 @@
 //!
 //! Cost: none.
 
-use super::{Better, Entry, Family, Metric, Sample, Score, Undefined};
+use super::{Better, Entry, Family, Metric, Sample, Score, Undefined, Wants};
 use crate::error::Result;
 use crate::params::Parameter;
 
@@ -15,7 +15,7 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "how often the map's largest value is on the object",
     paper: "Zhang et al. 2018",
     better: Better::Higher,
-    wants_mask: true,
+    wants: Wants::Mask,
     parameters: &[Parameter {
         name: "tolerance",
         default: "0.03",

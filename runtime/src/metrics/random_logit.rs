@@ -4,7 +4,7 @@
 //! Cost: one explanation.
 
 use super::similarity::structural;
-use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Undefined};
+use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Undefined, Wants};
 use crate::error::Result;
 use crate::params::Parameter;
 use crate::rng::Rng;
@@ -16,7 +16,7 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "how alike the maps of the target and of a random other class are",
     paper: "Sixt et al. 2020",
     better: Better::Lower,
-    wants_mask: false,
+    wants: Wants::Nothing,
     parameters: &[Parameter { name: "seed", default: "0", help: "of the draw" }],
     build: |params| Ok(Box::new(RandomLogit { seed: params.seed("seed")? })),
 };

@@ -4,7 +4,7 @@
 //! Cost: a forward pass per region, and one.
 
 use super::curves::{PROBABILITY, output_of};
-use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined, patches};
+use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined, Wants, patches};
 use crate::baseline::{self, Baseline};
 use crate::error::Result;
 use crate::params::Parameter;
@@ -20,7 +20,7 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "the mean loss of probability while regions become noise, the most relevant first",
     paper: "Samek et al. 2017",
     better: Better::Higher,
-    wants_mask: false,
+    wants: Wants::Nothing,
     parameters: &[
         SIZE,
         Parameter { name: "regions", default: "100", help: "regions replaced at most" },
@@ -55,7 +55,8 @@ impl Metric for RegionPerturbation {
         }
         let (baseline, own) = (sample.baseline(&self.baseline)?, sample.own_output(self.output)?);
         let mut losses = Curve::default();
-        let heights = patches::heights(sample, self.output, &baseline, self.size, self.regions)?;
+        let ranked = patches::ranked(sample, self.size);
+        let heights = patches::heights(sample, self.output, &baseline, &ranked, self.regions)?;
         heights.into_iter().for_each(|height| losses.push(own - height));
         Ok(losses.mean().ok_or(Undefined::TooFewFeatures))
     }

@@ -3,8 +3,8 @@
 //!
 //! Cost: an explanation and a forward pass per copy.
 
-use super::relative_stability::{PARAMETERS, RelativeStability};
-use super::{Better, Entry, Family};
+use super::relative_stability::{PARAMETERS, RelativeStability, Under};
+use super::{Better, Entry, Family, Wants};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "relative-input-stability",
@@ -13,7 +13,7 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "the largest relative change of the map for one of the input, over noisy copies",
     paper: "Agarwal et al. 2022",
     better: Better::Lower,
-    wants_mask: false,
+    wants: Wants::Nothing,
     parameters: PARAMETERS,
-    build: |params| RelativeStability::build(params, false),
+    build: |params| RelativeStability::build(params, Under::Input),
 };

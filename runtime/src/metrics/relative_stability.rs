@@ -1,12 +1,12 @@
 //! What relative stabilities (Agarwal et al. 2022) have in common: the largest relative change of the map over noisy copies that keep the class, for
 //! the relative change of the input, `|(a - a_k) / a| / max(|(x - x_k) / x|, eps)`, or for the change of the logits,
-//! `|(a - a_k) / a| / max(|h(x) - h(x_k)|, eps)`. What is divided by is at least `floor` of the largest, so that dead features
+//! `|(a - a_k) / a| / max(|h(x) - h(x_k)|, eps)`, or for the relative change of a layer's values. What is divided by is at least `floor` of the largest, so that dead features
 //! do not decide alone.
 //!
 //! Cost: an explanation and a forward pass per copy.
 
 use super::neighbours::{DRAWS, Neighbours, RADIUS, SEED, distance, largest};
-use super::{Cost, Grid, Metric, Sample, Score, Undefined};
+use super::{Cost, Grid, Metric, Observer, Sample, Score, Undefined};
 use crate::error::Result;
 use crate::gradient::target::top_class;
 use crate::params::{Parameter, Params};
@@ -15,24 +15,34 @@ use crate::params::{Parameter, Params};
 const FLOOR: Parameter =
     Parameter { name: "floor", default: "1e-6", help: "the least that is divided by, as a share of the largest" };
 
-/// The parameters of both.
+/// The parameters of all.
 pub(super) const PARAMETERS: &[Parameter] = &[DRAWS, RADIUS, FLOOR, SEED];
 
-/// Both metrics.
+/// All three metrics.
 pub(super) struct RelativeStability {
     neighbours: Neighbours,
     floor: f64,
-    of_output: bool,
+    under: Under,
+}
+
+/// Whose change the map's is divided by.
+pub(super) enum Under {
+    /// The relative one of the input.
+    Input,
+    /// That of the logits.
+    Output,
+    /// The relative one of the values of a layer: the last that can be looked at, or the one named.
+    Layer(Option<String>),
 }
 
 /// The least that a change is divided by.
 const LEAST: f64 = 1e-6;
 
 impl RelativeStability {
-    /// For changes of the logits, or of the input.
-    pub fn build(params: &Params, of_output: bool) -> Result<Box<dyn Metric>> {
+    /// For changes of one thing.
+    pub fn build(params: &Params, under: Under) -> Result<Box<dyn Observer>> {
         let (neighbours, floor) = (Neighbours::parse(params)?, params.size("floor")?);
-        Ok(Box::new(RelativeStability { neighbours, floor, of_output }))
+        Ok(Box::new(RelativeStability { neighbours, floor, under }))
     }
 
     /// `|(a - b) / a|`
@@ -45,10 +55,17 @@ impl RelativeStability {
 
 impl Metric for RelativeStability {
     fn cost(&self, _: &Grid) -> Cost {
-        Cost { forward: self.neighbours.draws.into(), explanations: self.neighbours.draws.into() }
+        let draws = u64::from(self.neighbours.draws);
+        let reads = if matches!(self.under, Under::Layer(_)) { draws + 1 } else { 0 };
+        Cost { forward: draws + reads, explanations: draws }
     }
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
+        let layer = match &self.under {
+            Under::Layer(layer) => Some(layer.as_deref()),
+            _ => None,
+        };
+        let own = layer.map(|layer| sample.subject.representation(sample.input, layer)).transpose()?;
         let mut changes = vec![];
         for number in 0..self.neighbours.draws {
             let copy = self.neighbours.copy(sample, number);
@@ -61,9 +78,12 @@ impl Metric for RelativeStability {
                 continue;
             }
             let map = sample.subject.explain(&copy, sample.class)?;
-            let under = match self.of_output {
-                true => distance(sample.logits, &logits),
-                false => self.relative(sample.input, &copy),
+            let under = match (&self.under, &own) {
+                (Under::Output, _) => distance(sample.logits, &logits),
+                (Under::Layer(layer), Some(own)) => {
+                    self.relative(own, &sample.subject.representation(&copy, layer.as_deref())?)
+                }
+                _ => self.relative(sample.input, &copy),
             };
             changes.push(self.relative(sample.map, &map) / under.max(LEAST));
         }

@@ -2,7 +2,7 @@
 //!
 //! Cost: none.
 
-use super::{Better, Entry, Family, Metric, Sample, Score};
+use super::{Better, Entry, Family, Metric, Sample, Score, Wants};
 use crate::error::Result;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -12,7 +12,7 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "the share of the map's magnitudes that lies on the object",
     paper: "Arras et al. 2022",
     better: Better::Higher,
-    wants_mask: true,
+    wants: Wants::Mask,
     parameters: &[],
     build: |_| Ok(Box::new(RelevanceMass)),
 };

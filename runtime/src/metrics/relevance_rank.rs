@@ -3,7 +3,7 @@
 //!
 //! Cost: none.
 
-use super::{Better, Entry, Family, Metric, Sample, Score};
+use super::{Better, Entry, Family, Metric, Sample, Score, Wants};
 use crate::error::Result;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -13,7 +13,7 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "of as many top pixels as the object has, the share that lies on it",
     paper: "Arras et al. 2022",
     better: Better::Higher,
-    wants_mask: true,
+    wants: Wants::Mask,
     parameters: &[],
     build: |_| Ok(Box::new(RelevanceRank)),
 };

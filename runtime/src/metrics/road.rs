@@ -5,7 +5,7 @@
 //! Cost: a forward pass per share.
 
 use super::curves::{ORDER, least_first, output_of};
-use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined};
+use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined, Wants};
 use crate::baseline::range;
 use crate::error::Result;
 use crate::gradient::target::top_class;
@@ -20,7 +20,7 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "how often the class stays while the most relevant pixels are filled in from others",
     paper: "Rong et al. 2022",
     better: Better::Lower,
-    wants_mask: false,
+    wants: Wants::Nothing,
     parameters: &[
         Parameter { name: "shares", default: "50", help: "how many shares of the pixels are removed, evenly apart" },
         ORDER,

@@ -3,7 +3,7 @@
 //!
 //! Cost: none.
 
-use super::{Better, Entry, Family, Metric, Sample, Score, Undefined};
+use super::{Better, Entry, Family, Metric, Sample, Score, Undefined, Wants};
 use crate::error::Result;
 use whyline_stream::order::roc_area;
 
@@ -14,7 +14,7 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "the chance that a pixel of the object is above one beside it",
     paper: "Fawcett 2006",
     better: Better::Higher,
-    wants_mask: true,
+    wants: Wants::Mask,
     parameters: &[],
     build: |_| Ok(Box::new(RocAuc)),
 };

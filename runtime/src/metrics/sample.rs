@@ -1,12 +1,11 @@
 //! One sample, as metrics see it.
 
-use std::ops::Range;
-
 use crate::attribution::Grid;
 use crate::baseline::{Baseline, Origin};
 use crate::engine::{Make, Take};
 use crate::error::{Error, Result};
 use crate::gradient::target::Head;
+use crate::onnx::Change;
 
 use super::{Score, Undefined};
 
@@ -18,8 +17,10 @@ pub trait Subject {
     fn explain(&mut self, input: &[f32], class: usize) -> Result<Vec<f32>>;
     /// How many layers of the model have parameters.
     fn layers(&self) -> usize;
-    /// The map of another model: this one with the parameters of some layers in a random order.
-    fn explain_shuffled(&mut self, layers: Range<usize>, seed: u64, input: &[f32], class: usize) -> Result<Vec<f32>>;
+    /// The map of the model with a change.
+    fn explain_changed(&mut self, change: &Change, input: &[f32], class: usize) -> Result<Vec<f32>>;
+    /// The values of a layer: of the one named, or of the last that can be looked at.
+    fn representation(&mut self, input: &[f32], layer: Option<&str>) -> Result<Vec<f32>>;
 }
 
 /// What of the model's scores a metric looks at.
@@ -53,6 +54,8 @@ pub struct Sample<'a> {
     pub order: &'a [u32],
     /// Which features are of the object, if somebody has said so.
     pub mask: Option<&'a [bool]>,
+    /// Whether the input is a mosaic, whose mask marks the images of the class explained.
+    pub mosaic: bool,
     /// Begins the random draws for this sample: the same for the same input, whatever comes before it.
     pub draw: u64,
     /// Baselines that the caller has given.

@@ -5,7 +5,7 @@
 
 use super::curves::{PROBABILITY, output_of};
 use super::region_perturbation::SIZE;
-use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined, patches};
+use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined, Wants, patches};
 use crate::baseline::{self, Baseline};
 use crate::error::Result;
 use crate::params::Parameter;
@@ -18,7 +18,7 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "the area under the probability while all patches go, the most relevant first",
     paper: "Montavon et al. 2018",
     better: Better::Lower,
-    wants_mask: false,
+    wants: Wants::Nothing,
     parameters: &[Parameter { default: "8", ..SIZE }, baseline::PARAMETER, PROBABILITY],
     build: |params| {
         let size = params.whole("size", 1, 1 << 16)? as usize;
@@ -43,7 +43,8 @@ impl Metric for Selectivity {
         }
         let baseline = sample.baseline(&self.baseline)?;
         let mut curve = Curve::default();
-        let heights = patches::heights(sample, self.output, &baseline, self.size, usize::MAX - 1)?;
+        let ranked = patches::ranked(sample, self.size);
+        let heights = patches::heights(sample, self.output, &baseline, &ranked, usize::MAX - 1)?;
         heights.into_iter().for_each(|height| curve.push(height));
         Ok(curve.area().ok_or(Undefined::TooFewFeatures))
     }

@@ -5,7 +5,7 @@
 
 use super::curves::{LOGIT, output_of};
 use super::faithfulness_correlation::{RUNS, SEED, correlation};
-use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined};
+use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined, Wants};
 use crate::baseline::{self, Baseline};
 use crate::error::Result;
 use crate::params::Parameter;
@@ -18,7 +18,7 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "the same for sets of one feature to four fifths of all",
     paper: "Ancona et al. 2018",
     better: Better::Higher,
-    wants_mask: false,
+    wants: Wants::Nothing,
     parameters: &[
         RUNS,
         Parameter { name: "sizes", default: "8", help: "different sizes, each a like factor above the last" },

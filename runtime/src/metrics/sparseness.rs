@@ -2,7 +2,7 @@
 //!
 //! Cost: nothing but a sort.
 
-use super::{Better, Entry, Family, Metric, Sample, Score, Undefined};
+use super::{Better, Entry, Family, Metric, Sample, Score, Undefined, Wants};
 use crate::error::Result;
 use whyline_stream::spread::gini;
 
@@ -13,7 +13,7 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "Gini's index of the map's magnitudes",
     paper: "Chalasani et al. 2020",
     better: Better::Higher,
-    wants_mask: false,
+    wants: Wants::Nothing,
     parameters: &[],
     build: |_| Ok(Box::new(Sparseness)),
 };

@@ -2,7 +2,7 @@
 //!
 //! Cost: none.
 
-use super::{Better, Entry, Family, Metric, Sample, Score};
+use super::{Better, Entry, Family, Metric, Sample, Score, Wants};
 use crate::error::Result;
 use crate::params::Parameter;
 
@@ -13,7 +13,7 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "of the k top pixels, the share that lies on the object",
     paper: "Theiner et al. 2022",
     better: Better::Higher,
-    wants_mask: true,
+    wants: Wants::Mask,
     parameters: &[Parameter { name: "k", default: "1000", help: "how many features are looked at" }],
     build: |params| Ok(Box::new(TopK { k: params.whole("k", 1, 1 << 24)? as usize })),
 };

@@ -1,8 +1,39 @@
-//! A model with noise on its weights.
+//! A model with other weights, or another input, than its file's.
+
+use std::ops::Range;
 
 use super::graph::Graph;
+use super::infer::{Fact, TypedGraph};
+use super::node::Node;
 use super::tensor::{DType, Tensor};
 use crate::rng::Rng;
+
+/// A change that leaves the model its inputs, its outputs and its layers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// Noise on every weight.
+    Noise(WeightNoise),
+    /// The elements of some layers' parameters in a random order, each tensor's by itself.
+    Shuffled {
+        /// By number, in the order they are computed.
+        layers: Range<usize>,
+        /// Of the order.
+        seed: u64,
+    },
+    /// A model that first subtracts this number from every element of its input.
+    Shifted(f32),
+}
+
+impl Change {
+    /// Changes a graph whose input has this name.
+    pub fn apply(&self, typed: &mut TypedGraph, input: &str) {
+        match self {
+            Change::Noise(noise) => perturb(&mut typed.graph, *noise),
+            Change::Shuffled { layers, seed } => shuffle(&mut typed.graph, layers.clone(), *seed),
+            Change::Shifted(by) => shift(typed, input, *by),
+        }
+    }
+}
 
 /// Noise on every weight: `w (1 + deviation * xi)` with standard normal `xi`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,8 +92,7 @@ pub fn layers(graph: &Graph) -> Vec<Vec<String>> {
     layers
 }
 
-/// Puts the elements of some layers' parameters in a random order, each tensor's by itself.
-pub fn shuffle(graph: &mut Graph, which: std::ops::Range<usize>, seed: u64) {
+fn shuffle(graph: &mut Graph, which: Range<usize>, seed: u64) {
     for (number, names) in layers(graph).into_iter().enumerate().filter(|(number, _)| which.contains(number)) {
         for (slot, name) in names.iter().enumerate() {
             let Some(tensor) = graph.constants.get_mut(name) else { continue };
@@ -80,12 +110,34 @@ pub fn shuffle(graph: &mut Graph, which: std::ops::Range<usize>, seed: u64) {
 /// Keeps the draws apart from those of noise on inputs, which may have the same seed.
 const APART: u64 = 0x7765_6967_6874_7321;
 
-/// Puts noise on every parameter.
-pub fn perturb(graph: &mut Graph, noise: WeightNoise) {
+fn perturb(graph: &mut Graph, noise: WeightNoise) {
     let names = parameters(graph);
     for (number, name) in names.iter().enumerate() {
         let rng = Rng::new(noise.seed ^ APART, noise.draw.wrapping_mul(names.len() as u64).wrapping_add(number as u64));
         let Some(tensor) = graph.constants.get_mut(name) else { continue };
         tensor.map_f32(|i, w| w * (1.0 + noise.deviation * rng.normal(i as u64)));
     }
+}
+
+fn shift(typed: &mut TypedGraph, input: &str, by: f32) {
+    let (shifted, number) = (format!("{input} shifted"), format!("{input} shift"));
+    let graph = &mut typed.graph;
+    for name in graph.nodes.iter_mut().flat_map(|node| &mut node.inputs).filter(|name| *name == input) {
+        name.clone_from(&shifted);
+    }
+    let node = Node {
+        name: shifted.clone(),
+        op: "Sub".into(),
+        inputs: vec![input.into(), number.clone()],
+        outputs: vec![shifted.clone()],
+        ..Node::default()
+    };
+    graph.nodes.insert(0, node);
+    let tensor = Tensor::scalar(by);
+    if let Some(fact) = typed.facts.get(input).cloned() {
+        let scalar = Fact { shape: vec![], ..fact.clone() };
+        typed.facts.insert(shifted, fact);
+        typed.facts.insert(number.clone(), scalar);
+    }
+    graph.constants.insert(number, tensor);
 }

@@ -38,12 +38,14 @@ const FEW: usize = 5;
 
 /// Up to `N` nodes.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Adaptive<const N: usize> {
     /// By place.
     nodes: Vec<Node, N>,
 }
 
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 struct Node {
     place: f64,
     value: f64,
@@ -55,6 +57,7 @@ struct Node {
 
 /// What the derivatives at both ends of a cell say of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Cell {
     /// Their trapezoid.
     pub trapezoid: f64,
@@ -64,6 +67,7 @@ pub struct Cell {
 
 /// All nodes have been told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Full;
 
 impl<const N: usize> Adaptive<N> {

@@ -2,6 +2,7 @@
 
 /// The trapezoidal rule over equal steps from 0 to 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Curve {
     points: u64,
     first: f64,

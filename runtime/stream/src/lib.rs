@@ -7,11 +7,16 @@
 
 pub mod adaptive;
 pub mod curve;
+pub mod histogram;
 pub mod moments;
 pub mod order;
 pub mod pearson;
 pub mod quadrature;
+pub mod reservoir;
 pub mod scores;
+pub mod sketch;
 pub mod spread;
+pub mod table;
+pub mod top;
 pub mod undefined;
 pub mod wire;

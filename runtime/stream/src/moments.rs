@@ -4,6 +4,7 @@ use crate::wire::Wire;
 
 /// Count, mean and sum of squared deviations.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Moments {
     count: u64,
     mean: f64,
@@ -17,6 +18,11 @@ impl Moments {
         let before = value - self.mean;
         self.mean += before / self.count as f64;
         self.squares += before * (value - self.mean);
+    }
+
+    /// Takes in one value so many times.
+    pub fn push_many(&mut self, value: f64, count: u64) {
+        self.merge(&Moments { count, mean: value, squares: 0.0 });
     }
 
     /// Takes in another stream's values (Chan et al.'s formula).

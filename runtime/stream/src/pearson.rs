@@ -4,6 +4,7 @@ use crate::wire::Wire;
 
 /// Means and co-moments of pairs.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Pearson {
     count: u64,
     means: [f64; 2],

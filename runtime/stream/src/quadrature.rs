@@ -11,6 +11,7 @@ pub const MAX_NODES: u32 = 65_536;
 
 /// How nodes and weights are placed on [0, 1]. All weights sum to one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Rule {
     /// Exact for polynomials up to degree 2n - 1.
     GaussLegendre,

@@ -9,6 +9,7 @@ const REASONS: usize = Undefined::ALL.len();
 /// Mean and spread of the defined scores, and how many samples had none, for which reason. Any split of the samples into
 /// parts that are merged gives the same, to rounding.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Scores {
     moments: Moments,
     undefined: [u64; REASONS],
@@ -28,6 +29,16 @@ impl Scores {
     pub fn merge(&mut self, other: &Scores) {
         self.moments.merge(&other.moments);
         self.undefined.iter_mut().zip(&other.undefined).for_each(|(own, more)| *own += more);
+    }
+
+    /// Takes in scores that somebody has added up.
+    pub fn push_all(&mut self, scores: &Moments) {
+        self.moments.merge(scores);
+    }
+
+    /// Takes in so many samples without a score.
+    pub fn push_undefined(&mut self, reason: Undefined, count: u64) {
+        self.undefined[reason as usize] += count;
     }
 
     /// Of the defined scores.

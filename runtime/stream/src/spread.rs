@@ -2,6 +2,7 @@
 
 /// The entropy of magnitudes that come one after the other, as shares of their sum: `ln S - (1/S) sum |a| ln|a|`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Entropy {
     sum: f64,
     weighed: f64,

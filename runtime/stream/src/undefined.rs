@@ -2,6 +2,7 @@
 
 /// A reason, which is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[repr(u8)]
 pub enum Undefined {
     /// The mask marks nothing.
@@ -24,11 +25,17 @@ pub enum Undefined {
     NoImage,
     /// The sample could not be read or explained.
     Failed,
+    /// No other sample has the same explanation.
+    Alone,
+    /// The sample is no mosaic.
+    NoMosaic,
+    /// There was no room to keep it.
+    NoRoom,
 }
 
 impl Undefined {
     /// Every reason; each is at the place of its number.
-    pub const ALL: [Undefined; 10] = [
+    pub const ALL: [Undefined; 13] = [
         Undefined::EmptyMask,
         Undefined::FullMask,
         Undefined::NoMask,
@@ -39,6 +46,9 @@ impl Undefined {
         Undefined::TooFewFeatures,
         Undefined::NoImage,
         Undefined::Failed,
+        Undefined::Alone,
+        Undefined::NoMosaic,
+        Undefined::NoRoom,
     ];
 
     /// For people.
@@ -54,6 +64,9 @@ impl Undefined {
             Undefined::TooFewFeatures => "the map has fewer features than are looked at",
             Undefined::NoImage => "the input is no image",
             Undefined::Failed => "the sample failed",
+            Undefined::Alone => "no other sample has such an explanation",
+            Undefined::NoMosaic => "the sample is no mosaic",
+            Undefined::NoRoom => "there was no room to keep it",
         }
     }
 }

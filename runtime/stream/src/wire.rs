@@ -44,6 +44,25 @@ impl Wire for f64 {
     }
 }
 
+impl Wire for f32 {
+    const BYTES: usize = 4;
+
+    fn put<'a>(&self, out: &'a mut [u8]) -> &'a mut [u8] {
+        match out.split_first_chunk_mut::<4>() {
+            Some((own, rest)) => {
+                *own = self.to_le_bytes();
+                rest
+            }
+            None => &mut [],
+        }
+    }
+
+    fn get(bytes: &[u8]) -> Option<(f32, &[u8])> {
+        let (own, rest) = bytes.split_first_chunk::<4>()?;
+        Some((f32::from_le_bytes(*own), rest))
+    }
+}
+
 impl<T: Wire + Copy + Default, const N: usize> Wire for [T; N] {
     const BYTES: usize = N * T::BYTES;
 

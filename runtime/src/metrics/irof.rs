@@ -1,0 +1,98 @@
+//! Iterative removal of features (Rieger & Hansen 2020): the area over the curve of the probability, as a share of the input's
+//! own, while segments of the image are replaced by its mean, the one with the largest mean of the map first:
+//! `1 - integral of p_k / p_0`, over the share of segments replaced.
+//!
+//! Cost: a forward pass per segment, and one.
+
+use super::curves::{PROBABILITY, output_of};
+use super::patches::{heights, patches, ranked_by_mean};
+use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined, Wants};
+use crate::baseline::{self, Baseline};
+use crate::error::Result;
+use crate::image::slic::{Superpixels, slic};
+use crate::params::Parameter;
+use whyline_stream::curve::Curve;
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "irof",
+    aliases: &["iterative-removal-of-features"],
+    family: Family::Faithfulness,
+    summary: "the share of the probability that is lost while segments become the mean, the most relevant first",
+    paper: "Rieger & Hansen 2020",
+    better: Better::Higher,
+    wants: Wants::Nothing,
+    parameters: &[
+        Parameter { name: "segments", default: "100", help: "about how many segments" },
+        Parameter {
+            name: "kind",
+            default: "slic",
+            help: "of segments: superpixels that follow the image's edges (slic), or squares (grid)",
+        },
+        Parameter { default: "mean", ..baseline::PARAMETER },
+        PROBABILITY,
+    ],
+    build: |params| {
+        let follows = match params.text("kind") {
+            "slic" => true,
+            "grid" => false,
+            _ => return Err(params.refuse("kind", "slic or grid")),
+        };
+        Ok(Box::new(Irof {
+            segments: params.whole("segments", 2, 1 << 16)? as usize,
+            follows,
+            baseline: Baseline::parse(params)?,
+            output: output_of(params)?,
+        }))
+    },
+};
+
+struct Irof {
+    segments: usize,
+    /// The image's edges.
+    follows: bool,
+    baseline: Baseline,
+    output: Output,
+}
+
+impl Irof {
+    /// Of squares, as many as are nearest to what is wanted.
+    fn side(&self, grid: &Grid) -> usize {
+        ((grid.features() as f64 / self.segments as f64).sqrt().round() as usize).max(1)
+    }
+
+    fn segments(&self, sample: &Sample) -> Vec<Vec<u32>> {
+        let grid = &sample.grid;
+        if !self.follows {
+            return patches(grid, self.side(grid));
+        }
+        let plane = |channel| (0..grid.features()).map(move |f| sample.input[grid.place(f, channel)]).collect();
+        let planes: Vec<Vec<f32>> = (0..grid.channels).map(plane).collect();
+        slic(&planes, (grid.height, grid.width), self.segments)
+    }
+}
+
+impl Metric for Irof {
+    fn cost(&self, grid: &Grid) -> Cost {
+        let most = match self.follows {
+            true => Superpixels::of((grid.height, grid.width), self.segments).count(),
+            false => super::patches::count(grid, self.side(grid)),
+        };
+        Cost::forward(most as u64 + 1)
+    }
+
+    fn measure(&self, sample: &mut Sample) -> Result<Score> {
+        if sample.is_constant() {
+            return Ok(Err(Undefined::ConstantMap));
+        }
+        let own = sample.own_output(self.output)?;
+        if own == 0.0 {
+            return Ok(Err(Undefined::ConstantOutput));
+        }
+        let (baseline, groups) = (sample.baseline(&self.baseline)?, self.segments(sample));
+        let ranked = ranked_by_mean(sample.map, groups);
+        let mut curve = Curve::default();
+        let heights = heights(sample, self.output, &baseline, &ranked, usize::MAX - 1)?;
+        heights.into_iter().for_each(|height| curve.push(height / own));
+        Ok(curve.area().map(|area| 1.0 - area).ok_or(Undefined::TooFewFeatures))
+    }
+}

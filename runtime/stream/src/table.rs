@@ -1,0 +1,140 @@
+//! How often each class was predicted for each label of an explanation: what consistency is computed from.
+
+use heapless::Vec;
+
+use crate::moments::Moments;
+use crate::wire::Wire;
+
+/// How often a label came with a class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+struct Row {
+    label: u64,
+    class: u64,
+    count: u64,
+}
+
+/// Counts of up to `N` pairs of a label, which is a hash, and a class. Where there are more, those of the largest labels are
+/// dropped: as hashes are as good as drawn, what is kept is of a random part of the labels, and it is the same part for any
+/// order and any split of the samples.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Table<const N: usize> {
+    /// By label, then by class.
+    rows: Vec<Row, N>,
+    /// Labels from here on are dropped; none are where it is `u64::MAX`, which is no label.
+    limit: u64,
+    dropped: u64,
+}
+
+impl<const N: usize> Default for Table<N> {
+    fn default() -> Self {
+        Table { rows: Vec::new(), limit: u64::MAX, dropped: 0 }
+    }
+}
+
+impl<const N: usize> Table<N> {
+    /// Takes in a sample.
+    pub fn push(&mut self, label: u64, class: u64) {
+        self.add(Row { label: label.min(u64::MAX - 1), class, count: 1 });
+    }
+
+    /// Takes in the samples of another.
+    pub fn merge(&mut self, other: &Table<N>) {
+        self.dropped += other.dropped;
+        if other.limit < self.limit {
+            self.drop_from(other.limit);
+        }
+        other.rows.iter().for_each(|row| self.add(*row));
+    }
+
+    fn add(&mut self, row: Row) {
+        let key = |r: &Row| (r.label, r.class);
+        while row.label < self.limit {
+            match self.rows.binary_search_by_key(&key(&row), key) {
+                Ok(known) => self.rows[known].count += row.count,
+                Err(place) => {
+                    if self.rows.insert(place, row).is_err() {
+                        let last = self.rows.last().map_or(row.label, |last| last.label.max(row.label));
+                        self.drop_from(last);
+                        continue;
+                    }
+                }
+            }
+            return;
+        }
+        self.dropped += row.count;
+    }
+
+    fn drop_from(&mut self, label: u64) {
+        self.limit = label;
+        while let Some(last) = self.rows.last().copied().filter(|last| last.label >= label) {
+            self.dropped += last.count;
+            self.rows.truncate(self.rows.len() - 1);
+        }
+    }
+
+    /// How many samples are not in the counts, for want of room.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Of each sample, the share of the others with its label that have its class too; and how many samples are alone with
+    /// their label.
+    pub fn agreement(&self) -> (Moments, u64) {
+        let (mut shares, mut alone) = (Moments::default(), 0);
+        for same in self.rows.chunk_by(|a, b| a.label == b.label) {
+            let count: u64 = same.iter().map(|row| row.count).sum();
+            match count {
+                1 => alone += 1,
+                _ => same.iter().for_each(|row| {
+                    shares.push_many((row.count - 1) as f64 / (count - 1) as f64, row.count);
+                }),
+            }
+        }
+        (shares, alone)
+    }
+}
+
+impl<const N: usize> Wire for Table<N> {
+    const BYTES: usize = 3 * u64::BYTES + N * 3 * u64::BYTES;
+
+    fn put<'a>(&self, out: &'a mut [u8]) -> &'a mut [u8] {
+        let mut out = [self.limit, self.dropped, self.rows.len() as u64].put(out);
+        for i in 0..N {
+            let row = self.rows.get(i).copied().unwrap_or_default();
+            out = [row.label, row.class, row.count].put(out);
+        }
+        out
+    }
+
+    fn get(bytes: &[u8]) -> Option<(Table<N>, &[u8])> {
+        let ([limit, dropped, len], mut rest) = <[u64; 3]>::get(bytes)?;
+        let mut table = Table { rows: Vec::new(), limit, dropped };
+        for i in 0..N {
+            let [label, class, count];
+            ([label, class, count], rest) = <[u64; 3]>::get(rest)?;
+            if (i as u64) < len {
+                table.rows.push(Row { label, class, count }).ok()?;
+            }
+        }
+        let ordered = table.rows.is_sorted_by(|a, b| (a.label, a.class) < (b.label, b.class));
+        let sound = len <= N as u64 && ordered && table.rows.iter().all(|row| row.count > 0 && row.label < limit);
+        sound.then_some((table, rest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_of_the_others() {
+        let mut table = Table::<8>::default();
+        [(5, 1), (5, 1), (5, 2), (9, 3), (7, 0), (7, 0)].into_iter().for_each(|(l, c)| table.push(l, c));
+        let (shares, alone) = table.agreement();
+        assert_eq!((shares.count(), alone, table.dropped()), (5, 1, 0));
+        // Two halves and a nought of the first label, two ones of the last.
+        assert!((shares.mean() - 3.0 / 5.0).abs() < 1e-12);
+    }
+}
