@@ -1,105 +1,87 @@
 //! Fills in missing pixels so that each is the weighted mean of its eight neighbours, as ROAD does (Rong et al. 2022).
 
+use super::multigrid::{Hierarchy, Level};
+
 /// The weights of neighbours beside and at the corners, twelfths: a sixth and a twelfth.
-const NEIGHBOURS: [(isize, isize, f64); 8] =
-    [(-1, 0, 2.0), (1, 0, 2.0), (0, -1, 2.0), (0, 1, 2.0), (-1, -1, 1.0), (-1, 1, 1.0), (1, -1, 1.0), (1, 1, 1.0)];
+const BESIDE: f32 = 2.0;
+const CORNER: f32 = 1.0;
+const NEIGHBOURS: [(isize, isize, f32); 8] = [
+    (-1, 0, BESIDE),
+    (1, 0, BESIDE),
+    (0, -1, BESIDE),
+    (0, 1, BESIDE),
+    (-1, -1, CORNER),
+    (-1, 1, CORNER),
+    (1, -1, CORNER),
+    (1, 1, CORNER),
+];
 
-/// The sum of the residual's squares falls to this share of what it was.
-const TOLERANCE: f64 = 1e-10;
-
-/// Gives every missing pixel of a plane the value that solves `sum over its neighbours n of w_n (v_n - v) = 0`, by conjugate
-/// gradients from the mean of the others. Neighbours outside are left out. Where all are missing nothing changes.
-pub fn fill_in(plane: &mut [f32], missing: &[bool], (height, width): (usize, usize)) {
-    let unknown: Vec<usize> = (0..plane.len()).filter(|&p| missing[p]).collect();
-    let known = plane.len() - unknown.len();
-    if unknown.is_empty() || known == 0 {
-        return;
-    }
-    let of_known = plane.iter().zip(missing).filter(|(_, missing)| !**missing);
-    let mean = of_known.map(|(v, _)| *v as f64).sum::<f64>() / known as f64;
-    // Deviations from the mean: zero is where to begin.
-    let system = System::new(&unknown, missing, (height, width));
-    let mut residual: Vec<f64> = unknown.iter().map(|&p| system.sum_of_known(p, plane, missing, mean)).collect();
-    let mut solution = vec![0.0; unknown.len()];
-    let mut direction = residual.clone();
-    let mut squares = dot(&residual, &residual);
-    let enough = squares * TOLERANCE;
-    let mut image = vec![0.0; unknown.len()];
-    // In exact arithmetic as many steps as unknowns would do.
-    for _ in 0..unknown.len() {
-        if squares <= enough {
-            break;
-        }
-        system.apply(&direction, &mut image);
-        let step = squares / dot(&direction, &image);
-        for i in 0..solution.len() {
-            solution[i] += step * direction[i];
-            residual[i] -= step * image[i];
-        }
-        let before = std::mem::replace(&mut squares, dot(&residual, &residual));
-        direction.iter_mut().zip(&residual).for_each(|(d, r)| *d = r + squares / before * *d);
-    }
-    unknown.iter().zip(solution).for_each(|(&p, v)| plane[p] = (mean + v) as f32);
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
-/// Which unknowns are beside each.
-struct System {
-    /// The sum of the weights inside the image.
-    own: Vec<f64>,
-    /// By unknown: eight of the unknowns with their weights; the weight is zero where there is none.
-    beside: Vec<[(u32, f64); 8]>,
+/// Images with the same missing pixels, for any number of planes.
+pub struct Hole {
+    /// By row and column: the places that are missing.
+    unknown: Vec<usize>,
+    hierarchy: Hierarchy,
+    missing: Vec<bool>,
     extents: (usize, usize),
 }
 
-impl System {
-    fn new(unknown: &[usize], missing: &[bool], extents: (usize, usize)) -> System {
-        let mut number = vec![0u32; missing.len()];
-        unknown.iter().enumerate().for_each(|(i, &p)| number[p] = i as u32);
-        let mut system = System { own: vec![], beside: vec![], extents };
-        for &p in unknown {
-            let mut beside = [(0, 0.0); 8];
-            let mut own = 0.0;
-            for (slot, (q, weight)) in system.neighbours(p).enumerate() {
-                own += weight;
-                if missing[q] {
-                    beside[slot] = (number[q], weight);
+impl Hole {
+    /// Of an image of that height and width; whether each of its pixels is missing, row by row.
+    pub fn new(missing: Vec<bool>, (height, width): (usize, usize)) -> Hole {
+        let unknown: Vec<usize> = (0..missing.len()).filter(|&p| missing[p]).collect();
+        let mut finest = Level::empty(height, width);
+        for &place in &unknown {
+            let (row, column) = (place / width, place % width);
+            for (r, c, weight) in NEIGHBOURS {
+                let Some(other) = beside(place, (r, c), (height, width)) else { continue };
+                finest.add_own(row, column, weight);
+                if missing[other] {
+                    finest.couple(row, column, (r, c), weight);
                 }
             }
-            system.own.push(own);
-            system.beside.push(beside);
         }
-        system
+        Hole { unknown, hierarchy: Hierarchy::new(finest), missing, extents: (height, width) }
     }
 
-    fn neighbours(&self, p: usize) -> impl Iterator<Item = (usize, f64)> {
-        let (height, width) = (self.extents.0 as isize, self.extents.1 as isize);
-        let (row, column) = (p as isize / width, p as isize % width);
-        let inside = move |&(r, c, _): &(isize, isize, f64)| {
-            (0..height).contains(&(row + r)) && (0..width).contains(&(column + c))
-        };
-        let place = move |(r, c, weight)| (((row + r) * width + column + c) as usize, weight);
-        NEIGHBOURS.into_iter().filter(inside).map(place)
-    }
-
-    fn sum_of_known(&self, p: usize, plane: &[f32], missing: &[bool], mean: f64) -> f64 {
-        self.neighbours(p).filter(|(q, _)| !missing[*q]).map(|(q, weight)| weight * (plane[q] as f64 - mean)).sum()
-    }
-
-    fn apply(&self, values: &[f64], out: &mut [f64]) {
-        for (i, out) in out.iter_mut().enumerate() {
-            let others: f64 = self.beside[i].iter().map(|&(j, weight)| weight * values[j as usize]).sum();
-            *out = self.own[i] * values[i] - others;
+    /// Gives every missing pixel of a plane the value that solves `sum over its neighbours n of w_n (v_n - v) = 0`. Neighbours
+    /// outside are left out. Where all are missing nothing changes.
+    pub fn fill_in(&mut self, plane: &mut [f32]) {
+        let known = plane.len() - self.unknown.len();
+        if self.unknown.is_empty() || known == 0 {
+            return;
+        }
+        let of_known = plane.iter().zip(&self.missing).filter(|(_, missing)| !**missing);
+        let mean = (of_known.map(|(v, _)| *v as f64).sum::<f64>() / known as f64) as f32;
+        // Deviations from the mean: zero is where to begin.
+        let mut right = self.hierarchy.plane();
+        for &place in &self.unknown {
+            let around = NEIGHBOURS.iter().filter_map(|&(r, c, weight)| {
+                let other = beside(place, (r, c), self.extents).filter(|&other| !self.missing[other])?;
+                Some(weight * (plane[other] - mean))
+            });
+            right[self.hierarchy.place(place)] = around.sum();
+        }
+        let solution = self.hierarchy.solve(right);
+        for &place in &self.unknown {
+            plane[place] = mean + solution[self.hierarchy.place(place)];
         }
     }
+}
+
+/// The pixel so many rows and columns away, if it is inside.
+fn beside(place: usize, (r, c): (isize, isize), (height, width): (usize, usize)) -> Option<usize> {
+    let (row, column) = ((place / width).checked_add_signed(r)?, (place % width).checked_add_signed(c)?);
+    (row < height && column < width).then_some(row * width + column)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::Rng;
+
+    fn fill_in(plane: &mut [f32], missing: &[bool], extents: (usize, usize)) {
+        Hole::new(missing.to_vec(), extents).fill_in(plane);
+    }
 
     #[test]
     fn constants_and_ramps_are_filled_in_as_they_were() {
@@ -123,5 +105,36 @@ mod tests {
         let mut untouched = vec![1.0, 2.0];
         fill_in(&mut untouched, &[true, true], (1, 2));
         assert_eq!(untouched, [1.0, 2.0]);
+    }
+
+    /// Every missing pixel is the weighted mean of its neighbours, whatever the hole looks like.
+    #[test]
+    fn what_is_filled_in_solves_the_equations() {
+        let (height, width) = (61, 83);
+        let rng = Rng::new(3, 1);
+        let whole: Vec<f32> = (0..height * width).map(|p| rng.normal(p as u64)).collect();
+        let disc = |p: usize| (p / width).abs_diff(30).pow(2) + (p % width).abs_diff(40).pow(2) < 26 * 26;
+        let holes: [Box<dyn Fn(usize) -> bool>; 4] = [
+            Box::new(disc),
+            Box::new(|p| !disc(p)),
+            Box::new(|p| Rng::new(9, 9).uniform(p as u64) < 0.9),
+            Box::new(|p| p % width > 3),
+        ];
+        for hole in holes {
+            let missing: Vec<bool> = (0..whole.len()).map(hole).collect();
+            let mut plane = whole.clone();
+            fill_in(&mut plane, &missing, (height, width));
+            for place in 0..whole.len() {
+                if !missing[place] {
+                    assert_eq!(plane[place], whole[place]);
+                    continue;
+                }
+                let around = NEIGHBOURS.iter().filter_map(|&(r, c, weight)| {
+                    beside(place, (r, c), (height, width)).map(|other| (weight, weight * plane[other]))
+                });
+                let (weight, sum) = around.fold((0.0, 0.0), |(w, s), (own, part)| (w + own, s + part));
+                assert!((sum / weight - plane[place]).abs() < 1e-3, "{place}: {} for {}", plane[place], sum / weight);
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@ pub mod colormap;
 pub mod decode;
 pub mod grid;
 pub mod inpaint;
+mod multigrid;
 pub mod overlay;
 pub mod preprocess;
 pub mod resize;

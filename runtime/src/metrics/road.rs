@@ -9,7 +9,7 @@ use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Un
 use crate::baseline::range;
 use crate::error::Result;
 use crate::gradient::target::top_class;
-use crate::image::inpaint::fill_in;
+use crate::image::inpaint::Hole;
 use crate::params::Parameter;
 use crate::rng::Rng;
 
@@ -96,10 +96,11 @@ impl Road {
         point.copy_from_slice(input);
         let mut missing = vec![false; grid.features()];
         removed.iter().for_each(|&feature| missing[feature as usize] = true);
+        let mut hole = Hole::new(missing, (grid.height, grid.width));
         let mut plane = vec![0.0; grid.features()];
         for channel in 0..grid.channels {
             plane.iter_mut().enumerate().for_each(|(p, v)| *v = input[grid.place(p, channel)]);
-            fill_in(&mut plane, &missing, (grid.height, grid.width));
+            hole.fill_in(&mut plane);
             plane.iter().enumerate().for_each(|(p, v)| point[grid.place(p, channel)] = *v);
         }
     }

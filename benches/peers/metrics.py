@@ -1,0 +1,325 @@
+#!/usr/bin/env python3
+"""Times of metrics beside Quantus with Captum's gradients: one thread, the same images, the same numbers of passes.
+
+    benches/peers/metrics.py --whyline target/release/whyline [--images FOLDER]
+
+Two models: digits-cnn with its sample images, and MobileNetV2 at 224 x 224 with fixed
+random weights and images of noise, or those of a folder. All engines explain each image
+by its plain gradient, and score the map; both is timed, reading images and preparing the
+model is not. They take turns, round after round, and what counts of a peer is the
+fastest of its batch sizes, in the memory layout in which its gradient is faster.
+
+    quantus         each metric's __call__ with explain_func, for all images at once or
+                    one by one; steps, patches, draws and shares as whyline has them
+    torch           insertion and deletion, which Quantus has not: RISE's CausalMetric, in
+                    batches of 1, 8 or 64 perturbed images
+    grad-cam        ROAD of more than one channel, at which Quantus fails: the imputer
+                    of pytorch-grad-cam, all shares as one batch or one by one
+
+Quantus randomises layer after layer; it is made to explain the model only after as many
+stages as whyline does, and takes one more explanation of the model as it is. Steps of
+pixel flipping must divide the image for Quantus: of 224 x 224 pixels there are 192.
+Quantus asks for NumPy before 2.4, which called np.trapezoid np.trapz; it has that name
+here, too.
+
+Prints every engine's passes and distribution of seconds per image, and a table of the
+ratios (peer / whyline, round by round). Exits with 1 if a median is below --at-least.
+Needs torch, torchvision, onnx, captum, quantus, grad-cam, zennit, pillow (PyPI).
+"""
+
+import argparse
+import json
+import logging
+import math
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[variable] = "1"
+
+import numpy as np  # noqa: E402  (the variables above must be set first)
+
+np.trapz = np.trapezoid
+
+import captum.attr  # noqa: E402
+import quantus  # noqa: E402
+import torch  # noqa: E402
+import torch.nn.functional as F  # noqa: E402
+from PIL import Image  # noqa: E402
+from pytorch_grad_cam.metrics.road import NoisyLinearImputer  # noqa: E402
+from quantus.helpers.model.pytorch_model import PyTorchModel  # noqa: E402
+
+from passes import export, model, timed  # noqa: E402
+from method_parity import MEAN, STD, Rebuilt  # noqa: E402  (passes has said where it is)
+
+MODELS = Path(__file__).resolve().parents[2] / "models"
+DRAWS, SHARES, STAGES, PATCH, REGIONS = 10, 10, 8, 8, 100
+COLOURS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Digits(Rebuilt):
+    """Adding plainly, and without the values of its last pass, which Quantus could not copy."""
+
+    def forward(self, x):
+        values = {self.input: x}
+        for layer, inputs, output in self.steps:
+            a, *b = [values[name] for name in inputs]
+            values[output] = a + b[0] if b else self.layers[layer](a)
+        return values[self.output]
+
+
+class Task:
+    """A model with images, for whyline as files, for its peers as tensors."""
+
+    def __init__(self, net, path, images, mean, std):
+        self.path, self.images = path, images
+        self.told = ["--mean", ",".join(map(str, mean)), "--std", ",".join(map(str, std))]
+        mode, (mean, std) = ("L" if len(mean) == 1 else "RGB"), (np.reshape(v, (-1, 1, 1)) for v in (mean, std))
+        pixels = [np.asarray(Image.open(p).convert(mode), np.float32) / 255 for p in sorted(images.iterdir())]
+        pixels = [np.atleast_3d(p).transpose(2, 0, 1) for p in pixels]
+        self.x = np.stack([(p - mean) / std for p in pixels]).astype(np.float32)
+        self.net = self.faster(net.eval().requires_grad_(False))
+        with torch.inference_mode():
+            self.y = self.net(torch.from_numpy(self.x)).argmax(1).numpy()
+        self.forward = self.gradient = 0
+        self.net.register_forward_hook(lambda _, inputs, output: self.count(len(output)))
+
+    def count(self, passes):
+        self.forward += passes
+
+    def faster(self, net):
+        """The net in the memory layout in which it is faster."""
+
+        def layout(name):
+            net.to(memory_format=name)
+            return min(timed(lambda: explain(net, self.x[:1], [0]), 5))
+
+        return net.to(memory_format=min((torch.contiguous_format, torch.channels_last), key=layout))
+
+    def explain(self, model, inputs, targets, **_):
+        self.gradient += len(inputs)
+        return explain(model, inputs, targets)
+
+    def map(self, i):
+        return self.explain(self.net, self.x[i : i + 1], self.y[i : i + 1])[0, 0]
+
+
+def explain(model, inputs, targets):
+    """The gradient, channels added up."""
+    inputs, targets = torch.as_tensor(inputs), torch.as_tensor(targets)
+    map = captum.attr.Saliency(model).attribute(inputs.clone(), targets, abs=False)
+    return map.sum(1, keepdim=True).detach().numpy()
+
+
+def digits(count, folder):
+    images = Path(tempfile.mkdtemp(dir=folder))
+    for path in sorted(MODELS.glob("samples/digit-?.png"))[:count]:
+        shutil.copy(path, images)
+    return Task(Digits(MODELS / "digits-cnn.onnx").float(), MODELS / "digits-cnn.onnx", images, [MEAN], [STD])
+
+
+def mobilenet(count, folder, photos):
+    images, rng = Path(tempfile.mkdtemp(dir=folder)), np.random.default_rng(0)
+    if photos:
+        drawn = [Image.open(p).convert("RGB").resize((224, 224)) for p in sorted(photos.iterdir())[:count]]
+    else:
+        drawn = [Image.fromarray(rng.integers(0, 256, (224, 224, 3), np.uint8)) for _ in range(count)]
+    for i, image in enumerate(drawn):
+        image.save(images / f"{i:03}.png")
+    return Task(model("mobilenet_v2"), export("mobilenet_v2", folder), images, *COLOURS)
+
+
+# ---------------------------------------------------------------- peers
+
+every_layer = PyTorchModel.get_random_layer_generator
+
+
+def some_layers(self, order="top_down", seed=42):
+    """The models of every so many-th layer randomised, the last one's included."""
+    layers = sum(hasattr(m, "reset_parameters") for m in self.model.modules())
+    ends = {math.ceil(stage * layers / STAGES) for stage in range(1, STAGES + 1)}
+    for number, pair in enumerate(every_layer(self, order, seed), 1):
+        if number in ends:
+            yield pair
+
+
+PyTorchModel.get_random_layer_generator = some_layers
+PyTorchModel.random_layer_generator_length = STAGES
+
+
+def of_quantus(task, name, softmax=True, **options):
+    """Runs of a metric of Quantus, for all images at once and one by one."""
+
+    def run(batch):
+        metric = getattr(quantus, name)(disable_warnings=True, **options)
+        metric(model=task.net, x_batch=task.x, y_batch=task.y, a_batch=None, explain_func=task.explain,
+               softmax=softmax, batch_size=batch)
+
+    return {f"quantus, batch {batch}": lambda batch=batch: run(batch) for batch in sorted({1, len(task.x)})}
+
+
+def blurred(x, sigma=5.0):
+    """As whyline blurs: cut off at four deviations, the image mirrored at its border."""
+    radius = int(4 * sigma + 0.5)
+    bell = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
+    bell = (bell / bell.sum()).repeat(len(x), 1, 1, 1)
+    x = torch.from_numpy(np.pad(x, ((0, 0), (radius, radius), (radius, radius)), "symmetric"))
+    return F.conv2d(F.conv2d(x, bell, groups=len(x)), bell.transpose(2, 3), groups=len(x))
+
+
+def causal(task, inserts):
+    """Runs of RISE's insertion or deletion, by batches of perturbed images."""
+
+    def heights(i, batch):
+        x, order = torch.from_numpy(task.x[i]), np.argsort(-task.map(i).reshape(-1), kind="stable")
+        start, end = (blurred(x), x) if inserts else (x, torch.zeros_like(x))
+        now, end, steps = start.flatten(1).clone(), end.flatten(1), x.shape[-2]
+        each, found, waiting = math.ceil(order.size / steps), [], []
+        for step in range(steps + 1):
+            waiting.append(now.clone())
+            if len(waiting) == batch or step == steps:
+                logits = task.net(torch.stack(waiting).reshape(-1, *x.shape))
+                found, waiting = found + logits.softmax(1)[:, task.y[i]].tolist(), []
+            places = order[step * each : (step + 1) * each]
+            now[:, places] = end[:, places]
+        return float(np.trapezoid(found, dx=1 / steps))
+
+    def run(batch):
+        with torch.no_grad():
+            return [heights(i, batch) for i in range(len(task.x))]
+
+    return {f"torch, batch {batch}": lambda batch=batch: run(batch) for batch in (1, 8, 64)}
+
+
+def shares_of(task, batch):
+    """ROAD by pytorch-grad-cam's imputer: how often the class stays."""
+    impute, kept = NoisyLinearImputer(), []
+    for i, x in enumerate(torch.from_numpy(task.x)):
+        order, images = np.argsort(-task.map(i).reshape(-1), kind="stable"), []
+        for share in range(SHARES):
+            mask = torch.ones(order.size)
+            mask[order[: order.size * (2 * share + 1) // (2 * SHARES)]] = 0
+            images.append(impute(x, mask.reshape(x.shape[1:])))
+        with torch.no_grad():
+            logits = torch.cat([task.net(part) for part in torch.stack(images).split(batch)])
+        kept.append((logits.argmax(1) == int(task.y[i])).float().mean().item())
+    return kept
+
+
+def metrics(task):
+    """Each metric with whyline's parameters and its peers' runs."""
+    channels, height, width = task.x.shape[1:]
+    features = height * width
+    # Quantus wants a divisor of the pixels, and counts every channel's value as a feature of its own.
+    each = next(n for n in range(channels * width, features + 1) if features % n == 0)
+    steps = math.ceil(channels * features / each)
+    percentages = [100 * (2 * share + 1) / (2 * SHARES) for share in range(SHARES)]
+    grad_cam = {f"grad-cam, batch {batch}": lambda batch=batch: shares_of(task, batch) for batch in (1, SHARES)}
+    yield "pixel-flipping", [f"step={math.ceil(features / steps)}"], of_quantus(
+        task, "PixelFlipping", features_in_step=each, return_auc_per_sample=True)
+    yield "region-perturbation", [f"size={PATCH}", f"regions={REGIONS}"], of_quantus(
+        task, "RegionPerturbation", patch_size=PATCH, regions_evaluation=REGIONS, perturb_baseline="uniform")
+    yield "insertion", [], causal(task, True)
+    yield "deletion", [], causal(task, False)
+    yield "local-lipschitz", [f"draws={DRAWS}"], of_quantus(task, "LocalLipschitzEstimate", nr_samples=DRAWS)
+    yield "max-sensitivity", [f"draws={DRAWS}"], of_quantus(task, "MaxSensitivity", nr_samples=DRAWS, lower_bound=0.02)
+    yield "mprt", [f"stages={STAGES}"], of_quantus(task, "MPRT", softmax=False, return_average_correlation=True)
+    yield "road", [f"shares={SHARES}"], (
+        of_quantus(task, "ROAD", percentages=percentages) if channels == 1 else grad_cam)
+
+
+# ---------------------------------------------------------------- measurement
+
+
+def whyline(binary, task, metric, params):
+    """Seconds, forward and gradient passes of all images."""
+    given = [word for p in params for word in ("--metric-param", f"{metric}.{p}")]
+    with tempfile.TemporaryDirectory() as folder:
+        lines = Path(folder) / "lines.jsonl"
+        command = [binary, "evaluate", task.path, task.images, "-m", "vanilla", "--metrics", metric, *given, *task.told,
+                   "--threads", "1", "-q", "--json", "-", "--samples", lines]
+        out = subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True).stdout
+        classes = [json.loads(line)["methods"]["vanilla"]["class"] for line in lines.read_text().splitlines()]
+    if classes != task.y.tolist():
+        sys.exit(f"{task.path.name}: whyline explains the classes {classes}, PyTorch {task.y.tolist()}")
+    own = json.loads(out)["methods"][0]
+    # A gradient's forward pass is counted among the forward passes.
+    return own["seconds"], own["passes"]["forward"], own["passes"]["gradient"]
+
+
+def peer(task, run):
+    task.forward = task.gradient = 0
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start, task.forward, task.gradient
+
+
+def measure(binary, task, metric, params, peers, rounds):
+    """Seconds per image of every engine and round, and how many passes an image took."""
+    engines = {"whyline": lambda: whyline(binary, task, metric, params)}
+    engines |= {name: lambda run=run: peer(task, run) for name, run in peers.items()}
+    times, passes = {name: [] for name in engines}, {}
+    for number in range(rounds):
+        for name in list(engines) if number % 2 == 0 else reversed(engines):
+            seconds, *taken = engines[name]()
+            times[name].append(seconds / len(task.x))
+            passes[name] = " + ".join(f"{count / len(task.x):g}" for count in taken)
+    return times, passes
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--whyline", default="target/release/whyline")
+    parser.add_argument("--models", nargs="*", default=["digits-cnn", "mobilenet_v2"])
+    parser.add_argument("--metrics", nargs="*", help="only these")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--digits", type=int, default=10, help="images of digits-cnn, at most 10")
+    parser.add_argument("--photos", type=int, default=2, help="images of MobileNetV2")
+    parser.add_argument("--images", type=Path, help="folder of images for MobileNetV2, in place of noise")
+    parser.add_argument("--cache", type=Path, help="folder for the exported model")
+    parser.add_argument("--at-least", type=float, default=5, help="ratio that every median must have")
+    parser.add_argument("--json", type=Path, help="write every time")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    scratch = tempfile.TemporaryDirectory()
+    folder = options.cache or Path(scratch.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    everything, rows = {}, []
+    for name in options.models:
+        task = digits(options.digits, scratch.name) if name == "digits-cnn" else mobilenet(
+            options.photos, folder, options.images)
+        for metric, params, peers in metrics(task):
+            if options.metrics and metric not in options.metrics:
+                continue
+            times, passes = measure(options.whyline, task, metric, params, peers, options.rounds)
+            everything[f"{name} {metric}"] = times
+            label = f"{name} {metric}"
+            print(f"\n{label:<40} {'min':>9} {'25 %':>9} {'median':>9} {'75 %':>9} {'max':>9}  s/image, passes")
+            for engine, t in times.items():
+                five = " ".join(f"{v:9.4f}" for v in np.percentile(t, [0, 25, 50, 75, 100]))
+                print(f"  {engine:<38} {five}  {passes[engine]}")
+            sys.stdout.flush()
+            best = min(peers, key=lambda engine: np.median(times[engine]))
+            ratios = np.divide(times[best], times["whyline"])
+            rows.append((name, metric, passes["whyline"], passes[best], best, np.median(times[best]),
+                         np.median(times["whyline"]), ratios))
+    print("\n| model | metric | passes, forward + gradient | of the peer | peer | peer, s/image | whyline, s/image "
+          "| ratio: median (min..max) |\n|---|---|---|---|---|---|---|---|")
+    for name, metric, own, others, best, slow, fast, ratios in rows:
+        print(f"| {name} | {metric} | {own} | {others} | {best} | {slow:.4f} | {fast:.4f} "
+              f"| {np.median(ratios):.1f} ({min(ratios):.1f}..{max(ratios):.1f}) |")
+    if options.json:
+        options.json.write_text(json.dumps(everything))
+    sys.exit(any(np.median(row[-1]) < options.at_least for row in rows))
+
+
+if __name__ == "__main__":
+    main()
