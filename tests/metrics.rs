@@ -85,11 +85,19 @@ fn gradient(w: &[f32], _: &[f32]) -> Vec<f32> {
     GRID.sums(w)
 }
 
-fn score_of(
+/// An input with its map, and its mask if it has one.
+type Of<'a> = (&'a [f32], &'a [f32], Option<&'a [bool]>);
+
+fn score_of(subject: &mut Linear, metric: &str, given: &[(&str, &str)], of: Of) -> Score {
+    score_within(subject, metric, given, of, None)
+}
+
+fn score_within(
     subject: &mut Linear,
     metric: &str,
     given: &[(&str, &str)],
-    (input, map, mask): (&[f32], &[f32], Option<&[bool]>),
+    (input, map, mask): Of,
+    standard_error: Option<f64>,
 ) -> Score {
     let entry = find(metric).unwrap();
     let given: Given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
@@ -110,6 +118,7 @@ fn score_of(
         mask,
         mosaic: entry.wants == Wants::Mosaic,
         draw: 11,
+        standard_error,
         baselines: &[],
     });
     let bound = metric.cost(&GRID);
@@ -154,6 +163,32 @@ fn of_a_linear_model_contributions_are_faithful() {
     assert!((exact("completeness", &[], &double) - 1.0).abs() < 1e-5);
     assert!(exact("infidelity", &[], &double) > 0.1, "twice as much is no forecast");
     assert!(exact("infidelity", &[("scaled", "true")], &double) < 1e-8, "but its scale is fitted");
+}
+
+/// Means of random draws end where they are as exact as is wanted, near what all draws give; other metrics take what they take.
+#[test]
+fn draws_end_where_their_mean_is_exact() {
+    let len = GRID.features() * GRID.channels;
+    let (w, x) = (drawn(1, len), drawn(2, len));
+    let bent = |w: &[f32], x: &[f32]| product(w, x).iter().map(|v| v.powi(3)).collect::<Vec<f32>>();
+    let map = bent(&w, &x);
+    let mut subject = Linear { weights: vec![w, vec![0.0; len]], map: &bent, forwards: 0, explanations: 0 };
+    for (metric, given) in [
+        ("faithfulness-correlation", &[("size", "30"), ("runs", "4000")][..]),
+        ("avg-sensitivity", &[("draws", "300")]),
+        ("max-sensitivity", &[("draws", "20")]),
+    ] {
+        let all = score_of(&mut subject, metric, given, (&x, &map, None)).unwrap();
+        let taken = subject.forwards + subject.explanations;
+        let near = score_within(&mut subject, metric, given, (&x, &map, None), Some(0.02)).unwrap();
+        let less = subject.forwards + subject.explanations;
+        if metric == "max-sensitivity" {
+            assert_eq!((near, less), (all, taken), "{metric}");
+        } else {
+            assert!(less < taken / 2 && less >= 5, "{metric}: {less} of {taken}");
+            assert!((near - all).abs() < 0.08, "{metric}: {near} for {all}");
+        }
+    }
 }
 
 #[test]
@@ -284,6 +319,7 @@ fn compared(metric: &str, given: &[(&str, &str)], samples: &[(Vec<f32>, usize)])
                     mask: None,
                     mosaic: false,
                     draw: number as u64,
+                    standard_error: None,
                     baselines: &[],
                 })
                 .unwrap(),

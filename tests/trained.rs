@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use whyline_runtime::engine::{Precision, Resources};
-use whyline_runtime::evaluate::{Evaluation, Measure, Row, Subjected};
+use whyline_runtime::evaluate::{Effort, Evaluation, Measure, Row, Subjected};
 use whyline_runtime::explain::{Explanation, LoadOptions, Loaded, Target};
 use whyline_runtime::image::{decode, prepare};
 use whyline_runtime::methods::{Given, METHODS};
@@ -340,7 +340,9 @@ fn a_model_of_sound_is_explained_from_a_tensor() {
 fn means(loaded: &Loaded, methods: &[&str], metrics: &[&str], memory: usize) -> Vec<f64> {
     let explainer = |m: &&str| loaded.explainer(m, &Given::new(), Precision::F32, Resources::default()).unwrap();
     let measures = metrics.iter().map(|m| Measure::new(m, &Given::new()).unwrap()).collect();
-    let mut evaluation = Evaluation::new(methods.iter().map(explainer).collect(), measures, memory).unwrap();
+    let mut evaluation =
+        Evaluation::new(methods.iter().map(explainer).collect(), measures, Effort { memory, ..Effort::default() })
+            .unwrap();
     for digit in 0..4 {
         let image = sample(digit);
         let (input, file) = (input_of(loaded, &image), FileRecord::of(&image).unwrap());

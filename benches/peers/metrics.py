@@ -32,7 +32,6 @@ import json
 import logging
 import math
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -60,7 +59,6 @@ from method_parity import MEAN, STD, Rebuilt  # noqa: E402  (passes has said whe
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 DRAWS, SHARES, STAGES, PATCH, REGIONS = 10, 10, 8, 8, 100
-COLOURS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Digits(Rebuilt):
@@ -80,15 +78,15 @@ class Task:
     def __init__(self, net, path, images, mean, std):
         self.path, self.images = path, images
         self.told = ["--mean", ",".join(map(str, mean)), "--std", ",".join(map(str, std))]
-        mode, (mean, std) = ("L" if len(mean) == 1 else "RGB"), (np.reshape(v, (-1, 1, 1)) for v in (mean, std))
-        pixels = [np.asarray(Image.open(p).convert(mode), np.float32) / 255 for p in sorted(images.iterdir())]
-        pixels = [np.atleast_3d(p).transpose(2, 0, 1) for p in pixels]
-        self.x = np.stack([(p - mean) / std for p in pixels]).astype(np.float32)
+        mode = "L" if len(mean) == 1 else "RGB"
+        pixels = [np.atleast_3d(Image.open(p).convert(mode)) / 255 for p in sorted(images.iterdir())]
+        self.x = ((np.stack(pixels) - mean) / std).transpose(0, 3, 1, 2).astype(np.float32, order="C")
         self.net = self.faster(net.eval().requires_grad_(False))
         with torch.inference_mode():
             self.y = self.net(torch.from_numpy(self.x)).argmax(1).numpy()
         self.forward = self.gradient = 0
-        self.net.register_forward_hook(lambda _, inputs, output: self.count(len(output)))
+        # A function, for Quantus copies the net: a method would be copied with all that it belongs to.
+        self.net.register_forward_hook(lambda net, inputs, output: self.count(len(output)))
 
     def count(self, passes):
         self.forward += passes
@@ -96,11 +94,11 @@ class Task:
     def faster(self, net):
         """The net in the memory layout in which it is faster."""
 
-        def layout(name):
-            net.to(memory_format=name)
+        def taken(layout):
+            net.to(memory_format=layout)
             return min(timed(lambda: explain(net, self.x[:1], [0]), 5))
 
-        return net.to(memory_format=min((torch.contiguous_format, torch.channels_last), key=layout))
+        return net.to(memory_format=min((torch.contiguous_format, torch.channels_last), key=taken))
 
     def explain(self, model, inputs, targets, **_):
         self.gradient += len(inputs)
@@ -114,17 +112,17 @@ def explain(model, inputs, targets):
     """The gradient, channels added up."""
     inputs, targets = torch.as_tensor(inputs), torch.as_tensor(targets)
     map = captum.attr.Saliency(model).attribute(inputs.clone(), targets, abs=False)
-    return map.sum(1, keepdim=True).detach().numpy()
+    return map.sum(1, keepdim=True).numpy()
 
 
 def digits(count, folder):
     images = Path(tempfile.mkdtemp(dir=folder))
     for path in sorted(MODELS.glob("samples/digit-?.png"))[:count]:
-        shutil.copy(path, images)
+        (images / path.name).write_bytes(path.read_bytes())
     return Task(Digits(MODELS / "digits-cnn.onnx").float(), MODELS / "digits-cnn.onnx", images, [MEAN], [STD])
 
 
-def mobilenet(count, folder, photos):
+def mobilenet(count, folder, cache, photos):
     images, rng = Path(tempfile.mkdtemp(dir=folder)), np.random.default_rng(0)
     if photos:
         drawn = [Image.open(p).convert("RGB").resize((224, 224)) for p in sorted(photos.iterdir())[:count]]
@@ -132,10 +130,9 @@ def mobilenet(count, folder, photos):
         drawn = [Image.fromarray(rng.integers(0, 256, (224, 224, 3), np.uint8)) for _ in range(count)]
     for i, image in enumerate(drawn):
         image.save(images / f"{i:03}.png")
-    return Task(model("mobilenet_v2"), export("mobilenet_v2", folder), images, *COLOURS)
+    return Task(model("mobilenet_v2"), export("mobilenet_v2", cache), images,
+                (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
-
-# ---------------------------------------------------------------- peers
 
 every_layer = PyTorchModel.get_random_layer_generator
 
@@ -176,7 +173,7 @@ def blurred(x, sigma=5.0):
 def causal(task, inserts):
     """Runs of RISE's insertion or deletion, by batches of perturbed images."""
 
-    def heights(i, batch):
+    def area(i, batch):
         x, order = torch.from_numpy(task.x[i]), np.argsort(-task.map(i).reshape(-1), kind="stable")
         start, end = (blurred(x), x) if inserts else (x, torch.zeros_like(x))
         now, end, steps = start.flatten(1).clone(), end.flatten(1), x.shape[-2]
@@ -192,7 +189,7 @@ def causal(task, inserts):
 
     def run(batch):
         with torch.no_grad():
-            return [heights(i, batch) for i in range(len(task.x))]
+            return [area(i, batch) for i in range(len(task.x))]
 
     return {f"torch, batch {batch}": lambda batch=batch: run(batch) for batch in (1, 8, 64)}
 
@@ -234,9 +231,6 @@ def metrics(task):
         of_quantus(task, "ROAD", percentages=percentages) if channels == 1 else grad_cam)
 
 
-# ---------------------------------------------------------------- measurement
-
-
 def whyline(binary, task, metric, params):
     """Seconds, forward and gradient passes of all images."""
     given = [word for p in params for word in ("--metric-param", f"{metric}.{p}")]
@@ -254,8 +248,7 @@ def whyline(binary, task, metric, params):
 
 
 def peer(task, run):
-    task.forward = task.gradient = 0
-    start = time.perf_counter()
+    task.forward, task.gradient, start = 0, 0, time.perf_counter()
     run()
     return time.perf_counter() - start, task.forward, task.gradient
 
@@ -294,14 +287,13 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     everything, rows = {}, []
     for name in options.models:
-        task = digits(options.digits, scratch.name) if name == "digits-cnn" else mobilenet(
-            options.photos, folder, options.images)
+        task = (digits(options.digits, scratch.name) if name == "digits-cnn" else
+                mobilenet(options.photos, scratch.name, folder, options.images))
         for metric, params, peers in metrics(task):
             if options.metrics and metric not in options.metrics:
                 continue
             times, passes = measure(options.whyline, task, metric, params, peers, options.rounds)
-            everything[f"{name} {metric}"] = times
-            label = f"{name} {metric}"
+            everything[label := f"{name} {metric}"] = times
             print(f"\n{label:<40} {'min':>9} {'25 %':>9} {'median':>9} {'75 %':>9} {'max':>9}  s/image, passes")
             for engine, t in times.items():
                 five = " ".join(f"{v:9.4f}" for v in np.percentile(t, [0, 25, 50, 75, 100]))
@@ -309,8 +301,8 @@ def main():
             sys.stdout.flush()
             best = min(peers, key=lambda engine: np.median(times[engine]))
             ratios = np.divide(times[best], times["whyline"])
-            rows.append((name, metric, passes["whyline"], passes[best], best, np.median(times[best]),
-                         np.median(times["whyline"]), ratios))
+            slow, fast = np.median(times[best]), np.median(times["whyline"])
+            rows.append((name, metric, passes["whyline"], passes[best], best, slow, fast, ratios))
     print("\n| model | metric | passes, forward + gradient | of the peer | peer | peer, s/image | whyline, s/image "
           "| ratio: median (min..max) |\n|---|---|---|---|---|---|---|---|")
     for name, metric, own, others, best, slow, fast, ratios in rows:

@@ -337,6 +337,18 @@ pub struct EvaluateArgs {
     pub model: ModelArgs,
     /// A folder of images, or of folders of them that are labels; NAME.mask.png marks the object of NAME.png
     pub dataset: PathBuf,
+    /// Labels, as comma-separated values: an image's name and its label in each line
+    #[arg(long, value_name = "FILE", help_heading = "Dataset")]
+    pub labels: Option<PathBuf>,
+    /// Boxes that mark the objects, as JSON in the form of COCO; an image's label too, where all its boxes say the same
+    #[arg(long, value_name = "FILE", help_heading = "Dataset")]
+    pub boxes: Option<PathBuf>,
+    /// In place of the images, so many mosaics: of two images of a class and two of others; that class is explained
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(usize), help_heading = "Dataset")]
+    pub mosaics: Option<usize>,
+    /// Wait for more images, until --budget or Ctrl-C; taken in the order of their names
+    #[arg(long, conflicts_with_all = ["shard", "mosaics"], help_heading = "Dataset")]
+    pub follow: bool,
     /// The methods, or all
     #[arg(short, long = "methods", alias = "method", value_delimiter = ',', required = true, value_name = "A,B,C")]
     pub methods: Vec<String>,
@@ -346,6 +358,9 @@ pub struct EvaluateArgs {
     /// A parameter of every metric that has it, or of one: METRIC.NAME=VALUE
     #[arg(long = "metric-param", value_name = "NAME=VALUE")]
     pub metric_params: Vec<String>,
+    /// Within a sample, metrics that are means of random draws take no more once their standard error is this small
+    #[arg(long = "se", value_name = "ERROR", value_parser = positive)]
+    pub standard_error: Option<f64>,
     /// A parameter of every method that has it, as in -p steps=100
     #[arg(short = 'p', long = "param", value_name = "NAME=VALUE")]
     pub params: Vec<String>,
@@ -497,6 +512,10 @@ pub struct MethodsArgs {
 fn shard(text: &str) -> Result<(u64, u64), String> {
     let parts = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
     parts.filter(|(i, n)| i < n).ok_or_else(|| "write I/N with I from 0 to N - 1, as in 0/4".into())
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|v: &f64| v.is_finite() && *v > 0.0).ok_or_else(|| "write a number above zero".into())
 }
 
 /// A time, as in 20ms, 1.5s or 2min.

@@ -203,3 +203,154 @@ fn folders_are_labels() {
         .collect();
     assert_eq!(classes, [3.into(), 7.into(), serde_json::Value::Null]);
 }
+
+/// A report's cell of a metric.
+fn cell<'r>(report: &'r serde_json::Value, metric: &str) -> &'r serde_json::Value {
+    report["results"].as_array().unwrap().iter().find(|cell| cell["metric"] == metric).unwrap()
+}
+
+#[test]
+fn labels_come_from_a_table_and_what_does_not_parse_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let samples = dataset(folder.path(), 3);
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (labels, out) = (path("labels.csv"), path("out.json"));
+    std::fs::write(&labels, "file,label\ndigit-0.png,0\n digit-1.png , 1\nelsewhere.png,4\n").unwrap();
+    let told = ["--target", "label", "--labels", &labels, "--json", &out];
+    let run = evaluate(&samples, &[QUICK, &told].concat());
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    assert!(text(&run.stderr).contains("digit-2.png") && text(&run.stderr).contains("no label"));
+    assert_eq!(cell(&json(Path::new(&out)), "complexity")["samples"], 2);
+    for (wrong, says) in [("digit-0.png\n", "line 1"), ("a,1\na,2\n", "another label"), ("", "no labels")] {
+        std::fs::write(&labels, wrong).unwrap();
+        let refused = evaluate(&samples, &[QUICK, &told].concat());
+        assert!(refused.status.code() == Some(4) && text(&refused.stderr).contains(says), "{}", text(&refused.stderr));
+    }
+    std::fs::write(&labels, "digit-0.png,zebra\n").unwrap();
+    let unknown = evaluate(&samples, &[QUICK, &told].concat());
+    assert!(text(&unknown.stderr).contains("zebra"), "{}", text(&unknown.stderr));
+}
+
+#[test]
+fn boxes_are_masks_and_those_of_something_else_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let samples = folder.path().join("samples");
+    std::fs::create_dir(&samples).unwrap();
+    for digit in 0..2 {
+        let name = format!("digit-{digit}.png");
+        std::fs::copy(models().join("samples").join(&name), samples.join(&name)).unwrap();
+    }
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (boxes, out) = (path("boxes.json"), path("out.json"));
+    let write = |image: &str, bbox: &str| {
+        let text = format!(
+            r#"{{"images": [{{"id": 7, "file_name": "digit-0.png", "width": {image}, "height": 48}}],
+                "categories": [{{"id": 1, "name": "0"}}, {{"id": 2, "name": "dog"}}],
+                "annotations": [{{"image_id": 7, "category_id": 1, "bbox": {bbox}}}]}}"#
+        );
+        std::fs::write(&boxes, text).unwrap();
+    };
+    let told = ["-m", "vanilla", "--metrics", "relevance-mass", "--boxes", &boxes, "--json", &out];
+    // All of the image: all of the map is inside. The other image has no boxes.
+    write("48", "[0, 0, 48, 48]");
+    let run = evaluate(&samples, &told);
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    let report = json(Path::new(&out));
+    let whole = cell(&report, "relevance-mass");
+    assert_eq!(
+        (&whole["mean"], &whole["samples"], &whole["undefined"]["there is no mask"]),
+        (&1.0.into(), &1.into(), &1.into())
+    );
+    write("48", "[0, 0, 24, 48]");
+    assert!(evaluate(&samples, &told).status.success());
+    let half = cell(&json(Path::new(&out)), "relevance-mass")["mean"].as_f64().unwrap();
+    assert!(half > 0.0 && half < 1.0, "{half}");
+    // The image's only category is its label.
+    assert!(evaluate(&samples, &[&told[..], &["--target", "label"]].concat()).status.success());
+    for (image, bbox, says) in [("64", "[0, 0, 9, 9]", "64 x 48"), ("48", "[0, 0, -1, 9]", "annotation 0")] {
+        write(image, bbox);
+        let run = evaluate(&samples, &told);
+        assert!(text(&run.stderr).contains(says), "{}", text(&run.stderr));
+    }
+    std::fs::write(&boxes, "{}").unwrap();
+    let refused = evaluate(&samples, &told);
+    assert!(refused.status.code() == Some(4) && text(&refused.stderr).contains("COCO"), "{}", text(&refused.stderr));
+}
+
+#[test]
+fn mosaics_are_made_of_labelled_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let samples = folder.path().join("samples");
+    for (label, digits) in [("3", [3, 8]), ("5", [5, 6])] {
+        std::fs::create_dir_all(samples.join(label)).unwrap();
+        for digit in digits {
+            let name = format!("digit-{digit}.png");
+            std::fs::copy(models().join("samples").join(&name), samples.join(label).join(&name)).unwrap();
+        }
+    }
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (out, lines) = (path("out.json"), path("lines.jsonl"));
+    let told = ["-m", "gxi", "--metrics", "localisation", "--json", &out, "--samples", &lines];
+    let run = evaluate(&samples, &[&told[..], &["--mosaics", "6"]].concat());
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    let report = json(Path::new(&out));
+    let focus = cell(&report, "focus");
+    let mean = focus["mean"].as_f64().unwrap();
+    assert!(focus["samples"] == 6 && mean > 0.0 && mean < 1.0, "{focus}");
+    let lines = std::fs::read_to_string(&lines).unwrap();
+    for line in lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()) {
+        assert!(line["file"].as_str().unwrap().matches("digit-").count() == 4, "{line}");
+        assert!([3, 5].contains(&line["methods"]["gradient-x-input"]["class"].as_u64().unwrap()), "{line}");
+    }
+    let unlabelled = evaluate(&samples.join("3"), &[&told[..], &["--mosaics", "6"]].concat());
+    assert!(unlabelled.status.code() == Some(4) && text(&unlabelled.stderr).contains("two images of a class"));
+    let plain = evaluate(&samples, &["-m", "gxi", "--metrics", "focus", "--json", &out]);
+    assert!(plain.status.success());
+    assert_eq!(cell(&json(Path::new(&out)), "focus")["undefined"]["the sample is no mosaic"], 4);
+}
+
+/// Images that come in while it runs are taken, once each; what is begun again goes on behind the last one.
+#[test]
+fn a_folder_is_followed_as_it_fills() {
+    let folder = tempfile::tempdir().unwrap();
+    let samples = folder.path().join("camera");
+    std::fs::create_dir(&samples).unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (state, lines, out) = (path("s.wls"), path("s.jsonl"), path("out.json"));
+    let model = models().join("digits-cnn.onnx");
+    let shoot = |number: usize| {
+        let from = models().join(format!("samples/digit-{number}.png"));
+        std::fs::copy(from, samples.join(format!("frame-{number}.png"))).unwrap();
+    };
+    let follow = |seconds: &str| {
+        Command::new(env!("CARGO_BIN_EXE_whyline"))
+            .args(["evaluate", model.to_str().unwrap(), samples.to_str().unwrap(), "-m", "vanilla", "-q", "--follow"])
+            .args(["--budget", seconds, "--state", &state, "--samples", &lines, "--json", &out])
+            .spawn()
+            .unwrap()
+    };
+    let mut run = follow("4s");
+    for number in [1, 2] {
+        shoot(number);
+        std::thread::sleep(std::time::Duration::from_millis(300));
+    }
+    assert!(run.wait().unwrap().success());
+    let report = json(Path::new(&out));
+    assert_eq!((&report["done"], &report["stopped_by"]), (&2.into(), &"budget".into()), "{report}");
+    shoot(3);
+    assert!(follow("3s").wait().unwrap().success());
+    let names: Vec<String> = std::fs::read_to_string(&lines)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["file"].as_str().unwrap().to_string())
+        .collect();
+    assert_eq!(names, ["frame-1.png", "frame-2.png", "frame-3.png"]);
+}
+
+#[test]
+fn time_that_is_spent_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let samples = dataset(folder.path(), 3);
+    let run = evaluate(&samples, &[QUICK, &["--budget", "0s"]].concat());
+    assert!(text(&run.stdout).contains("0 of 3 samples; the time is spent"), "{}", text(&run.stdout));
+}

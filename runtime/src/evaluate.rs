@@ -11,7 +11,7 @@ use crate::params::{Given, Params};
 use crate::probe::Probe;
 use crate::record::{FileRecord, Record};
 use crate::state::RowState;
-use crate::variants::Variants;
+use crate::variants::{MEMORY, Variants};
 use whyline_stream::order::descending;
 
 /// A metric with its parameters.
@@ -69,6 +69,21 @@ pub struct SampleScores {
     pub scores: Vec<Observed>,
 }
 
+/// What an evaluation may take.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Effort {
+    /// About how many bytes of changed models that metrics ask for are kept; a gibibyte, if nobody says otherwise.
+    pub memory: usize,
+    /// Within a sample, metrics that are means of random draws take no more once their standard error is this small.
+    pub standard_error: Option<f64>,
+}
+
+impl Default for Effort {
+    fn default() -> Effort {
+        Effort { memory: MEMORY, standard_error: None }
+    }
+}
+
 /// Methods by metrics.
 pub struct Evaluation<'a> {
     /// The methods.
@@ -77,12 +92,12 @@ pub struct Evaluation<'a> {
     pub measures: Vec<Measure>,
     grid: Grid,
     variants: Variants<'a>,
+    effort: Effort,
 }
 
 impl<'a> Evaluation<'a> {
-    /// Of prepared methods of one model. Changed models that metrics ask for are kept in about so many bytes at most
-    /// ([`crate::variants::MEMORY`], if in doubt).
-    pub fn new(explainers: Vec<Explainer<'a>>, measures: Vec<Measure>, memory: usize) -> Result<Evaluation<'a>> {
+    /// Of prepared methods of one model.
+    pub fn new(explainers: Vec<Explainer<'a>>, measures: Vec<Measure>, effort: Effort) -> Result<Evaluation<'a>> {
         let first = explainers.first().ok_or_else(|| Error::usage("no method is evaluated"))?;
         let grid = first.grid()?;
         let row = |explainer| Row {
@@ -93,7 +108,7 @@ impl<'a> Evaluation<'a> {
             degraded: 0,
         };
         let rows = explainers.into_iter().map(row).collect();
-        Ok(Evaluation { rows, measures, grid, variants: Variants::within(memory) })
+        Ok(Evaluation { rows, measures, grid, variants: Variants::within(effort.memory), effort })
     }
 
     /// Takes in a sample: every method explains it, every metric scores each map. A sample that cannot be explained counts as
@@ -115,8 +130,14 @@ impl<'a> Evaluation<'a> {
             let outcome = match explanation {
                 Ok(explanation) => {
                     let passes = explanation.record.passes;
-                    measure(row, &self.measures, &mut self.variants, (sample, &self.grid, draw), explanation)
-                        .map(|(own, taken)| (own, passes.plus(taken)))
+                    measure(
+                        row,
+                        &self.measures,
+                        &mut self.variants,
+                        (sample, &self.grid, draw, self.effort),
+                        explanation,
+                    )
+                    .map(|(own, taken)| (own, passes.plus(taken)))
                 }
                 Err(error) => Err(error),
             };
@@ -178,7 +199,7 @@ fn measure<'a>(
     row: &mut Row<'a>,
     measures: &[Measure],
     variants: &mut Variants<'a>,
-    (sample, grid, draw): (&Subjected, &Grid, u64),
+    (sample, grid, draw, effort): (&Subjected, &Grid, u64, Effort),
     explanation: Explanation,
 ) -> Result<(SampleScores, Passes)> {
     let Explanation { attribution, record } = explanation;
@@ -203,6 +224,7 @@ fn measure<'a>(
             mask: sample.mask,
             mosaic: sample.mosaic,
             draw,
+            standard_error: effort.standard_error,
             baselines: &[],
         })?);
     }

@@ -1,6 +1,6 @@
 //! An evaluation's scores as bytes: kept between two runs, or brought together from several machines.
 //!
-//! Little-endian: `WHYLINES`, the layout's version, the length of what follows as JSON ([`Header`]), that, the samples so far,
+//! Little-endian: `WHYLINES`, the layout's version, the length of what follows as JSON ([`Header`]), that, the samples so far, the last one's name,
 //! for every method its passes, seconds, early ends and scores by metric, and the first eight bytes of the SHA-256 of all this.
 
 use std::path::{Path, PathBuf};
@@ -36,13 +36,18 @@ pub struct Header {
     pub metrics: Vec<String>,
     /// SHA-256 of the names of all samples, in their order.
     pub dataset: String,
-    /// How many samples the dataset has.
+    /// How many samples the dataset has; none of a folder that is followed.
     pub samples: u64,
     /// Which part of it: number and count.
     pub shard: (u64, u64),
 }
 
 impl Header {
+    /// Whether samples come in while it runs.
+    pub fn is_live(&self) -> bool {
+        self.samples == 0
+    }
+
     /// How many samples the shard has: every `count`-th, from its number on.
     pub fn share(&self) -> u64 {
         let (number, count) = self.shard;
@@ -70,6 +75,8 @@ pub struct State {
     pub header: Header,
     /// How many samples of the shard are done, from its first on.
     pub done: u64,
+    /// Of a folder that is followed, the sample that was taken last.
+    pub last: String,
     /// By method.
     pub rows: Vec<RowState>,
 }
@@ -94,6 +101,8 @@ impl State {
         push(&mut bytes, header.len() as u64);
         bytes.extend(header);
         push(&mut bytes, self.done);
+        push(&mut bytes, self.last.len() as u64);
+        bytes.extend(self.last.as_bytes());
         for row in &self.rows {
             push(&mut bytes, row.passes.forward);
             push(&mut bytes, row.passes.gradient);
@@ -120,7 +129,10 @@ impl State {
         let (len, rest) = u64::get(rest).ok_or(CUT)?;
         let header = usize::try_from(len).ok().and_then(|len| rest.split_at_checked(len)).ok_or(CUT)?;
         let (header, rest) = (serde_json::from_slice::<Header>(header.0).map_err(|_| CUT)?, header.1);
-        let (done, mut rest) = u64::get(rest).ok_or(CUT)?;
+        let (done, rest) = u64::get(rest).ok_or(CUT)?;
+        let (len, rest) = u64::get(rest).ok_or(CUT)?;
+        let (last, mut rest) = usize::try_from(len).ok().and_then(|len| rest.split_at_checked(len)).ok_or(CUT)?;
+        let last = String::from_utf8(last.to_vec()).map_err(|_| CUT)?;
         let mut rows = vec![];
         for _ in &header.methods {
             let mut row = RowState::default();
@@ -135,8 +147,9 @@ impl State {
             }
             rows.push(row);
         }
-        let sound = rest.len() == CHECK && header.shard.0 < header.shard.1 && done <= header.share();
-        if sound { Ok(State { header, done, rows }) } else { Err(CUT) }
+        let sound = rest.len() == CHECK && header.shard.0 < header.shard.1;
+        let sound = sound && (header.is_live() || done <= header.share());
+        if sound { Ok(State { header, done, last, rows }) } else { Err(CUT) }
     }
 
     /// The scores of all shards together.
@@ -242,7 +255,7 @@ mod tests {
                 row.scores[0].push(Ok(Observation::Score((i as f64 + 1.0) * sample as f64)));
             }
         }
-        State { done: header.share(), header, rows }
+        State { done: header.share(), header, last: "a.png".into(), rows }
     }
 
     #[test]

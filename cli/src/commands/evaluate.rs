@@ -1,34 +1,34 @@
 //! `whyline evaluate`
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use serde_json::{Map, Value, json};
-use whyline_runtime::evaluate::{Evaluation, Measure, SampleScores, Subjected};
-use whyline_runtime::explain::{Loaded, Shared, Target};
+use whyline_runtime::evaluate::{Effort, Evaluation, Measure, SampleScores, Subjected};
+use whyline_runtime::explain::{Loaded, Shared};
 use whyline_runtime::metrics::{self, Cost, Grid, METRICS, Observation, Wants};
 use whyline_runtime::params::{Given, Params};
-use whyline_runtime::record::FileRecord;
 use whyline_runtime::state::{Header, State, difference};
 use whyline_runtime::variants::MEMORY;
 use whyline_runtime::{Error, Kind};
 
-use super::dataset::{Dataset, Item};
+use super::dataset::{Dataset, Material, Queue, Sample, target_of};
 use super::inputs::{
-    budget, entries, for_method, give_files, is_bounded, name_files, pairs, read_input, refuse_unknown, resources,
-    target,
+    budget, entries, for_method, give_files, is_bounded, name_files, pairs, refuse_unknown, resources, target,
 };
 use super::load::load;
 use crate::args::EvaluateArgs;
 use crate::failure::{Failure, INTERRUPTED, Outcome, about_input};
 use crate::output;
-use crate::output::scores::{Failed, Report};
+use crate::output::scores::{Failed, Filling, Report, Stopped};
 
 /// Runs it.
 pub fn run(args: &EvaluateArgs) -> Outcome {
     let written = [args.state.clone(), args.json.clone(), args.csv.clone(), args.samples.clone()];
-    output::refuse_overwriting([&args.model.model].into_iter().chain(&args.model.card), &written)?;
-    let dataset = Dataset::read(&args.dataset)?;
+    let read = [&args.model.model].into_iter().chain(&args.model.card).chain(&args.labels).chain(&args.boxes);
+    output::refuse_overwriting(read, &written)?;
+    let dataset = Dataset::read(args)?;
     dataset.refuse_overwriting(&written)?;
     let loaded = load(&args.model, Some(&args.preprocess))?;
     output::refuse_overwriting(&loaded.files, &written)?;
@@ -41,49 +41,64 @@ pub fn run(args: &EvaluateArgs) -> Outcome {
     }
     let mut log = Log::open(args, state.done)?;
     let (start, budget) = (Instant::now(), budget(&args.budget));
-    let progress = output::progress::samples(state.header.share()).filter(|_| !args.quiet);
-    let (mut failed, mut interrupted) = (vec![], false);
-    let (shard, count) = state.header.shard;
-    let own = dataset.names.iter().enumerate().filter(|(i, _)| *i as u64 % count == shard).skip(state.done as usize);
-    for (_, name) in own {
-        if args.time.is_some_and(|most| start.elapsed() >= most) {
-            break;
-        }
-        let item = dataset.item(name);
-        let scores = push(&mut evaluation, &loaded, args, &item, &mut failed);
+    let is_over = || args.time.is_some_and(|most| start.elapsed() >= most);
+    let mut show = Progress::new(args, &state);
+    let (mut failed, mut stopped) = (vec![], None);
+    let mut queue = queue(&state);
+    while let Some(sample) = queue.next(&dataset, &|| !is_over() && !budget.is_interrupted())? {
+        let scores = push(&mut evaluation, (&loaded, &dataset), args, &sample, &mut failed);
         // What was interrupted is the best so far, and no score of the method's.
         if budget.is_interrupted() {
-            interrupted = true;
             break;
         }
         let scores = scores?;
-        log.line(&evaluation, &item, state.done, &scores)?;
+        log.line(&evaluation, &sample.name, state.done, &scores)?;
         state.done += 1;
+        state.last.clone_from(&sample.name);
         state.rows = evaluation.state();
         if let Some(path) = &args.state {
             state.write(path)?;
         }
-        if let Some(show) = &progress {
-            show(state.done);
-        }
+        show.update(&state)?;
     }
-    let report = Report::new(&state, failed)?;
+    show.end();
+    if budget.is_interrupted() {
+        stopped = Some(Stopped::Interrupt);
+    } else if state.header.is_live() || state.done < state.header.share() {
+        stopped = Some(Stopped::Budget);
+    }
+    let report = Report::new(&state, failed, stopped)?;
     report.write(args.json.as_ref(), args.csv.as_ref())?;
     if !args.quiet && !output::is_stdout(&args.json) {
         report.print();
     }
-    match interrupted {
-        true => Err(Failure { message: "interrupted; the scores so far stand".into(), code: INTERRUPTED }),
-        false if report.is_of_nothing() => {
-            Err(Failure { message: "none of the samples could be used".into(), code: 4 })
+    match stopped {
+        Some(Stopped::Interrupt) => {
+            Err(Failure { message: "interrupted; the scores so far stand".into(), code: INTERRUPTED })
         }
-        false => Ok(()),
+        _ if report.is_of_nothing() => Err(Failure { message: "none of the samples could be used".into(), code: 4 }),
+        _ => Ok(()),
+    }
+}
+
+/// What is still to be taken.
+fn queue(state: &State) -> Queue {
+    match state.header.is_live() {
+        true => Queue::Live { last: state.last.clone(), waiting: VecDeque::new() },
+        false => {
+            let (shard, count) = state.header.shard;
+            Queue::Shard { next: (shard + state.done * count) as usize, stride: count as usize }
+        }
     }
 }
 
 /// The metrics that were named, alone, by family, or as all of a kind.
 fn measures(args: &EvaluateArgs, grid: &Grid, dataset: &Dataset) -> Outcome<Vec<Measure>> {
-    let has_masks = dataset.has_masks();
+    let fits = |entry: &&'static metrics::Entry| match entry.wants {
+        Wants::Nothing => true,
+        Wants::Mask => dataset.has_masks(),
+        Wants::Mosaic => dataset.has_mosaics(),
+    };
     let mut chosen: Vec<&'static metrics::Entry> = vec![];
     for name in &args.metrics {
         let of_kind = |entry: &&&'static metrics::Entry| match name.as_str() {
@@ -96,17 +111,14 @@ fn measures(args: &EvaluateArgs, grid: &Grid, dataset: &Dataset) -> Outcome<Vec<
         let found = match (metrics::find(name), kind.is_empty()) {
             (Ok(entry), _) => vec![entry],
             (Err(error), true) => return Err(error.into()),
-            (Err(_), false) => kind
-                .into_iter()
-                .filter(|entry| entry.wants == Wants::Nothing || (has_masks && entry.wants == Wants::Mask))
-                .collect(),
+            (Err(_), false) => kind.into_iter().filter(fits).collect(),
         };
         let new: Vec<_> = found.into_iter().filter(|e| !chosen.iter().any(|c| c.name == e.name)).collect();
         chosen.extend(new);
     }
     if chosen.is_empty() {
         return Err(Failure::usage(
-            "these metrics want masks (NAME.mask.png beside NAME.png), and the dataset has none",
+            "these metrics want masks (NAME.mask.png beside NAME.png, or --boxes) or --mosaics, and the dataset has none",
         ));
     }
     let given = pairs(&args.metric_params)?;
@@ -149,7 +161,11 @@ fn prepare<'a>(args: &EvaluateArgs, loaded: &'a Loaded, measures: Vec<Measure>) 
         give_files(loaded, &mut explainer, &own)?;
         explainers.push(explainer);
     }
-    Ok(Evaluation::new(explainers, measures, resources.memory.unwrap_or(MEMORY))?)
+    Ok(Evaluation::new(
+        explainers,
+        measures,
+        Effort { memory: resources.memory.unwrap_or(MEMORY), standard_error: args.standard_error },
+    )?)
 }
 
 /// What is evaluated, at its beginning or where an earlier run has left it.
@@ -164,18 +180,19 @@ fn begin(args: &EvaluateArgs, loaded: &Loaded, dataset: &Dataset, evaluation: &m
         precision: args.precision.precision().name().into(),
         target: format!("{:?} {:?} {:?}", args.target.target, args.target.against, args.model.score),
         settings: format!(
-            "{} shape {:?} output {:?} weights {:?} passes {:?} deadline {:?}",
+            "{} shape {:?} output {:?} weights {:?} passes {:?} deadline {:?} error {:?}",
             output::to_json(&loaded.card.input)?,
             loaded.input_shape()?,
             loaded.output(),
             args.model.random_weights,
             args.budget.max_passes,
-            args.budget.deadline
+            args.budget.deadline,
+            args.standard_error
         ),
         methods: evaluation.rows.iter().map(|r| described(r.explainer.entry().name, r.explainer.params())).collect(),
         metrics: evaluation.measures.iter().map(|m| described(m.entry.name, &m.params)).collect(),
-        dataset: whyline_runtime::state::digest(dataset.names.iter().map(String::as_str)),
-        samples: dataset.names.len() as u64,
+        dataset: dataset.digest(),
+        samples: dataset.len() as u64,
         shard,
     };
     if let Some(path) = args.state.as_ref().filter(|path| path.exists()) {
@@ -188,30 +205,37 @@ fn begin(args: &EvaluateArgs, loaded: &Loaded, dataset: &Dataset, evaluation: &m
         evaluation.restore(state.rows.clone());
         return Ok(state);
     }
-    Ok(State { header, done: 0, rows: evaluation.state() })
+    Ok(State { header, done: 0, last: String::new(), rows: evaluation.state() })
 }
 
 /// Takes in a sample. One that can't be used is counted and named.
 fn push(
     evaluation: &mut Evaluation,
-    loaded: &Loaded,
+    (loaded, dataset): (&Loaded, &Dataset),
     args: &EvaluateArgs,
-    item: &Item,
+    sample: &Sample,
     failed: &mut Vec<Failed>,
 ) -> Outcome<Vec<Option<SampleScores>>> {
     let mut fail = |reason: String| {
-        eprintln!("warning: {}: {reason}", item.name);
-        failed.push(Failed { sample: item.name.clone(), reason });
+        eprintln!("warning: {}: {reason}", sample.name);
+        failed.push(Failed { sample: sample.name.clone(), reason });
     };
-    let (input, mask, file, target) = match material(loaded, args, item) {
-        Ok(material) => material,
+    let ready = dataset.material(loaded, sample).and_then(|material| {
+        let by_label = args.target.target == "label" || material.mosaic;
+        let told = if by_label { None } else { Some(target(&args.target)) };
+        let target = target_of(loaded, material.label.as_deref(), told)?;
+        Ok((material, target))
+    });
+    let (material, target) = match ready {
+        Ok(ready) => ready,
         Err(failure) => {
             evaluation.push_failed();
             fail(failure.message);
             return Ok(vec![]);
         }
     };
-    let pushed = evaluation.push(&Subjected { input: &input, file, mask: mask.as_deref(), mosaic: false, target })?;
+    let Material { input, mask, mosaic, file, .. } = material;
+    let pushed = evaluation.push(&Subjected { input: &input, file, mask: mask.as_deref(), mosaic, target })?;
     let mut all = vec![];
     for (row, scores) in evaluation.rows.iter().zip(pushed) {
         match scores {
@@ -225,19 +249,41 @@ fn push(
     Ok(all)
 }
 
-type Material = (Vec<f32>, Option<Vec<bool>>, FileRecord, Target);
+/// What is shown while it runs: the table so far, or a count.
+enum Progress {
+    Table(Filling),
+    Count(Box<dyn Fn(u64)>),
+    Nothing,
+}
 
-fn material(loaded: &Loaded, args: &EvaluateArgs, item: &Item) -> Outcome<Material> {
-    let target = match (args.target.target.as_str(), &item.label) {
-        ("label", Some(label)) => {
-            loaded.card.class(label, loaded.classes()?)?;
-            Target::Named(label.clone())
+impl Progress {
+    fn new(args: &EvaluateArgs, state: &State) -> Progress {
+        if args.quiet {
+            return Progress::Nothing;
         }
-        ("label", None) => return Err(Failure { message: "it has no label: it lies in no folder".into(), code: 4 }),
-        _ => target(&args.target),
-    };
-    let file = FileRecord::of(&item.path).map_err(about_input)?;
-    Ok((read_input(loaded, &item.path)?.input, item.marked(loaded)?, file, target))
+        match Filling::on_terminal().filter(|_| !output::is_stdout(&args.json)) {
+            Some(table) => Progress::Table(table),
+            None => match output::progress::samples(state.header.share()) {
+                Some(show) => Progress::Count(Box::new(show)),
+                None => Progress::Nothing,
+            },
+        }
+    }
+
+    fn update(&mut self, state: &State) -> Outcome {
+        match self {
+            Progress::Table(table) if table.is_due() => table.show(&Report::new(state, vec![], None)?),
+            Progress::Count(show) => show(state.done),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        if let Progress::Table(table) = self {
+            table.clear();
+        }
+    }
 }
 
 /// A line of JSON for every sample.
@@ -255,7 +301,7 @@ impl Log {
         Ok(Log(Some((path.clone(), file))))
     }
 
-    fn line(&mut self, evaluation: &Evaluation, item: &Item, number: u64, scores: &[Option<SampleScores>]) -> Outcome {
+    fn line(&mut self, evaluation: &Evaluation, name: &str, number: u64, scores: &[Option<SampleScores>]) -> Outcome {
         let Some((path, file)) = &mut self.0 else { return Ok(()) };
         let mut methods = Map::new();
         for (row, scores) in evaluation.rows.iter().zip(scores) {
@@ -275,7 +321,7 @@ impl Log {
             });
             methods.insert(row.explainer.entry().name.into(), json!(own));
         }
-        let line = json!({"sample": number, "file": item.name, "methods": methods});
+        let line = json!({"sample": number, "file": name, "methods": methods});
         let write = std::io::Write::write_all(file, format!("{line}\n").as_bytes());
         Ok(write.map_err(|source| Error::Write { path: path.clone(), source })?)
     }

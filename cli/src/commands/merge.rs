@@ -14,7 +14,7 @@ pub fn run(args: &MergeArgs) -> Outcome {
     refuse_overwriting(&args.states, [&args.state, &args.json, &args.csv])?;
     let read = |path: &PathBuf| Ok((path.clone(), State::read(path).map_err(about_input)?));
     let whole = State::merge(args.states.iter().map(read).collect::<Outcome<_>>()?)?;
-    let report = Report::new(&whole, vec![])?;
+    let report = Report::new(&whole, vec![], None)?;
     if let Some(path) = &args.state {
         whole.write(path)?;
     }

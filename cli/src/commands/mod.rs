@@ -1,5 +1,6 @@
 //! One file per subcommand.
 
+mod annotations;
 mod bench;
 mod calibrate;
 mod compare;
@@ -14,6 +15,7 @@ mod load;
 mod merge;
 mod methods;
 mod metrics;
+mod mosaics;
 
 use crate::args::Command;
 use crate::failure::Outcome;

@@ -1,7 +1,9 @@
 //! The scores of methods by metrics, as tables, JSON and CSV.
 
 use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use whyline_runtime::engine::Passes;
@@ -21,11 +23,23 @@ pub struct Report {
     header: Header,
     /// How many samples they are of.
     done: u64,
+    /// What ended it before all samples were taken.
+    stopped_by: Option<Stopped>,
     results: Vec<Cell>,
     rankings: Vec<Ranking>,
     methods: Vec<Spent>,
     /// Samples that could not be read or explained, and why.
     failed: Vec<Failed>,
+}
+
+/// What ends an evaluation early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stopped {
+    /// Its time was spent.
+    Budget,
+    /// Somebody wanted no more.
+    Interrupt,
 }
 
 /// A method by a metric.
@@ -84,7 +98,7 @@ fn name(described: &str) -> &str {
 
 impl Report {
     /// Of a state.
-    pub fn new(state: &State, failed: Vec<Failed>) -> Outcome<Report> {
+    pub fn new(state: &State, failed: Vec<Failed>, stopped_by: Option<Stopped>) -> Outcome<Report> {
         let header = state.header.clone();
         let metrics: Vec<&'static Entry> = header.metrics.iter().map(|m| find(name(m))).collect::<Result<_, _>>()?;
         let (mut results, mut methods) = (vec![], vec![]);
@@ -98,7 +112,7 @@ impl Report {
             results.extend(cells(name(method), &metrics, row));
         }
         let rankings = Family::ALL.iter().filter_map(|family| ranking(*family, &metrics, &header, &results)).collect();
-        Ok(Report { header, done: state.done, results, rankings, methods, failed })
+        Ok(Report { header, done: state.done, stopped_by, results, rankings, methods, failed })
     }
 
     /// Writes it to the files that are asked for, as JSON and as a table of comma-separated values.
@@ -132,9 +146,11 @@ impl Report {
 
     /// Prints tables of each family, what was undefined, the rankings and what they took.
     pub fn print(&self) {
-        for family in Family::ALL {
-            self.print_family(family.name());
-        }
+        self.lines().into_iter().for_each(|line| say!("{line}"));
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let mut lines = self.tables();
         let mut reasons = BTreeMap::<(&str, &str), u64>::new();
         for cell in &self.results {
             cell.undefined
@@ -142,34 +158,53 @@ impl Report {
                 .for_each(|(reason, count)| *reasons.entry((cell.metric, reason)).or_default() += count);
         }
         for ((metric, reason), count) in reasons {
-            say!("without a score: {count} of {metric}: {reason}");
+            lines.push(format!("without a score: {count} of {metric}: {reason}"));
         }
         for ranking in self.rankings.iter().filter(|r| r.methods.len() > 1) {
             let places = ranking.methods.iter().map(|p| format!("{} {:.1}", p.method, p.mean_rank));
-            say!("{:<NAMES$}  best first, by mean rank: {}", ranking.family, places.collect::<Vec<_>>().join(", "));
+            let places = places.collect::<Vec<_>>().join(", ");
+            lines.push(format!("{:<NAMES$}  best first, by mean rank: {places}", ranking.family));
         }
         for method in &self.methods {
             let Passes { forward, gradient } = method.passes;
-            say!(
-                "{:<NAMES$}  {gradient} gradient and {forward} forward passes, {:.1} s{}",
-                method.method,
-                method.seconds,
-                match method.degraded {
-                    0 => String::new(),
-                    count => format!("; {count} maps ended early by the budget"),
-                }
-            );
+            let degraded = match method.degraded {
+                0 => String::new(),
+                count => format!("; {count} maps ended early by the budget"),
+            };
+            lines.push(format!(
+                "{:<NAMES$}  {gradient} gradient and {forward} forward passes, {:.1} s{degraded}",
+                method.method, method.seconds
+            ));
         }
-        let whole = self.header.share();
+        lines.push(self.count());
+        lines
+    }
+
+    /// How many samples it is of, and what ended it.
+    fn count(&self) -> String {
+        let of = match self.header.is_live() {
+            true => String::new(),
+            false => format!(" of {}", self.header.share()),
+        };
         let shard = match self.header.shard {
             (_, 1) => String::new(),
             (number, count) => format!(", shard {number}/{count}"),
         };
-        say!("{} of {whole} samples{shard}", self.done);
+        let stopped = match self.stopped_by {
+            None => "",
+            Some(Stopped::Budget) => "; the time is spent",
+            Some(Stopped::Interrupt) => "; interrupted",
+        };
+        format!("{}{of} samples{shard}{stopped}", self.done)
     }
 
-    /// A line for each metric; as many methods beside each other as a line has room for.
-    fn print_family(&self, family: &str) {
+    /// A table for each family: a line for each metric; as many methods beside each other as a line has room for.
+    fn tables(&self) -> Vec<String> {
+        Family::ALL.iter().flat_map(|family| self.family(family.name())).collect()
+    }
+
+    fn family(&self, family: &str) -> Vec<String> {
+        let mut lines = vec![];
         let of_family = |cell: &&Cell| cell.family == family;
         let mut rest: &[Spent] = &self.methods;
         while !rest.is_empty() && self.results.iter().any(|cell| of_family(&cell)) {
@@ -182,7 +217,7 @@ impl Report {
             rest = later;
             let heads: Vec<String> =
                 now.iter().map(|m| format!("{:>1$}", m.title(), m.title().len().max(WIDTH))).collect();
-            say!("{family:<NAMES$}  {}", heads.join("  "));
+            lines.push(format!("{family:<NAMES$}  {}", heads.join("  ")));
             for cell in self.results.iter().filter(of_family).filter(|cell| cell.method == now[0].method) {
                 let arrow = if cell.better == Better::Higher.name() { "↑" } else { "↓" };
                 let mut line = format!("{:<NAMES$}", format!("  {} {arrow}", cell.metric));
@@ -190,10 +225,54 @@ impl Report {
                     let own = self.results.iter().find(|c| c.method == method.method && c.metric == cell.metric);
                     line += &format!("  {:>1$}", own.map_or(String::new(), Cell::text), head.len());
                 }
-                say!("{line}");
+                lines.push(line);
             }
-            say!();
+            lines.push(String::new());
         }
+        lines
+    }
+}
+
+/// The tables on a terminal, written over themselves as they fill.
+pub struct Filling {
+    /// How many lines are on the terminal.
+    shown: usize,
+    last: Instant,
+}
+
+/// The tables change no more often.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+impl Filling {
+    /// Where standard output is a terminal.
+    pub fn on_terminal() -> Option<Filling> {
+        std::io::stdout().is_terminal().then(|| Filling { shown: 0, last: Instant::now() })
+    }
+
+    /// Whether it is time to show something.
+    pub fn is_due(&self) -> bool {
+        self.last.elapsed() >= INTERVAL
+    }
+
+    /// Shows a report in the place of the last one: its tables where the terminal has room for them, and how far it is.
+    pub fn show(&mut self, report: &Report) {
+        let (width, height) = terminal_size::terminal_size().map_or((80, 24), |(w, h)| (w.0 as usize, h.0 as usize));
+        let tables = report.tables();
+        let fits = tables.len() + 2 < height && tables.iter().all(|line| line.chars().count() <= width);
+        let lines = if fits { [tables, vec![report.count()]].concat() } else { vec![report.count()] };
+        self.clear();
+        self.shown = lines.len();
+        self.last = Instant::now();
+        lines.into_iter().for_each(|line| say!("{line}"));
+    }
+
+    /// Takes away what is shown.
+    pub fn clear(&mut self) {
+        if self.shown > 0 {
+            // Up so many lines, and nothing below.
+            let _ = write!(std::io::stdout(), "\x1b[{}A\x1b[J", self.shown);
+        }
+        self.shown = 0;
     }
 }
 
@@ -204,7 +283,7 @@ impl Spent {
 }
 
 /// The width of the metrics' names.
-const NAMES: usize = 28;
+const NAMES: usize = 37;
 
 /// The width of a line.
 const LINE: usize = 120;

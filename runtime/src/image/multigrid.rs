@@ -206,13 +206,8 @@ impl Hierarchy {
         let mut direction = self.precondition(&residual).to_vec();
         let mut size = dot(&residual, &direction);
         let enough = size * TOLERANCE;
-        let mut n = 0;
         for _ in 0..STEPS {
-            n += 1;
             if size <= enough {
-                if std::env::var("DBG").is_ok() {
-                    eprintln!("steps {n}");
-                }
                 break;
             }
             self.apply(&direction, &mut image);

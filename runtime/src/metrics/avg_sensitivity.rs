@@ -4,8 +4,10 @@
 //! Cost: an explanation per copy.
 
 use super::neighbours::{DRAWS, Neighbours, RADIUS, SEED};
+use super::sample::is_exact;
 use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Wants};
 use crate::error::Result;
+use whyline_stream::moments::Moments;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "avg-sensitivity",
@@ -27,6 +29,11 @@ impl Metric for AvgSensitivity {
     }
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
-        Ok(self.0.changes(sample)?.map(|changes| changes.iter().sum::<f64>() / changes.len() as f64))
+        let (mut mean, enough) = (Moments::default(), sample.standard_error);
+        let taken = self.0.changes(sample, |change| {
+            mean.push(change);
+            !is_exact(enough, mean.count(), mean.standard_error())
+        })?;
+        Ok(taken.map(|()| mean.mean()))
     }
 }

@@ -1,10 +1,11 @@
 //! Faithfulness correlation (Bhatt et al. 2020): Pearson's correlation, over random sets of features, of the map's sum over a
 //! set with the output lost where the set is replaced by a baseline.
 //!
-//! Cost: a forward pass per set.
+//! Cost: a forward pass per set; fewer where a standard error is small enough.
 
 use super::curves::{LOGIT, output_of};
-use super::subsets::{draw, losses, sum_of};
+use super::sample::is_exact;
+use super::subsets::{draw, losses_while, sum_of};
 use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined, Wants};
 use crate::baseline::{self, Baseline};
 use crate::error::Result;
@@ -79,8 +80,12 @@ pub(super) fn correlation(
     }
     let (baseline, first) = (sample.baseline(baseline)?, sample.draw.wrapping_add(size as u64));
     let set = |run: usize| draw(&Rng::new(seed ^ first, run as u64), size, features);
-    let lost = losses(sample, output, &baseline, runs, &set)?;
-    let mut pearson = Pearson::default();
-    lost.iter().enumerate().for_each(|(run, lost)| pearson.push(sum_of(sample.map, &set(run)), *lost));
+    let (map, enough) = (sample.map, sample.standard_error);
+    let (mut pearson, mut run) = (Pearson::default(), 0);
+    losses_while(sample, output, &baseline, runs, &set, &mut |lost| {
+        pearson.push(sum_of(map, &set(run)), lost);
+        run += 1;
+        !is_exact(enough, run as u64, pearson.standard_error())
+    })?;
     Ok(pearson.correlation().ok_or(Undefined::ConstantOutput))
 }

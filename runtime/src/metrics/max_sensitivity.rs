@@ -27,6 +27,11 @@ impl Metric for MaxSensitivity {
     }
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
-        Ok(self.0.changes(sample)?.and_then(|changes| largest(changes.into_iter())))
+        let mut changes = vec![];
+        let taken = self.0.changes(sample, |change| {
+            changes.push(change);
+            true
+        })?;
+        Ok(taken.and_then(|()| largest(changes.into_iter())))
     }
 }

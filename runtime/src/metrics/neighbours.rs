@@ -53,29 +53,37 @@ impl Neighbours {
         sample.input.iter().enumerate().map(|(i, x)| x + size * noise(i)).collect()
     }
 
-    /// The distances of every copy.
-    pub fn distances(&self, sample: &mut Sample) -> Result<Vec<Pair>> {
-        let mut pairs = vec![];
-        for number in 0..self.draws {
-            let copy = self.copy(sample, number);
-            let map = sample.subject.explain(&copy, sample.class)?;
-            pairs.push(Pair { inputs: distance(sample.input, &copy), maps: distance(sample.map, &map) });
-        }
-        Ok(pairs)
+    /// The distances of a copy of that number.
+    fn pair(&self, sample: &mut Sample, number: u32) -> Result<Pair> {
+        let copy = self.copy(sample, number);
+        let map = sample.subject.explain(&copy, sample.class)?;
+        Ok(Pair { inputs: distance(sample.input, &copy), maps: distance(sample.map, &map) })
     }
 
-    /// The maps' relative changes `|a(x) - a(x_k)| / |a(x)|`, of every copy.
-    pub fn changes(&self, sample: &mut Sample) -> Result<std::result::Result<Vec<f64>, Undefined>> {
+    /// The distances of every copy.
+    pub fn distances(&self, sample: &mut Sample) -> Result<Vec<Pair>> {
+        (0..self.draws).map(|number| self.pair(sample, number)).collect()
+    }
+
+    /// The maps' relative changes `|a(x) - a(x_k)| / |a(x)|`, of every copy, as long as more are wanted.
+    pub fn changes(
+        &self,
+        sample: &mut Sample,
+        mut wants_more: impl FnMut(f64) -> bool,
+    ) -> Result<std::result::Result<(), Undefined>> {
         let size = norm(sample.map);
-        let mut changes = vec![];
-        for pair in self.distances(sample)? {
-            match (pair.maps == 0.0, size == 0.0) {
-                (true, _) => changes.push(0.0),
+        for number in 0..self.draws {
+            let pair = self.pair(sample, number)?;
+            let change = match (pair.maps == 0.0, size == 0.0) {
+                (true, _) => 0.0,
                 (false, true) => return Ok(Err(Undefined::NothingPositive)),
-                (false, false) => changes.push(pair.maps / size),
+                (false, false) => pair.maps / size,
+            };
+            if !wants_more(change) {
+                break;
             }
         }
-        Ok(Ok(changes))
+        Ok(Ok(()))
     }
 }
 

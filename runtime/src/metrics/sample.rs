@@ -1,5 +1,7 @@
 //! One sample, as metrics see it.
 
+use std::ops::ControlFlow;
+
 use crate::attribution::Grid;
 use crate::baseline::{Baseline, Origin};
 use crate::engine::{Make, Take};
@@ -58,6 +60,8 @@ pub struct Sample<'a> {
     pub mosaic: bool,
     /// Begins the random draws for this sample: the same for the same input, whatever comes before it.
     pub draw: u64,
+    /// Means of random draws take no more once their standard error is this small.
+    pub standard_error: Option<f64>,
     /// Baselines that the caller has given.
     pub baselines: &'a [Vec<f32>],
 }
@@ -82,15 +86,32 @@ impl Sample<'_> {
 
     /// The class's output at `count` points.
     pub fn outputs(&mut self, of: Output, count: usize, make: Make) -> Result<Vec<f64>> {
-        let (head, class) = (self.head, self.class);
         let mut found = Vec::with_capacity(count);
-        self.subject.forwards(count, make, &mut |_, pass| {
-            found.push(output(of, head, pass.logits, class)?);
-            Ok(std::ops::ControlFlow::Continue(()))
+        self.outputs_while(of, count, make, &mut |output| {
+            found.push(output);
+            true
         })?;
-        match found.len() == count {
-            true => Ok(found),
-            false => Err(Error::Budget { reason: format!("{} of {count} passes were taken", found.len()) }),
+        Ok(found)
+    }
+
+    /// The same, one after the other, as long as more are wanted.
+    pub fn outputs_while(
+        &mut self,
+        of: Output,
+        count: usize,
+        make: Make,
+        wants_more: &mut (dyn FnMut(f64) -> bool + Send),
+    ) -> Result<()> {
+        let (head, class) = (self.head, self.class);
+        let (mut taken, mut is_enough) = (0, false);
+        self.subject.forwards(count, make, &mut |_, pass| {
+            taken += 1;
+            is_enough = !wants_more(output(of, head, pass.logits, class)?);
+            Ok(if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        match taken == count || is_enough {
+            true => Ok(()),
+            false => Err(Error::Budget { reason: format!("{taken} of {count} passes were taken") }),
         }
     }
 
@@ -132,6 +153,14 @@ impl Sample<'_> {
         self.map.iter().all(|v| *v == self.map[0])
     }
 }
+
+/// Whether what so many draws have is as exact as is wanted, if that is said.
+pub(super) fn is_exact(enough: Option<f64>, draws: u64, standard_error: f64) -> bool {
+    draws >= FEW && enough.is_some_and(|enough| standard_error <= enough)
+}
+
+/// Of fewer draws a standard error says little.
+const FEW: u64 = 5;
 
 /// What a metric looks at, of these scores.
 pub(super) fn output(of: Output, head: Head, logits: &[f32], class: usize) -> Result<f64> {

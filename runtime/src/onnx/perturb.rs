@@ -98,9 +98,9 @@ fn shuffle(graph: &mut Graph, which: Range<usize>, seed: u64) {
             let Some(tensor) = graph.constants.get_mut(name) else { continue };
             let Some(mut values) = tensor.to_f32() else { continue };
             let rng = Rng::new(seed ^ APART, ((number as u64) << 8) + slot as u64);
-            // Fisher and Yates; what the remainder favours is less than one part in 2^32.
+            // Fisher and Yates; what rounding favours is less than one part in 2^32.
             for last in (1..values.len()).rev() {
-                values.swap(last, (rng.bits(last as u64) % (last as u64 + 1)) as usize);
+                values.swap(last, ((rng.bits(last as u64) as u128 * (last as u128 + 1)) >> 64) as usize);
             }
             tensor.map_f32(|i, _| values[i]);
         }

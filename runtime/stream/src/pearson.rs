@@ -46,6 +46,14 @@ impl Pearson {
         self.count += other.count;
     }
 
+    /// The standard error of their correlation, `sqrt((1 - r^2) / (n - 2))`; infinite where there is none.
+    pub fn standard_error(&self) -> f64 {
+        match self.correlation().filter(|_| self.count > 2) {
+            Some(r) => libm::sqrt((1.0 - r * r) / (self.count - 2) as f64),
+            None => f64::INFINITY,
+        }
+    }
+
     /// Their correlation, from -1 to 1; none where one of the two is constant.
     pub fn correlation(&self) -> Option<f64> {
         let spread = |i: usize| {

@@ -1,0 +1,144 @@
+//! What is known of a dataset's images beside them: labels from a table, boxes from a COCO file.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use serde::Deserialize;
+use whyline_runtime::Error;
+use whyline_runtime::files::read;
+use whyline_runtime::record::FileRecord;
+
+use crate::failure::{Failure, Outcome, about_input};
+
+fn refuse(path: &Path, reason: String) -> Failure {
+    about_input(Error::Input { path: path.into(), reason })
+}
+
+/// What is known by the names of images, and the file it comes from.
+pub struct Named<T> {
+    /// By the path inside the dataset, or by the name alone.
+    values: HashMap<String, T>,
+    /// Of the file.
+    pub sha256: String,
+}
+
+impl<T> Named<T> {
+    /// Of an image, by its path inside the dataset, or else by its name.
+    pub fn of(&self, name: &str) -> Option<&T> {
+        let alone = || name.rsplit_once('/').and_then(|(_, name)| self.values.get(name));
+        self.values.get(name).or_else(alone)
+    }
+}
+
+/// Heads of a column of names, in a table that begins with such.
+const HEADS: [&str; 6] = ["file", "file_name", "filename", "image", "name", "path"];
+
+/// The labels of a table of comma-separated values: a name and a label in each line, with a line of heads or without.
+pub fn read_labels(path: &Path) -> Outcome<Named<String>> {
+    let bytes = read(path).map_err(about_input)?;
+    let mut reader =
+        csv::ReaderBuilder::new().has_headers(false).flexible(true).trim(csv::Trim::All).from_reader(&bytes[..]);
+    let mut values = HashMap::new();
+    for (number, record) in reader.records().enumerate() {
+        let line = number + 1;
+        let record = record.map_err(|error| refuse(path, format!("line {line} can't be read: {error}")))?;
+        let (name, label) = (record.get(0).unwrap_or_default(), record.get(1).unwrap_or_default());
+        if number == 0 && HEADS.contains(&name.to_ascii_lowercase().as_str()) {
+            continue;
+        }
+        if name.is_empty() || label.is_empty() {
+            return Err(refuse(path, format!("line {line} has no name and label: NAME,LABEL is wanted")));
+        }
+        if values.insert(name.to_string(), label.to_string()).is_some_and(|before| before != label) {
+            return Err(refuse(path, format!("line {line} gives {name} another label than a line before")));
+        }
+    }
+    if values.is_empty() {
+        return Err(refuse(path, "has no labels".into()));
+    }
+    Ok(Named { values, sha256: FileRecord::of(path).map_err(about_input)?.sha256 })
+}
+
+/// An image's boxes.
+pub struct Boxes {
+    /// Width and height of the image that they are of, where the file says so.
+    pub size: Option<(u32, u32)>,
+    /// Each with its category.
+    pub boxes: Vec<(String, [f64; 4])>,
+}
+
+impl Boxes {
+    /// The category, where all boxes have the same.
+    pub fn label(&self) -> Option<&str> {
+        let first = &self.boxes.first()?.0;
+        self.boxes.iter().all(|(category, _)| category == first).then_some(first)
+    }
+
+    /// Whether a pixel's middle is in a box of the category, if one is told.
+    pub fn contain(&self, category: Option<&str>, (column, row): (u32, u32)) -> bool {
+        let (x, y) = (column as f64 + 0.5, row as f64 + 0.5);
+        self.boxes.iter().filter(|(own, _)| category.is_none_or(|category| category == own)).any(
+            |(_, [left, top, width, height])| (*left..left + width).contains(&x) && (*top..top + height).contains(&y),
+        )
+    }
+}
+
+#[derive(Deserialize)]
+struct Coco {
+    images: Vec<CocoImage>,
+    annotations: Vec<CocoBox>,
+    categories: Vec<CocoCategory>,
+}
+
+#[derive(Deserialize)]
+struct CocoImage {
+    id: u64,
+    file_name: String,
+    width: Option<u32>,
+    height: Option<u32>,
+}
+
+#[derive(Deserialize)]
+struct CocoBox {
+    image_id: u64,
+    category_id: u64,
+    bbox: [f64; 4],
+}
+
+#[derive(Deserialize)]
+struct CocoCategory {
+    id: u64,
+    name: String,
+}
+
+/// The boxes of a file as COCO has them: `images` with `id` and `file_name`, `annotations` with `image_id`, `category_id` and
+/// `bbox` (left, top, width, height in pixels), `categories` with `id` and `name`.
+pub fn read_boxes(path: &Path) -> Outcome<Named<Boxes>> {
+    let bytes = read(path).map_err(about_input)?;
+    let coco: Coco = serde_json::from_slice(&bytes).map_err(|error| {
+        refuse(path, format!("holds no images, annotations and categories as COCO has them: {error}"))
+    })?;
+    let categories: HashMap<u64, String> = coco.categories.into_iter().map(|c| (c.id, c.name)).collect();
+    let names: HashMap<u64, &str> = coco.images.iter().map(|image| (image.id, image.file_name.as_str())).collect();
+    let mut values: HashMap<String, Boxes> = HashMap::new();
+    for image in &coco.images {
+        let size = image.width.zip(image.height);
+        values.insert(image.file_name.clone(), Boxes { size, boxes: vec![] });
+    }
+    for (number, annotation) in coco.annotations.iter().enumerate() {
+        let wrong = |what: String| refuse(path, format!("annotation {number} {what}"));
+        let image = names
+            .get(&annotation.image_id)
+            .and_then(|name| values.get_mut(*name))
+            .ok_or_else(|| wrong(format!("is of the image {}, which is not there", annotation.image_id)))?;
+        let category = categories
+            .get(&annotation.category_id)
+            .ok_or_else(|| wrong(format!("is of the category {}, which is not there", annotation.category_id)))?;
+        let [_, _, width, height] = annotation.bbox;
+        if annotation.bbox.iter().any(|v| !v.is_finite()) || width <= 0.0 || height <= 0.0 {
+            return Err(wrong(format!("has the box {:?}, which holds nothing", annotation.bbox)));
+        }
+        image.boxes.push((category.clone(), annotation.bbox));
+    }
+    Ok(Named { values, sha256: FileRecord::of(path).map_err(about_input)?.sha256 })
+}
