@@ -358,6 +358,9 @@ pub struct EvaluateArgs {
     /// A parameter of every metric that has it, or of one: METRIC.NAME=VALUE
     #[arg(long = "metric-param", value_name = "NAME=VALUE")]
     pub metric_params: Vec<String>,
+    /// Compute metrics as another program does, to compare numbers with it; what it cannot compute is named
+    #[arg(long, value_name = "PROGRAM")]
+    pub compat: Option<CompatArg>,
     /// Within a sample, metrics that are means of random draws take no more once their standard error is this small
     #[arg(long = "se", value_name = "ERROR", value_parser = positive)]
     pub standard_error: Option<f64>,
@@ -397,6 +400,13 @@ pub struct EvaluateArgs {
     pub preprocess: PreprocessArgs,
 }
 
+/// Whose definitions of metrics hold.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum CompatArg {
+    /// Quantus 0.6, a batch for each sample
+    Quantus,
+}
+
 #[derive(Debug, Args)]
 pub struct MergeArgs {
     /// The states of all shards
@@ -418,6 +428,9 @@ pub struct MergeArgs {
 
 #[derive(Debug, Args)]
 pub struct MetricsArgs {
+    /// With another program's defaults, where it computes a metric in its own way
+    #[arg(long, value_name = "PROGRAM")]
+    pub compat: Option<CompatArg>,
     /// As JSON
     #[arg(long)]
     pub json: bool,

@@ -26,7 +26,11 @@ pub struct Measure {
 impl Measure {
     /// The metric of this name.
     pub fn new(name: &str, given: &Given) -> Result<Measure> {
-        let entry = metrics::find(name)?;
+        Measure::of(metrics::find(name)?, given)
+    }
+
+    /// The metric of a line of the table, or of another program's.
+    pub fn of(entry: &'static metrics::Entry, given: &Given) -> Result<Measure> {
         let params = entry.params(given)?;
         let metric = (entry.build)(&params)?;
         Ok(Measure { entry, params, metric })

@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde_json::{Map, Value, json};
 use whyline_runtime::evaluate::{Effort, Evaluation, Measure, SampleScores, Subjected};
 use whyline_runtime::explain::{Loaded, Shared};
-use whyline_runtime::metrics::{self, Cost, Grid, METRICS, Observation, Wants};
+use whyline_runtime::metrics::{self, Cost, Grid, METRICS, Observation, Wants, quantus};
 use whyline_runtime::params::{Given, Params};
 use whyline_runtime::state::{Header, State, difference};
 use whyline_runtime::variants::MEMORY;
@@ -121,6 +121,7 @@ fn measures(args: &EvaluateArgs, grid: &Grid, dataset: &Dataset) -> Outcome<Vec<
             "these metrics want masks (NAME.mask.png beside NAME.png, or --boxes) or --mosaics, and the dataset has none",
         ));
     }
+    let chosen = if args.compat.is_some() { of_quantus(chosen) } else { chosen };
     let given = pairs(&args.metric_params)?;
     let known = |name: &str| chosen.iter().any(|e| e.parameters.iter().any(|p| is_for(e, p.name, name)));
     if let Some(name) = given.keys().find(|name| !known(name)) {
@@ -129,9 +130,17 @@ fn measures(args: &EvaluateArgs, grid: &Grid, dataset: &Dataset) -> Outcome<Vec<
     let own = |entry: &'static metrics::Entry| {
         let of = |p: &str| given.iter().filter(|(name, _)| is_for(entry, p, name)).max_by_key(|(name, _)| name.len());
         let own = entry.parameters.iter().filter_map(|p| Some((p.name.to_string(), of(p.name)?.1.clone())));
-        Ok(Measure::new(entry.name, &own.collect::<Given>())?)
+        Ok(Measure::of(entry, &own.collect::<Given>())?)
     };
     chosen.into_iter().map(own).collect()
+}
+
+/// What Quantus computes in their place; those that it cannot are named, and stay.
+fn of_quantus(chosen: Vec<&'static metrics::Entry>) -> Vec<&'static metrics::Entry> {
+    for (entry, reason) in chosen.iter().filter_map(|entry| Some((entry, quantus::paper(entry.name)?))) {
+        eprintln!("warning: {} is the paper's: {reason}", entry.name);
+    }
+    chosen.into_iter().map(quantus::of).collect()
 }
 
 /// Whether `given`, as PARAMETER or METRIC.PARAMETER, is a metric's parameter.

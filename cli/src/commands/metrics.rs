@@ -1,7 +1,7 @@
 //! `whyline metrics`
 
 use serde_json::{Value, json};
-use whyline_runtime::metrics::{Entry, Grid, METRICS, Wants};
+use whyline_runtime::metrics::{Entry, Grid, METRICS, Wants, quantus};
 use whyline_runtime::onnx::Layout;
 
 use crate::args::MetricsArgs;
@@ -14,12 +14,13 @@ const USUAL: Grid = Grid { layout: Some(Layout::ChannelsFirst), channels: 3, hei
 
 /// Runs it.
 pub fn run(args: &MetricsArgs) -> Outcome {
+    let list = METRICS.iter().map(|entry| if args.compat.is_some() { quantus::of(entry) } else { entry });
     if args.json {
-        let list: Vec<Value> = METRICS.iter().map(|m| as_json(m)).collect::<Outcome<_>>()?;
+        let list: Vec<Value> = list.map(as_json).collect::<Outcome<_>>()?;
         say!("{}", output::to_json(&list)?);
         return Ok(());
     }
-    for metric in METRICS {
+    for metric in list {
         let also =
             if metric.aliases.is_empty() { String::new() } else { format!(" (also {})", metric.aliases.join(", ")) };
         let made = metric.default()?;

@@ -64,7 +64,7 @@ impl Metric for Continuity {
 }
 
 /// The input, moved by so many pixels to the right.
-fn shifted(grid: &Grid, input: &[f32], outside: &[f32], by: isize) -> Vec<f32> {
+pub(super) fn shifted(grid: &Grid, input: &[f32], outside: &[f32], by: isize) -> Vec<f32> {
     let mut moved = outside.to_vec();
     for feature in 0..grid.features() {
         let column = (feature % grid.width) as isize - by;

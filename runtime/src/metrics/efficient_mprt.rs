@@ -37,7 +37,8 @@ impl EfficientMprt {
         let (low, high) = range(map);
         let mut counts = vec![0u32; self.bins];
         for &value in map {
-            let bin = ((value - low) / (high - low).max(f32::MIN_POSITIVE) * self.bins as f32) as usize;
+            let share = (value as f64 - low as f64) / (high as f64 - low as f64).max(f64::MIN_POSITIVE);
+            let bin = (share * self.bins as f64) as usize;
             counts[bin.min(self.bins - 1)] += 1;
         }
         let mut entropy = Entropy::default();

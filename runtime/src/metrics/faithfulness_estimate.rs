@@ -5,7 +5,7 @@
 
 use super::curves::{LOGIT, STEP, Steps};
 use super::subsets::{losses, sum_of};
-use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Undefined, Wants};
+use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined, Wants};
 use crate::baseline;
 use crate::error::Result;
 use whyline_stream::pearson::Pearson;
@@ -34,13 +34,23 @@ impl Metric for FaithfulnessEstimate {
             return Ok(Err(Undefined::ConstantMap));
         }
         let (baseline, count) = (sample.baseline(&self.0.baseline)?, self.0.count(&sample.grid));
-        let each = sample.grid.features().div_ceil(count);
-        let order = sample.order;
-        let block =
-            |number: usize| order[(number * each).min(order.len())..].iter().take(each).copied().collect::<Vec<_>>();
-        let lost = losses(sample, self.0.output, &baseline, count, &block)?;
-        let mut pearson = Pearson::default();
-        lost.iter().enumerate().for_each(|(i, lost)| pearson.push(sum_of(sample.map, &block(i)), *lost));
-        Ok(pearson.correlation().ok_or(Undefined::ConstantOutput))
+        estimate(sample, self.0.output, &baseline, count, sample.grid.features().div_ceil(count))
     }
+}
+
+/// The correlation over `count` blocks of `each` features.
+pub(super) fn estimate(
+    sample: &mut Sample,
+    output: Output,
+    baseline: &[f32],
+    count: usize,
+    each: usize,
+) -> Result<Score> {
+    let order = sample.order;
+    let block =
+        |number: usize| order[(number * each).min(order.len())..].iter().take(each).copied().collect::<Vec<_>>();
+    let lost = losses(sample, output, baseline, count, &block)?;
+    let mut pearson = Pearson::default();
+    lost.iter().enumerate().for_each(|(i, lost)| pearson.push(sum_of(sample.map, &block(i)), *lost));
+    Ok(pearson.correlation().ok_or(Undefined::ConstantOutput))
 }

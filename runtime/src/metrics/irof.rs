@@ -10,7 +10,7 @@ use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Un
 use crate::baseline::{self, Baseline};
 use crate::error::Result;
 use crate::image::slic::{Superpixels, slic};
-use crate::params::Parameter;
+use crate::params::{Parameter, Params};
 use whyline_stream::curve::Curve;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -21,63 +21,68 @@ pub(super) const ENTRY: Entry = Entry {
     paper: "Rieger & Hansen 2020",
     better: Better::Higher,
     wants: Wants::Nothing,
-    parameters: &[
-        Parameter { name: "segments", default: "100", help: "about how many segments" },
-        Parameter {
-            name: "kind",
-            default: "slic",
-            help: "of segments: superpixels that follow the image's edges (slic), or squares (grid)",
-        },
-        Parameter { default: "mean", ..baseline::PARAMETER },
-        PROBABILITY,
-    ],
+    parameters: &[SEGMENTS, KIND, Parameter { default: "mean", ..baseline::PARAMETER }, PROBABILITY],
     build: |params| {
-        let follows = match params.text("kind") {
-            "slic" => true,
-            "grid" => false,
-            _ => return Err(params.refuse("kind", "slic or grid")),
-        };
-        Ok(Box::new(Irof {
-            segments: params.whole("segments", 2, 1 << 16)? as usize,
-            follows,
-            baseline: Baseline::parse(params)?,
-            output: output_of(params)?,
-        }))
+        let (wanted, follows) = parse(params)?;
+        Ok(Box::new(Irof { wanted, follows, baseline: Baseline::parse(params)?, output: output_of(params)? }))
     },
 };
 
+/// How many segments.
+pub(super) const SEGMENTS: Parameter = Parameter { name: "segments", default: "100", help: "about how many segments" };
+
+/// Which.
+pub(super) const KIND: Parameter = Parameter {
+    name: "kind",
+    default: "slic",
+    help: "of segments: superpixels that follow the image's edges (slic), or squares (grid)",
+};
+
+/// How many, and whether they follow edges.
+pub(super) fn parse(params: &Params) -> Result<(usize, bool)> {
+    let follows = match params.text("kind") {
+        "slic" => true,
+        "grid" => false,
+        _ => return Err(params.refuse("kind", "slic or grid")),
+    };
+    Ok((params.whole("segments", 2, 1 << 16)? as usize, follows))
+}
+
 struct Irof {
-    segments: usize,
+    wanted: usize,
     /// The image's edges.
     follows: bool,
     baseline: Baseline,
     output: Output,
 }
 
-impl Irof {
-    /// Of squares, as many as are nearest to what is wanted.
-    fn side(&self, grid: &Grid) -> usize {
-        ((grid.features() as f64 / self.segments as f64).sqrt().round() as usize).max(1)
-    }
+/// Of squares, the side with which as many are nearest to what is wanted.
+fn side(grid: &Grid, wanted: usize) -> usize {
+    ((grid.features() as f64 / wanted as f64).sqrt().round() as usize).max(1)
+}
 
-    fn segments(&self, sample: &Sample) -> Vec<Vec<u32>> {
-        let grid = &sample.grid;
-        if !self.follows {
-            return patches(grid, self.side(grid));
-        }
-        let plane = |channel| (0..grid.features()).map(move |f| sample.input[grid.place(f, channel)]).collect();
-        let planes: Vec<Vec<f32>> = (0..grid.channels).map(plane).collect();
-        slic(&planes, (grid.height, grid.width), self.segments)
+/// The features of each segment.
+pub(super) fn segments(sample: &Sample, wanted: usize, follows: bool) -> Vec<Vec<u32>> {
+    let grid = &sample.grid;
+    if !follows {
+        return patches(grid, side(grid, wanted));
+    }
+    let plane = |channel| (0..grid.features()).map(move |f| sample.input[grid.place(f, channel)]).collect();
+    let planes: Vec<Vec<f32>> = (0..grid.channels).map(plane).collect();
+    slic(&planes, (grid.height, grid.width), wanted)
+}
+
+/// How many segments there are at most.
+pub(super) fn most(grid: &Grid, wanted: usize, follows: bool) -> usize {
+    match follows {
+        true => Superpixels::of((grid.height, grid.width), wanted).count(),
+        false => super::patches::count(grid, side(grid, wanted)),
     }
 }
 
 impl Metric for Irof {
     fn cost(&self, grid: &Grid) -> Cost {
-        let most = match self.follows {
-            true => Superpixels::of((grid.height, grid.width), self.segments).count(),
-            false => super::patches::count(grid, self.side(grid)),
-        };
-        Cost::forward(most as u64 + 1)
+        Cost::forward(most(grid, self.wanted, self.follows) as u64 + 1)
     }
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
@@ -88,7 +93,7 @@ impl Metric for Irof {
         if own == 0.0 {
             return Ok(Err(Undefined::ConstantOutput));
         }
-        let (baseline, groups) = (sample.baseline(&self.baseline)?, self.segments(sample));
+        let (baseline, groups) = (sample.baseline(&self.baseline)?, segments(sample, self.wanted, self.follows));
         let ranked = ranked_by_mean(sample.map, groups);
         let mut curve = Curve::default();
         let heights = heights(sample, self.output, &baseline, &ranked, usize::MAX - 1)?;

@@ -32,6 +32,7 @@ mod non_sensitivity;
 mod patches;
 mod pixel_flipping;
 mod pointing_game;
+pub mod quantus;
 mod random_logit;
 mod region_perturbation;
 mod relative_input_stability;

@@ -22,9 +22,19 @@ pub(super) const SEED: Parameter = Parameter { name: "seed", default: "0", help:
 pub(super) struct Neighbours {
     /// How many.
     pub draws: u32,
-    size: f64,
-    normal: bool,
+    shape: Shape,
+    /// Whether the noise is a share of the input's range.
+    of_range: bool,
     seed: u64,
+}
+
+/// Of noise.
+#[derive(Clone, Copy)]
+pub(super) enum Shape {
+    /// Of this deviation.
+    Normal(f32),
+    /// From one to the other.
+    Uniform(f32, f32),
 }
 
 /// A copy's distance from the input, and that of its map from the input's.
@@ -36,21 +46,32 @@ pub(super) struct Pair {
 impl Neighbours {
     /// From parameters: uniform noise within `radius`, or normal noise of deviation `sigma`.
     pub fn parse(params: &Params) -> Result<Neighbours> {
-        let normal = !params.text("sigma").is_empty();
-        let size = params.size(if normal { "sigma" } else { "radius" })?;
-        Ok(Neighbours { draws: params.whole("draws", 1, 100_000)?, size, normal, seed: params.seed("seed")? })
+        let shape = match params.text("sigma").is_empty() {
+            false => Shape::Normal(params.size("sigma")? as f32),
+            true => {
+                let radius = params.size("radius")? as f32;
+                Shape::Uniform(-radius, radius)
+            }
+        };
+        let copies = Neighbours::absolute(params.whole("draws", 1, 100_000)?, shape, params.seed("seed")?);
+        Ok(Neighbours { of_range: true, ..copies })
+    }
+
+    /// Noise in the input's units.
+    pub fn absolute(draws: u32, shape: Shape, seed: u64) -> Neighbours {
+        Neighbours { draws, shape, of_range: false, seed }
     }
 
     /// The copy of a number.
     pub fn copy(&self, sample: &Sample, number: u32) -> Vec<f32> {
         let (low, high) = range(sample.input);
-        let size = self.size as f32 * (high - low);
+        let scale = if self.of_range { high - low } else { 1.0 };
         let rng = Rng::new(self.seed ^ sample.draw, number.into());
-        let noise = |i: usize| match self.normal {
-            true => rng.normal(i as u64),
-            false => 2.0 * rng.uniform(i as u64) - 1.0,
+        let noise = |i: usize| match self.shape {
+            Shape::Normal(deviation) => deviation * rng.normal(i as u64),
+            Shape::Uniform(from, to) => from + (to - from) * rng.uniform(i as u64),
         };
-        sample.input.iter().enumerate().map(|(i, x)| x + size * noise(i)).collect()
+        sample.input.iter().enumerate().map(|(i, x)| x + scale * noise(i)).collect()
     }
 
     /// The distances of a copy of that number.

@@ -28,6 +28,14 @@ pub(super) struct Ranked {
     ends: Vec<usize>,
 }
 
+impl Ranked {
+    /// The features of a group, by its rank.
+    pub fn group(&self, rank: usize) -> &[u32] {
+        let start = rank.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.features[start..self.ends[rank]]
+    }
+}
+
 /// Patches by the map's sum over each.
 pub(super) fn ranked(sample: &Sample, size: usize) -> Ranked {
     by(patches(&sample.grid, size), |patch| sum_of(sample.map, patch))

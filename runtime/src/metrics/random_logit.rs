@@ -17,9 +17,19 @@ pub(super) const ENTRY: Entry = Entry {
     paper: "Sixt et al. 2020",
     better: Better::Lower,
     wants: Wants::Nothing,
-    parameters: &[Parameter { name: "seed", default: "0", help: "of the draw" }],
+    parameters: &[SEED],
     build: |params| Ok(Box::new(RandomLogit { seed: params.seed("seed")? })),
 };
+
+/// What the draw begins with.
+pub(super) const SEED: Parameter = Parameter { name: "seed", default: "0", help: "of the draw" };
+
+/// A class other than the sample's, at random; none where there is no other.
+pub(super) fn other_class(sample: &Sample, seed: u64) -> Option<usize> {
+    let others = (sample.logits.len() as u64).checked_sub(1).filter(|others| *others > 0)?;
+    let drawn = (Rng::new(seed ^ sample.draw, 0).bits(0) % others) as usize;
+    Some(if drawn < sample.class { drawn } else { drawn + 1 })
+}
 
 struct RandomLogit {
     seed: u64,
@@ -31,12 +41,7 @@ impl Metric for RandomLogit {
     }
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
-        let classes = sample.logits.len();
-        if classes < 2 {
-            return Ok(Err(Undefined::ConstantOutput));
-        }
-        let drawn = (Rng::new(self.seed ^ sample.draw, 0).bits(0) % (classes as u64 - 1)) as usize;
-        let other = if drawn < sample.class { drawn } else { drawn + 1 };
+        let Some(other) = other_class(sample, self.seed) else { return Ok(Err(Undefined::ConstantOutput)) };
         let map = sample.subject.explain(sample.input, other)?;
         Ok(structural(&sample.grid, sample.map, &map).ok_or(Undefined::ConstantMap))
     }

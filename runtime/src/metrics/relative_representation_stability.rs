@@ -5,7 +5,7 @@
 
 use super::relative_stability::{PARAMETERS, RelativeStability, Under};
 use super::{Better, Entry, Family, Wants};
-use crate::params::Parameter;
+use crate::params::{Parameter, Params};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "relative-representation-stability",
@@ -15,15 +15,15 @@ pub(super) const ENTRY: Entry = Entry {
     paper: "Agarwal et al. 2022",
     better: Better::Lower,
     wants: Wants::Nothing,
-    parameters: &[
-        PARAMETERS[0],
-        PARAMETERS[1],
-        PARAMETERS[2],
-        PARAMETERS[3],
-        Parameter { name: "layer", default: "last", help: "the layer: the last that Grad-CAM can look at, or a name" },
-    ],
-    build: |params| {
-        let layer = Some(params.text("layer")).filter(|name| !name.is_empty() && *name != "last");
-        RelativeStability::build(params, Under::Layer(layer.map(str::to_string)))
-    },
+    parameters: &[PARAMETERS[0], PARAMETERS[1], PARAMETERS[2], PARAMETERS[3], LAYER],
+    build: |params| RelativeStability::build(params, Under::Layer(layer_of(params))),
 };
+
+/// Which layer.
+pub(super) const LAYER: Parameter =
+    Parameter { name: "layer", default: "last", help: "the layer: the last that Grad-CAM can look at, or a name" };
+
+/// The parameter `layer`.
+pub(super) fn layer_of(params: &Params) -> Option<String> {
+    Some(params.text("layer")).filter(|name| !name.is_empty() && *name != "last").map(str::to_string)
+}

@@ -69,11 +69,7 @@ impl Metric for RelativeStability {
         let mut changes = vec![];
         for number in 0..self.neighbours.draws {
             let copy = self.neighbours.copy(sample, number);
-            let mut logits = vec![];
-            sample.subject.forwards(1, &|_, point: &mut [f32]| point.copy_from_slice(&copy), &mut |_, pass| {
-                logits = pass.logits.to_vec();
-                Ok(std::ops::ControlFlow::Continue(()))
-            })?;
+            let logits = sample.logits_at(&copy)?;
             if top_class(&logits) != top_class(sample.logits) {
                 continue;
             }

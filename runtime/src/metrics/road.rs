@@ -38,18 +38,27 @@ pub(super) const ENTRY: Entry = Entry {
             _ => Some(output_of(params)?),
         };
         let least_first = least_first(params)?;
-        let (shares, noise) = (params.whole("shares", 1, 1000)? as usize, params.size("noise")? as f32);
+        let shares = params.whole("shares", 1, 1000)? as usize;
+        let noise = Noise::Share(params.size("noise")? as f32);
         Ok(Box::new(Road { shares, least_first, noise, output, seed: params.seed("seed")? }))
     },
 };
 
-struct Road {
+pub(super) struct Road {
     shares: usize,
     least_first: bool,
-    noise: f32,
+    noise: Noise,
     /// None: whether the class stays.
     output: Option<Output>,
     seed: u64,
+}
+
+/// The deviation of what is added to what was filled in.
+pub(super) enum Noise {
+    /// A share of the input's range.
+    Share(f32),
+    /// In the input's units.
+    Absolute(f32),
 }
 
 impl Metric for Road {
@@ -67,7 +76,13 @@ impl Metric for Road {
             order.reverse();
         }
         let (input, draw) = (sample.input, sample.draw);
-        let (low, high) = range(input);
+        let deviation = match self.noise {
+            Noise::Share(share) => {
+                let (low, high) = range(input);
+                share * (high - low)
+            }
+            Noise::Absolute(deviation) => deviation,
+        };
         let make = |number: usize, point: &mut [f32]| {
             // Of a hundredth and so on: 1 %, 3 %, ... 99 % where there are fifty.
             let count = (grid.features() * (2 * number + 1)) / (2 * self.shares);
@@ -75,7 +90,7 @@ impl Metric for Road {
             let rng = Rng::new(self.seed ^ draw, number as u64);
             for &feature in &order[..count] {
                 for place in grid.places(feature) {
-                    point[place] += self.noise * (high - low) * rng.normal(place as u64);
+                    point[place] += deviation * rng.normal(place as u64);
                 }
             }
         };
@@ -92,6 +107,11 @@ impl Metric for Road {
 }
 
 impl Road {
+    /// Whether the class stays, the most relevant first.
+    pub fn of_class(shares: usize, noise: Noise, seed: u64) -> Road {
+        Road { shares, least_first: false, noise, output: None, seed }
+    }
+
     fn remove(&self, grid: &Grid, input: &[f32], removed: &[u32], point: &mut [f32]) {
         point.copy_from_slice(input);
         let mut missing = vec![false; grid.features()];

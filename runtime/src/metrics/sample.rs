@@ -84,6 +84,16 @@ impl Sample<'_> {
         baseline.values(&Origin { input: self.input, image, given: self.baselines })
     }
 
+    /// The scores at another input.
+    pub fn logits_at(&mut self, input: &[f32]) -> Result<Vec<f32>> {
+        let mut logits = vec![];
+        self.subject.forwards(1, &|_, point: &mut [f32]| point.copy_from_slice(input), &mut |_, pass| {
+            logits = pass.logits.to_vec();
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(logits)
+    }
+
     /// The class's output at `count` points.
     pub fn outputs(&mut self, of: Output, count: usize, make: Make) -> Result<Vec<f64>> {
         let mut found = Vec::with_capacity(count);

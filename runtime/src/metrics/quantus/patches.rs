@@ -1,0 +1,156 @@
+//! Patches and segments removed one after the other. Images must be made of whole patches: Quantus pads others, or fails.
+
+use super::{COMPAT, black, entry, refused};
+use crate::error::{Error, Result};
+use crate::metrics::irof::segments;
+use crate::metrics::patches::{count, heights, patches, ranked, ranked_by_mean};
+use crate::metrics::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Wants, irof};
+use crate::params::Parameter;
+
+const fn sized(default: &'static str) -> Parameter {
+    Parameter { name: "size", default, help: "pixels along a side of a patch" }
+}
+
+/// The mean loss, without that of the input itself.
+pub(super) const REGION_PERTURBATION: Entry = entry(
+    ("region-perturbation", Family::Faithfulness, Better::Higher),
+    Wants::Nothing,
+    &[COMPAT, sized("8"), Parameter { name: "regions", default: "100", help: "regions removed at most" }],
+    |params| {
+        let size = params.whole("size", 1, 1 << 16)? as usize;
+        let regions = params.whole("regions", 1, 1 << 20)? as usize;
+        Ok(Box::new(Curve { size, regions, of: |heights| heights[0] - mean(&heights[1..]) }))
+    },
+);
+
+/// The mean of the curve behind the input itself.
+pub(super) const SELECTIVITY: Entry =
+    entry(("selectivity", Family::Faithfulness, Better::Lower), Wants::Nothing, &[COMPAT, sized("8")], |params| {
+        let size = params.whole("size", 1, 1 << 16)? as usize;
+        Ok(Box::new(Curve { size, regions: usize::MAX - 1, of: |heights| mean(&heights[1..]) }))
+    });
+
+/// Patches by their sum, one after the other.
+struct Curve {
+    size: usize,
+    regions: usize,
+    of: fn(&[f64]) -> f64,
+}
+
+impl Metric for Curve {
+    fn cost(&self, grid: &Grid) -> Cost {
+        Cost::forward(count(grid, self.size).min(self.regions) as u64 + 1)
+    }
+
+    fn measure(&self, sample: &mut Sample) -> Result<Score> {
+        whole_patches(&sample.grid, self.size)?;
+        if let Some(reason) = refused(sample.map) {
+            return Ok(Err(reason));
+        }
+        let baseline = vec![black(sample); sample.input.len()];
+        let ranked = ranked(sample, self.size);
+        let heights = heights(sample, Output::Probability, &baseline, &ranked, self.regions)?;
+        Ok(Ok((self.of)(&heights)))
+    }
+}
+
+fn whole_patches(grid: &Grid, size: usize) -> Result<()> {
+    if grid.height % size == 0 && grid.width % size == 0 {
+        return Ok(());
+    }
+    let (height, width) = (grid.height, grid.width);
+    Err(Error::usage(format!(
+        "with --compat quantus images are made of whole patches, and {height} x {width} pixels are not of {size} x {size}; \
+         tell it another size"
+    )))
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// `S - trapezoid of p_k / p_0` from the first segment's removal on, a step being one: of a model that sees nothing it is one. A
+/// segment becomes the mean of all values as they are by then.
+pub(super) const IROF: Entry = entry(
+    ("irof", Family::Faithfulness, Better::Higher),
+    Wants::Nothing,
+    &[COMPAT, irof::SEGMENTS, irof::KIND],
+    |params| {
+        let (wanted, follows) = irof::parse(params)?;
+        Ok(Box::new(Irof { wanted, follows }))
+    },
+);
+
+struct Irof {
+    wanted: usize,
+    follows: bool,
+}
+
+impl Metric for Irof {
+    fn cost(&self, grid: &Grid) -> Cost {
+        Cost::forward(irof::most(grid, self.wanted, self.follows) as u64 + 1)
+    }
+
+    fn measure(&self, sample: &mut Sample) -> Result<Score> {
+        if let Some(reason) = refused(sample.map) {
+            return Ok(Err(reason));
+        }
+        let groups = segments(sample, self.wanted, self.follows);
+        let (count, ranked) = (groups.len(), ranked_by_mean(sample.map, groups));
+        let (grid, mut ends, mut now) = (sample.grid, vec![sample.input.to_vec()], sample.input.to_vec());
+        for number in 0..count {
+            let mean = now.iter().map(|v| *v as f64).sum::<f64>() / now.len() as f64;
+            for place in ranked.group(number).iter().flat_map(|&feature| grid.places(feature)) {
+                now[place] = mean as f32;
+            }
+            ends.push(now.clone());
+        }
+        let heights = sample.outputs(Output::Probability, count + 1, &|number, point: &mut [f32]| {
+            point.copy_from_slice(&ends[number]);
+        })?;
+        let shares: Vec<f64> = heights[1..].iter().map(|p| p / heights[0]).collect();
+        let area = shares.iter().sum::<f64>() - 0.5 * (shares[0] + shares[count - 1]);
+        Ok(Ok(count as f64 - area))
+    }
+}
+
+/// Patches in the order of the image, which stay removed; the map is a gradient, and forecasts all that is lost so far.
+pub(super) const INFIDELITY: Entry =
+    entry(("infidelity", Family::Faithfulness, Better::Lower), Wants::Nothing, &[COMPAT, sized("4")], |params| {
+        Ok(Box::new(Infidelity { size: params.whole("size", 1, 1 << 16)? as usize }))
+    });
+
+struct Infidelity {
+    size: usize,
+}
+
+impl Metric for Infidelity {
+    fn cost(&self, grid: &Grid) -> Cost {
+        Cost::forward(count(grid, self.size) as u64)
+    }
+
+    fn measure(&self, sample: &mut Sample) -> Result<Score> {
+        whole_patches(&sample.grid, self.size)?;
+        if let Some(reason) = refused(sample.map) {
+            return Ok(Err(reason));
+        }
+        let (grid, input, black) = (sample.grid, sample.input, black(sample));
+        let (patches, own) = (patches(&grid, self.size), sample.own_output(Output::Logit)?);
+        let outputs = sample.outputs(Output::Logit, patches.len(), &|number, point: &mut [f32]| {
+            point.copy_from_slice(input);
+            for place in patches[..=number].iter().flatten().flat_map(|&feature| grid.places(feature)) {
+                point[place] = black;
+            }
+        })?;
+        let forecast = |feature: &u32| {
+            let taken = grid.places(*feature).map(|place| (input[place] - black) as f64).sum::<f64>();
+            sample.map[*feature as usize] as f64 * taken
+        };
+        let mut told = 0.0;
+        let errors = patches.iter().zip(&outputs).map(|(patch, output)| {
+            told += patch.iter().map(forecast).sum::<f64>();
+            (own - output - told).powi(2)
+        });
+        Ok(Ok(mean(&errors.collect::<Vec<f64>>())))
+    }
+}

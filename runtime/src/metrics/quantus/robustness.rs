@@ -1,0 +1,229 @@
+//! Maps of changed inputs. Noise is in the input's units, whatever its range is.
+
+use super::{COMPAT, black, entry, normalised, refused};
+use crate::error::Result;
+use crate::gradient::target::top_class;
+use crate::metrics::continuity::shifted;
+use crate::metrics::neighbours::{DRAWS, Neighbours, SEED, Shape, distance};
+use crate::metrics::relative_representation_stability::{LAYER, layer_of};
+use crate::metrics::{
+    Better, Cost, Entry, Family, Grid, Metric, Observation, Observed, Observer, Sample, Score, Tally, Undefined, Wants,
+};
+use crate::params::{Parameter, Params};
+
+const fn robust(
+    name: &'static str,
+    parameters: &'static [Parameter],
+    build: fn(&Params) -> Result<Box<dyn Observer>>,
+) -> Entry {
+    entry((name, Family::Robustness, Better::Lower), Wants::Nothing, parameters, build)
+}
+
+/// Quantus takes 200.
+const MANY: Parameter = Parameter { default: "200", ..DRAWS };
+
+fn copies(params: &Params, shape: Shape) -> Result<Neighbours> {
+    Ok(Neighbours::absolute(params.whole("draws", 1, 100_000)?, shape, params.seed("seed")?))
+}
+
+/// Each map over its own largest magnitude.
+pub(super) const LOCAL_LIPSCHITZ: Entry = robust(
+    "local-lipschitz",
+    &[COMPAT, MANY, Parameter { name: "sigma", default: "0.1", help: "deviation of the noise" }, SEED],
+    |params| {
+        let copies = copies(params, Shape::Normal(params.size("sigma")? as f32))?;
+        Ok(Box::new(LocalLipschitz(copies)))
+    },
+);
+
+struct LocalLipschitz(Neighbours);
+
+impl Metric for LocalLipschitz {
+    fn cost(&self, _: &Grid) -> Cost {
+        Cost::explanations(self.0.draws.into())
+    }
+
+    fn measure(&self, sample: &mut Sample) -> Result<Score> {
+        if let Some(reason) = refused(sample.map) {
+            return Ok(Err(reason));
+        }
+        let (own, mut most) = (normalised(sample.map), 0.0f64);
+        for number in 0..self.0.draws {
+            let copy = self.0.copy(sample, number);
+            let map = normalised(&sample.subject.explain(&copy, sample.class)?);
+            let maps = own.iter().zip(&map).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
+            most = most.max(maps / (distance(sample.input, &copy) + 1e-10));
+        }
+        Ok(Ok(most))
+    }
+}
+
+const RADIUS: Parameter = Parameter { name: "radius", default: "0.2", help: "how far the noise reaches; uniform" };
+
+pub(super) const MAX_SENSITIVITY: Entry = robust("max-sensitivity", &[COMPAT, MANY, RADIUS, SEED], |params| {
+    let radius = params.size("radius")? as f32;
+    Ok(Box::new(Sensitivity(copies(params, Shape::Uniform(-radius, radius))?, |s| {
+        s.iter().copied().fold(0.0, f64::max)
+    })))
+});
+
+pub(super) const AVG_SENSITIVITY: Entry = robust("avg-sensitivity", &[COMPAT, MANY, RADIUS, SEED], |params| {
+    let radius = params.size("radius")? as f32;
+    let mean: fn(&[f64]) -> f64 = |s| s.iter().sum::<f64>() / s.len() as f64;
+    Ok(Box::new(Sensitivity(copies(params, Shape::Uniform(-radius, radius))?, mean)))
+});
+
+/// Of the maps' relative changes.
+struct Sensitivity(Neighbours, fn(&[f64]) -> f64);
+
+impl Metric for Sensitivity {
+    fn cost(&self, _: &Grid) -> Cost {
+        Cost::explanations(self.0.draws.into())
+    }
+
+    fn measure(&self, sample: &mut Sample) -> Result<Score> {
+        if let Some(reason) = refused(sample.map) {
+            return Ok(Err(reason));
+        }
+        let mut changes = vec![];
+        let taken = self.0.changes(sample, |change| {
+            changes.push(change);
+            true
+        })?;
+        Ok(taken.map(|()| (self.1)(&changes)))
+    }
+}
+
+/// The image is moved to either side, farther to the left than to the right, until it is gone; maps are not moved back.
+pub(super) const CONTINUITY: Entry = robust(
+    "continuity",
+    &[COMPAT, Parameter { name: "shifts", default: "28", help: "how many places it is moved to" }],
+    |params| Ok(Box::new(Continuity { shifts: params.whole("shifts", 1, 10_000)? as usize })),
+);
+
+struct Continuity {
+    shifts: usize,
+}
+
+impl Metric for Continuity {
+    fn cost(&self, _: &Grid) -> Cost {
+        Cost::explanations(self.shifts as u64)
+    }
+
+    fn measure(&self, sample: &mut Sample) -> Result<Score> {
+        if sample.grid.layout.is_none() {
+            return Ok(Err(Undefined::NoImage));
+        }
+        if let Some(reason) = refused(sample.map) {
+            return Ok(Err(reason));
+        }
+        let (grid, own) = (sample.grid, normalised(sample.map));
+        let step = ((2 * grid.width + 1) / self.shifts) as isize;
+        let (outside, mut most) = (vec![black(sample); sample.input.len()], 0.0f64);
+        // Where it stays the map does too.
+        let moves = (1..=self.shifts as isize).map(|k| k * step - grid.width as isize).filter(|by| *by != 0);
+        for by in moves {
+            let moved = shifted(&grid, sample.input, &outside, by);
+            let map = normalised(&sample.subject.explain(&moved, sample.class)?);
+            let maps: f64 = own.iter().zip(&map).map(|(a, b)| (a.abs() - b.abs()).abs()).sum();
+            most = most.max(maps / (distance(sample.input, &moved) + 1e-9));
+        }
+        Ok(Ok(most))
+    }
+}
+
+/// Explanations are the same where the signs of their first five magnitudes are: nearly all of them are. The whole dataset is a
+/// batch. A sample alone with its explanation has no score here, where Quantus gives zero.
+pub(super) const CONSISTENCY: Entry =
+    entry(("consistency", Family::Robustness, Better::Higher), Wants::Nothing, &[COMPAT], |_| {
+        Ok(Box::new(Consistency))
+    });
+
+struct Consistency;
+
+impl Observer for Consistency {
+    fn tally(&self) -> Tally {
+        Tally::of_labels()
+    }
+
+    fn observe(&self, sample: &mut Sample) -> Result<Observed> {
+        if let Some(reason) = refused(sample.map) {
+            return Ok(Err(reason));
+        }
+        let label = sample.map.iter().take(5).fold(1, |label, v| 2 * label + u64::from(*v != 0.0));
+        Ok(Ok(Observation::Label { label, class: top_class(sample.logits) as u64 }))
+    }
+}
+
+pub(super) const RELATIVE_INPUT_STABILITY: Entry =
+    robust("relative-input-stability", &[COMPAT, MANY, SEED], |params| relative(params, Under::Input));
+
+pub(super) const RELATIVE_OUTPUT_STABILITY: Entry =
+    robust("relative-output-stability", &[COMPAT, MANY, SEED], |params| relative(params, Under::Output));
+
+/// Of one layer; Quantus puts all of them together, unless one is named.
+pub(super) const RELATIVE_REPRESENTATION_STABILITY: Entry =
+    robust("relative-representation-stability", &[COMPAT, MANY, SEED, LAYER], |params| {
+        relative(params, Under::Layer(layer_of(params)))
+    });
+
+enum Under {
+    Input,
+    Output,
+    Layer(Option<String>),
+}
+
+/// Noise that only makes values larger, by 0.02 to 0.2.
+fn relative(params: &Params, under: Under) -> Result<Box<dyn Observer>> {
+    Ok(Box::new(Relative(copies(params, Shape::Uniform(0.02, 0.2))?, under)))
+}
+
+/// The largest relative change of the map for another change; no number where a copy changes the class.
+struct Relative(Neighbours, Under);
+
+impl Metric for Relative {
+    fn cost(&self, _: &Grid) -> Cost {
+        let draws = u64::from(self.0.draws);
+        let reads = if matches!(self.1, Under::Layer(_)) { draws + 1 } else { 0 };
+        Cost { forward: draws + reads, explanations: draws }
+    }
+
+    fn measure(&self, sample: &mut Sample) -> Result<Score> {
+        if let Some(reason) = refused(sample.map) {
+            return Ok(Err(reason));
+        }
+        let layer = match &self.1 {
+            Under::Layer(layer) => layer.as_deref(),
+            _ => None,
+        };
+        let own = match self.1 {
+            Under::Layer(_) => sample.subject.representation(sample.input, layer)?,
+            _ => vec![],
+        };
+        let mut most = 0.0f64;
+        for number in 0..self.0.draws {
+            let copy = self.0.copy(sample, number);
+            let logits = sample.logits_at(&copy)?;
+            if top_class(&logits) != top_class(sample.logits) {
+                return Ok(Err(Undefined::ClassChanged));
+            }
+            let map = sample.subject.explain(&copy, sample.class)?;
+            let under = match &self.1 {
+                Under::Input => relation(sample.input, &copy),
+                Under::Output => distance(sample.logits, &logits),
+                Under::Layer(_) => relation(&own, &sample.subject.representation(&copy, layer)?),
+            };
+            most = most.max(relation(sample.map, &map) / if under == 0.0 { LEAST } else { under });
+        }
+        Ok(Ok(most))
+    }
+}
+
+/// Stands for nought, and for nothing else, where it is divided by.
+const LEAST: f64 = 1e-6;
+
+/// `|(a - b) / a|`
+fn relation(a: &[f32], b: &[f32]) -> f64 {
+    let under = |a: f32| if a == 0.0 { LEAST } else { a as f64 };
+    a.iter().zip(b).map(|(a, b)| ((*a as f64 - *b as f64) / under(*a)).powi(2)).sum::<f64>().sqrt()
+}
