@@ -24,7 +24,7 @@ fn agrees(what: &str, derived: &GradientGraph, tolerance: f32) {
     let logits = tract.forward(&x).unwrap().to_vec();
     let seed = normal(logits.len(), 6);
     let gradient = tract.gradient(&x, &seed).unwrap().input.to_vec();
-    for isa in [Isa::Portable, Isa::best()] {
+    for &isa in Isa::here() {
         let what = format!("{what}, {}", isa.name());
         let mut ours =
             PlanSession::of(Arc::new(Plans::with_isa(derived, Precision::F32, isa).unwrap()), Resources::default())

@@ -81,15 +81,24 @@ fn compare(wanted: impl Fn(&str) -> bool, count: usize) {
         let ties: Vec<u64> = own["ties"].as_array().unwrap().iter().filter_map(Value::as_u64).collect();
         // Differences count relative to the value, or to a hundredth of the largest where it is less.
         let least = 0.01 * values.iter().flatten().fold(0.0, |most: f64, v| most.max(v.abs()));
+        let mut differences = vec![];
         for (sample, (golden, found)) in values.iter().zip(&found).enumerate() {
             let (Some(golden), Some(found)) = (golden, found[column]) else {
                 assert_eq!(*golden, found[column], "{name}, sample {sample}");
                 continue;
             };
             let difference = (golden - found).abs() / golden.abs().max(least).max(f64::MIN_POSITIVE);
+            differences.push(if *golden == found { 0.0 } else { difference });
             let fits = *golden == found || difference <= own["bound"].as_f64().unwrap();
             assert!(fits || ties.contains(&(sample as u64)), "{name}, sample {sample}: {found} for {golden}");
         }
+        // Where gradients near zero are divided by, which single precision knows less well, single samples may be farther away.
+        differences.sort_unstable_by(f64::total_cmp);
+        let median = differences[differences.len() / 2];
+        assert!(
+            median <= if name.starts_with("relative-") && name.ends_with("stability") { 2e-3 } else { 1e-3 },
+            "{name}: {median} in the median"
+        );
     }
 }
 

@@ -260,7 +260,7 @@ fn random_graphs_agree_with_tract() {
         let what = format!("graph {seed}: {}", ops.join(" "));
         let derived = differentiate(&typed(graph).unwrap(), &Spec::default()).unwrap();
         let cotangent = normal(7, 6);
-        for isa in [Isa::Portable, Isa::best()] {
+        for &isa in Isa::here() {
             let plans =
                 Arc::new(Plans::with_isa(&derived, Precision::F32, isa).unwrap_or_else(|e| panic!("{what}: {e}")));
             let mut ours = PlanSession::of(plans, Resources::default()).unwrap();

@@ -19,8 +19,7 @@ use crate::say;
 #[derive(Serialize)]
 pub struct Report {
     /// What they are of.
-    #[serde(flatten)]
-    header: Header,
+    of: Header,
     /// How many samples they are of.
     done: u64,
     /// What ended it before all samples were taken.
@@ -112,7 +111,7 @@ impl Report {
             results.extend(cells(name(method), &metrics, row));
         }
         let rankings = Family::ALL.iter().filter_map(|family| ranking(*family, &metrics, &header, &results)).collect();
-        Ok(Report { header, done: state.done, stopped_by, results, rankings, methods, failed })
+        Ok(Report { of: header, done: state.done, stopped_by, results, rankings, methods, failed })
     }
 
     /// Writes it to the files that are asked for, as JSON and as a table of comma-separated values.
@@ -182,11 +181,11 @@ impl Report {
 
     /// How many samples it is of, and what ended it.
     fn count(&self) -> String {
-        let of = match self.header.is_live() {
+        let of = match self.of.is_live() {
             true => String::new(),
-            false => format!(" of {}", self.header.share()),
+            false => format!(" of {}", self.of.share()),
         };
-        let shard = match self.header.shard {
+        let shard = match self.of.shard {
             (_, 1) => String::new(),
             (number, count) => format!(", shard {number}/{count}"),
         };

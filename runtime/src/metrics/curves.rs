@@ -5,6 +5,7 @@ use crate::baseline::Baseline;
 use crate::error::Result;
 use crate::params::{Parameter, Params};
 use whyline_stream::curve::Curve;
+use whyline_stream::refined::Refined;
 
 /// How many features each step replaces.
 pub(super) const STEP: Parameter = Parameter {
@@ -53,6 +54,8 @@ pub(super) struct Steps {
     pub baseline: Baseline,
     /// What is looked at.
     pub output: Output,
+    /// How far the mean height may be off.
+    pub tolerance: f64,
 }
 
 impl Steps {
@@ -67,7 +70,9 @@ impl Steps {
             "row" => None,
             _ => Some(params.whole("step", 1, 1 << 24)?),
         };
-        Ok(Steps { step, least_first: least_first(params)?, baseline, output: output_of(params)? })
+        // Metrics of single blocks have no such parameter.
+        let tolerance = if params.text("tolerance").is_empty() { 0.0 } else { tolerance_of(params)? };
+        Ok(Steps { step, least_first: least_first(params)?, baseline, output: output_of(params)?, tolerance })
     }
 
     /// How many points behind the first.
@@ -83,11 +88,49 @@ impl Steps {
         if self.least_first {
             order.reverse();
         }
-        sample.outputs(self.output, count + 1, &|step, point: &mut [f32]| {
+        heights(sample, self.output, count, self.tolerance, &|step, point: &mut [f32]| {
             point.copy_from_slice(start);
             grid.copy(order[..(step * each).min(order.len())].iter().copied(), end, point);
         })
     }
+}
+
+/// How exact the curve must be.
+pub(super) const TOLERANCE: Parameter = Parameter {
+    name: "tolerance",
+    default: "0",
+    help: "how far the mean height may be off: steps are then taken only where the curve bends; of zero, all",
+};
+
+/// The parameter `tolerance`.
+pub(super) fn tolerance_of(params: &Params) -> Result<f64> {
+    params.size("tolerance")
+}
+
+/// Steps that are taken of a curve with a tolerance at most.
+const MOST: usize = 1100;
+
+/// The outputs at `count` steps behind the first; where there is a tolerance, on lines between those that were taken.
+pub(super) fn heights(
+    sample: &mut Sample,
+    output: Output,
+    count: usize,
+    tolerance: f64,
+    make: crate::engine::Make,
+) -> Result<Vec<f64>> {
+    if tolerance == 0.0 {
+        return sample.outputs(output, count + 1, make);
+    }
+    let last = u32::try_from(count).unwrap_or(u32::MAX);
+    let mut curve = Refined::<MOST>::new(last);
+    let mut wanted = curve.first();
+    while !wanted.is_empty() {
+        let steps = &wanted;
+        let found = sample.outputs(output, steps.len(), &|i, point: &mut [f32]| make(steps[i] as usize, point))?;
+        wanted.iter().zip(found).for_each(|(step, height)| curve.tell(*step, height));
+        wanted = curve.more(tolerance);
+    }
+    Ok((0..=last).map(|step| curve.height(step)).collect())
 }
 
 /// A metric that is the area under the curve between the input and a baseline.

@@ -3,7 +3,7 @@
 //!
 //! Cost: a forward pass per step, and one.
 
-use super::curves::{Area, PROBABILITY, STEP, Steps};
+use super::curves::{Area, PROBABILITY, STEP, Steps, TOLERANCE};
 use super::{Better, Entry, Family, Wants};
 use crate::baseline;
 
@@ -15,6 +15,6 @@ pub(super) const ENTRY: Entry = Entry {
     paper: "Petsiuk et al. 2018",
     better: Better::Lower,
     wants: Wants::Nothing,
-    parameters: &[STEP, baseline::PARAMETER, PROBABILITY],
+    parameters: &[STEP, baseline::PARAMETER, PROBABILITY, TOLERANCE],
     build: |params| Ok(Box::new(Area { steps: Steps::parse(params)?, inserts: false })),
 };

@@ -3,7 +3,7 @@
 //!
 //! Cost: a forward pass per step, and one.
 
-use super::curves::{Area, PROBABILITY, STEP, Steps};
+use super::curves::{Area, PROBABILITY, STEP, Steps, TOLERANCE};
 use super::{Better, Entry, Family, Wants};
 use crate::baseline;
 use crate::params::Parameter;
@@ -16,6 +16,6 @@ pub(super) const ENTRY: Entry = Entry {
     paper: "Petsiuk et al. 2018",
     better: Better::Higher,
     wants: Wants::Nothing,
-    parameters: &[STEP, Parameter { default: "blur:5", ..baseline::PARAMETER }, PROBABILITY],
+    parameters: &[STEP, Parameter { default: "blur:5", ..baseline::PARAMETER }, PROBABILITY, TOLERANCE],
     build: |params| Ok(Box::new(Area { steps: Steps::parse(params)?, inserts: true })),
 };

@@ -4,7 +4,7 @@
 //!
 //! Cost: a forward pass per segment, and one.
 
-use super::curves::{PROBABILITY, output_of};
+use super::curves::{PROBABILITY, TOLERANCE, output_of, tolerance_of};
 use super::patches::{heights, patches, ranked_by_mean};
 use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined, Wants};
 use crate::baseline::{self, Baseline};
@@ -21,10 +21,16 @@ pub(super) const ENTRY: Entry = Entry {
     paper: "Rieger & Hansen 2020",
     better: Better::Higher,
     wants: Wants::Nothing,
-    parameters: &[SEGMENTS, KIND, Parameter { default: "mean", ..baseline::PARAMETER }, PROBABILITY],
+    parameters: &[SEGMENTS, KIND, Parameter { default: "mean", ..baseline::PARAMETER }, PROBABILITY, TOLERANCE],
     build: |params| {
         let (wanted, follows) = parse(params)?;
-        Ok(Box::new(Irof { wanted, follows, baseline: Baseline::parse(params)?, output: output_of(params)? }))
+        Ok(Box::new(Irof {
+            wanted,
+            follows,
+            baseline: Baseline::parse(params)?,
+            output: output_of(params)?,
+            tolerance: tolerance_of(params)?,
+        }))
     },
 };
 
@@ -54,6 +60,7 @@ struct Irof {
     follows: bool,
     baseline: Baseline,
     output: Output,
+    tolerance: f64,
 }
 
 /// Of squares, the side with which as many are nearest to what is wanted.
@@ -96,7 +103,7 @@ impl Metric for Irof {
         let (baseline, groups) = (sample.baseline(&self.baseline)?, segments(sample, self.wanted, self.follows));
         let ranked = ranked_by_mean(sample.map, groups);
         let mut curve = Curve::default();
-        let heights = heights(sample, self.output, &baseline, &ranked, usize::MAX - 1)?;
+        let heights = heights(sample, self.output, &baseline, &ranked, (usize::MAX - 1, self.tolerance))?;
         heights.into_iter().for_each(|height| curve.push(height / own));
         Ok(curve.area().map(|area| 1.0 - area).ok_or(Undefined::TooFewFeatures))
     }

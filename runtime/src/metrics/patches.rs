@@ -64,10 +64,10 @@ pub(super) fn heights(
     output: super::Output,
     baseline: &[f32],
     Ranked { features, ends }: &Ranked,
-    most: usize,
+    (most, tolerance): (usize, f64),
 ) -> crate::error::Result<Vec<f64>> {
     let (grid, input) = (sample.grid, sample.input);
-    sample.outputs(output, ends.len().min(most) + 1, &|step, point: &mut [f32]| {
+    super::curves::heights(sample, output, ends.len().min(most), tolerance, &|step, point: &mut [f32]| {
         point.copy_from_slice(input);
         let end = step.checked_sub(1).map_or(0, |last| ends[last]);
         grid.copy(features[..end].iter().copied(), baseline, point);

@@ -4,7 +4,7 @@
 //!
 //! Cost: a forward pass per step, and one.
 
-use super::curves::{Area, ORDER, PROBABILITY, STEP, Steps};
+use super::curves::{Area, ORDER, PROBABILITY, STEP, Steps, TOLERANCE};
 use super::{Better, Entry, Family, Wants};
 use crate::baseline;
 use crate::params::Parameter;
@@ -17,6 +17,6 @@ pub(super) const ENTRY: Entry = Entry {
     paper: "Bach et al. 2015",
     better: Better::Lower,
     wants: Wants::Nothing,
-    parameters: &[STEP, ORDER, Parameter { default: "max-distance", ..baseline::PARAMETER }, PROBABILITY],
+    parameters: &[STEP, ORDER, Parameter { default: "max-distance", ..baseline::PARAMETER }, PROBABILITY, TOLERANCE],
     build: |params| Ok(Box::new(Area { steps: Steps::parse(params)?, inserts: false })),
 };

@@ -3,7 +3,7 @@
 //!
 //! Cost: a forward pass per region, and one.
 
-use super::curves::{PROBABILITY, output_of};
+use super::curves::{PROBABILITY, TOLERANCE, output_of, tolerance_of};
 use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined, Wants, patches};
 use crate::baseline::{self, Baseline};
 use crate::error::Result;
@@ -26,6 +26,7 @@ pub(super) const ENTRY: Entry = Entry {
         Parameter { name: "regions", default: "100", help: "regions replaced at most" },
         Parameter { default: "uniform", ..baseline::PARAMETER },
         PROBABILITY,
+        TOLERANCE,
     ],
     build: |params| {
         Ok(Box::new(RegionPerturbation {
@@ -33,6 +34,7 @@ pub(super) const ENTRY: Entry = Entry {
             regions: params.whole("regions", 1, 1 << 20)? as usize,
             baseline: Baseline::parse(params)?,
             output: output_of(params)?,
+            tolerance: tolerance_of(params)?,
         }))
     },
 };
@@ -42,6 +44,7 @@ struct RegionPerturbation {
     regions: usize,
     baseline: Baseline,
     output: Output,
+    tolerance: f64,
 }
 
 impl Metric for RegionPerturbation {
@@ -56,7 +59,7 @@ impl Metric for RegionPerturbation {
         let (baseline, own) = (sample.baseline(&self.baseline)?, sample.own_output(self.output)?);
         let mut losses = Curve::default();
         let ranked = patches::ranked(sample, self.size);
-        let heights = patches::heights(sample, self.output, &baseline, &ranked, self.regions)?;
+        let heights = patches::heights(sample, self.output, &baseline, &ranked, (self.regions, self.tolerance))?;
         heights.into_iter().for_each(|height| losses.push(own - height));
         Ok(losses.mean().ok_or(Undefined::TooFewFeatures))
     }

@@ -3,7 +3,7 @@
 //!
 //! Cost: a forward pass per patch, and one.
 
-use super::curves::{PROBABILITY, output_of};
+use super::curves::{PROBABILITY, TOLERANCE, output_of, tolerance_of};
 use super::region_perturbation::SIZE;
 use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined, Wants, patches};
 use crate::baseline::{self, Baseline};
@@ -19,10 +19,15 @@ pub(super) const ENTRY: Entry = Entry {
     paper: "Montavon et al. 2018",
     better: Better::Lower,
     wants: Wants::Nothing,
-    parameters: &[Parameter { default: "8", ..SIZE }, baseline::PARAMETER, PROBABILITY],
+    parameters: &[Parameter { default: "8", ..SIZE }, baseline::PARAMETER, PROBABILITY, TOLERANCE],
     build: |params| {
         let size = params.whole("size", 1, 1 << 16)? as usize;
-        Ok(Box::new(Selectivity { size, baseline: Baseline::parse(params)?, output: output_of(params)? }))
+        Ok(Box::new(Selectivity {
+            size,
+            baseline: Baseline::parse(params)?,
+            output: output_of(params)?,
+            tolerance: tolerance_of(params)?,
+        }))
     },
 };
 
@@ -30,6 +35,7 @@ struct Selectivity {
     size: usize,
     baseline: Baseline,
     output: Output,
+    tolerance: f64,
 }
 
 impl Metric for Selectivity {
@@ -44,7 +50,7 @@ impl Metric for Selectivity {
         let baseline = sample.baseline(&self.baseline)?;
         let mut curve = Curve::default();
         let ranked = patches::ranked(sample, self.size);
-        let heights = patches::heights(sample, self.output, &baseline, &ranked, usize::MAX - 1)?;
+        let heights = patches::heights(sample, self.output, &baseline, &ranked, (usize::MAX - 1, self.tolerance))?;
         heights.into_iter().for_each(|height| curve.push(height));
         Ok(curve.area().ok_or(Undefined::TooFewFeatures))
     }

@@ -12,6 +12,7 @@ pub mod moments;
 pub mod order;
 pub mod pearson;
 pub mod quadrature;
+pub mod refined;
 pub mod reservoir;
 pub mod scores;
 pub mod sketch;

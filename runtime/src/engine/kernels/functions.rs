@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn functions_are_right_to_a_few_units_in_the_last_place() {
         let x: Vec<f32> = (-43_000..43_000).map(|i| i as f32 / 500.0).chain([1e-20, -3e-9, 1e-4]).collect();
-        for isa in [Isa::Portable, Isa::best()] {
+        for &isa in Isa::here() {
             for function in ALL {
                 for (x, y) in x.iter().zip(apply(isa, function, &x)) {
                     let right = exact(function, *x as f64);
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn activations_are_right_to_a_few_units_of_their_arguments() {
         let x: Vec<f32> = (-43_000..43_000).map(|i| i as f32 / 500.0).chain([1e-20, -3e-9, 1e-4]).collect();
-        for isa in [Isa::Portable, Isa::best()] {
+        for &isa in Isa::here() {
             for function in [Function::Swish, Function::SwishSlope, Function::Gelu, Function::GeluSlope] {
                 for (x, y) in x.iter().zip(apply(isa, function, &x)) {
                     let right = exact(function, *x as f64);
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn ends_and_nan_stay_what_they_are() {
         let x = [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1000.0, -1000.0];
-        for isa in [Isa::Portable, Isa::best()] {
+        for &isa in Isa::here() {
             let ends = |function| apply(isa, function, &x);
             for function in ALL {
                 assert!(ends(function)[2].is_nan(), "{function:?} of NaN; {}", isa.name());

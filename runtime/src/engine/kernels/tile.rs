@@ -91,6 +91,12 @@ pub unsafe fn rows_of<S: Simd, const ORDER: u8>(
         unsafe {
             let (left, end) = (left.add(row * step), end.below(row));
             match count {
+                12 => tile::<S, 12, ORDER>(left, stride, depth, weights, &mut ahead, end),
+                11 => tile::<S, 11, ORDER>(left, stride, depth, weights, &mut ahead, end),
+                10 => tile::<S, 10, ORDER>(left, stride, depth, weights, &mut ahead, end),
+                9 => tile::<S, 9, ORDER>(left, stride, depth, weights, &mut ahead, end),
+                8 => tile::<S, 8, ORDER>(left, stride, depth, weights, &mut ahead, end),
+                7 => tile::<S, 7, ORDER>(left, stride, depth, weights, &mut ahead, end),
                 6 => tile::<S, 6, ORDER>(left, stride, depth, weights, &mut ahead, end),
                 5 => tile::<S, 5, ORDER>(left, stride, depth, weights, &mut ahead, end),
                 4 => tile::<S, 4, ORDER>(left, stride, depth, weights, &mut ahead, end),

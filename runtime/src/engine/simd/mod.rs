@@ -6,6 +6,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod halves;
 mod lines;
 #[cfg(target_arch = "aarch64")]
@@ -104,25 +106,41 @@ pub enum Isa {
     /// AVX2 with fused multiply-add and conversions from and to halves.
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    /// AVX-512 with the above.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
     /// Advanced SIMD of 64-bit ARM.
     #[cfg(target_arch = "aarch64")]
     Neon,
 }
 
 impl Isa {
-    /// The best that this machine has.
-    pub fn best() -> Isa {
+    /// All that this machine has, the best last.
+    pub fn here() -> &'static [Isa] {
         #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("avx2")
-            && std::arch::is_x86_feature_detected!("fma")
-            && std::arch::is_x86_feature_detected!("f16c")
         {
-            return Isa::Avx2;
+            let has_avx2 = std::arch::is_x86_feature_detected!("avx2")
+                && std::arch::is_x86_feature_detected!("fma")
+                && std::arch::is_x86_feature_detected!("f16c");
+            match (has_avx2, avx512::is_here()) {
+                (true, true) => &[Isa::Portable, Isa::Avx2, Isa::Avx512],
+                (true, false) => &[Isa::Portable, Isa::Avx2],
+                _ => &[Isa::Portable],
+            }
         }
         #[cfg(target_arch = "aarch64")]
-        return Isa::Neon;
-        #[allow(unreachable_code)]
-        Isa::Portable
+        {
+            &[Isa::Portable, Isa::Neon]
+        }
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        {
+            &[Isa::Portable]
+        }
+    }
+
+    /// The best that this machine has.
+    pub fn best() -> Isa {
+        Isa::here().last().copied().unwrap_or(Isa::Portable)
     }
 
     /// Its name in records.
@@ -131,6 +149,8 @@ impl Isa {
             Isa::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => "avx512",
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => "neon",
         }
@@ -154,9 +174,12 @@ impl Isa {
         match self {
             // SAFETY: plain Rust runs anywhere.
             Isa::Portable => unsafe { kernel.run::<portable::Portable>() },
-            // SAFETY: `best` gives this out only where the machine has it.
+            // SAFETY: `here` gives this out only where the machine has it.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => unsafe { avx2::run(kernel) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => unsafe { avx512::run(kernel) },
             // SAFETY: every 64-bit ARM machine has it.
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => unsafe { kernel.run::<neon::Neon>() },

@@ -88,7 +88,13 @@ pub(super) const PIXEL_FLIPPING: Entry =
         let cost = move |grid: &Grid| blocks(grid, step) + 1;
         Ok(removed(cost, move |sample| {
             let baseline = Baseline::Constant(black(sample));
-            let steps = Steps { step: Some(step as u32), least_first: false, baseline, output: Output::Probability };
+            let steps = Steps {
+                step: Some(step as u32),
+                least_first: false,
+                baseline,
+                output: Output::Probability,
+                tolerance: 0.0,
+            };
             let (input, end) = (sample.input, vec![black(sample); sample.input.len()]);
             let heights = steps.heights(sample, input, &end)?;
             Ok(Ok(heights[1..].iter().sum::<f64>() / (heights.len() - 1) as f64))

@@ -49,7 +49,7 @@ impl Metric for Curve {
         }
         let baseline = vec![black(sample); sample.input.len()];
         let ranked = ranked(sample, self.size);
-        let heights = heights(sample, Output::Probability, &baseline, &ranked, self.regions)?;
+        let heights = heights(sample, Output::Probability, &baseline, &ranked, (self.regions, 0.0))?;
         Ok(Ok((self.of)(&heights)))
     }
 }
