@@ -165,6 +165,30 @@ fn of_a_linear_model_contributions_are_faithful() {
     assert!(exact("infidelity", &[("scaled", "true")], &double) < 1e-8, "but its scale is fitted");
 }
 
+/// With a tolerance, curves take the steps where they bend.
+#[test]
+fn curves_from_few_steps_are_near_those_of_all() {
+    let len = GRID.features() * GRID.channels;
+    let w: Vec<f32> = drawn(1, len).iter().map(|v| 0.2 * v).collect();
+    let x = drawn(2, len);
+    let map = product(&w, &x);
+    let mut subject = Linear { weights: vec![w, vec![0.0; len]], map: &product, forwards: 0, explanations: 0 };
+    for (metric, own) in [
+        ("deletion", ("step", "2")),
+        ("insertion", ("step", "2")),
+        ("pixel-flipping", ("step", "2")),
+        ("region-perturbation", ("size", "2")),
+        ("selectivity", ("size", "2")),
+        ("irof", ("segments", "90")),
+    ] {
+        let exact = score_of(&mut subject, metric, &[own], (&x, &map, None)).unwrap();
+        let all = subject.forwards;
+        let near = score_of(&mut subject, metric, &[own, ("tolerance", "0.01")], (&x, &map, None)).unwrap();
+        assert!((near - exact).abs() < 0.02, "{metric}: {near} for {exact}");
+        assert!(subject.forwards < all * 3 / 4, "{metric}: {} of {all}", subject.forwards);
+    }
+}
+
 /// Means of random draws end where they are as exact as is wanted, near what all draws give; other metrics take what they take.
 #[test]
 fn draws_end_where_their_mean_is_exact() {

@@ -1,8 +1,8 @@
 //! The whole way: a model file, an input, a method; out comes a map with its record.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+pub use crate::asked::{Budget, Target};
 use crate::attribution::{Attribution, Grid};
 use crate::engine::{Halves, Limit, Passes, Precision, Resources, Session, Watcher};
 use crate::error::{Error, Result};
@@ -125,44 +125,6 @@ pub fn with_target(own: Passes) -> Passes {
     Passes { forward: own.forward + 1, gradient: own.gradient }
 }
 
-/// Which class is explained.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// The one with the largest score.
-    Top,
-    /// The one with so many larger scores.
-    Ranked(usize),
-    /// By index.
-    Class(usize),
-    /// By index, or by its name in the card.
-    Named(String),
-    /// By how much a class is ahead of another: of the one named, or of the largest other score.
-    Margin {
-        /// The class that speaks for it.
-        class: Box<Target>,
-        /// By index, or by its name in the card.
-        against: Option<String>,
-    },
-}
-
-/// What one explanation may spend. Methods that work in steps stop early and give the best map so far.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Budget {
-    /// Passes of both kinds together.
-    pub max_passes: Option<u64>,
-    /// From the beginning of the explanation; no pass is begun that would end later.
-    pub deadline: Option<Duration>,
-    /// Set by somebody who wants no more.
-    pub interrupt: Option<&'static AtomicBool>,
-}
-
-impl Budget {
-    /// Whether somebody wants no more.
-    pub fn is_interrupted(&self) -> bool {
-        self.interrupt.is_some_and(|flag| flag.load(Ordering::Relaxed))
-    }
-}
-
 /// A method, prepared for a model.
 pub struct Explainer<'a> {
     pub(crate) loaded: &'a Loaded,
@@ -187,6 +149,14 @@ pub struct Explanation {
     pub attribution: Attribution,
     /// How it came about.
     pub record: Record,
+}
+
+/// What a method gave, and of what.
+struct Attributed {
+    outcome: Outcome,
+    logits: Vec<f32>,
+    class: usize,
+    against: Option<usize>,
 }
 
 impl<'a> Explainer<'a> {
@@ -313,86 +283,11 @@ impl<'a> Explainer<'a> {
         other.fold(self.part.session.saved(), Passes::plus)
     }
 
-    /// The cotangent of the scores, the class explained, and what it is explained against.
-    fn seed(&self, logits: &[f32], target: &Target) -> Result<(Vec<f32>, usize, Option<usize>)> {
-        let class = |target: &Target| match target {
-            Target::Top => Ok(top_class(logits)),
-            Target::Ranked(rank) if *rank < logits.len() => Ok(by_score(logits)[*rank]),
-            Target::Ranked(rank) => {
-                Err(Error::usage(format!("there is no class of rank {rank}; there are {}", logits.len())))
-            }
-            Target::Class(class) if *class < logits.len() => Ok(*class),
-            Target::Class(class) => Err(Error::usage(format!("there is no class {class}; there are {}", logits.len()))),
-            Target::Named(name) => self.loaded.card.class(name, logits.len()),
-            Target::Margin { .. } => Err(Error::usage("a margin is between two classes, not between margins")),
-        };
-        let mut seed = vec![0.0; logits.len()];
-        let Target::Margin { class: ahead, against } = target else {
-            let class = class(target)?;
-            seed[class] = 1.0;
-            return Ok((seed, class, None));
-        };
-        let ahead = class(ahead)?;
-        let behind = match against {
-            Some(name) => self.loaded.card.class(name, logits.len())?,
-            None => by_score(logits).into_iter().find(|&c| c != ahead).unwrap_or(ahead),
-        };
-        if behind == ahead {
-            return Err(Error::usage(format!("class {ahead} has no margin over itself; name another class")));
-        }
-        (seed[ahead], seed[behind]) = (1.0, -1.0);
-        Ok((seed, ahead, Some(behind)))
-    }
-
     /// Explains one input, row-major in the model's shape.
     pub fn explain(&mut self, input: &[f32], file: FileRecord, target: &Target) -> Result<Explanation> {
-        if let Some(i) = input.iter().position(|v| !v.is_finite()) {
-            return Err(Error::bad_input(format!("holds {} at element {i}; it must be finite", input[i])));
-        }
-        if self.loaded.input_shape()?.first().is_some_and(|&n| n > 1) && self.loaded.layout()?.is_some() {
-            return Err(Error::bad_input(
-                "is a batch; one image is explained at a time, so export the model with batch 1",
-            ));
-        }
         let start = Instant::now();
-        let limit = Limit {
-            passes: self.budget.max_passes,
-            deadline: self.budget.deadline.map(|most| start + most.mul_f64(1.0 - SPARE)),
-            interrupt: self.budget.interrupt,
-        };
-        for part in [Some(&mut self.part), self.other.as_mut()].into_iter().flatten() {
-            part.session.inner.reset(limit);
-            part.session.begin(input);
-        }
-        let logits = self.part.session.prepare(input)?.to_vec();
-        if let Some(i) = logits.iter().position(|v| !v.is_finite()) {
-            let reason = format!("gives a logit of {} for class {i}; the model overflows on it", logits[i]);
-            return Err(Error::bad_input(reason));
-        }
-        let (seed, class, against) = self.seed(&logits, target)?;
-        let parts = [Some(&self.part), self.other.as_ref()].into_iter().flatten();
-        let layer_layout = parts.filter_map(Part::layer_layout).next();
-        let mut task = Task {
-            layout: self.loaded.layout()?,
-            layer_layout,
-            baselines: &self.baselines,
-            region: self.region.as_ref().map(|(_, marked)| marked.as_slice()),
-            head: self.part.prepared.head,
-            bounds: self.loaded.bounds()?,
-            extents: self.model,
-            steps: self.loaded.card.steps.as_ref(),
-            other: self.other.as_mut().map(|part| &mut part.session as &mut dyn Session),
-            biases: &self.part.biases,
-            ..Task::new(&mut self.part.session, input, &seed)
-        };
-        let outcome = self.method.explain(&mut task);
-        self.part.session.restore()?;
-        let outcome = outcome?;
+        let Attributed { outcome, logits, class, against } = self.attribute(input, target)?;
         let Outcome { attribution, completeness, standard_error, status } = outcome;
-        if attribution.values.iter().any(|v| !v.is_finite()) {
-            let reason = "gives a gradient that is not finite; the model overflows on it".to_string();
-            return Err(Error::BadInput { reason });
-        }
         let stopped_by = self.stopped_by(status);
         let mut warnings = self.part.prepared.warnings.clone();
         warnings.extend(stopped_by.map(|why| why.warning(self.taken())));
@@ -436,6 +331,62 @@ impl<'a> Explainer<'a> {
             stopped_by,
         };
         Ok(Explanation { attribution, record })
+    }
+
+    /// The map of an input for a class, with one value per feature, and the passes it took; without a record.
+    pub(crate) fn map_of(&mut self, input: &[f32], class: usize) -> Result<(Vec<f32>, Passes)> {
+        let attributed = self.attribute(input, &Target::Class(class))?;
+        Ok((self.per_feature(&attributed.outcome.attribution)?, self.taken()))
+    }
+
+    /// The method's work on an input.
+    fn attribute(&mut self, input: &[f32], target: &Target) -> Result<Attributed> {
+        if let Some(i) = input.iter().position(|v| !v.is_finite()) {
+            return Err(Error::bad_input(format!("holds {} at element {i}; it must be finite", input[i])));
+        }
+        if self.loaded.input_shape()?.first().is_some_and(|&n| n > 1) && self.loaded.layout()?.is_some() {
+            return Err(Error::bad_input(
+                "is a batch; one image is explained at a time, so export the model with batch 1",
+            ));
+        }
+        let limit = Limit {
+            passes: self.budget.max_passes,
+            deadline: self.budget.deadline.map(|most| Instant::now() + most.mul_f64(1.0 - SPARE)),
+            interrupt: self.budget.interrupt,
+        };
+        for part in [Some(&mut self.part), self.other.as_mut()].into_iter().flatten() {
+            part.session.inner.reset(limit);
+            part.session.begin(input);
+        }
+        let logits = self.part.session.prepare(input)?.to_vec();
+        if let Some(i) = logits.iter().position(|v| !v.is_finite()) {
+            let reason = format!("gives a logit of {} for class {i}; the model overflows on it", logits[i]);
+            return Err(Error::bad_input(reason));
+        }
+        let (seed, class, against) = target.seed(&logits, &self.loaded.card)?;
+        let parts = [Some(&self.part), self.other.as_ref()].into_iter().flatten();
+        let layer_layout = parts.filter_map(Part::layer_layout).next();
+        let mut task = Task {
+            layout: self.loaded.layout()?,
+            layer_layout,
+            baselines: &self.baselines,
+            region: self.region.as_ref().map(|(_, marked)| marked.as_slice()),
+            head: self.part.prepared.head,
+            bounds: self.loaded.bounds()?,
+            extents: self.model,
+            steps: self.loaded.card.steps.as_ref(),
+            other: self.other.as_mut().map(|part| &mut part.session as &mut dyn Session),
+            biases: &self.part.biases,
+            ..Task::new(&mut self.part.session, input, &seed)
+        };
+        let outcome = self.method.explain(&mut task);
+        self.part.session.restore()?;
+        let outcome = outcome?;
+        if outcome.attribution.values.iter().any(|v| !v.is_finite()) {
+            let reason = "gives a gradient that is not finite; the model overflows on it".to_string();
+            return Err(Error::BadInput { reason });
+        }
+        Ok(Attributed { outcome, logits, class, against })
     }
 
     /// What ended a method's work early.
@@ -490,10 +441,3 @@ impl<'a> Explainer<'a> {
 
 /// Of a deadline, the part that is left for what comes behind the passes, and for other work of the machine.
 const SPARE: f64 = 0.01;
-
-/// Classes from the largest score to the least; equal ones by index.
-fn by_score(scores: &[f32]) -> Vec<usize> {
-    let mut classes: Vec<usize> = (0..scores.len()).collect();
-    classes.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
-    classes
-}

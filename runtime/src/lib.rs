@@ -11,6 +11,7 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+mod asked;
 pub mod attribution;
 pub mod baseline;
 pub mod bench;

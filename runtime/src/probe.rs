@@ -2,11 +2,10 @@
 
 use crate::engine::{Limit, Make, Passes, Session, Take};
 use crate::error::Result;
-use crate::explain::{Explainer, Target};
+use crate::explain::Explainer;
 use crate::gradient::target::Head;
 use crate::metrics::Subject;
 use crate::onnx::Change;
-use crate::record::FileRecord;
 use crate::variants::Variants;
 
 /// A method with its model, and the passes that were taken of it.
@@ -56,7 +55,7 @@ impl Subject for Probe<'_, '_> {
     }
 
     fn explain(&mut self, input: &[f32], class: usize) -> Result<Vec<f32>> {
-        let (map, passes) = map_of(self.explainer, input, class)?;
+        let (map, passes) = self.explainer.map_of(input, class)?;
         self.passes = self.passes.plus(passes);
         Ok(map)
     }
@@ -66,7 +65,7 @@ impl Subject for Probe<'_, '_> {
     }
 
     fn explain_changed(&mut self, change: &Change, input: &[f32], class: usize) -> Result<Vec<f32>> {
-        let (map, passes) = self.variants.with(self.explainer, change, |explainer| map_of(explainer, input, class))?;
+        let (map, passes) = self.variants.with(self.explainer, change, |explainer| explainer.map_of(input, class))?;
         self.passes = self.passes.plus(passes);
         Ok(map)
     }
@@ -76,11 +75,4 @@ impl Subject for Probe<'_, '_> {
         self.passes = self.passes.plus(passes);
         Ok(values)
     }
-}
-
-/// The map of an input for a class, one value per feature, and the passes it took.
-fn map_of(explainer: &mut Explainer, input: &[f32], class: usize) -> Result<(Vec<f32>, Passes)> {
-    let file = FileRecord { file: String::new(), sha256: String::new() };
-    let explained = explainer.explain(input, file, &Target::Class(class))?;
-    Ok((explainer.per_feature(&explained.attribution)?, explained.record.passes))
 }

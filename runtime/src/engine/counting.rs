@@ -8,6 +8,8 @@ use std::time::Instant;
 use super::session::{Gradient, Make, Passes, Session, Take, Tap};
 use crate::error::Result;
 use crate::onnx::WeightNoise;
+pub use whyline_stream::budget::Stop;
+use whyline_stream::budget::{Left, Pace, State};
 
 /// Is told the passes taken so far, after each.
 pub type Watcher<'a> = Box<dyn FnMut(Passes) + Send + 'a>;
@@ -21,17 +23,6 @@ pub struct Limit {
     pub deadline: Option<Instant>,
     /// Set by somebody who wants no more.
     pub interrupt: Option<&'static AtomicBool>,
-}
-
-/// What a limit has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// As many passes as were allowed.
-    Passes,
-    /// The time.
-    Deadline,
-    /// Somebody wanted no more.
-    Interrupt,
 }
 
 /// Counts what methods ask for.
@@ -48,19 +39,11 @@ struct Meter {
     /// Passes of all sessions that share the limit.
     spent: Arc<AtomicU64>,
     limit: Limit,
-    /// Seconds of a pass, as they have been lately: the latest, or somewhat less than a longer one before. Of a gradient with
-    /// what the method makes of the one before it.
-    forward: f64,
-    gradient: f64,
+    /// Of a gradient with what the method makes of the one before it.
+    pace: Pace,
     /// When the latest gradient was handed over.
     handed: Option<Instant>,
 }
-
-/// What is kept of an earlier, longer pass's time.
-const FADES: f64 = 0.9;
-
-/// Forward passes that a gradient is taken for, before there has been one.
-const FORWARDS: f64 = 3.0;
 
 /// One of them.
 const GRADIENT: Passes = Passes { forward: 0, gradient: 1 };
@@ -94,14 +77,12 @@ impl<'a, S: Session> Counting<'a, S> {
 
     /// Seconds that so many passes take, as passes have taken lately.
     pub fn seconds(&self, passes: Passes) -> f64 {
-        passes.forward as f64 * self.meter.forward + passes.gradient as f64 * self.meter.gradient
+        self.meter.pace.seconds(passes.forward, passes.gradient)
     }
 
     /// Of passes and time, what is going to say so first, if anything is.
     pub fn nearest(&self) -> Option<Stop> {
-        let (passes, time) = (self.meter.passes_left(), self.meter.fit_in_time());
-        let stop = if passes <= time { Stop::Passes } else { Stop::Deadline };
-        (passes.min(time) < u64::MAX).then_some(stop)
+        self.meter.pace.nearest(&self.meter.left())
     }
 
     /// What says that there is no room for another gradient, if anything does.
@@ -111,19 +92,27 @@ impl<'a, S: Session> Counting<'a, S> {
 }
 
 impl Meter {
+    /// Of the limit.
+    fn left(&self) -> Left {
+        let spent = self.spent.load(Ordering::Relaxed);
+        let seconds = |deadline: Instant| deadline.saturating_duration_since(Instant::now()).as_secs_f64();
+        Left {
+            passes: self.limit.passes.map(|most| most.saturating_sub(spent)),
+            seconds: self.limit.deadline.map(seconds),
+            interrupted: self.limit.interrupt.is_some_and(|flag| flag.load(Ordering::Relaxed)),
+        }
+    }
+
     fn stop(&self) -> Option<Stop> {
-        if self.limit.interrupt.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
-            Some(Stop::Interrupt)
-        } else if self.passes_left() == 0 {
-            Some(Stop::Passes)
-        } else {
-            (self.fit_in_time() == 0).then_some(Stop::Deadline)
+        match self.pace.state(&self.left()) {
+            State::Stop(stop) => Some(stop),
+            State::Go(_) => None,
         }
     }
 
     /// A forward pass is over that began with `start`.
     fn forward(&mut self, start: Instant) {
-        self.forward = lately(self.forward, start.elapsed().as_secs_f64());
+        self.pace.took_forward(start.elapsed().as_secs_f64());
         self.count(Passes { forward: 1, gradient: 0 });
     }
 
@@ -135,29 +124,9 @@ impl Meter {
     /// A gradient has been handed over, whose making began with `start`, and which had so many seconds of it before.
     fn lap(&mut self, start: Instant, before: f64) {
         let now = Instant::now();
-        self.gradient = lately(self.gradient, before + (now - start).as_secs_f64());
+        self.pace.took_gradient(before + (now - start).as_secs_f64());
         self.handed = Some(now);
     }
-
-    fn passes_left(&self) -> u64 {
-        self.limit.passes.map_or(u64::MAX, |most| most.saturating_sub(self.spent.load(Ordering::Relaxed)))
-    }
-
-    /// Gradients that fit before the deadline.
-    fn fit_in_time(&self) -> u64 {
-        let Some(deadline) = self.limit.deadline else { return u64::MAX };
-        let left = deadline.saturating_duration_since(Instant::now()).as_secs_f64();
-        let each = if self.gradient > 0.0 { self.gradient } else { FORWARDS * self.forward };
-        match left > 0.0 {
-            true if each > 0.0 => (left / each) as u64,
-            true => u64::MAX,
-            false => 0,
-        }
-    }
-}
-
-fn lately(before: f64, seconds: f64) -> f64 {
-    seconds.max(FADES * before)
 }
 
 impl<S: Session> Session for Counting<'_, S> {
@@ -174,9 +143,9 @@ impl<S: Session> Session for Counting<'_, S> {
     }
 
     fn room(&self) -> u64 {
-        match self.meter.stop() {
-            Some(_) => 0,
-            None => self.meter.passes_left().min(self.meter.fit_in_time()),
+        match self.meter.pace.state(&self.meter.left()) {
+            State::Stop(_) => 0,
+            State::Go(room) => room,
         }
     }
 
@@ -207,7 +176,7 @@ impl<S: Session> Session for Counting<'_, S> {
     fn gradient(&mut self, input: &[f32], seed: &[f32]) -> Result<Gradient<'_>> {
         let start = self.meter.handed.unwrap_or_else(Instant::now);
         // The forward part was taken before.
-        let before = if self.inner.is_prepared(input) { self.meter.forward } else { 0.0 };
+        let before = if self.inner.is_prepared(input) { self.meter.pace.forward() } else { 0.0 };
         let gradient = self.inner.gradient(input, seed)?;
         self.meter.lap(start, before);
         self.meter.count(GRADIENT);

@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod adaptive;
+pub mod budget;
 pub mod curve;
 pub mod histogram;
 pub mod moments;

@@ -55,7 +55,7 @@ impl Metric for Curve {
 }
 
 fn whole_patches(grid: &Grid, size: usize) -> Result<()> {
-    if grid.height % size == 0 && grid.width % size == 0 {
+    if grid.height.is_multiple_of(size) && grid.width.is_multiple_of(size) {
         return Ok(());
     }
     let (height, width) = (grid.height, grid.width);

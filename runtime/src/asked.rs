@@ -1,0 +1,86 @@
+//! What an explanation is asked to be of, and what it may spend.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::gradient::target::top_class;
+use crate::onnx::Card;
+
+/// Which class is explained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The one with the largest score.
+    Top,
+    /// The one with so many larger scores.
+    Ranked(usize),
+    /// By index.
+    Class(usize),
+    /// By index, or by its name in the card.
+    Named(String),
+    /// By how much a class is ahead of another: of the one named, or of the largest other score.
+    Margin {
+        /// The class that speaks for it.
+        class: Box<Target>,
+        /// By index, or by its name in the card.
+        against: Option<String>,
+    },
+}
+
+/// What one explanation may spend. Methods that work in steps stop early and give the best map so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Budget {
+    /// Passes of both kinds together.
+    pub max_passes: Option<u64>,
+    /// From the beginning of the explanation; no pass is begun that would end later.
+    pub deadline: Option<Duration>,
+    /// Set by somebody who wants no more.
+    pub interrupt: Option<&'static AtomicBool>,
+}
+
+impl Budget {
+    /// Whether somebody wants no more.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupt.is_some_and(|flag| flag.load(Ordering::Relaxed))
+    }
+}
+
+impl Target {
+    /// The cotangent of the scores, the class explained, and what it is explained against.
+    pub(crate) fn seed(&self, logits: &[f32], card: &Card) -> Result<(Vec<f32>, usize, Option<usize>)> {
+        let class = |target: &Target| match target {
+            Target::Top => Ok(top_class(logits)),
+            Target::Ranked(rank) if *rank < logits.len() => Ok(by_score(logits)[*rank]),
+            Target::Ranked(rank) => {
+                Err(Error::usage(format!("there is no class of rank {rank}; there are {}", logits.len())))
+            }
+            Target::Class(class) if *class < logits.len() => Ok(*class),
+            Target::Class(class) => Err(Error::usage(format!("there is no class {class}; there are {}", logits.len()))),
+            Target::Named(name) => card.class(name, logits.len()),
+            Target::Margin { .. } => Err(Error::usage("a margin is between two classes, not between margins")),
+        };
+        let mut seed = vec![0.0; logits.len()];
+        let Target::Margin { class: ahead, against } = self else {
+            let class = class(self)?;
+            seed[class] = 1.0;
+            return Ok((seed, class, None));
+        };
+        let ahead = class(ahead)?;
+        let behind = match against {
+            Some(name) => card.class(name, logits.len())?,
+            None => by_score(logits).into_iter().find(|&c| c != ahead).unwrap_or(ahead),
+        };
+        if behind == ahead {
+            return Err(Error::usage(format!("class {ahead} has no margin over itself; name another class")));
+        }
+        (seed[ahead], seed[behind]) = (1.0, -1.0);
+        Ok((seed, ahead, Some(behind)))
+    }
+}
+
+/// Classes from the largest score to the least; equal ones by index.
+fn by_score(scores: &[f32]) -> Vec<usize> {
+    let mut classes: Vec<usize> = (0..scores.len()).collect();
+    classes.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+    classes
+}
