@@ -25,7 +25,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("probe", &["engine", "explain", "gradient", "metrics", "onnx", "record", "variants"]),
         (
             "evaluate",
-            &["attribution", "engine", "explain", "metrics", "params", "probe", "record", "state", "variants"],
+            &["attribution", "engine", "explain", "load", "metrics", "params", "probe", "record", "state", "variants"],
         ),
         ("variants", &["engine", "explain", "gradient", "methods", "onnx", "params", "prepare"]),
         ("calibrate", &["baseline", "engine", "gradient", "load", "methods", "onnx"]),

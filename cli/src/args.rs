@@ -344,8 +344,14 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "FILE", help_heading = "Dataset")]
     pub boxes: Option<PathBuf>,
     /// In place of the images, so many mosaics: of two images of a class and two of others; that class is explained
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(usize), help_heading = "Dataset")]
-    pub mosaics: Option<usize>,
+    #[arg(
+        long,
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(1..),
+        conflicts_with_all = ["target", "against"],
+        help_heading = "Dataset"
+    )]
+    pub mosaics: Option<u32>,
     /// Wait for more images, until --budget or Ctrl-C; taken in the order of their names
     #[arg(long, conflicts_with_all = ["shard", "mosaics"], help_heading = "Dataset")]
     pub follow: bool,

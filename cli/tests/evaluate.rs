@@ -267,6 +267,12 @@ fn boxes_are_masks_and_those_of_something_else_are_not() {
     assert!(half > 0.0 && half < 1.0, "{half}");
     // The image's only category is its label.
     assert!(evaluate(&samples, &[&told[..], &["--target", "label"]].concat()).status.success());
+    // Boxes of something else than the label are not of the object.
+    let labels = path("labels.csv");
+    std::fs::write(&labels, "digit-0.png,7\ndigit-1.png,1\n").unwrap();
+    let labelled = ["--labels", &labels, "--target", "label"];
+    assert!(evaluate(&samples, &[&told[..], &labelled].concat()).status.success());
+    assert_eq!(cell(&json(Path::new(&out)), "relevance-mass")["undefined"]["there is no mask"], 2);
     for (image, bbox, says) in [("64", "[0, 0, 9, 9]", "64 x 48"), ("48", "[0, 0, -1, 9]", "annotation 0")] {
         write(image, bbox);
         let run = evaluate(&samples, &told);
@@ -353,4 +359,47 @@ fn time_that_is_spent_is_said() {
     let samples = dataset(folder.path(), 3);
     let run = evaluate(&samples, &[QUICK, &["--budget", "0s"]].concat());
     assert!(text(&run.stdout).contains("0 of 3 samples; the time is spent"), "{}", text(&run.stdout));
+}
+
+/// Of a family, metrics that a model is not for are left out and named; one that is named itself is refused before any work.
+#[test]
+fn what_a_model_is_not_for_is_left_out_or_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let samples = dataset(folder.path(), 2);
+    let out = folder.path().join("out.json").display().to_string();
+    let gradient = models().join("digits-cnn-gradient.onnx").display().to_string();
+    let run = |words: &[&str]| {
+        whyline(&[&["evaluate", &gradient, samples.to_str().unwrap(), "-m", "vanilla", "--json", &out], words].concat())
+    };
+    let all = run(&["--metrics", "axiomatic,randomisation", "--metric-param", "features=20"]);
+    let errors = text(&all.stderr);
+    assert!(all.status.success(), "{errors}");
+    for left_out in ["mprt is left out", "input-invariance is left out"] {
+        assert!(errors.contains(left_out), "{errors}");
+    }
+    assert_eq!(cell(&json(Path::new(&out)), "random-logit")["samples"], 2);
+    let named = run(&["--metrics", "mprt"]);
+    assert!(named.status.code() == Some(2) && text(&named.stderr).contains("forward model"), "{}", text(&named.stderr));
+    let layer = evaluate(&samples, &["-m", "vanilla", "--metrics", "rrs", "--metric-param", "layer=nowhere"]);
+    assert!(!layer.status.success() && text(&layer.stderr).contains("nowhere"), "{}", text(&layer.stderr));
+    let none = evaluate(&samples, &[QUICK, &["--mosaics", "0"]].concat());
+    assert_eq!(none.status.code(), Some(2));
+}
+
+#[test]
+fn quantus_is_computed_and_what_it_cannot_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let samples = dataset(folder.path(), 2);
+    let out = folder.path().join("out.json").display().to_string();
+    let told = ["-m", "vanilla", "--compat", "quantus", "--json", &out];
+    let run = evaluate(&samples, &[&told[..], &["--metrics", "complexity,relevance-mass,completeness"]].concat());
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    assert!(text(&run.stderr).contains("completeness is the paper's"), "{}", text(&run.stderr));
+    let report = json(Path::new(&out));
+    let described = report["of"]["metrics"].as_array().unwrap();
+    let with =
+        |name: &str| described.iter().any(|m| m.as_str().unwrap().starts_with(&format!("{name} compat=quantus")));
+    assert!(with("relevance-mass") && !with("completeness"), "{described:?}");
+    let other = evaluate(&samples, &[&told[..], &["--metrics", "auc", "--metric-param", "compat=paper"]].concat());
+    assert_eq!(other.status.code(), Some(2));
 }

@@ -6,7 +6,8 @@ use crate::attribution::{Grid, Status};
 use crate::engine::Passes;
 use crate::error::{Error, Kind, Result};
 use crate::explain::{Explainer, Explanation, Target};
-use crate::metrics::{self, Observed, Observer, Sample, Tally, Undefined};
+use crate::load::Loaded;
+use crate::metrics::{self, Model, Observed, Observer, Sample, Tally, Undefined};
 use crate::params::{Given, Params};
 use crate::probe::Probe;
 use crate::record::{FileRecord, Record};
@@ -32,8 +33,22 @@ impl Measure {
     /// The metric of a line of the table, or of another program's.
     pub fn of(entry: &'static metrics::Entry, given: &Given) -> Result<Measure> {
         let params = entry.params(given)?;
+        if !matches!(params.text("compat"), "" | "quantus") {
+            return Err(params.refuse("compat", "quantus"));
+        }
         let metric = (entry.build)(&params)?;
         Ok(Measure { entry, params, metric })
+    }
+}
+
+impl Measure {
+    /// Refuses a model of which the metric can never be measured; the metric is named.
+    pub fn admits(&self, loaded: &Loaded) -> Result<()> {
+        let layer = |name: Option<&str>| loaded.layer(name).map(|_| ());
+        let grid = Grid::of(&loaded.input_shape()?, loaded.layout()?);
+        let model = Model { grid, changes: loaded.ready_made.is_none(), layer: &layer };
+        let name = self.entry.name;
+        self.metric.admits(&model).map_err(|error| Error::usage(format!("{name}: {error}")))
     }
 }
 
@@ -215,7 +230,7 @@ fn measure<'a>(
     let (logits, head) = (probe.logits(sample.input)?, probe.head());
     let mut scores = vec![];
     for measure in measures {
-        scores.push(measure.metric.observe(&mut Sample {
+        let observed = measure.metric.observe(&mut Sample {
             subject: &mut probe,
             input: sample.input,
             grid: *grid,
@@ -230,7 +245,12 @@ fn measure<'a>(
             draw,
             standard_error: effort.standard_error,
             baselines: &[],
-        })?);
+        });
+        // A changed model or input that overflows is no fault of the other metrics.
+        scores.push(match observed {
+            Err(error) if error.kind() == Kind::Input => Err(Undefined::Failed),
+            observed => observed?,
+        });
     }
     Ok((SampleScores { record, scores }, probe.passes))
 }

@@ -413,7 +413,7 @@ impl<'a> Explainer<'a> {
     }
 
     /// Weights, all threads' arenas, and what the method keeps.
-    pub(crate) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.part.bytes() + self.other.as_ref().map_or(0, Part::bytes) + self.kept
     }
 

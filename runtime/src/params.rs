@@ -72,13 +72,13 @@ impl Params {
         value.ok_or_else(|| self.refuse(name, "a number that is not negative"))
     }
 
-    /// A seed.
+    /// A finite number.
     pub fn number(&self, name: &str) -> Result<f64> {
-        let value = self.text(name).parse().ok().filter(|v: &f64| v.is_finite());
+        let value = self.text(name).parse().ok().filter(|v: &f64| (*v as f32).is_finite());
         value.ok_or_else(|| self.refuse(name, "a number"))
     }
 
-    /// A whole number of any size.
+    /// A seed: a whole number.
     pub fn seed(&self, name: &str) -> Result<u64> {
         self.text(name).parse().map_err(|_| self.refuse(name, "a whole number"))
     }

@@ -38,6 +38,8 @@ pub struct Header {
     pub dataset: String,
     /// How many samples the dataset has; none of a folder that is followed.
     pub samples: u64,
+    /// Whether samples come in while it runs.
+    pub live: bool,
     /// Which part of it: number and count.
     pub shard: (u64, u64),
 }
@@ -45,7 +47,7 @@ pub struct Header {
 impl Header {
     /// Whether samples come in while it runs.
     pub fn is_live(&self) -> bool {
-        self.samples == 0
+        self.live
     }
 
     /// How many samples the shard has: every `count`-th, from its number on.
@@ -246,6 +248,7 @@ mod tests {
             metrics: vec!["x".into()],
             dataset: "d".into(),
             samples: 7,
+            live: false,
             shard,
         };
         let mut rows = vec![RowState { scores: vec![Tally::default()], ..RowState::default() }; 2];

@@ -31,7 +31,7 @@ struct Variant<'a> {
 }
 
 impl<'a> Variants<'a> {
-    /// Keeps about so many bytes of weights and arenas at most.
+    /// Keeps so many bytes of weights and arenas, and no more once it has them; one more that is in use may come on top.
     pub fn within(most: usize) -> Variants<'a> {
         Variants { most, bytes: 0, shared: Shared::default(), kept: vec![], reader: None }
     }
@@ -73,7 +73,9 @@ impl<'a> Variants<'a> {
                 let precision = explainer.part.plans().precision();
                 let at = explainer.loaded.layer_for(&needs)?;
                 let model = (explainer.loaded, &[][..]);
-                Part::new(model, &mut self.shared, &needs, at, precision, Resources::default())?
+                let reader = Part::new(model, &mut self.shared, &needs, at, precision, Resources::default())?;
+                self.bytes += reader.bytes();
+                reader
             }
         };
         let session = &mut reader.session.inner;

@@ -74,12 +74,12 @@ impl Boxes {
         self.boxes.iter().all(|(category, _)| category == first).then_some(first)
     }
 
-    /// Whether a pixel's middle is in a box of the category, if one is told.
-    pub fn contain(&self, category: Option<&str>, (column, row): (u32, u32)) -> bool {
+    /// Whether a pixel's middle is in a box of a category that counts.
+    pub fn contain(&self, counts: impl Fn(&str) -> bool, (column, row): (u32, u32)) -> bool {
         let (x, y) = (column as f64 + 0.5, row as f64 + 0.5);
-        self.boxes.iter().filter(|(own, _)| category.is_none_or(|category| category == own)).any(
-            |(_, [left, top, width, height])| (*left..left + width).contains(&x) && (*top..top + height).contains(&y),
-        )
+        self.boxes.iter().filter(|(category, _)| counts(category)).any(|(_, [left, top, width, height])| {
+            (*left..left + width).contains(&x) && (*top..top + height).contains(&y)
+        })
     }
 }
 

@@ -62,7 +62,7 @@ impl Dataset {
         let mut dataset = Dataset { folder, names, labels, boxes, mosaics: None };
         if let Some(count) = args.mosaics {
             let labels: Vec<_> = dataset.names.iter().map(|name| dataset.label(name)).collect();
-            dataset.mosaics = Some(mosaics(&labels, count)?);
+            dataset.mosaics = Some(mosaics(&labels, count as usize)?);
         }
         Ok(dataset)
     }
@@ -152,7 +152,13 @@ impl Dataset {
     fn mask(&self, loaded: &Loaded, name: &str, label: Option<&str>) -> Outcome<Option<Vec<bool>>> {
         let path = self.folder.join(name);
         let (beside, boxes) = (mask_beside(&path), self.boxes.as_ref().and_then(|boxes| boxes.of(name)));
-        if beside.is_none() && boxes.is_none_or(|boxes| boxes.boxes.is_empty()) {
+        // Boxes of other things are not of the object: of a labelled image those of its class count.
+        let class = |name: &str| loaded.card.class(name, loaded.classes().ok()?).ok();
+        let is_own = |category: &str| {
+            label.is_none_or(|label| label == category || class(label).is_some_and(|own| class(category) == Some(own)))
+        };
+        let is_boxed = boxes.is_some_and(|boxes| boxes.boxes.iter().any(|(category, _)| is_own(category)));
+        if beside.is_none() && !is_boxed {
             return Ok(None);
         }
         let (shape, layout) = (loaded.input_shape()?, loaded.layout()?);
@@ -165,9 +171,7 @@ impl Dataset {
             }
             (None, boxes) => {
                 let boxes = boxes.ok_or_else(|| Failure::usage("there are no boxes"))?;
-                // Boxes of other things are not of the object.
-                let category = label.filter(|label| boxes.boxes.iter().any(|(own, _)| own == label));
-                let marked = |column, row| if boxes.contain(category, (column, row)) { [255; 3] } else { [0; 3] };
+                let marked = |column, row| if boxes.contain(is_own, (column, row)) { [255; 3] } else { [0; 3] };
                 let picture = Picture::from_fn(own.0, own.1, |x, y| marked(x, y).into());
                 (boxes.size.unwrap_or(own), format!("{name}, by its boxes"), picture)
             }
@@ -253,6 +257,10 @@ pub enum Queue {
         last: String,
         /// Those that are there already.
         waiting: VecDeque<String>,
+        /// How many were taken.
+        taken: u64,
+        /// Whether it was said that some will not be.
+        warned: bool,
     },
 }
 
@@ -273,12 +281,26 @@ impl Queue {
                 *next += *stride;
                 Ok((number < dataset.len()).then(|| Sample { name: dataset.name(number), number: Some(number) }))
             }
-            Queue::Live { last, waiting } => loop {
+            Queue::Live { last, waiting, taken, warned } => loop {
                 if let Some(name) = waiting.pop_front() {
                     last.clone_from(&name);
+                    *taken += 1;
                     return Ok(Some(Sample { name, number: None }));
                 }
-                let new = names_in(&dataset.folder)?.into_iter().filter(|name| name > last);
+                // A folder inside may go while it is read; it is looked at again.
+                let names = names_in(&dataset.folder).unwrap_or_default();
+                if !dataset.folder.is_dir() {
+                    eprintln!("warning: {} is gone; nothing more is waited for", dataset.folder.display());
+                    return Ok(None);
+                }
+                let passed = names.iter().filter(|name| *name <= last).count() as u64;
+                if passed > *taken && !std::mem::replace(warned, true) {
+                    eprintln!(
+                        "warning: {} images came behind '{last}' with names before it, and are left out: names must grow",
+                        passed - *taken
+                    );
+                }
+                let new = names.into_iter().filter(|name| name > last);
                 waiting.extend(new.take_while(|name| is_settled(&dataset.folder.join(name))));
                 if waiting.is_empty() {
                     std::thread::sleep(PAUSE);

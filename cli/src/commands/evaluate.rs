@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 use whyline_runtime::evaluate::{Effort, Evaluation, Measure, SampleScores, Subjected};
-use whyline_runtime::explain::{Loaded, Shared};
+use whyline_runtime::explain::{Explainer, Loaded, Shared};
 use whyline_runtime::metrics::{self, Cost, Grid, METRICS, Observation, Wants, quantus};
 use whyline_runtime::params::{Given, Params};
 use whyline_runtime::state::{Header, State, difference};
@@ -25,6 +25,9 @@ use crate::output::scores::{Failed, Filling, Report, Stopped};
 
 /// Runs it.
 pub fn run(args: &EvaluateArgs) -> Outcome {
+    if args.target.target == "label" && args.target.against.is_some() {
+        return Err(Failure::usage("--target label is a class alone; --against wants a class or top"));
+    }
     let written = [args.state.clone(), args.json.clone(), args.csv.clone(), args.samples.clone()];
     let read = [&args.model.model].into_iter().chain(&args.model.card).chain(&args.labels).chain(&args.boxes);
     output::refuse_overwriting(read, &written)?;
@@ -32,7 +35,7 @@ pub fn run(args: &EvaluateArgs) -> Outcome {
     dataset.refuse_overwriting(&written)?;
     let loaded = load(&args.model, Some(&args.preprocess))?;
     output::refuse_overwriting(&loaded.files, &written)?;
-    let measures = measures(args, &Grid::of(&loaded.input_shape()?, loaded.layout()?), &dataset)?;
+    let measures = measures(args, &loaded, &dataset)?;
     let mut evaluation = prepare(args, &loaded, measures)?;
     let mut state = begin(args, &loaded, &dataset, &mut evaluation)?;
     // A shard may have no samples at all; and what can't be written is known before the first.
@@ -46,7 +49,13 @@ pub fn run(args: &EvaluateArgs) -> Outcome {
     let (mut failed, mut stopped) = (vec![], None);
     let mut queue = queue(&state);
     while let Some(sample) = queue.next(&dataset, &|| !is_over() && !budget.is_interrupted())? {
+        let before = failed.len();
         let scores = push(&mut evaluation, (&loaded, &dataset), args, &sample, &mut failed);
+        if failed.len() > before {
+            // What is shown goes first: it is written over.
+            show.end();
+            failed[before..].iter().for_each(|failed| eprintln!("warning: {}: {}", failed.sample, failed.reason));
+        }
         // What was interrupted is the best so far, and no score of the method's.
         if budget.is_interrupted() {
             break;
@@ -84,7 +93,7 @@ pub fn run(args: &EvaluateArgs) -> Outcome {
 /// What is still to be taken.
 fn queue(state: &State) -> Queue {
     match state.header.is_live() {
-        true => Queue::Live { last: state.last.clone(), waiting: VecDeque::new() },
+        true => Queue::Live { last: state.last.clone(), waiting: VecDeque::new(), taken: state.done, warned: false },
         false => {
             let (shard, count) = state.header.shard;
             Queue::Shard { next: (shard + state.done * count) as usize, stride: count as usize }
@@ -93,7 +102,8 @@ fn queue(state: &State) -> Queue {
 }
 
 /// The metrics that were named, alone, by family, or as all of a kind.
-fn measures(args: &EvaluateArgs, grid: &Grid, dataset: &Dataset) -> Outcome<Vec<Measure>> {
+fn measures(args: &EvaluateArgs, loaded: &Loaded, dataset: &Dataset) -> Outcome<Vec<Measure>> {
+    let grid = Grid::of(&loaded.input_shape()?, loaded.layout()?);
     let fits = |entry: &&'static metrics::Entry| match entry.wants {
         Wants::Nothing => true,
         Wants::Mask => dataset.has_masks(),
@@ -103,7 +113,7 @@ fn measures(args: &EvaluateArgs, grid: &Grid, dataset: &Dataset) -> Outcome<Vec<
     for name in &args.metrics {
         let of_kind = |entry: &&&'static metrics::Entry| match name.as_str() {
             "all" => true,
-            "all-cheap" => entry.default().is_ok_and(|metric| metric.cost(grid) == Cost::default()),
+            "all-cheap" => entry.default().is_ok_and(|metric| metric.cost(&grid) == Cost::default()),
             family => entry.family.name() == family,
         };
         let kind: Vec<&'static metrics::Entry> = METRICS.iter().filter(of_kind).copied().collect();
@@ -127,12 +137,27 @@ fn measures(args: &EvaluateArgs, grid: &Grid, dataset: &Dataset) -> Outcome<Vec<
     if let Some(name) = given.keys().find(|name| !known(name)) {
         return Err(Failure::usage(format!("none of the metrics has a parameter '{name}'")));
     }
-    let own = |entry: &'static metrics::Entry| {
+    let own = |entry: &'static metrics::Entry| -> Outcome<Measure> {
         let of = |p: &str| given.iter().filter(|(name, _)| is_for(entry, p, name)).max_by_key(|(name, _)| name.len());
         let own = entry.parameters.iter().filter_map(|p| Some((p.name.to_string(), of(p.name)?.1.clone())));
         Ok(Measure::of(entry, &own.collect::<Given>())?)
     };
-    chosen.into_iter().map(own).collect()
+    let mut measures = vec![];
+    for entry in chosen {
+        let measure: Measure = own(entry)?;
+        match measure.admits(loaded) {
+            Ok(()) => measures.push(measure),
+            // Of a family, those that the model is not for are left out, and named.
+            Err(error) if !args.metrics.iter().any(|name| metrics::find(name).is_ok_and(|m| m.name == entry.name)) => {
+                eprintln!("warning: {} is left out: {}", entry.name, output::in_a_line(&error.to_string()));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if measures.is_empty() {
+        return Err(Failure::usage("none of the metrics can be measured of this model"));
+    }
+    Ok(measures)
 }
 
 /// What Quantus computes in their place; those that it cannot are named, and stay.
@@ -170,11 +195,9 @@ fn prepare<'a>(args: &EvaluateArgs, loaded: &'a Loaded, measures: Vec<Measure>) 
         give_files(loaded, &mut explainer, &own)?;
         explainers.push(explainer);
     }
-    Ok(Evaluation::new(
-        explainers,
-        measures,
-        Effort { memory: resources.memory.unwrap_or(MEMORY), standard_error: args.standard_error },
-    )?)
+    let taken: usize = explainers.iter().map(Explainer::bytes).sum();
+    let left = resources.memory.map_or(MEMORY, |most| most.saturating_sub(taken));
+    Ok(Evaluation::new(explainers, measures, Effort { memory: left, standard_error: args.standard_error })?)
 }
 
 /// What is evaluated, at its beginning or where an earlier run has left it.
@@ -202,6 +225,7 @@ fn begin(args: &EvaluateArgs, loaded: &Loaded, dataset: &Dataset, evaluation: &m
         metrics: evaluation.measures.iter().map(|m| described(m.entry.name, &m.params)).collect(),
         dataset: dataset.digest(),
         samples: dataset.len() as u64,
+        live: args.follow,
         shard,
     };
     if let Some(path) = args.state.as_ref().filter(|path| path.exists()) {
@@ -225,10 +249,7 @@ fn push(
     sample: &Sample,
     failed: &mut Vec<Failed>,
 ) -> Outcome<Vec<Option<SampleScores>>> {
-    let mut fail = |reason: String| {
-        eprintln!("warning: {}: {reason}", sample.name);
-        failed.push(Failed { sample: sample.name.clone(), reason });
-    };
+    let mut fail = |reason: String| failed.push(Failed { sample: sample.name.clone(), reason });
     let ready = dataset.material(loaded, sample).and_then(|material| {
         let by_label = args.target.target == "label" || material.mosaic;
         let told = if by_label { None } else { Some(target(&args.target)) };

@@ -1,5 +1,5 @@
 //! Superpixels by simple linear iterative clustering (Achanta et al. 2012): segments of about the same size that follow an
-//! image's edges.
+//! image's edges. A segment may be in several pieces: none are joined to others afterwards.
 
 /// How much a pixel's place counts beside its value: where values differ by this share of their range, a step of a
 /// segment's side is as far.

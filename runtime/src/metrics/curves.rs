@@ -99,7 +99,7 @@ impl Steps {
 pub(super) const TOLERANCE: Parameter = Parameter {
     name: "tolerance",
     default: "0",
-    help: "how far the mean height may be off: steps are then taken only where the curve bends; of zero, all",
+    help: "about how far the mean height may be off: steps are then taken only where the curve bends; of zero, all",
 };
 
 /// The parameter `tolerance`.

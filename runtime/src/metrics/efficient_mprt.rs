@@ -3,7 +3,7 @@
 //!
 //! Cost: an explanation of the randomised model.
 
-use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Undefined, Wants};
+use super::{Better, Cost, Entry, Family, Grid, Metric, Model, Sample, Score, Undefined, Wants};
 use crate::baseline::range;
 use crate::error::Result;
 use crate::onnx::Change;
@@ -50,6 +50,10 @@ impl EfficientMprt {
 impl Metric for EfficientMprt {
     fn cost(&self, _: &Grid) -> Cost {
         Cost::explanations(1)
+    }
+
+    fn admits(&self, model: &Model) -> Result<()> {
+        model.must_change()
     }
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {

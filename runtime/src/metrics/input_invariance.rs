@@ -5,7 +5,7 @@
 //! Cost: an explanation of the model that takes the shift off.
 
 use super::neighbours::{distance, norm};
-use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Undefined, Wants};
+use super::{Better, Cost, Entry, Family, Grid, Metric, Model, Sample, Score, Undefined, Wants};
 use crate::error::Result;
 use crate::onnx::Change;
 use crate::params::Parameter;
@@ -29,6 +29,10 @@ struct InputInvariance {
 impl Metric for InputInvariance {
     fn cost(&self, _: &Grid) -> Cost {
         Cost::explanations(1)
+    }
+
+    fn admits(&self, model: &Model) -> Result<()> {
+        model.must_change()
     }
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {

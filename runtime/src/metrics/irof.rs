@@ -6,7 +6,7 @@
 
 use super::curves::{PROBABILITY, TOLERANCE, output_of, tolerance_of};
 use super::patches::{heights, patches, ranked_by_mean};
-use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined, Wants};
+use super::{Better, Cost, Entry, Family, Grid, Metric, Model, Output, Sample, Score, Undefined, Wants};
 use crate::baseline::{self, Baseline};
 use crate::error::Result;
 use crate::image::slic::{Superpixels, slic};
@@ -92,6 +92,10 @@ impl Metric for Irof {
         Cost::forward(most(grid, self.wanted, self.follows) as u64 + 1)
     }
 
+    fn admits(&self, model: &Model) -> Result<()> {
+        model.must_see()
+    }
+
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
         if sample.is_constant() {
             return Ok(Err(Undefined::ConstantMap));
@@ -103,7 +107,7 @@ impl Metric for Irof {
         let (baseline, groups) = (sample.baseline(&self.baseline)?, segments(sample, self.wanted, self.follows));
         let ranked = ranked_by_mean(sample.map, groups);
         let mut curve = Curve::default();
-        let heights = heights(sample, self.output, &baseline, &ranked, (usize::MAX - 1, self.tolerance))?;
+        let heights = heights(sample, self.output, &baseline, &ranked, (usize::MAX - 1, self.tolerance * own.abs()))?;
         heights.into_iter().for_each(|height| curve.push(height / own));
         Ok(curve.area().map(|area| 1.0 - area).ok_or(Undefined::TooFewFeatures))
     }

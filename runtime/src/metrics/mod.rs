@@ -224,6 +224,34 @@ impl Cost {
 /// A sample's score, or why it has none.
 pub type Score = std::result::Result<f64, Undefined>;
 
+/// What of a model decides whether a metric can be measured.
+pub struct Model<'a> {
+    /// Of its input.
+    pub grid: Grid,
+    /// Whether its weights can be changed: not those of a gradient graph.
+    pub changes: bool,
+    /// Whether a layer's values can be read: of the one named, or of the last that has an image.
+    pub layer: &'a dyn Fn(Option<&str>) -> Result<()>,
+}
+
+impl Model<'_> {
+    /// Refuses a model whose weights cannot be changed.
+    pub fn must_change(&self) -> Result<()> {
+        match self.changes {
+            true => Ok(()),
+            false => Err(Error::usage("it wants the forward model, not a gradient graph")),
+        }
+    }
+
+    /// Refuses a model whose input is no image.
+    pub fn must_see(&self) -> Result<()> {
+        match self.grid.layout {
+            Some(_) => Ok(()),
+            None => Err(Error::usage("it wants an image input")),
+        }
+    }
+}
+
 /// What is noted of a sample, or why nothing is.
 pub type Observed = std::result::Result<Observation, Undefined>;
 
@@ -232,6 +260,10 @@ pub trait Observer {
     /// What a sample takes at most.
     fn cost(&self, _grid: &Grid) -> Cost {
         Cost::default()
+    }
+    /// Refuses a model of which it can never be measured, and says why.
+    fn admits(&self, _model: &Model) -> Result<()> {
+        Ok(())
     }
     /// What is kept of samples, of none yet.
     fn tally(&self) -> Tally;
@@ -244,6 +276,10 @@ pub trait Observer {
 impl<M: Metric> Observer for M {
     fn cost(&self, grid: &Grid) -> Cost {
         Metric::cost(self, grid)
+    }
+
+    fn admits(&self, model: &Model) -> Result<()> {
+        Metric::admits(self, model)
     }
 
     fn tally(&self) -> Tally {
@@ -260,6 +296,10 @@ pub trait Metric {
     /// What a sample takes at most: nothing, unless a metric says otherwise.
     fn cost(&self, _grid: &Grid) -> Cost {
         Cost::default()
+    }
+    /// Refuses a model of which it can never be measured, and says why.
+    fn admits(&self, _model: &Model) -> Result<()> {
+        Ok(())
     }
     /// The score of one sample's map.
     ///

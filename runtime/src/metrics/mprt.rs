@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::monotonicity_correlation::spearman;
 use super::neighbours::Neighbours;
-use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Undefined, Wants};
+use super::{Better, Cost, Entry, Family, Grid, Metric, Model, Sample, Score, Undefined, Wants};
 use crate::error::Result;
 use crate::onnx::Change;
 use crate::params::{Parameter, Params};
@@ -99,6 +99,10 @@ impl Metric for Mprt {
     fn cost(&self, _: &Grid) -> Cost {
         let copies = self.copies.as_ref().map_or(1, |copies| copies.draws as u64);
         Cost::explanations((self.stages as u64 + 1) * copies - 1)
+    }
+
+    fn admits(&self, model: &Model) -> Result<()> {
+        model.must_change()
     }
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {

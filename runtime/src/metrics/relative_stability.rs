@@ -6,7 +6,7 @@
 //! Cost: an explanation and a forward pass per copy.
 
 use super::neighbours::{DRAWS, Neighbours, RADIUS, SEED, distance, largest};
-use super::{Cost, Grid, Metric, Observer, Sample, Score, Undefined};
+use super::{Cost, Grid, Metric, Model, Observer, Sample, Score, Undefined};
 use crate::error::Result;
 use crate::gradient::target::top_class;
 use crate::params::{Parameter, Params};
@@ -58,6 +58,13 @@ impl Metric for RelativeStability {
         let draws = u64::from(self.neighbours.draws);
         let reads = if matches!(self.under, Under::Layer(_)) { draws + 1 } else { 0 };
         Cost { forward: draws + reads, explanations: draws }
+    }
+
+    fn admits(&self, model: &Model) -> Result<()> {
+        match &self.under {
+            Under::Layer(layer) => (model.layer)(layer.as_deref()),
+            _ => Ok(()),
+        }
     }
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {

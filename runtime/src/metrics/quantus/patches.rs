@@ -4,7 +4,7 @@ use super::{COMPAT, black, entry, refused};
 use crate::error::{Error, Result};
 use crate::metrics::irof::segments;
 use crate::metrics::patches::{count, heights, patches, ranked, ranked_by_mean};
-use crate::metrics::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Wants, irof};
+use crate::metrics::{Better, Cost, Entry, Family, Grid, Metric, Model, Output, Sample, Score, Wants, irof};
 use crate::params::Parameter;
 
 const fn sized(default: &'static str) -> Parameter {
@@ -42,8 +42,11 @@ impl Metric for Curve {
         Cost::forward(count(grid, self.size).min(self.regions) as u64 + 1)
     }
 
+    fn admits(&self, model: &Model) -> Result<()> {
+        whole_patches(&model.grid, self.size)
+    }
+
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
-        whole_patches(&sample.grid, self.size)?;
         if let Some(reason) = refused(sample.map) {
             return Ok(Err(reason));
         }
@@ -97,16 +100,22 @@ impl Metric for Irof {
         }
         let groups = segments(sample, self.wanted, self.follows);
         let (count, ranked) = (groups.len(), ranked_by_mean(sample.map, groups));
-        let (grid, mut ends, mut now) = (sample.grid, vec![sample.input.to_vec()], sample.input.to_vec());
-        for number in 0..count {
-            let mean = now.iter().map(|v| *v as f64).sum::<f64>() / now.len() as f64;
-            for place in ranked.group(number).iter().flat_map(|&feature| grid.places(feature)) {
-                now[place] = mean as f32;
+        let (grid, input, mut now) = (sample.grid, sample.input, sample.input.to_vec());
+        let fill = |group: usize, values: &mut [f32], mean: f32| {
+            for place in ranked.group(group).iter().flat_map(|&feature| grid.places(feature)) {
+                values[place] = mean;
             }
-            ends.push(now.clone());
+        };
+        let mean_of_all = |values: &[f32]| (values.iter().map(|v| *v as f64).sum::<f64>() / values.len() as f64) as f32;
+        let mut means = vec![];
+        for group in 0..count {
+            let mean = mean_of_all(&now);
+            fill(group, &mut now, mean);
+            means.push(mean);
         }
         let heights = sample.outputs(Output::Probability, count + 1, &|number, point: &mut [f32]| {
-            point.copy_from_slice(&ends[number]);
+            point.copy_from_slice(input);
+            means[..number].iter().enumerate().for_each(|(group, mean)| fill(group, point, *mean));
         })?;
         let shares: Vec<f64> = heights[1..].iter().map(|p| p / heights[0]).collect();
         let area = shares.iter().sum::<f64>() - 0.5 * (shares[0] + shares[count - 1]);
@@ -129,8 +138,11 @@ impl Metric for Infidelity {
         Cost::forward(count(grid, self.size) as u64)
     }
 
+    fn admits(&self, model: &Model) -> Result<()> {
+        whole_patches(&model.grid, self.size)
+    }
+
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
-        whole_patches(&sample.grid, self.size)?;
         if let Some(reason) = refused(sample.map) {
             return Ok(Err(reason));
         }

@@ -7,7 +7,8 @@ use crate::metrics::continuity::shifted;
 use crate::metrics::neighbours::{DRAWS, Neighbours, SEED, Shape, distance};
 use crate::metrics::relative_representation_stability::{LAYER, layer_of};
 use crate::metrics::{
-    Better, Cost, Entry, Family, Grid, Metric, Observation, Observed, Observer, Sample, Score, Tally, Undefined, Wants,
+    Better, Cost, Entry, Family, Grid, Metric, Model, Observation, Observed, Observer, Sample, Score, Tally, Undefined,
+    Wants,
 };
 use crate::params::{Parameter, Params};
 
@@ -150,7 +151,8 @@ impl Observer for Consistency {
         if let Some(reason) = refused(sample.map) {
             return Ok(Err(reason));
         }
-        let label = sample.map.iter().take(5).fold(1, |label, v| 2 * label + u64::from(*v != 0.0));
+        // A hash, so that what there may be no room for is a random part.
+        let label = crate::hash::number(sample.map.iter().take(5).map(|v| u8::from(*v != 0.0)));
         Ok(Ok(Observation::Label { label, class: top_class(sample.logits) as u64 }))
     }
 }
@@ -186,6 +188,13 @@ impl Metric for Relative {
         let draws = u64::from(self.0.draws);
         let reads = if matches!(self.1, Under::Layer(_)) { draws + 1 } else { 0 };
         Cost { forward: draws + reads, explanations: draws }
+    }
+
+    fn admits(&self, model: &Model) -> Result<()> {
+        match &self.1 {
+            Under::Layer(layer) => (model.layer)(layer.as_deref()),
+            _ => Ok(()),
+        }
     }
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
