@@ -86,7 +86,9 @@ impl Tensor {
     /// A float32 tensor. The number of values must be the shape's.
     pub fn f32(shape: &[usize], values: &[f32]) -> Tensor {
         debug_assert_eq!(shape.iter().product::<usize>(), values.len());
-        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let mut bytes = vec![0; values.len() * 4];
+        let (chunks, _) = bytes.as_chunks_mut();
+        chunks.iter_mut().zip(values).for_each(|(bytes, value)| *bytes = value.to_le_bytes());
         Tensor { dtype: DType::F32, shape: shape.to_vec(), bytes: bytes.into() }
     }
 
@@ -122,7 +124,8 @@ impl Tensor {
         &self.bytes
     }
 
-    fn each<const N: usize, T>(&self, read: fn([u8; N]) -> T) -> Vec<T> {
+    /// Generic over `read`, so that reading becomes a loop over whole vectors.
+    fn each<const N: usize, T>(&self, read: impl Fn([u8; N]) -> T) -> Vec<T> {
         let (chunks, _) = self.bytes.as_chunks::<N>();
         chunks.iter().map(|c| read(*c)).collect()
     }
