@@ -118,6 +118,7 @@ fn score_within(
         mask,
         mosaic: entry.wants == Wants::Mosaic,
         draw: 11,
+        priority: 11,
         standard_error,
         baselines: &[],
     });
@@ -343,6 +344,7 @@ fn compared(metric: &str, given: &[(&str, &str)], samples: &[(Vec<f32>, usize)])
                     mask: None,
                     mosaic: false,
                     draw: number as u64,
+                    priority: number as u64,
                     standard_error: None,
                     baselines: &[],
                 })

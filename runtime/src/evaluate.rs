@@ -226,6 +226,8 @@ fn measure<'a>(
     let elements = (attribution.values.len() == sample.input.len()).then_some(attribution.values.as_slice());
     let mut order = vec![0; map.len()];
     descending(&map, &mut order);
+    let name = std::path::Path::new(&sample.file.file).file_name().unwrap_or_default();
+    let priority = crate::hash::number(draw.to_le_bytes().into_iter().chain(name.as_encoded_bytes().iter().copied()));
     let mut probe = Probe::new(&mut row.explainer, variants);
     let (logits, head) = (probe.logits(sample.input)?, probe.head());
     let mut scores = vec![];
@@ -243,6 +245,7 @@ fn measure<'a>(
             mask: sample.mask,
             mosaic: sample.mosaic,
             draw,
+            priority,
             standard_error: effort.standard_error,
             baselines: &[],
         });

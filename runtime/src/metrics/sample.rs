@@ -60,6 +60,8 @@ pub struct Sample<'a> {
     pub mosaic: bool,
     /// Begins the random draws for this sample: the same for the same input, whatever comes before it.
     pub draw: u64,
+    /// Of what is kept of some samples only, those of the least are: a hash of the sample and its name.
+    pub priority: u64,
     /// Means of random draws take no more once their standard error is this small.
     pub standard_error: Option<f64>,
     /// Baselines that the caller has given.

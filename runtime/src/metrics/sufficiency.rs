@@ -49,6 +49,6 @@ impl Observer for Sufficiency {
         let (cells, _) = pooled(&sample.grid, &sizes, (rows, CELLS / rows));
         let mut sketch = Box::new(Sketch { class: top_class(sample.logits) as u64, ..Sketch::default() });
         sketch.cells.iter_mut().zip(cells).for_each(|(own, cell)| *own = cell);
-        Ok(Ok(Observation::Sketch { priority: sample.draw, sketch }))
+        Ok(Ok(Observation::Sketch { priority: sample.priority, sketch }))
     }
 }
