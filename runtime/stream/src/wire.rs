@@ -12,56 +12,31 @@ pub trait Wire: Sized {
     fn get(bytes: &[u8]) -> Option<(Self, &[u8])>;
 }
 
-impl Wire for u64 {
-    const BYTES: usize = 8;
+/// Numbers that know their bytes.
+macro_rules! numbers {
+    ($($number:ty),+) => {$(
+        impl Wire for $number {
+            const BYTES: usize = size_of::<$number>();
 
-    fn put<'a>(&self, out: &'a mut [u8]) -> &'a mut [u8] {
-        match out.split_first_chunk_mut::<8>() {
-            Some((own, rest)) => {
-                *own = self.to_le_bytes();
-                rest
+            fn put<'a>(&self, out: &'a mut [u8]) -> &'a mut [u8] {
+                match out.split_first_chunk_mut() {
+                    Some((own, rest)) => {
+                        *own = self.to_le_bytes();
+                        rest
+                    }
+                    None => &mut [],
+                }
             }
-            None => &mut [],
-        }
-    }
 
-    fn get(bytes: &[u8]) -> Option<(u64, &[u8])> {
-        let (own, rest) = bytes.split_first_chunk::<8>()?;
-        Some((u64::from_le_bytes(*own), rest))
-    }
-}
-
-impl Wire for f64 {
-    const BYTES: usize = 8;
-
-    fn put<'a>(&self, out: &'a mut [u8]) -> &'a mut [u8] {
-        self.to_bits().put(out)
-    }
-
-    fn get(bytes: &[u8]) -> Option<(f64, &[u8])> {
-        let (bits, rest) = u64::get(bytes)?;
-        Some((f64::from_bits(bits), rest))
-    }
-}
-
-impl Wire for f32 {
-    const BYTES: usize = 4;
-
-    fn put<'a>(&self, out: &'a mut [u8]) -> &'a mut [u8] {
-        match out.split_first_chunk_mut::<4>() {
-            Some((own, rest)) => {
-                *own = self.to_le_bytes();
-                rest
+            fn get(bytes: &[u8]) -> Option<($number, &[u8])> {
+                let (own, rest) = bytes.split_first_chunk()?;
+                Some((<$number>::from_le_bytes(*own), rest))
             }
-            None => &mut [],
         }
-    }
-
-    fn get(bytes: &[u8]) -> Option<(f32, &[u8])> {
-        let (own, rest) = bytes.split_first_chunk::<4>()?;
-        Some((f32::from_le_bytes(*own), rest))
-    }
+    )+};
 }
+
+numbers!(u64, f64, f32);
 
 impl<T: Wire + Copy + Default, const N: usize> Wire for [T; N] {
     const BYTES: usize = N * T::BYTES;

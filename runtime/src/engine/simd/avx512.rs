@@ -4,6 +4,7 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
+use super::avx2::Avx2;
 use super::{Arithmetic, Kernel, Simd};
 
 #[derive(Clone, Copy)]
@@ -107,15 +108,15 @@ unsafe impl Simd for Avx512 {
     }
     #[inline(always)]
     unsafe fn load8(from: *const f32) -> __m256 {
-        unsafe { _mm256_loadu_ps(from) }
+        unsafe { Avx2::load8(from) }
     }
     #[inline(always)]
     unsafe fn store8(to: *mut f32, v: __m256) {
-        unsafe { _mm256_storeu_ps(to, v) }
+        unsafe { Avx2::store8(to, v) }
     }
     #[inline(always)]
     unsafe fn fma8(a: __m256, b: __m256, c: __m256) -> __m256 {
-        unsafe { _mm256_fmadd_ps(a, b, c) }
+        unsafe { Avx2::fma8(a, b, c) }
     }
     #[inline(always)]
     unsafe fn widen(from: *const f16) -> __m512 {
@@ -127,7 +128,7 @@ unsafe impl Simd for Avx512 {
     }
     #[inline(always)]
     unsafe fn ahead(from: *const u8) {
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+        unsafe { Avx2::ahead(from) }
     }
     #[inline(always)]
     unsafe fn greater(a: __m512, b: __m512) -> u16 {
