@@ -39,9 +39,7 @@ impl Measure {
         let metric = (entry.build)(&params)?;
         Ok(Measure { entry, params, metric })
     }
-}
 
-impl Measure {
     /// Refuses a model of which the metric can never be measured; the metric is named.
     pub fn admits(&self, loaded: &Loaded) -> Result<()> {
         let layer = |name: Option<&str>| loaded.layer(name).map(|_| ());

@@ -2,8 +2,8 @@
 
 use super::Grid;
 
-/// The means of what the map has in each of at most `rows` by `columns` cells, row by row, and how many columns there are.
-pub(super) fn pooled(grid: &Grid, map: &[f32], (rows, columns): (usize, usize)) -> (Vec<f32>, usize) {
+/// The means of what the map has in each of at most `rows` by `columns` cells, row by row.
+pub(super) fn pooled(grid: &Grid, map: &[f32], (rows, columns): (usize, usize)) -> Vec<f32> {
     let (rows, columns) = (rows.min(grid.height), columns.min(grid.width));
     let (mut sums, mut counts) = (vec![0.0; rows * columns], vec![0u32; rows * columns]);
     for (feature, value) in map.iter().enumerate() {
@@ -12,8 +12,7 @@ pub(super) fn pooled(grid: &Grid, map: &[f32], (rows, columns): (usize, usize)) 
         sums[cell] += *value as f64;
         counts[cell] += 1;
     }
-    let means = sums.into_iter().zip(counts).map(|(sum, count)| (sum / count as f64) as f32);
-    (means.collect(), columns)
+    sums.into_iter().zip(counts).map(|(sum, count)| (sum / count as f64) as f32).collect()
 }
 
 #[cfg(test)]
@@ -24,7 +23,7 @@ mod tests {
     fn cells_are_means_and_a_small_map_stays() {
         let grid = Grid { layout: None, channels: 1, height: 3, width: 4 };
         let map: Vec<f32> = (0..12).map(|i| i as f32).collect();
-        assert_eq!(pooled(&grid, &map, (1, 2)), (vec![4.5, 6.5], 2));
-        assert_eq!(pooled(&grid, &map, (16, 16)), (map, 4));
+        assert_eq!(pooled(&grid, &map, (1, 2)), [4.5, 6.5]);
+        assert_eq!(pooled(&grid, &map, (16, 16)), map);
     }
 }

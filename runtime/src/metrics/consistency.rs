@@ -45,7 +45,7 @@ impl Observer for Consistency {
         if sample.is_constant() {
             return Ok(Err(Undefined::ConstantMap));
         }
-        let (cells, _) = pooled(&sample.grid, sample.map, (self.cells, self.cells));
+        let cells = pooled(&sample.grid, sample.map, (self.cells, self.cells));
         let mut top = Top::<MOST>::default();
         cells.iter().enumerate().for_each(|(cell, value)| top.push(cell as u32, value.abs()));
         let Some(largest) = top.largest().get(..self.top) else {

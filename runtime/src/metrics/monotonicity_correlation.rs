@@ -63,13 +63,16 @@ impl Metric for MonotonicityCorrelation {
                 point[place] = low + (high - low) * rng.uniform(place as u64);
             }
         })?;
-        let scale = if own.abs() >= LEAST { 1.0 / (own * own) } else { 1.0 };
-        let square = |lost: &f64| (lost - own).powi(2);
-        let effect = |draws: &[f64]| scale * draws.iter().map(square).sum::<f64>() / self.draws as f64;
-        let effects: Vec<f64> = outputs.chunks(self.draws).map(effect).collect();
         let told: Vec<f64> = blocks.iter().map(|block| sum_of(&sizes, block)).collect();
-        Ok(spearman(&told, &effects))
+        Ok(spearman(&told, &effects(&outputs, self.draws, own)))
     }
+}
+
+/// Of each block, the mean square of what its draws change, as a share of the output's own where that is not too small.
+pub(super) fn effects(outputs: &[f64], draws: usize, own: f64) -> Vec<f64> {
+    let scale = if own.abs() >= LEAST { 1.0 / (own * own) } else { 1.0 };
+    let effect = |found: &[f64]| scale * found.iter().map(|output| (output - own).powi(2)).sum::<f64>() / draws as f64;
+    outputs.chunks(draws).map(effect).collect()
 }
 
 /// Outputs that are less are not divided by.

@@ -1,7 +1,7 @@
-//! What relative stabilities (Agarwal et al. 2022) have in common: the largest relative change of the map over noisy copies that keep the class, for
-//! the relative change of the input, `|(a - a_k) / a| / max(|(x - x_k) / x|, eps)`, or for the change of the logits,
-//! `|(a - a_k) / a| / max(|h(x) - h(x_k)|, eps)`, or for the relative change of a layer's values. What is divided by is at least `floor` of the largest, so that dead features
-//! do not decide alone.
+//! What relative stabilities (Agarwal et al. 2022) have in common: the largest relative change of the map over
+//! noisy copies that keep the class, for the relative change of the input, `|(a - a_k) / a| / max(|(x - x_k) / x|, eps)`, or
+//! for the change of the logits, `|(a - a_k) / a| / max(|h(x) - h(x_k)|, eps)`, or for the relative change of a layer's
+//! values. What is divided by is at least `floor` of the largest, so that dead features do not decide alone.
 //!
 //! Cost: an explanation and a forward pass per copy.
 
@@ -20,9 +20,17 @@ pub(super) const PARAMETERS: &[Parameter] = &[DRAWS, RADIUS, FLOOR, SEED];
 
 /// All three metrics.
 pub(super) struct RelativeStability {
-    neighbours: Neighbours,
-    floor: f64,
-    under: Under,
+    pub neighbours: Neighbours,
+    pub divisors: Divisors,
+    pub under: Under,
+}
+
+/// What is done where what is divided by is near zero, and where a copy changes the class.
+pub(super) enum Divisors {
+    /// Divisors are at least this share of the largest; copies that change the class are passed over.
+    Floor(f64),
+    /// Noughts alone are replaced; there is no score where a copy changes the class (Quantus).
+    Nought,
 }
 
 /// Whose change the map's is divided by.
@@ -35,21 +43,29 @@ pub(super) enum Under {
     Layer(Option<String>),
 }
 
-/// The least that a change is divided by.
+/// The least that a change is divided by, or what stands for nought.
 const LEAST: f64 = 1e-6;
 
 impl RelativeStability {
     /// For changes of one thing.
     pub fn build(params: &Params, under: Under) -> Result<Box<dyn Observer>> {
-        let (neighbours, floor) = (Neighbours::parse(params)?, params.size("floor")?);
-        Ok(Box::new(RelativeStability { neighbours, floor, under }))
+        let (neighbours, divisors) = (Neighbours::parse(params)?, Divisors::Floor(params.size("floor")?));
+        Ok(Box::new(RelativeStability { neighbours, divisors, under }))
     }
 
     /// `|(a - b) / a|`
     fn relative(&self, a: &[f32], b: &[f32]) -> f64 {
-        let floor = self.floor * a.iter().fold(0.0, |most: f64, v| most.max(v.abs() as f64));
-        let part = |(a, b): (&f32, &f32)| ((*a as f64 - *b as f64) / (*a as f64).abs().max(floor)).powi(2);
+        let floor = match self.divisors {
+            Divisors::Floor(share) => share * a.iter().fold(0.0, |most: f64, v| most.max(v.abs() as f64)),
+            Divisors::Nought => 0.0,
+        };
+        let divisor = |a: f32| if a == 0.0 { floor.max(self.nought()) } else { (a as f64).abs().max(floor) };
+        let part = |(a, b): (&f32, &f32)| ((*a as f64 - *b as f64) / divisor(*a)).powi(2);
         a.iter().zip(b).filter(|(a, b)| a != b).map(part).sum::<f64>().sqrt()
+    }
+
+    fn nought(&self) -> f64 {
+        if matches!(self.divisors, Divisors::Nought) { LEAST } else { 0.0 }
     }
 }
 
@@ -78,7 +94,10 @@ impl Metric for RelativeStability {
             let copy = self.neighbours.copy(sample, number);
             let logits = sample.logits_at(&copy)?;
             if top_class(&logits) != top_class(sample.logits) {
-                continue;
+                match self.divisors {
+                    Divisors::Floor(_) => continue,
+                    Divisors::Nought => return Ok(Err(Undefined::ClassChanged)),
+                }
             }
             let map = sample.subject.explain(&copy, sample.class)?;
             let under = match (&self.under, &own) {
@@ -88,7 +107,12 @@ impl Metric for RelativeStability {
                 }
                 _ => self.relative(sample.input, &copy),
             };
-            changes.push(self.relative(sample.map, &map) / under.max(LEAST));
+            let under = match self.divisors {
+                Divisors::Floor(_) => under.max(LEAST),
+                Divisors::Nought if under == 0.0 => LEAST,
+                Divisors::Nought => under,
+            };
+            changes.push(self.relative(sample.map, &map) / under);
         }
         Ok(largest(changes.into_iter()).map_err(|_| Undefined::ClassChanged))
     }

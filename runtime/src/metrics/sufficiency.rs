@@ -46,7 +46,7 @@ impl Observer for Sufficiency {
         }
         let sizes: Vec<f32> = sample.map.iter().map(|v| v.abs() / largest).collect();
         let rows = if sample.grid.height == 1 { 1 } else { SIDE };
-        let (cells, _) = pooled(&sample.grid, &sizes, (rows, CELLS / rows));
+        let cells = pooled(&sample.grid, &sizes, (rows, CELLS / rows));
         let mut sketch = Box::new(Sketch { class: top_class(sample.logits) as u64, ..Sketch::default() });
         sketch.cells.iter_mut().zip(cells).for_each(|(own, cell)| *own = cell);
         Ok(Ok(Observation::Sketch { priority: sample.priority, sketch }))

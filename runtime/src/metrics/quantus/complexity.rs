@@ -1,6 +1,6 @@
 //! Sparseness, complexity and effective complexity.
 
-use super::{COMPAT, entry, normalised, refused};
+use super::{COMPAT, Refusing, entry, normalised};
 use crate::error::Result;
 use crate::metrics::{Better, Entry, Family, Metric, Observer, Sample, Score, Undefined, Wants};
 use crate::params::Parameter;
@@ -38,7 +38,7 @@ pub(super) const EFFECTIVE_COMPLEXITY: Entry = entry(
 );
 
 fn of(score: impl Fn(&[f64]) -> Score + 'static) -> Box<dyn Observer> {
-    Box::new(Of(score))
+    Box::new(Refusing(Of(score)))
 }
 
 /// A function of the map over its largest magnitude.
@@ -46,9 +46,6 @@ struct Of<F>(F);
 
 impl<F: Fn(&[f64]) -> Score> Metric for Of<F> {
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
-        Ok(match refused(sample.map) {
-            Some(reason) => Err(reason),
-            None => (self.0)(&normalised(sample.map)),
-        })
+        Ok((self.0)(&normalised(sample.map)))
     }
 }

@@ -1,12 +1,12 @@
 //! Features removed one by one or in blocks. What is removed becomes the least value of the whole input.
 
-use super::{COMPAT, black, entry, of_scalars, refused};
+use super::{COMPAT, Refusing, black, entry, of_scalars};
 use crate::baseline::Baseline;
 use crate::error::Result;
 use crate::metrics::curves::Steps;
 use crate::metrics::faithfulness_correlation::{RUNS, SEED, correlation};
 use crate::metrics::faithfulness_estimate::estimate;
-use crate::metrics::monotonicity_correlation::spearman;
+use crate::metrics::monotonicity_correlation::{effects, spearman};
 use crate::metrics::subsets::{losses, sum_of};
 use crate::metrics::{Better, Cost, Entry, Family, Grid, Metric, Observer, Output, Sample, Score, Wants, road};
 use crate::params::{Parameter, Params};
@@ -74,11 +74,8 @@ fn ascending(sample: &mut Sample, step: usize, draws: usize, seed: u64) -> Resul
         let value = Rng::new(seed ^ draw, number as u64).uniform(0);
         blocks[number / draws].iter().for_each(|&feature| point[feature as usize] = value);
     })?;
-    let scale = if own.abs() >= 1e-5 { 1.0 / (own * own) } else { 1.0 };
-    let effect = |found: &[f64]| scale * found.iter().map(|p| (p - own).powi(2)).sum::<f64>() / draws as f64;
-    let effects: Vec<f64> = outputs.chunks(draws).map(effect).collect();
     let told: Vec<f64> = blocks.iter().map(|block| -sum_of(&negated, block)).collect();
-    Ok(spearman(&told, &effects))
+    Ok(spearman(&told, &effects(&outputs, draws, own)))
 }
 
 /// The mean of the curve behind the input itself.
@@ -139,7 +136,7 @@ fn removed(
     cost: impl Fn(&Grid) -> usize + 'static,
     score: impl Fn(&mut Sample) -> Result<Score> + 'static,
 ) -> Box<dyn Observer> {
-    Box::new(Removed(cost, score))
+    Box::new(Refusing(Removed(cost, score)))
 }
 
 /// A cost, and a score of a sample whose features are scalars.
@@ -151,9 +148,6 @@ impl<C: Fn(&Grid) -> usize, F: Fn(&mut Sample) -> Result<Score>> Metric for Remo
     }
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
-        match refused(sample.map) {
-            Some(reason) => Ok(Err(reason)),
-            None => of_scalars(sample, &self.1),
-        }
+        of_scalars(sample, &self.1)
     }
 }

@@ -12,7 +12,7 @@ mod patches;
 mod randomisation;
 mod robustness;
 
-use super::{Better, Entry, Family, Grid, Observer, Sample, Score, Undefined, Wants};
+use super::{Better, Cost, Entry, Family, Grid, Metric, Model, Observer, Sample, Score, Undefined, Wants};
 use crate::error::Result;
 use crate::params::{Parameter, Params};
 use whyline_stream::order::descending;
@@ -109,6 +109,26 @@ fn refused(map: &[f32]) -> Option<Undefined> {
         return Some(Undefined::ConstantMap);
     }
     map.iter().all(|v| *v < 0.0).then_some(Undefined::NothingPositive)
+}
+
+/// A metric that has no score of what Quantus refuses.
+struct Refusing<M>(M);
+
+impl<M: Metric> Metric for Refusing<M> {
+    fn cost(&self, grid: &Grid) -> Cost {
+        Metric::cost(&self.0, grid)
+    }
+
+    fn admits(&self, model: &Model) -> Result<()> {
+        Metric::admits(&self.0, model)
+    }
+
+    fn measure(&self, sample: &mut Sample) -> Result<Score> {
+        match refused(sample.map) {
+            Some(reason) => Ok(Err(reason)),
+            None => self.0.measure(sample),
+        }
+    }
 }
 
 /// The least value of the input, which Quantus calls black.

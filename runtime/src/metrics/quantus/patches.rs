@@ -1,6 +1,6 @@
 //! Patches and segments removed one after the other. Images must be made of whole patches: Quantus pads others, or fails.
 
-use super::{COMPAT, black, entry, refused};
+use super::{COMPAT, Refusing, black, entry};
 use crate::error::{Error, Result};
 use crate::metrics::irof::segments;
 use crate::metrics::patches::{count, heights, patches, ranked, ranked_by_mean};
@@ -19,7 +19,7 @@ pub(super) const REGION_PERTURBATION: Entry = entry(
     |params| {
         let size = params.whole("size", 1, 1 << 16)? as usize;
         let regions = params.whole("regions", 1, 1 << 20)? as usize;
-        Ok(Box::new(Curve { size, regions, of: |heights| heights[0] - mean(&heights[1..]) }))
+        Ok(Box::new(Refusing(Curve { size, regions, of: |heights| heights[0] - mean(&heights[1..]) })))
     },
 );
 
@@ -27,7 +27,7 @@ pub(super) const REGION_PERTURBATION: Entry = entry(
 pub(super) const SELECTIVITY: Entry =
     entry(("selectivity", Family::Faithfulness, Better::Lower), Wants::Nothing, &[COMPAT, sized("8")], |params| {
         let size = params.whole("size", 1, 1 << 16)? as usize;
-        Ok(Box::new(Curve { size, regions: usize::MAX - 1, of: |heights| mean(&heights[1..]) }))
+        Ok(Box::new(Refusing(Curve { size, regions: usize::MAX - 1, of: |heights| mean(&heights[1..]) })))
     });
 
 /// Patches by their sum, one after the other.
@@ -47,9 +47,6 @@ impl Metric for Curve {
     }
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
-        if let Some(reason) = refused(sample.map) {
-            return Ok(Err(reason));
-        }
         let baseline = vec![black(sample); sample.input.len()];
         let ranked = ranked(sample, self.size);
         let heights = heights(sample, Output::Probability, &baseline, &ranked, (self.regions, 0.0))?;
@@ -80,7 +77,7 @@ pub(super) const IROF: Entry = entry(
     &[COMPAT, irof::SEGMENTS, irof::KIND],
     |params| {
         let (wanted, follows) = irof::parse(params)?;
-        Ok(Box::new(Irof { wanted, follows }))
+        Ok(Box::new(Refusing(Irof { wanted, follows })))
     },
 );
 
@@ -95,9 +92,6 @@ impl Metric for Irof {
     }
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
-        if let Some(reason) = refused(sample.map) {
-            return Ok(Err(reason));
-        }
         let groups = segments(sample, self.wanted, self.follows);
         let (count, ranked) = (groups.len(), ranked_by_mean(sample.map, groups));
         let (grid, input, mut now) = (sample.grid, sample.input, sample.input.to_vec());
@@ -126,7 +120,7 @@ impl Metric for Irof {
 /// Patches in the order of the image, which stay removed; the map is a gradient, and forecasts all that is lost so far.
 pub(super) const INFIDELITY: Entry =
     entry(("infidelity", Family::Faithfulness, Better::Lower), Wants::Nothing, &[COMPAT, sized("4")], |params| {
-        Ok(Box::new(Infidelity { size: params.whole("size", 1, 1 << 16)? as usize }))
+        Ok(Box::new(Refusing(Infidelity { size: params.whole("size", 1, 1 << 16)? as usize })))
     });
 
 struct Infidelity {
@@ -143,9 +137,6 @@ impl Metric for Infidelity {
     }
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
-        if let Some(reason) = refused(sample.map) {
-            return Ok(Err(reason));
-        }
         let (grid, input, black) = (sample.grid, sample.input, black(sample));
         let (patches, own) = (patches(&grid, self.size), sample.own_output(Output::Logit)?);
         let outputs = sample.outputs(Output::Logit, patches.len(), &|number, point: &mut [f32]| {

@@ -1,6 +1,6 @@
 //! Random logit: the similarity is of one long row of values, whose windows run from one row of the image into the next.
 
-use super::{COMPAT, entry, refused};
+use super::{COMPAT, Refusing, entry};
 use crate::error::Result;
 use crate::metrics::random_logit::{SEED, other_class};
 use crate::metrics::similarity::structural;
@@ -8,7 +8,7 @@ use crate::metrics::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, U
 
 pub(super) const RANDOM_LOGIT: Entry =
     entry(("random-logit", Family::Randomisation, Better::Lower), Wants::Nothing, &[COMPAT, SEED], |params| {
-        Ok(Box::new(RandomLogit { seed: params.seed("seed")? }))
+        Ok(Box::new(Refusing(RandomLogit { seed: params.seed("seed")? })))
     });
 
 struct RandomLogit {
@@ -21,9 +21,6 @@ impl Metric for RandomLogit {
     }
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
-        if let Some(reason) = refused(sample.map) {
-            return Ok(Err(reason));
-        }
         let Some(other) = other_class(sample, self.seed) else { return Ok(Err(Undefined::ConstantOutput)) };
         let map = sample.subject.explain(sample.input, other)?;
         let row = Grid { layout: None, channels: 1, height: 1, width: map.len() };

@@ -1,14 +1,14 @@
 //! Maps of changed inputs. Noise is in the input's units, whatever its range is.
 
-use super::{COMPAT, black, entry, normalised, refused};
+use super::{COMPAT, Refusing, black, entry, normalised, refused};
 use crate::error::Result;
 use crate::gradient::target::top_class;
 use crate::metrics::continuity::shifted;
 use crate::metrics::neighbours::{DRAWS, Neighbours, SEED, Shape, distance};
 use crate::metrics::relative_representation_stability::{LAYER, layer_of};
+use crate::metrics::relative_stability::{Divisors, RelativeStability, Under};
 use crate::metrics::{
-    Better, Cost, Entry, Family, Grid, Metric, Model, Observation, Observed, Observer, Sample, Score, Tally, Undefined,
-    Wants,
+    Better, Cost, Entry, Family, Grid, Metric, Observation, Observed, Observer, Sample, Score, Tally, Undefined, Wants,
 };
 use crate::params::{Parameter, Params};
 
@@ -33,7 +33,7 @@ pub(super) const LOCAL_LIPSCHITZ: Entry = robust(
     &[COMPAT, MANY, Parameter { name: "sigma", default: "0.1", help: "deviation of the noise" }, SEED],
     |params| {
         let copies = copies(params, Shape::Normal(params.size("sigma")? as f32))?;
-        Ok(Box::new(LocalLipschitz(copies)))
+        Ok(Box::new(Refusing(LocalLipschitz(copies))))
     },
 );
 
@@ -45,9 +45,6 @@ impl Metric for LocalLipschitz {
     }
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
-        if let Some(reason) = refused(sample.map) {
-            return Ok(Err(reason));
-        }
         let (own, mut most) = (normalised(sample.map), 0.0f64);
         for number in 0..self.0.draws {
             let copy = self.0.copy(sample, number);
@@ -63,15 +60,14 @@ const RADIUS: Parameter = Parameter { name: "radius", default: "0.2", help: "how
 
 pub(super) const MAX_SENSITIVITY: Entry = robust("max-sensitivity", &[COMPAT, MANY, RADIUS, SEED], |params| {
     let radius = params.size("radius")? as f32;
-    Ok(Box::new(Sensitivity(copies(params, Shape::Uniform(-radius, radius))?, |s| {
-        s.iter().copied().fold(0.0, f64::max)
-    })))
+    let most: fn(&[f64]) -> f64 = |s| s.iter().copied().fold(0.0, f64::max);
+    Ok(Box::new(Refusing(Sensitivity(copies(params, Shape::Uniform(-radius, radius))?, most))))
 });
 
 pub(super) const AVG_SENSITIVITY: Entry = robust("avg-sensitivity", &[COMPAT, MANY, RADIUS, SEED], |params| {
     let radius = params.size("radius")? as f32;
     let mean: fn(&[f64]) -> f64 = |s| s.iter().sum::<f64>() / s.len() as f64;
-    Ok(Box::new(Sensitivity(copies(params, Shape::Uniform(-radius, radius))?, mean)))
+    Ok(Box::new(Refusing(Sensitivity(copies(params, Shape::Uniform(-radius, radius))?, mean))))
 });
 
 /// Of the maps' relative changes.
@@ -83,9 +79,6 @@ impl Metric for Sensitivity {
     }
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
-        if let Some(reason) = refused(sample.map) {
-            return Ok(Err(reason));
-        }
         let mut changes = vec![];
         let taken = self.0.changes(sample, |change| {
             changes.push(change);
@@ -169,70 +162,8 @@ pub(super) const RELATIVE_REPRESENTATION_STABILITY: Entry =
         relative(params, Under::Layer(layer_of(params)))
     });
 
-enum Under {
-    Input,
-    Output,
-    Layer(Option<String>),
-}
-
-/// Noise that only makes values larger, by 0.02 to 0.2.
+/// Noise that only makes values larger, by 0.02 to 0.2; no score where a copy changes the class.
 fn relative(params: &Params, under: Under) -> Result<Box<dyn Observer>> {
-    Ok(Box::new(Relative(copies(params, Shape::Uniform(0.02, 0.2))?, under)))
-}
-
-/// The largest relative change of the map for another change; no number where a copy changes the class.
-struct Relative(Neighbours, Under);
-
-impl Metric for Relative {
-    fn cost(&self, _: &Grid) -> Cost {
-        let draws = u64::from(self.0.draws);
-        let reads = if matches!(self.1, Under::Layer(_)) { draws + 1 } else { 0 };
-        Cost { forward: draws + reads, explanations: draws }
-    }
-
-    fn admits(&self, model: &Model) -> Result<()> {
-        match &self.1 {
-            Under::Layer(layer) => (model.layer)(layer.as_deref()),
-            _ => Ok(()),
-        }
-    }
-
-    fn measure(&self, sample: &mut Sample) -> Result<Score> {
-        if let Some(reason) = refused(sample.map) {
-            return Ok(Err(reason));
-        }
-        let layer = match &self.1 {
-            Under::Layer(layer) => layer.as_deref(),
-            _ => None,
-        };
-        let own = match self.1 {
-            Under::Layer(_) => sample.subject.representation(sample.input, layer)?,
-            _ => vec![],
-        };
-        let mut most = 0.0f64;
-        for number in 0..self.0.draws {
-            let copy = self.0.copy(sample, number);
-            let logits = sample.logits_at(&copy)?;
-            if top_class(&logits) != top_class(sample.logits) {
-                return Ok(Err(Undefined::ClassChanged));
-            }
-            let map = sample.subject.explain(&copy, sample.class)?;
-            let under = match &self.1 {
-                Under::Input => relation(sample.input, &copy),
-                Under::Output => distance(sample.logits, &logits),
-                Under::Layer(_) => relation(&own, &sample.subject.representation(&copy, layer)?),
-            };
-            most = most.max(relation(sample.map, &map) / if under == 0.0 { LEAST } else { under });
-        }
-        Ok(Ok(most))
-    }
-}
-
-/// Stands for nought, and for nothing else, where it is divided by.
-const LEAST: f64 = 1e-6;
-
-/// `|(a - b) / a|`
-fn relation(a: &[f32], b: &[f32]) -> f64 {
-    let under = |a: f32| if a == 0.0 { LEAST } else { a as f64 };
-    a.iter().zip(b).map(|(a, b)| ((*a as f64 - *b as f64) / under(*a)).powi(2)).sum::<f64>().sqrt()
+    let neighbours = copies(params, Shape::Uniform(0.02, 0.2))?;
+    Ok(Box::new(Refusing(RelativeStability { neighbours, divisors: Divisors::Nought, under })))
 }
