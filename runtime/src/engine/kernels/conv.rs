@@ -204,7 +204,7 @@ impl Strip<'_> {
         let in_place = conv.writes_in_place(phase);
         let (apart, strip) = scratch.split_at_mut(if in_place { 0 } else { rows * conv.blocks * LANES });
         let mut product = |left: Left, from: usize, terms: usize, columns: Range<usize>| {
-            let first = columns.start;
+            let (first, blocks) = (columns.start, columns.clone());
             let (result, block_stride) = match in_place {
                 true => (&mut output[first * plane + self.from * LANES..], plane),
                 false => (&mut apart[first * rows * LANES..], rows * LANES),
@@ -229,13 +229,18 @@ impl Strip<'_> {
             }
             .run(isa);
             if from + terms == depth && in_place {
-                let at = first * plane + self.from * LANES;
-                finished(at, &mut output[at..at + rows * LANES]);
+                for block in blocks {
+                    let at = block * plane + self.from * LANES;
+                    finished(at, &mut output[at..at + rows * LANES]);
+                }
             }
         };
-        // The last terms block by block, so that each block is finished while it is at hand.
+        // The last terms tile by tile, so that each block is finished while it is at hand.
+        let [_, blocks] = isa.tile();
         let mut products = |left: Left, from: usize, terms: usize| match from + terms == depth {
-            true => (0..conv.blocks).for_each(|block| product(left, from, terms, block..block + 1)),
+            true => (0..conv.blocks)
+                .step_by(blocks)
+                .for_each(|block| product(left, from, terms, block..conv.blocks.min(block + blocks))),
             false => product(left, from, terms, 0..conv.blocks),
         };
         for from in (0..depth).step_by(DEPTH) {

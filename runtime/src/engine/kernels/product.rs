@@ -1,7 +1,7 @@
 //! The matrix product under all dense kernels: rows (pixels) by columns (output channels).
 //!
-//! Columns come in blocks of sixteen. A tile of a few rows by one block stays in registers while `k` runs;
-//! longer sums are cut into parts of [`PART`], which keeps a block's weights in the first cache. Each part starts
+//! Columns come in blocks of sixteen. A tile of a few rows by one block, or two where registers suffice, stays in
+//! registers while `k` runs; longer sums are cut into parts of [`PART`], which keeps a block's weights in the first cache. Each part starts
 //! from zero and the bias comes last: one running sum from a large bias on would round off several times as
 //! much. Weights lie in the order in which they are read, [`Packing`] says where, so that they stream from
 //! memory.
@@ -19,7 +19,7 @@ use half::f16;
 
 use super::left::Left;
 use super::stored::Weights;
-use super::tile::{Ahead, BLOCKED, End, PLAIN, ROWS, half_rows_of, rows_of};
+use super::tile::{Ahead, BLOCKED, Columns, End, PLAIN, ROWS, half_rows_of, rows_of};
 use crate::engine::simd::{Half, HalfKernel, Isa, Kernel, LANES, Simd};
 
 /// Terms of the left operand that callers pack at a time.
@@ -116,8 +116,8 @@ impl Product<'_> {
         }
     }
 
-    /// Every part of the sums and every block of columns.
-    fn panels(&self) -> impl Iterator<Item = Panel> {
+    /// Every part of the sums and every block of columns, up to `most` blocks at a time.
+    fn panels(&self, most: usize) -> impl Iterator<Item = Panel> {
         (0..self.depth).step_by(PART).flat_map(move |at| {
             let depth = PART.min(self.depth - at);
             let last = self.depth - at <= PART;
@@ -126,12 +126,13 @@ impl Product<'_> {
             let (begins, adds_bias) = (at == 0 && !self.add, last && !self.bias.is_empty());
             let skipped = zero && !begins && !adds_bias;
             let columns = if skipped { 0..0 } else { self.columns.clone() };
-            columns.map(move |block| Panel {
+            columns.step_by(most).map(move |block| Panel {
                 at,
                 depth: if zero { 0 } else { depth },
                 last,
                 weights: self.packed.at(self.from + at, block),
                 block,
+                blocks: most.min(self.columns.end - block),
                 place: block - self.columns.start,
             })
         })
@@ -139,7 +140,7 @@ impl Product<'_> {
 
     /// The weights that are read after a panel's, which follow them, over its tiles of so many rows.
     fn ahead(&self, panel: &Panel, tile: usize) -> Ahead {
-        let numbers = panel.depth * LANES;
+        let numbers = panel.blocks * panel.depth * LANES;
         let at = panel.weights + numbers;
         let (from, each) = match self.weights {
             Weights::Single(weights) => (weights.as_ptr().wrapping_add(at).cast(), size_of::<f32>()),
@@ -153,20 +154,25 @@ impl Product<'_> {
     /// # Safety
     /// Of `S`; and `fits`.
     #[inline(always)]
-    unsafe fn end<S: Simd>(&self, panel: &Panel, result: *mut f32, factor: f32) -> End<S> {
-        // SAFETY: `fits` has checked how long the bias is.
+    unsafe fn end<S: Simd, const BLOCKS: usize>(&self, panel: &Panel, result: *mut f32, factor: f32) -> End<S, BLOCKS> {
+        // SAFETY: `fits` has checked how long the bias and the result are.
         unsafe {
-            let bias = match panel.last && !self.bias.is_empty() {
-                true => Some(S::load(self.bias.as_ptr().add(panel.block * LANES))),
-                false => None,
-            };
+            let mut bias = None;
+            if panel.last && !self.bias.is_empty() {
+                let mut own = [S::splat(0.0); BLOCKS];
+                for (i, own) in own.iter_mut().enumerate() {
+                    *own = S::load(self.bias.as_ptr().add((panel.block + i) * LANES));
+                }
+                bias = Some(own);
+            }
             let result = result.add(panel.place * self.block_stride);
-            End { result, factor, add: self.add || panel.at > 0, bias, stride: self.row_stride }
+            let (block_stride, stride) = (self.block_stride, self.row_stride);
+            End { result, block_stride, factor, add: self.add || panel.at > 0, bias, stride }
         }
     }
 }
 
-/// One part of the sums of one block of columns.
+/// One part of the sums of one block of columns, or more.
 struct Panel {
     /// The first term, and how many.
     at: usize,
@@ -175,9 +181,10 @@ struct Panel {
     last: bool,
     /// Where their weights begin.
     weights: usize,
-    /// The block, among all and among those computed.
+    /// The first block, among all and among those computed, and how many.
     block: usize,
     place: usize,
+    blocks: usize,
 }
 
 impl Kernel for Product<'_> {
@@ -185,39 +192,59 @@ impl Kernel for Product<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let mut room = [const { MaybeUninit::<f32>::uninit() }; PART * LANES];
         let result = self.result.as_mut_ptr();
-        for panel in self.panels() {
-            // SAFETY: `fits` has checked the furthest element of each operand; a panel has at most `PART` terms.
+        for panel in self.panels(S::BLOCKS) {
+            // SAFETY: the caller's; a panel has no more blocks than it was asked for.
             unsafe {
-                let end = self.end::<S>(&panel, result, 1.0);
-                let weights = match self.weights {
-                    Weights::Single(weights) => weights.as_ptr().add(panel.weights),
-                    Weights::Half(weights, factor) => {
-                        let room = room.as_mut_ptr().cast::<f32>();
-                        for k in (0..panel.depth * LANES).step_by(LANES) {
-                            let w = S::widen(weights.as_ptr().add(panel.weights + k));
-                            S::store(room.add(k), S::mul(S::splat(factor), w));
-                        }
-                        room.cast_const()
-                    }
-                };
-                let (rows, depth) = (self.rows, panel.depth);
-                let ahead = self.ahead(&panel, S::TILE);
-                match self.left {
-                    Left::Blocked(left, stride) => {
-                        let left = left.as_ptr().add(panel.at / LANES * stride);
-                        rows_of::<S, BLOCKED>(left, stride, rows, depth, weights, ahead, end);
-                    }
-                    Left::Rows(left, stride) => {
-                        let left = left.as_ptr().add(panel.at * stride);
-                        rows_of::<S, ROWS>(left, stride, rows, depth, weights, ahead, end);
-                    }
-                    Left::Plain(left, stride) => {
-                        rows_of::<S, PLAIN>(left.as_ptr().add(panel.at), stride, rows, depth, weights, ahead, end);
-                    }
-                    Left::Halves(..) => unreachable!("halves have a kernel of their own"),
+                match panel.blocks {
+                    2 if S::BLOCKS >= 2 => self.panel::<S, 2>(&panel, result),
+                    _ => self.panel::<S, 1>(&panel, result),
                 }
+            }
+        }
+    }
+}
+
+impl Product<'_> {
+    /// Computes one panel.
+    ///
+    /// # Safety
+    /// Of `S`; `fits`, and the panel has so many blocks.
+    #[inline(always)]
+    unsafe fn panel<S: Simd, const BLOCKS: usize>(&self, panel: &Panel, result: *mut f32) {
+        let mut room = [[const { MaybeUninit::<f32>::uninit() }; PART * LANES]; BLOCKS];
+        let (rows, depth) = (self.rows, panel.depth);
+        // SAFETY: `fits` has checked the furthest element of each operand; a panel has at most `PART` terms.
+        unsafe {
+            let end = self.end::<S, BLOCKS>(panel, result, 1.0);
+            let next = self.packed.at(self.from + panel.at, panel.block + 1) - panel.weights;
+            let weights = match self.weights {
+                Weights::Single(weights) => Columns { weights: weights.as_ptr().add(panel.weights), stride: next },
+                Weights::Half(weights, factor) => {
+                    for (i, room) in room.iter_mut().enumerate() {
+                        for k in (0..depth * LANES).step_by(LANES) {
+                            let w = S::widen(weights.as_ptr().add(panel.weights + i * next + k));
+                            S::store(room.as_mut_ptr().cast::<f32>().add(k), S::mul(S::splat(factor), w));
+                        }
+                    }
+                    Columns { weights: room.as_ptr().cast(), stride: PART * LANES }
+                }
+            };
+            let ahead = self.ahead(panel, S::TILE);
+            match self.left {
+                Left::Blocked(left, stride) => {
+                    let left = left.as_ptr().add(panel.at / LANES * stride);
+                    rows_of::<S, BLOCKED, BLOCKS>(left, stride, rows, depth, weights, ahead, end);
+                }
+                Left::Rows(left, stride) => {
+                    let left = left.as_ptr().add(panel.at * stride);
+                    rows_of::<S, ROWS, BLOCKS>(left, stride, rows, depth, weights, ahead, end);
+                }
+                Left::Plain(left, stride) => {
+                    let left = left.as_ptr().add(panel.at);
+                    rows_of::<S, PLAIN, BLOCKS>(left, stride, rows, depth, weights, ahead, end);
+                }
+                Left::Halves(..) => unreachable!("halves have a kernel of their own"),
             }
         }
     }
@@ -232,10 +259,10 @@ impl HalfKernel for Product<'_> {
             return;
         };
         let result = self.result.as_mut_ptr();
-        for panel in self.panels() {
+        for panel in self.panels(1) {
             // SAFETY: `fits` has checked the furthest element of each operand.
             unsafe {
-                let end = self.end::<H::Single>(&panel, result, factor * other);
+                let end = self.end::<H::Single, 1>(&panel, result, factor * other);
                 let (left, weights) =
                     (left.as_ptr().add(panel.at / LANES * stride), weights.as_ptr().add(panel.weights));
                 half_rows_of::<H>(left, stride, self.rows, panel.depth, weights, end);

@@ -1,4 +1,4 @@
-//! The innermost part of a matrix product: a few rows by sixteen columns that stay in registers.
+//! The innermost part of a matrix product: a few rows by one block of sixteen columns, or two, that stay in registers.
 
 use half::f16;
 
@@ -39,23 +39,25 @@ pub const PLAIN: u8 = 2;
 
 /// What becomes of a tile's sums.
 #[derive(Clone, Copy)]
-pub struct End<S: Simd> {
-    /// Where the first row of the result goes.
+pub struct End<S: Simd, const BLOCKS: usize> {
+    /// Where the first row of the first block of the result goes.
     pub result: *mut f32,
+    /// From one block of the result to the next.
+    pub block_stride: usize,
     /// What halves are multiplied by.
     pub factor: f32,
     /// Whether they are added to the result.
     pub add: bool,
     /// What comes on top.
-    pub bias: Option<S::V>,
+    pub bias: Option<[S::V; BLOCKS]>,
     /// From one row of the result to the next.
     pub stride: usize,
 }
 
-impl<S: Simd> End<S> {
+impl<S: Simd, const BLOCKS: usize> End<S, BLOCKS> {
     /// The same for the tile so many rows below.
     #[inline(always)]
-    unsafe fn below(mut self, rows: usize) -> End<S> {
+    unsafe fn below(mut self, rows: usize) -> Self {
         // SAFETY: the caller's.
         self.result = unsafe { self.result.add(rows * self.stride) };
         self
@@ -68,16 +70,25 @@ fn tile_rows(rows: usize, most: usize) -> usize {
     rows.div_ceil(rows.div_ceil(most))
 }
 
-/// All rows of one block of columns.
+/// The weights of one block of columns, or of more.
+#[derive(Clone, Copy)]
+pub struct Columns {
+    /// Where those of the first block begin.
+    pub weights: *const f32,
+    /// From one block's to the next's.
+    pub stride: usize,
+}
+
+/// All rows of some blocks of columns.
 #[inline(always)]
-pub unsafe fn rows_of<S: Simd, const ORDER: u8>(
+pub unsafe fn rows_of<S: Simd, const ORDER: u8, const BLOCKS: usize>(
     left: *const f32,
     stride: usize,
     rows: usize,
     depth: usize,
-    weights: *const f32,
+    weights: Columns,
     mut ahead: Ahead,
-    end: End<S>,
+    end: End<S, BLOCKS>,
 ) {
     let step = match ORDER {
         BLOCKED => LANES,
@@ -91,56 +102,50 @@ pub unsafe fn rows_of<S: Simd, const ORDER: u8>(
         unsafe {
             let (left, end) = (left.add(row * step), end.below(row));
             match count {
-                12 => tile::<S, 12, ORDER>(left, stride, depth, weights, &mut ahead, end),
-                11 => tile::<S, 11, ORDER>(left, stride, depth, weights, &mut ahead, end),
-                10 => tile::<S, 10, ORDER>(left, stride, depth, weights, &mut ahead, end),
-                9 => tile::<S, 9, ORDER>(left, stride, depth, weights, &mut ahead, end),
-                8 => tile::<S, 8, ORDER>(left, stride, depth, weights, &mut ahead, end),
-                7 => tile::<S, 7, ORDER>(left, stride, depth, weights, &mut ahead, end),
-                6 => tile::<S, 6, ORDER>(left, stride, depth, weights, &mut ahead, end),
-                5 => tile::<S, 5, ORDER>(left, stride, depth, weights, &mut ahead, end),
-                4 => tile::<S, 4, ORDER>(left, stride, depth, weights, &mut ahead, end),
-                3 => tile::<S, 3, ORDER>(left, stride, depth, weights, &mut ahead, end),
-                2 => tile::<S, 2, ORDER>(left, stride, depth, weights, &mut ahead, end),
-                _ => tile::<S, 1, ORDER>(left, stride, depth, weights, &mut ahead, end),
+                12 => tile::<S, 12, ORDER, BLOCKS>(left, stride, depth, weights, &mut ahead, end),
+                11 => tile::<S, 11, ORDER, BLOCKS>(left, stride, depth, weights, &mut ahead, end),
+                10 => tile::<S, 10, ORDER, BLOCKS>(left, stride, depth, weights, &mut ahead, end),
+                9 => tile::<S, 9, ORDER, BLOCKS>(left, stride, depth, weights, &mut ahead, end),
+                8 => tile::<S, 8, ORDER, BLOCKS>(left, stride, depth, weights, &mut ahead, end),
+                7 => tile::<S, 7, ORDER, BLOCKS>(left, stride, depth, weights, &mut ahead, end),
+                6 => tile::<S, 6, ORDER, BLOCKS>(left, stride, depth, weights, &mut ahead, end),
+                5 => tile::<S, 5, ORDER, BLOCKS>(left, stride, depth, weights, &mut ahead, end),
+                4 => tile::<S, 4, ORDER, BLOCKS>(left, stride, depth, weights, &mut ahead, end),
+                3 => tile::<S, 3, ORDER, BLOCKS>(left, stride, depth, weights, &mut ahead, end),
+                2 => tile::<S, 2, ORDER, BLOCKS>(left, stride, depth, weights, &mut ahead, end),
+                _ => tile::<S, 1, ORDER, BLOCKS>(left, stride, depth, weights, &mut ahead, end),
             }
         }
         row += count;
     }
 }
 
-/// `M` rows by sixteen columns, kept in registers.
+/// `M` rows by some blocks of columns, kept in registers.
 #[inline(always)]
-unsafe fn tile<S: Simd, const M: usize, const ORDER: u8>(
+unsafe fn tile<S: Simd, const M: usize, const ORDER: u8, const BLOCKS: usize>(
     left: *const f32,
     stride: usize,
     depth: usize,
-    weights: *const f32,
+    Columns { mut weights, stride: apart }: Columns,
     ahead: &mut Ahead,
-    end: End<S>,
+    end: End<S, BLOCKS>,
 ) {
     // SAFETY: the caller's.
     unsafe {
-        let mut sums = [S::splat(0.0); M];
-        let (mut left, mut weights) = (left, weights);
+        let mut sums = [[S::splat(0.0); BLOCKS]; M];
+        let mut left = left;
         if ORDER == BLOCKED {
             for _ in 0..depth / LANES {
                 ahead.step::<S>();
                 for k in 0..LANES {
-                    let w = S::load(weights.add(k * LANES));
-                    for (row, sum) in sums.iter_mut().enumerate() {
-                        *sum = S::fma(S::splat(*left.add(row * LANES + k)), w, *sum);
-                    }
+                    add::<S, M, BLOCKS>(&mut sums, left.add(k), LANES, weights.add(k * LANES), apart);
                 }
                 left = left.add(stride);
                 weights = weights.add(LANES * LANES);
             }
         } else if ORDER == ROWS {
             for _ in 0..depth {
-                let w = S::load(weights);
-                for (row, sum) in sums.iter_mut().enumerate() {
-                    *sum = S::fma(S::splat(*left.add(row)), w, *sum);
-                }
+                add::<S, M, BLOCKS>(&mut sums, left, 1, weights, apart);
                 left = left.add(stride);
                 weights = weights.add(LANES);
             }
@@ -149,13 +154,34 @@ unsafe fn tile<S: Simd, const M: usize, const ORDER: u8>(
                 if k % LANES == 0 {
                     ahead.step::<S>();
                 }
-                let w = S::load(weights.add(k * LANES));
-                for (row, sum) in sums.iter_mut().enumerate() {
-                    *sum = S::fma(S::splat(*left.add(row * stride + k)), w, *sum);
-                }
+                add::<S, M, BLOCKS>(&mut sums, left.add(k), stride, weights.add(k * LANES), apart);
             }
         }
-        finish::<S, M>(sums, end);
+        finish::<S, M, BLOCKS>(sums, end);
+    }
+}
+
+/// Adds one term to every sum: a number per row, `step` apart, times the weights of each block.
+#[inline(always)]
+unsafe fn add<S: Simd, const M: usize, const BLOCKS: usize>(
+    sums: &mut [[S::V; BLOCKS]; M],
+    left: *const f32,
+    step: usize,
+    weights: *const f32,
+    apart: usize,
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut own = [S::splat(0.0); BLOCKS];
+        for (block, own) in own.iter_mut().enumerate() {
+            *own = S::load(weights.add(block * apart));
+        }
+        for (row, sums) in sums.iter_mut().enumerate() {
+            let value = S::splat(*left.add(row * step));
+            for (sum, own) in sums.iter_mut().zip(own) {
+                *sum = S::fma(value, own, *sum);
+            }
+        }
     }
 }
 
@@ -167,7 +193,7 @@ pub unsafe fn half_rows_of<H: Half>(
     rows: usize,
     depth: usize,
     weights: *const f16,
-    end: End<H::Single>,
+    end: End<H::Single, 1>,
 ) {
     let mut row = 0;
     while row < rows {
@@ -193,7 +219,7 @@ unsafe fn half_tile<H: Half, const M: usize>(
     stride: usize,
     depth: usize,
     weights: *const f16,
-    end: End<H::Single>,
+    end: End<H::Single, 1>,
 ) {
     // SAFETY: the caller's.
     unsafe {
@@ -216,23 +242,26 @@ unsafe fn half_tile<H: Half, const M: usize>(
         for sum in &mut sums {
             *sum = H::Single::mul(H::Single::splat(end.factor), *sum);
         }
-        finish::<H::Single, M>(sums, end);
+        finish::<H::Single, M, 1>(sums.map(|sum| [sum]), end);
     }
 }
 
 /// Puts a tile's sums where they belong.
 #[inline(always)]
-unsafe fn finish<S: Simd, const M: usize>(sums: [S::V; M], end: End<S>) {
-    for (row, mut sum) in sums.into_iter().enumerate() {
-        // SAFETY: the caller's.
-        unsafe {
-            if end.add {
-                sum = S::add(S::load(end.result.add(row * end.stride)), sum);
+unsafe fn finish<S: Simd, const M: usize, const BLOCKS: usize>(sums: [[S::V; BLOCKS]; M], end: End<S, BLOCKS>) {
+    for (row, sums) in sums.into_iter().enumerate() {
+        for (block, mut sum) in sums.into_iter().enumerate() {
+            // SAFETY: the caller's.
+            unsafe {
+                let result = end.result.add(block * end.block_stride + row * end.stride);
+                if end.add {
+                    sum = S::add(S::load(result), sum);
+                }
+                if let Some(bias) = end.bias {
+                    sum = S::add(sum, bias[block]);
+                }
+                S::store(result, sum);
             }
-            if let Some(bias) = end.bias {
-                sum = S::add(sum, bias);
-            }
-            S::store(end.result.add(row * end.stride), sum);
         }
     }
 }

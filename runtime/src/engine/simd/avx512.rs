@@ -97,6 +97,7 @@ unsafe impl Arithmetic for Avx512 {
 unsafe impl Simd for Avx512 {
     type Eight = __m256;
     const TILE: usize = 12;
+    const BLOCKS: usize = 2;
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> __m512 {

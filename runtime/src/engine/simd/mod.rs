@@ -68,6 +68,8 @@ pub unsafe trait Simd: Arithmetic {
     type Eight: Copy;
     /// Rows of [`LANES`] accumulators that fit the registers beside what a matrix product needs else.
     const TILE: usize;
+    /// Blocks of columns, one or two, that a matrix product works on at a time.
+    const BLOCKS: usize = 1;
 
     unsafe fn load(from: *const f32) -> Self::V;
     unsafe fn store(to: *mut f32, v: Self::V);
@@ -156,14 +158,14 @@ impl Isa {
         }
     }
 
-    /// Rows of a tile of the matrix product.
-    pub fn tile(self) -> usize {
+    /// Rows of a tile of the matrix product, and its blocks of columns.
+    pub fn tile(self) -> [usize; 2] {
         struct Tile;
         impl Kernel for Tile {
-            type Output = usize;
+            type Output = [usize; 2];
             #[inline(always)]
-            unsafe fn run<S: Simd>(self) -> usize {
-                S::TILE
+            unsafe fn run<S: Simd>(self) -> [usize; 2] {
+                [S::TILE, S::BLOCKS]
             }
         }
         self.run(Tile)
