@@ -5,6 +5,7 @@ use crate::image::blur::{Border, gaussian};
 use crate::onnx::Layout;
 use crate::params::{Parameter, Params};
 use crate::rng::Rng;
+use crate::values::range;
 
 /// The parameter of methods and metrics that have one.
 pub const PARAMETER: Parameter = Parameter {
@@ -49,11 +50,6 @@ impl Origin<'_> {
     fn image(&self, who: &str) -> Result<(Layout, (usize, usize, usize))> {
         self.image.ok_or_else(|| Error::usage(format!("{who} wants an image input")))
     }
-}
-
-/// The least and largest of values.
-pub fn range(values: &[f32]) -> (f32, f32) {
-    values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &v| (low.min(v), high.max(v)))
 }
 
 impl Baseline {

@@ -11,6 +11,7 @@ use crate::gradient::target::top_class;
 use crate::load::{Loaded, Wanted};
 use crate::methods::{Task, between};
 use crate::onnx::card::StepsCard;
+use crate::values::first_infinite;
 
 /// Cells along the path, in each of which the change of the gradient is measured.
 pub const CELLS: usize = 64;
@@ -55,7 +56,7 @@ impl Calibrator<'_> {
     /// Learns from an input, row-major in the model's shape: in each cell of its path, how much of its map's size changes.
     /// An input whose map is zero everywhere teaches nothing.
     pub fn learn(&mut self, input: &[f32]) -> Result<()> {
-        if let Some(i) = input.iter().position(|v| !v.is_finite()) {
+        if let Some(i) = first_infinite(input) {
             return Err(Error::bad_input(format!("holds {} at element {i}; it must be finite", input[i])));
         }
         let logits = self.session.forward(input)?;

@@ -15,6 +15,7 @@ pub use crate::prepare::Shared;
 use crate::record::{
     ClassRecord, FileRecord, MapRecord, MemoryRecord, Record, StoppedBy, TargetRecord, Timing, cpu_features,
 };
+use crate::values::first_infinite;
 
 impl Loaded {
     /// Prepares a method for this model.
@@ -208,7 +209,7 @@ impl<'a> Explainer<'a> {
     pub fn set_baselines(&mut self, baselines: Vec<(FileRecord, Vec<f32>)>) -> Result<()> {
         let len: usize = self.loaded.input_shape()?.iter().product();
         for (file, values) in &baselines {
-            if values.len() != len || values.iter().any(|v| !v.is_finite()) {
+            if values.len() != len || first_infinite(values).is_some() {
                 let reason =
                     format!("is no baseline: it has {} values, and {len} finite ones are wanted", values.len());
                 return Err(Error::Input { path: file.file.clone().into(), reason });
@@ -341,7 +342,7 @@ impl<'a> Explainer<'a> {
 
     /// The method's work on an input.
     fn attribute(&mut self, input: &[f32], target: &Target) -> Result<Attributed> {
-        if let Some(i) = input.iter().position(|v| !v.is_finite()) {
+        if let Some(i) = first_infinite(input) {
             return Err(Error::bad_input(format!("holds {} at element {i}; it must be finite", input[i])));
         }
         if self.loaded.input_shape()?.first().is_some_and(|&n| n > 1) && self.loaded.layout()?.is_some() {
@@ -359,7 +360,7 @@ impl<'a> Explainer<'a> {
             part.session.begin(input);
         }
         let logits = self.part.session.prepare(input)?.to_vec();
-        if let Some(i) = logits.iter().position(|v| !v.is_finite()) {
+        if let Some(i) = first_infinite(&logits) {
             let reason = format!("gives a logit of {} for class {i}; the model overflows on it", logits[i]);
             return Err(Error::bad_input(reason));
         }
@@ -382,7 +383,7 @@ impl<'a> Explainer<'a> {
         let outcome = self.method.explain(&mut task);
         self.part.session.restore()?;
         let outcome = outcome?;
-        if outcome.attribution.values.iter().any(|v| !v.is_finite()) {
+        if first_infinite(&outcome.attribution.values).is_some() {
             let reason = "gives a gradient that is not finite; the model overflows on it".to_string();
             return Err(Error::BadInput { reason });
         }
@@ -414,7 +415,12 @@ impl<'a> Explainer<'a> {
 
     /// Weights, all threads' arenas, and what the method keeps.
     pub fn bytes(&self) -> usize {
-        self.part.bytes() + self.other.as_ref().map_or(0, Part::bytes) + self.kept
+        self.parts().map(Part::bytes).sum::<usize>() + self.kept
+    }
+
+    /// What it was prepared as: one part or two.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &Part<'a>> {
+        std::iter::once(&self.part).chain(&self.other)
     }
 
     /// Bytes, of both preparations where there are two.

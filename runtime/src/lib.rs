@@ -37,6 +37,7 @@ mod probe;
 pub mod record;
 pub mod rng;
 pub mod state;
+mod values;
 pub mod variants;
 
 pub use error::{Error, Kind, Result};

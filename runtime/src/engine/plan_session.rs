@@ -16,6 +16,7 @@ use super::turns::in_turns;
 use crate::error::{Error, Result};
 use crate::gradient::GradientGraph;
 use crate::onnx::{Graph, TypedGraph, WeightNoise, inline::inline_some, type_graph};
+use crate::values::same;
 
 /// Bytes that a model needs, known before any of the arena is allocated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -55,12 +56,11 @@ pub struct Plans {
 impl Plans {
     /// Plans a gradient graph and the forward graph inside it, for the best instruction set of this machine.
     pub fn new(derived: &GradientGraph, precision: Precision) -> Result<Plans> {
-        Self::with_isa(derived, precision, Isa::best())
+        Self::sharing(derived, &mut Packs::new(precision, Isa::best()))
     }
 
-    /// Plans for one instruction set, which this machine must have.
-    pub fn with_isa(derived: &GradientGraph, precision: Precision, isa: Isa) -> Result<Plans> {
-        let precision = precision.here(isa);
+    /// Plans that share packed weights with those made before.
+    pub fn sharing(derived: &GradientGraph, packs: &mut Packs) -> Result<Plans> {
         let mut wanted = vec![derived.logits.clone()];
         wanted.extend(derived.input_gradient.clone());
         for tap in &derived.taps {
@@ -71,7 +71,7 @@ impl Plans {
         let left = unpaired(&graph);
         inline_some(&mut graph, |node| left.contains(&node.name))?;
         pair_folds(&mut graph);
-        fold_scales(&mut graph);
+        fold_scales(&mut graph, &mut packs.folds);
         graph.prune();
         let slopes = hoist_slopes(&mut graph, &derived.seed, &derived.logits);
         let typed = type_graph(graph, &PlanOperators::default())?;
@@ -79,12 +79,11 @@ impl Plans {
             Some(fact) => Ok(fact.shape.clone()),
             None => Err(Error::Plan { reason: format!("'{name}' is not typed") }),
         };
-        let mut packs = Packs::new(precision);
         let mut inputs = vec![derived.input.as_str(), derived.seed.as_str()];
         inputs.extend(derived.baseline.as_deref());
-        let gradient = make_plan(&typed, slopes, &inputs, &wanted, isa, &mut packs)?;
+        let gradient = make_plan(&typed, slopes, &inputs, &wanted, packs)?;
         let forward = forward_part(&typed, &wanted[..1]);
-        let forward = make_plan(&forward, Slopes::new(), &inputs[..1], &wanted[..1], isa, &mut packs)?;
+        let forward = make_plan(&forward, Slopes::new(), &inputs[..1], &wanted[..1], packs)?;
         Ok(Plans {
             shape: shape_of(&derived.input)?,
             classes: shape_of(&derived.seed)?.iter().product(),
@@ -93,15 +92,19 @@ impl Plans {
             has_baseline: derived.baseline.is_some(),
             forward,
             gradient,
-            precision,
+            precision: packs.precision(),
         })
+    }
+
+    /// Where the weights and constants lie, and the bytes of each.
+    pub fn weights(&self) -> BTreeMap<usize, usize> {
+        self.forward.weights().chain(self.gradient.weights()).collect()
     }
 
     /// What a session needs.
     pub fn memory(&self) -> Memory {
-        let weights: BTreeMap<usize, usize> = self.forward.weights().chain(self.gradient.weights()).collect();
         Memory {
-            weights: weights.values().sum(),
+            weights: self.weights().values().sum(),
             forward_arena: 4 * self.forward.arena_floats(),
             gradient_arena: self.arena_bytes(),
         }
@@ -355,7 +358,7 @@ impl Session for PlanSession<'_> {
     }
 
     fn is_prepared(&self, input: &[f32]) -> bool {
-        self.is_prepared && self.at == input
+        self.is_prepared && same(&self.at, input)
     }
 
     fn forward(&mut self, input: &[f32]) -> Result<&[f32]> {

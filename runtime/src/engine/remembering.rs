@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::session::{Gradient, Make, Passes, Session, Take, Tap};
 use crate::error::Result;
 use crate::onnx::WeightNoise;
+use crate::values::same;
 
 /// The passes at one input, shared by sessions of the same plans.
 #[derive(Debug, Default)]
@@ -41,7 +42,7 @@ impl Remembered {
     /// From now on passes at this input are remembered, and those at another are forgotten.
     pub fn at(&self, input: &[f32]) {
         let mut kept = self.kept();
-        if kept.input != input {
+        if !same(&kept.input, input) {
             *kept = Kept { input: input.to_vec(), ..Kept::default() };
         }
     }
@@ -112,7 +113,7 @@ impl<S: Session> Remembering<S> {
     fn logits(&mut self, input: &[f32], take: for<'s> fn(&'s mut S, &[f32]) -> Result<&'s [f32]>) -> Result<&[f32]> {
         let (known, wanted) = {
             let kept = self.remembered.kept();
-            (kept.forward.clone(), kept.input == input && !self.perturbed)
+            (kept.forward.clone(), same(&kept.input, input) && !self.perturbed)
         };
         match known.filter(|_| wanted) {
             Some(pass) => {
@@ -168,7 +169,7 @@ impl<S: Session> Session for Remembering<S> {
         let (known, wanted) = {
             let kept = self.remembered.kept();
             let known = kept.gradients.iter().find(|(s, _)| s == seed).map(|(_, pass)| pass.clone());
-            (known, kept.input == input && !self.differences && !self.perturbed)
+            (known, same(&kept.input, input) && !self.differences && !self.perturbed)
         };
         let pass = match known.filter(|_| wanted) {
             Some(pass) => {

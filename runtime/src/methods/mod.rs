@@ -47,7 +47,7 @@ mod x_grad_cam;
 
 pub use crate::attribution::Status;
 use crate::attribution::{Attribution, Completeness};
-use crate::baseline::{Origin, range};
+use crate::baseline::Origin;
 pub use crate::engine::Passes;
 use crate::engine::{Gradient, Make, Session, Take};
 use crate::error::{Error, Result};
@@ -59,6 +59,7 @@ use crate::onnx::Layout;
 use crate::onnx::card::StepsCard;
 
 pub use crate::params::{Given, Parameter, Params};
+use crate::values::range;
 pub use local::Local;
 pub(crate) use path::between;
 

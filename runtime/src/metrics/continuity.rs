@@ -56,7 +56,7 @@ impl Metric for Continuity {
             let moved = shifted(&grid, sample.input, &baseline, by);
             let map = sample.subject.explain(&moved, sample.class)?;
             let maps: f64 = map.iter().zip(sample.map).map(|(a, b)| (*a as f64 - *b as f64).abs()).sum();
-            let inputs = super::neighbours::distance(sample.input, &moved);
+            let inputs = crate::values::distance(sample.input, &moved);
             changes.extend((inputs > 0.0).then(|| maps / inputs));
         }
         Ok(largest(changes.into_iter()))

@@ -4,10 +4,10 @@
 //! Cost: an explanation of the randomised model.
 
 use super::{Better, Cost, Entry, Family, Grid, Metric, Model, Sample, Score, Undefined, Wants};
-use crate::baseline::range;
 use crate::error::Result;
 use crate::onnx::Change;
 use crate::params::Parameter;
+use crate::values::range;
 use whyline_stream::spread::Entropy;
 
 pub(super) const ENTRY: Entry = Entry {

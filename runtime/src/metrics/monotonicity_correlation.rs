@@ -8,10 +8,11 @@ use super::curves::{LOGIT, STEP, Steps};
 use super::neighbours::SEED;
 use super::subsets::sum_of;
 use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Undefined, Wants};
-use crate::baseline::{Baseline, range};
+use crate::baseline::Baseline;
 use crate::error::Result;
 use crate::params::Parameter;
 use crate::rng::Rng;
+use crate::values::range;
 use whyline_stream::order::{descending, ranks};
 use whyline_stream::pearson::Pearson;
 
@@ -80,12 +81,20 @@ const LEAST: f64 = 1e-5;
 
 /// Pearson's correlation of ranks; undefined where either is the same everywhere.
 pub(super) fn spearman(map: &[f64], output: &[f64]) -> Score {
-    let mut order = vec![0; map.len()];
-    let (mut a, mut b) = (vec![0.0; map.len()], vec![0.0; map.len()]);
-    ranks(map, &mut order, &mut a);
-    ranks(output, &mut order, &mut b);
+    of_ranks(&ranked(map), &ranked(output))
+}
+
+/// The same, of ranks.
+pub(super) fn of_ranks(map: &[f64], output: &[f64]) -> Score {
     let mut pearson = Pearson::default();
-    a.iter().zip(&b).for_each(|(a, b)| pearson.push(*a, *b));
+    map.iter().zip(output).for_each(|(a, b)| pearson.push(*a, *b));
     let constant = |values: &[f64]| values.iter().all(|v| *v == values[0]);
     pearson.correlation().ok_or(if constant(map) { Undefined::ConstantMap } else { Undefined::ConstantOutput })
+}
+
+/// The rank of each value.
+pub(super) fn ranked(values: &[f64]) -> Vec<f64> {
+    let (mut order, mut found) = (vec![0; values.len()], vec![0.0; values.len()]);
+    ranks(values, &mut order, &mut found);
+    found
 }

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::monotonicity_correlation::spearman;
+use super::monotonicity_correlation::{of_ranks, ranked};
 use super::neighbours::Neighbours;
 use super::{Better, Cost, Entry, Family, Grid, Metric, Model, Sample, Score, Undefined, Wants};
 use crate::error::Result;
@@ -77,8 +77,8 @@ impl Mprt {
 }
 
 impl Mprt {
-    /// The magnitudes of the model's map, or of that of the model with a change.
-    fn sizes(&self, sample: &mut Sample, change: Option<&Change>) -> Result<Vec<f64>> {
+    /// The ranks of the magnitudes of the model's map, or of that of the model with a change.
+    fn ranks(&self, sample: &mut Sample, change: Option<&Change>) -> Result<Vec<f64>> {
         let noisy = self.copies.as_ref().map_or(0, |copies| copies.draws - 1);
         let mut sums = vec![0.0; sample.map.len()];
         for number in 0..=noisy {
@@ -91,7 +91,8 @@ impl Mprt {
             };
             sums.iter_mut().zip(map).for_each(|(sum, value)| *sum += value as f64);
         }
-        Ok(sums.into_iter().map(f64::abs).collect())
+        sums.iter_mut().for_each(|sum| *sum = sum.abs());
+        Ok(ranked(&sums))
     }
 }
 
@@ -106,11 +107,11 @@ impl Metric for Mprt {
     }
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
-        let own = self.sizes(sample, None)?;
+        let own = self.ranks(sample, None)?;
         let mut similarity = Moments::default();
         for layers in self.ranges(sample.subject.layers()) {
-            let other = self.sizes(sample, Some(&Change::Shuffled { layers, seed: self.seed }))?;
-            match spearman(&own, &other) {
+            let other = self.ranks(sample, Some(&Change::Shuffled { layers, seed: self.seed }))?;
+            match of_ranks(&own, &other) {
                 Ok(correlation) => similarity.push(correlation),
                 Err(Undefined::ConstantMap) => return Ok(Err(Undefined::ConstantMap)),
                 // A map that the randomised model leaves without any order has nothing of the first.

@@ -1,10 +1,10 @@
 //! How maps change where the input hardly does.
 
 use super::{Sample, Score, Undefined};
-use crate::baseline::range;
 use crate::error::Result;
 use crate::params::{Parameter, Params};
 use crate::rng::Rng;
+use crate::values::{distance, range};
 
 /// The parameters of metrics of noisy copies.
 pub(super) const DRAWS: Parameter =
@@ -111,11 +111,6 @@ impl Neighbours {
 /// A score of the largest of values.
 pub(super) fn largest(values: impl Iterator<Item = f64>) -> Score {
     values.reduce(f64::max).ok_or(Undefined::TooFewFeatures)
-}
-
-/// Euclid's.
-pub(super) fn distance(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| (*a as f64 - *b as f64).powi(2)).sum::<f64>().sqrt()
 }
 
 /// Euclid's, from zero.

@@ -5,11 +5,12 @@
 //!
 //! Cost: an explanation and a forward pass per copy.
 
-use super::neighbours::{DRAWS, Neighbours, RADIUS, SEED, distance, largest};
+use super::neighbours::{DRAWS, Neighbours, RADIUS, SEED, largest};
 use super::{Cost, Grid, Metric, Model, Observer, Sample, Score, Undefined};
 use crate::error::Result;
 use crate::gradient::target::top_class;
 use crate::params::{Parameter, Params};
+use crate::values::distance;
 
 /// The least that is divided by.
 const FLOOR: Parameter =

@@ -6,12 +6,12 @@
 
 use super::curves::{ORDER, least_first, output_of};
 use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined, Wants};
-use crate::baseline::range;
 use crate::error::Result;
 use crate::gradient::target::top_class;
 use crate::image::inpaint::Hole;
 use crate::params::Parameter;
 use crate::rng::Rng;
+use crate::values::range;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "road",

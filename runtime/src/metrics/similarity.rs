@@ -8,8 +8,8 @@ const WINDOW: usize = 7;
 /// The mean structural similarity (Wang et al. 2004) of two maps over all windows of 7 by 7 features that lie inside, with
 /// sample covariances and the range of both together. None where that is zero, or the maps are smaller than a window's row.
 pub(super) fn structural(grid: &Grid, a: &[f32], b: &[f32]) -> Option<f64> {
-    let (low, high) = crate::baseline::range(a);
-    let (low_b, high_b) = crate::baseline::range(b);
+    let (low, high) = crate::values::range(a);
+    let (low_b, high_b) = crate::values::range(b);
     let range = (high.max(high_b) - low.min(low_b)) as f64;
     let (rows, columns) = (WINDOW.min(grid.height), WINDOW.min(grid.width));
     if range <= 0.0 || rows * columns < 2 {

@@ -133,7 +133,7 @@ impl<M: Metric> Metric for Refusing<M> {
 
 /// The least value of the input, which Quantus calls black.
 fn black(sample: &Sample) -> f32 {
-    crate::baseline::range(sample.input).0
+    crate::values::range(sample.input).0
 }
 
 /// Measures a sample whose features are the elements of the input: of an image in colour, each channel has the map's values.

@@ -4,13 +4,14 @@ use super::{COMPAT, Refusing, black, entry, normalised, refused};
 use crate::error::Result;
 use crate::gradient::target::top_class;
 use crate::metrics::continuity::shifted;
-use crate::metrics::neighbours::{DRAWS, Neighbours, SEED, Shape, distance};
+use crate::metrics::neighbours::{DRAWS, Neighbours, SEED, Shape};
 use crate::metrics::relative_representation_stability::{LAYER, layer_of};
 use crate::metrics::relative_stability::{Divisors, RelativeStability, Under};
 use crate::metrics::{
     Better, Cost, Entry, Family, Grid, Metric, Observation, Observed, Observer, Sample, Score, Tally, Undefined, Wants,
 };
 use crate::params::{Parameter, Params};
+use crate::values::distance;
 
 const fn robust(
     name: &'static str,

@@ -1,0 +1,67 @@
+//! What is asked of all the values of an input or a map. A search that may end at any value takes them one by one, so these
+//! go by parts.
+
+/// Values that are looked at together.
+const PART: usize = 64;
+/// Sums and extremes that are kept side by side.
+const LANES: usize = 16;
+
+/// The first value that is not finite.
+pub fn first_infinite(values: &[f32]) -> Option<usize> {
+    let all = |part: &[f32]| part.iter().fold(true, |all, v| all & v.is_finite());
+    let part = values.chunks(PART).position(|part| !all(part))?;
+    let from = part * PART;
+    values[from..].iter().position(|v| !v.is_finite()).map(|i| from + i)
+}
+
+/// Whether values are the same, bit by bit.
+pub fn same(a: &[f32], b: &[f32]) -> bool {
+    bytemuck::cast_slice::<f32, u8>(a) == bytemuck::cast_slice::<f32, u8>(b)
+}
+
+/// The least and largest of values.
+pub fn range(values: &[f32]) -> (f32, f32) {
+    let (mut low, mut high) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
+    for part in values.chunks(LANES) {
+        low.iter_mut().zip(part).for_each(|(low, v)| *low = low.min(*v));
+        high.iter_mut().zip(part).for_each(|(high, v)| *high = high.max(*v));
+    }
+    (low.into_iter().fold(f32::INFINITY, f32::min), high.into_iter().fold(f32::NEG_INFINITY, f32::max))
+}
+
+/// Euclid's distance.
+pub fn distance(a: &[f32], b: &[f32]) -> f64 {
+    let mut sums = [0.0f64; LANES];
+    for (a, b) in a.chunks(LANES).zip(b.chunks(LANES)) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            let apart = *a as f64 - *b as f64;
+            *sum += apart * apart;
+        }
+    }
+    sums.iter().sum::<f64>().sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_counts_wherever_it_is() {
+        for len in [0, 1, 15, 16, 17, 63, 64, 65, 200] {
+            let zeros = vec![0.0; len];
+            assert_eq!((first_infinite(&zeros), distance(&zeros, &zeros)), (None, 0.0));
+            for at in 0..len {
+                let mut values = zeros.clone();
+                values[at] = -3.0;
+                assert_eq!(
+                    (range(&values), distance(&values, &zeros)),
+                    ((-3.0, if len > 1 { 0.0 } else { -3.0 }), 3.0)
+                );
+                assert!(same(&values, &values.clone()) && !same(&values, &zeros));
+                values[at] = f32::NAN;
+                assert_eq!(first_infinite(&values), Some(at));
+            }
+        }
+        assert_eq!(range(&[]), (f32::INFINITY, f32::NEG_INFINITY));
+    }
+}
