@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::{dot, graph, ints, node, normal, typed};
-use whyline_runtime::engine::{Isa, PlanSession, Plans, Precision, Resources, Session};
+use whyline_runtime::engine::{Isa, Packs, PlanSession, Plans, Precision, Resources, Session};
 use whyline_runtime::explain::{LoadOptions, Loaded, Target};
 use whyline_runtime::gradient::{GradientGraph, Spec, differentiate};
 use whyline_runtime::image::{decode, prepare};
@@ -101,7 +101,7 @@ fn two_convolutions(values: f32, weights: f32) -> (GradientGraph, Vec<f32>) {
 }
 
 fn passes(derived: &GradientGraph, precision: Precision, isa: Isa, x: &[f32], seed: f32) -> (Vec<f32>, Vec<f32>) {
-    let plans = Plans::with_isa(derived, precision, isa).unwrap();
+    let plans = Plans::sharing(derived, &mut Packs::new(precision, isa)).unwrap();
     let halves = plans.halves();
     let all = halves.multiplied + halves.kept + halves.floats.len();
     let expected = match precision {

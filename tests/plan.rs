@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use common::{assert_close, assert_shared, graph, ints, node, normal, typed, weight};
 use proptest::prelude::*;
-use whyline_runtime::engine::{Isa, PlanSession, Plans, Precision, Resources, Session, TractSession};
+use whyline_runtime::engine::{Isa, Packs, PlanSession, Plans, Precision, Resources, Session, TractSession};
 use whyline_runtime::explain::Wanted;
 use whyline_runtime::explain::{LoadOptions, Loaded};
 use whyline_runtime::gradient::{GradientGraph, Spec, differentiate};
-use whyline_runtime::onnx::{Attr, Graph, Node, Tensor};
+use whyline_runtime::onnx::{Attr, Change, Graph, Node, Tensor};
 
 /// Of the largest magnitude; Winograd's algorithm rounds more.
 const TOLERANCE: f32 = 1e-5;
@@ -26,9 +26,11 @@ fn agrees(what: &str, derived: &GradientGraph, tolerance: f32) {
     let gradient = tract.gradient(&x, &seed).unwrap().input.to_vec();
     for &isa in Isa::here() {
         let what = format!("{what}, {}", isa.name());
-        let mut ours =
-            PlanSession::of(Arc::new(Plans::with_isa(derived, Precision::F32, isa).unwrap()), Resources::default())
-                .unwrap();
+        let mut ours = PlanSession::of(
+            Arc::new(Plans::sharing(derived, &mut Packs::new(Precision::F32, isa)).unwrap()),
+            Resources::default(),
+        )
+        .unwrap();
         assert_close(&format!("{what}: logits"), ours.forward(&x).unwrap(), &logits, tolerance);
         let both = ours.gradient(&x, &seed).unwrap();
         assert_close(&format!("{what}: logits of the gradient pass"), both.logits, &logits, tolerance);
@@ -295,4 +297,32 @@ proptest! {
         let graph = one("MatMul", &[batch, rows, depth], vec![weight(&[depth, columns], 1)], vec![]);
         agrees(&format!("MatMul {batch} x {rows} x {depth} x {columns}"), &all_kernels(graph), TOLERANCE);
     }
+}
+
+/// Models in which some layers are shuffled share the packed weights of all others, and give what they give alone.
+#[test]
+fn plans_share_the_weights_of_layers_that_are_the_same() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/digits-cnn.onnx");
+    let loaded = Loaded::read(&path, &LoadOptions::default()).unwrap();
+    let shuffled = |layers| Wanted { changes: vec![Change::Shuffled { layers, seed: 1 }], ..Wanted::default() };
+    let mut packs = Packs::new(Precision::F32, Isa::best());
+    let mut plans = |wanted: &Wanted| Arc::new(Plans::sharing(&loaded.derive(wanted).unwrap(), &mut packs).unwrap());
+    let own = plans(&Wanted::default());
+    assert_eq!(own.weights(), plans(&Wanted::default()).weights());
+    let count = loaded.layers();
+    let top = shuffled(count - 2..count);
+    let other = plans(&top);
+    let (whole, places) = (own.memory().weights, own.weights());
+    let fresh: usize = other.weights().iter().filter(|(at, _)| !places.contains_key(at)).map(|(_, bytes)| bytes).sum();
+    assert_eq!(other.memory().weights, whole);
+    assert!(fresh > 0 && fresh < whole / 4, "{fresh} of {whole} bytes are packed again");
+    let x = normal(loaded.input_shape().unwrap().iter().product(), 3);
+    let seed = normal(loaded.classes().unwrap(), 4);
+    let gradient = |plans| {
+        let mut session = PlanSession::of(plans, Resources::default()).unwrap();
+        session.gradient(&x, &seed).unwrap().input.to_vec()
+    };
+    let alone = gradient(Arc::new(Plans::new(&loaded.derive(&top).unwrap(), Precision::F32).unwrap()));
+    assert_eq!(gradient(other), alone);
+    assert_ne!(gradient(own), alone);
 }

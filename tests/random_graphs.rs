@@ -6,7 +6,7 @@ mod common;
 use std::sync::Arc;
 
 use common::{assert_close, assert_shared, graph, ints, node, normal, typed};
-use whyline_runtime::engine::{Isa, PlanSession, Plans, Precision, Resources, Session, TractSession};
+use whyline_runtime::engine::{Isa, Packs, PlanSession, Plans, Precision, Resources, Session, TractSession};
 use whyline_runtime::gradient::{GradientGraph, Spec, differentiate};
 use whyline_runtime::onnx::{Attr, Graph, Tensor};
 use whyline_runtime::rng::Rng;
@@ -261,8 +261,10 @@ fn random_graphs_agree_with_tract() {
         let derived = differentiate(&typed(graph).unwrap(), &Spec::default()).unwrap();
         let cotangent = normal(7, 6);
         for &isa in Isa::here() {
-            let plans =
-                Arc::new(Plans::with_isa(&derived, Precision::F32, isa).unwrap_or_else(|e| panic!("{what}: {e}")));
+            let plans = Arc::new(
+                Plans::sharing(&derived, &mut Packs::new(Precision::F32, isa))
+                    .unwrap_or_else(|e| panic!("{what}: {e}")),
+            );
             let mut ours = PlanSession::of(plans, Resources::default()).unwrap();
             let x = normal(ours.input_shape().iter().product(), 5);
             let alone = ours.forward(&x).unwrap().to_vec();

@@ -13,7 +13,7 @@ use crate::gradient::target::{Score, find_target};
 use crate::gradient::{Bounds, Composite, GradientGraph, Settings, Spec, differentiate, names, sole_input};
 use crate::onnx::card::LayoutName;
 use crate::onnx::perturb::layers;
-use crate::onnx::{Card, Change, Dim, Input, Layout, Model, TypedGraph, fix_shapes, read_model, type_graph};
+use crate::onnx::{Card, Change, Dim, Input, Layout, Model, Shuffles, TypedGraph, fix_shapes, read_model, type_graph};
 
 /// How to read a model.
 #[derive(Clone, Debug, Default)]
@@ -182,6 +182,11 @@ impl Loaded {
 
     /// The gradient graph for what is wanted.
     pub fn derive(&self, wanted: &Wanted) -> Result<GradientGraph> {
+        self.derive_sharing(wanted, &mut Shuffles::default())
+    }
+
+    /// The same, of a model that shares shuffled parameters with others.
+    pub(crate) fn derive_sharing(&self, wanted: &Wanted, shuffles: &mut Shuffles) -> Result<GradientGraph> {
         if let Some(ready) = &self.ready_made {
             return fitting(ready, wanted);
         }
@@ -195,13 +200,13 @@ impl Loaded {
             score: self.score,
             settings,
         };
-        differentiate(self.changed(&wanted.changes)?.as_ref(), &spec)
+        differentiate(self.changed(&wanted.changes, shuffles)?.as_ref(), &spec)
     }
 
     /// The typed graph with some changes.
     ///
     /// Errors: a gradient graph, whose backward part has parameters of its own.
-    pub(crate) fn changed(&self, changes: &[Change]) -> Result<Cow<'_, TypedGraph>> {
+    pub(crate) fn changed(&self, changes: &[Change], shuffles: &mut Shuffles) -> Result<Cow<'_, TypedGraph>> {
         if changes.is_empty() {
             return Ok(Cow::Borrowed(&self.typed));
         }
@@ -209,7 +214,7 @@ impl Loaded {
             return Err(Error::usage(UNCHANGEABLE));
         }
         let (mut typed, input) = (self.typed.clone(), self.input()?);
-        changes.iter().for_each(|change| change.apply(&mut typed, input));
+        changes.iter().for_each(|change| change.apply(&mut typed, input, shuffles));
         Ok(Cow::Owned(typed))
     }
 

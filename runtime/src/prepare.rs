@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::{Counting, PlanSession, Plans, Precision, Remembered, Remembering, Resources, Session};
+use crate::engine::{Counting, Isa, Packs, PlanSession, Plans, Precision, Remembered, Remembering, Resources, Session};
 use crate::error::{Error, Result};
 use crate::gradient::GradientGraph;
 use crate::gradient::biases::{Bias, find_biases, implicit_biases};
@@ -11,11 +11,16 @@ use crate::gradient::layers::Layer;
 use crate::gradient::target::Head;
 use crate::load::{Loaded, Wanted};
 use crate::methods::{Extents, Method, Needs, Taps};
-use crate::onnx::{Change, Layout};
+use crate::onnx::{Change, Layout, Shuffles};
 
-/// What methods that need the same of a model share: its plans, and passes at the explained input.
+/// What methods of a model share: weights, and those that need the same of it, its plans and passes at the explained
+/// input.
 #[derive(Default)]
-pub struct Shared(Vec<Arc<Prepared>>);
+pub struct Shared {
+    prepared: Vec<Arc<Prepared>>,
+    packs: Vec<Packs>,
+    shuffles: Shuffles,
+}
 
 /// A model, planned for what a method needs.
 pub(crate) struct Prepared {
@@ -64,7 +69,8 @@ impl Loaded {
     pub(crate) fn admits(&self, method: &dyn Method) -> Result<Extents> {
         let mut piecewise_linear = true;
         for needs in [Some(method.needs()), method.also()].into_iter().flatten() {
-            let (wanted, _) = wanted(self, &needs, &[], self.layer_for(&needs)?.as_ref())?;
+            let layer = self.layer_for(&needs)?;
+            let (wanted, _) = wanted((self, &[]), &mut Shuffles::default(), &needs, layer.as_ref())?;
             piecewise_linear &= self.derive(&wanted)?.piecewise_linear;
         }
         Ok(Extents { piecewise_linear, ..self.extents(method)? })
@@ -72,12 +78,17 @@ impl Loaded {
 }
 
 /// The gradient graph that a need means, and the biases that it looks at.
-fn wanted(loaded: &Loaded, needs: &Needs, changes: &[Change], layer: Option<&Layer>) -> Result<(Wanted, Vec<Bias>)> {
+fn wanted(
+    (loaded, changes): (&Loaded, &[Change]),
+    shuffles: &mut Shuffles,
+    needs: &Needs,
+    layer: Option<&Layer>,
+) -> Result<(Wanted, Vec<Bias>)> {
     if needs.weights && loaded.ready_made.is_some() {
         return Err(Error::usage("noise on weights wants the forward model, not a gradient graph"));
     }
     let biases = match (needs.taps, &loaded.ready_made) {
-        (Taps::Biases { .. }, None) => find_biases(loaded.changed(changes)?.as_ref(), loaded.output())?,
+        (Taps::Biases { .. }, None) => find_biases(loaded.changed(changes, shuffles)?.as_ref(), loaded.output())?,
         (Taps::Biases { .. }, Some(_)) => {
             return Err(Error::usage("the method wants the forward model, not a gradient graph"));
         }
@@ -100,7 +111,7 @@ impl<'a> Part<'a> {
         precision: Precision,
         resources: Resources,
     ) -> Result<Part<'a>> {
-        let (wanted, mut biases) = wanted(loaded, needs, changes, layer.as_ref())?;
+        let (wanted, mut biases) = wanted((loaded, changes), &mut shared.shuffles, needs, layer.as_ref())?;
         let prepared = shared.prepared(loaded, needs, &wanted, layer.as_ref(), precision)?;
         biases.extend_from_slice(&prepared.implicit);
         // Perturbed weights stand beside the model's own.
@@ -125,8 +136,12 @@ impl<'a> Part<'a> {
 
     /// Weights and arenas.
     pub fn bytes(&self) -> usize {
-        let memory = self.plans().memory();
-        memory.weights + self.session.threads() * memory.gradient_arena
+        self.plans().memory().weights + self.arenas()
+    }
+
+    /// Bytes of the arenas.
+    pub fn arenas(&self) -> usize {
+        self.session.threads() * self.plans().arena_bytes()
     }
 
     /// Where the tapped layer's channels are.
@@ -151,13 +166,13 @@ impl Shared {
                 && p.changes == wanted.changes
                 && p.precision == precision
         };
-        if let Some(known) = self.0.iter().find(same) {
+        if let Some(known) = self.prepared.iter().find(same) {
             return Ok(known.clone());
         }
-        let derived = loaded.derive(wanted)?;
+        let derived = loaded.derive_sharing(wanted, &mut self.shuffles)?;
         let implicit = match wanted.implicit_biases {
             true => {
-                let typed = loaded.changed(&wanted.changes)?;
+                let typed = loaded.changed(&wanted.changes, &mut self.shuffles)?;
                 implicit_biases(typed.as_ref(), loaded.output(), &derived.taps[wanted.taps.len()..])?
             }
             false => vec![],
@@ -168,7 +183,7 @@ impl Shared {
             changes: wanted.changes.clone(),
             layer: name,
             precision,
-            plans: Arc::new(Plans::new(&derived, precision)?),
+            plans: Arc::new(Plans::sharing(&derived, self.packs(precision))?),
             remembered: Arc::default(),
             warnings: warnings(loaded, &derived, needs),
             composite: derived.composite,
@@ -176,8 +191,24 @@ impl Shared {
             logits: derived.logits,
             piecewise_linear: derived.piecewise_linear,
         });
-        self.0.push(prepared.clone());
+        self.prepared.push(prepared.clone());
         Ok(prepared)
+    }
+
+    /// Bytes of what is kept to be shared that no plan holds.
+    pub(crate) fn bytes(&self) -> usize {
+        self.shuffles.bytes() + self.packs.iter().map(Packs::bytes).sum::<usize>()
+    }
+
+    /// What is packed in a precision.
+    fn packs(&mut self, precision: Precision) -> &mut Packs {
+        let isa = Isa::best();
+        let known = self.packs.iter().position(|packs| packs.precision() == precision.here(isa));
+        let at = known.unwrap_or_else(|| {
+            self.packs.push(Packs::new(precision, isa));
+            self.packs.len() - 1
+        });
+        &mut self.packs[at]
     }
 }
 

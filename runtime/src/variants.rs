@@ -1,6 +1,8 @@
 //! A method on other models than the one it explains: with other weights, or another input. Preparing one takes as long as
 //! several explanations, and metrics ask for the same ones for every sample, so they are kept while memory allows.
 
+use std::collections::BTreeMap;
+
 use crate::engine::{Limit, Passes, Resources, Session};
 use crate::error::{Error, Result};
 use crate::explain::Explainer;
@@ -16,7 +18,6 @@ pub const MEMORY: usize = 1 << 30;
 /// Prepared methods of changed models, of all methods that are evaluated together.
 pub struct Variants<'a> {
     most: usize,
-    bytes: usize,
     shared: Shared,
     kept: Vec<Variant<'a>>,
     /// Reads the layer of that name.
@@ -33,7 +34,7 @@ struct Variant<'a> {
 impl<'a> Variants<'a> {
     /// Keeps so many bytes of weights and arenas, and no more once it has them; one more that is in use may come on top.
     pub fn within(most: usize) -> Variants<'a> {
-        Variants { most, bytes: 0, shared: Shared::default(), kept: vec![], reader: None }
+        Variants { most, shared: Shared::default(), kept: vec![], reader: None }
     }
 
     /// Hands `explainer`'s method on the changed model to `with`. One for which there is no room is prepared each time.
@@ -48,14 +49,20 @@ impl<'a> Variants<'a> {
         if let Some(known) = self.kept.iter_mut().find(same) {
             return with(&mut known.explainer);
         }
-        if self.bytes >= self.most {
+        if self.bytes() >= self.most {
             return with(&mut explainer.changed(change, &mut Shared::default())?);
         }
         let mut made = explainer.changed(change, &mut self.shared)?;
         let outcome = with(&mut made);
-        self.bytes += made.bytes();
         self.kept.push(Variant { method: entry.name, params: params.clone(), change: change.clone(), explainer: made });
         outcome
+    }
+
+    /// What is kept, weights that several share counted once.
+    fn bytes(&self) -> usize {
+        let parts = || self.kept.iter().flat_map(|v| v.explainer.parts()).chain(self.reader.iter().map(|r| &r.1));
+        let weights: BTreeMap<usize, usize> = parts().flat_map(|part| part.plans().weights()).collect();
+        weights.values().sum::<usize>() + parts().map(Part::arenas).sum::<usize>() + self.shared.bytes()
     }
 
     /// The values of a layer of the model that `explainer` explains, and the passes they took.
@@ -73,9 +80,7 @@ impl<'a> Variants<'a> {
                 let precision = explainer.part.plans().precision();
                 let at = explainer.loaded.layer_for(&needs)?;
                 let model = (explainer.loaded, &[][..]);
-                let reader = Part::new(model, &mut self.shared, &needs, at, precision, Resources::default())?;
-                self.bytes += reader.bytes();
-                reader
+                Part::new(model, &mut self.shared, &needs, at, precision, Resources::default())?
             }
         };
         let session = &mut reader.session.inner;

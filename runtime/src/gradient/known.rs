@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::coverage::Path;
 use crate::onnx::graph::{inputs_of, outputs_of};
-use crate::onnx::{Node, TypedGraph};
+use crate::onnx::{Node, Tensor, TypedGraph};
 
 /// Layers with weights.
 pub const LAYERS: &[&str] = &["Conv", "ConvTranspose", "Gemm", "MatMul"];
@@ -131,11 +131,8 @@ impl Known {
     /// Of a typed graph with the path that derivatives take.
     pub fn of(typed: &TypedGraph, path: &Path) -> Known {
         let mut known = Known::default();
-        let positive = |name: &String, tensor: &crate::onnx::Tensor| {
-            let values = tensor.to_f32()?;
-            values.iter().all(|v| *v >= 0.0).then(|| name.clone())
-        };
-        known.nonnegative.extend(typed.graph.constants.iter().filter_map(|(name, t)| positive(name, t)));
+        let constants = typed.graph.constants.iter().filter(|(_, tensor)| tensor.is_nonnegative());
+        known.nonnegative.extend(constants.map(|(name, _)| name.clone()));
         let mut weighed: HashSet<&str> = HashSet::new();
         for (index, node) in typed.graph.nodes.iter().enumerate() {
             known.tell_sign(node, typed);
@@ -159,8 +156,8 @@ impl Known {
 
     fn tell_sign(&mut self, node: &Node, typed: &TypedGraph) {
         let bounded_below = || {
-            let bound = node.input(1).and_then(|name| typed.graph.constants.get(name)?.to_f32());
-            node.op == "Clip" && bound.is_some_and(|b| b.iter().all(|v| *v >= 0.0))
+            let bound = node.input(1).and_then(|name| typed.graph.constants.get(name));
+            node.op == "Clip" && bound.is_some_and(Tensor::is_nonnegative)
         };
         let keeps = || {
             let floats = |i: &&str| typed.facts.get(*i).is_none_or(|f| f.dtype.is_float());

@@ -20,7 +20,7 @@ pub use graph::{Dim, Function, Graph, Input};
 pub use infer::{Fact, Facts, Known, Operators, TypedGraph, fix_shapes, type_graph};
 pub use layout::Layout;
 pub use node::{Attr, Node};
-pub use perturb::{Change, WeightNoise};
+pub use perturb::{Change, Shuffles, WeightNoise};
 pub use read::{Model, parse_model, read_model};
 pub use tensor::{DType, Tensor};
 pub use write::write_model;

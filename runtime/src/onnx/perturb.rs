@@ -1,11 +1,12 @@
 //! A model with other weights, or another input, than its file's.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use super::graph::Graph;
 use super::infer::{Fact, TypedGraph};
 use super::node::Node;
-use super::tensor::{DType, Tensor};
+use super::tensor::{DType, Identity, Tensor};
 use crate::rng::Rng;
 
 /// A change that leaves the model its inputs, its outputs and its layers.
@@ -25,11 +26,11 @@ pub enum Change {
 }
 
 impl Change {
-    /// Changes a graph whose input has this name.
-    pub fn apply(&self, typed: &mut TypedGraph, input: &str) {
+    /// Changes a graph whose input has this name. What is shuffled once is known afterwards.
+    pub fn apply(&self, typed: &mut TypedGraph, input: &str, known: &mut Shuffles) {
         match self {
             Change::Noise(noise) => perturb(&mut typed.graph, *noise),
-            Change::Shuffled { layers, seed } => shuffle(&mut typed.graph, layers.clone(), *seed),
+            Change::Shuffled { layers, seed } => shuffle(&mut typed.graph, layers.clone(), *seed, known),
             Change::Shifted(by) => shift(typed, input, *by),
         }
     }
@@ -92,19 +93,38 @@ pub fn layers(graph: &Graph) -> Vec<Vec<String>> {
     layers
 }
 
-fn shuffle(graph: &mut Graph, which: Range<usize>, seed: u64) {
+/// Shuffled parameters, which models share in which more or fewer layers are.
+#[derive(Default)]
+pub struct Shuffles(HashMap<(Identity, usize, usize, u64), Tensor>);
+
+impl Shuffles {
+    /// Their size.
+    pub fn bytes(&self) -> usize {
+        self.0.values().map(|tensor| tensor.bytes().len()).sum()
+    }
+}
+
+fn shuffle(graph: &mut Graph, which: Range<usize>, seed: u64, known: &mut Shuffles) {
     for (number, names) in layers(graph).into_iter().enumerate().filter(|(number, _)| which.contains(number)) {
         for (slot, name) in names.iter().enumerate() {
             let Some(tensor) = graph.constants.get_mut(name) else { continue };
-            let Some(mut values) = tensor.to_f32() else { continue };
-            let rng = Rng::new(seed ^ APART, ((number as u64) << 8) + slot as u64);
-            // Fisher and Yates; what rounding favours is less than one part in 2^32.
-            for last in (1..values.len()).rev() {
-                values.swap(last, ((rng.bits(last as u64) as u128 * (last as u128 + 1)) >> 64) as usize);
-            }
-            tensor.map_f32(|i, _| values[i]);
+            let shuffled = known
+                .0
+                .entry((tensor.identity(), number, slot, seed))
+                .or_insert_with(|| shuffled(tensor, Rng::new(seed ^ APART, ((number as u64) << 8) + slot as u64)));
+            tensor.clone_from(shuffled);
         }
     }
+}
+
+/// The same elements in another order.
+fn shuffled(tensor: &Tensor, rng: Rng) -> Tensor {
+    let Some(mut values) = tensor.to_f32() else { return tensor.clone() };
+    // Fisher and Yates; what rounding favours is less than one part in 2^32.
+    for last in (1..values.len()).rev() {
+        values.swap(last, ((rng.bits(last as u64) as u128 * (last as u128 + 1)) >> 64) as usize);
+    }
+    Tensor::f32(&tensor.shape, &values)
 }
 
 /// Keeps the draws apart from those of noise on inputs, which may have the same seed.

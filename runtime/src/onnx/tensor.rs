@@ -1,7 +1,8 @@
 //! Constant tensors: element type, shape and little-endian bytes, from and to ONNX's `TensorProto`.
 
+use std::hash::{Hash, Hasher};
 use std::path::{Component, Path};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use half::{bf16, f16};
 use tract_onnx::pb;
@@ -76,6 +77,25 @@ pub struct Tensor {
     bytes: Arc<Vec<u8>>,
 }
 
+/// Which values a tensor has, without looking at them: the same for all its clones, and for no other tensor, also when it
+/// is gone.
+#[derive(Clone, Debug)]
+pub struct Identity(DType, Weak<Vec<u8>>);
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Identity) -> bool {
+        self.0 == other.0 && Weak::ptr_eq(&self.1, &other.1)
+    }
+}
+
+impl Eq for Identity {}
+
+impl Hash for Identity {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Weak::as_ptr(&self.1).hash(state);
+    }
+}
+
 impl Tensor {
     /// A tensor of `dtype` from its bytes; `None` where their number does not fit the shape.
     pub fn from_bytes(dtype: DType, shape: &[usize], bytes: Vec<u8>) -> Option<Tensor> {
@@ -109,6 +129,11 @@ impl Tensor {
         Tensor::i64(&[values.len()], values)
     }
 
+    /// Which values they are.
+    pub fn identity(&self) -> Identity {
+        Identity(self.dtype, Arc::downgrade(&self.bytes))
+    }
+
     /// Number of elements.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
@@ -139,6 +164,22 @@ impl Tensor {
             DType::F64 => self.each(|b| f64::from_le_bytes(b) as f32),
             _ => return None,
         })
+    }
+
+    /// The value of a tensor of one float.
+    pub fn number(&self) -> Option<f32> {
+        if self.len() != 1 {
+            return None;
+        }
+        self.to_f32().map(|values| values[0])
+    }
+
+    /// Whether they are floats of which none is negative, or not a number.
+    pub fn is_nonnegative(&self) -> bool {
+        match self.dtype {
+            DType::F32 => self.bytes.as_chunks().0.iter().all(|bytes| f32::from_le_bytes(*bytes) >= 0.0),
+            _ => self.to_f32().is_some_and(|values| values.iter().all(|v| *v >= 0.0)),
+        }
     }
 
     /// Puts what `of` makes of its number and value in each one's place; leaves what is not float32.

@@ -14,7 +14,7 @@ use crate::engine::simd::{Isa, LANES};
 const STRIP: usize = 252;
 
 /// One side of a product.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Side {
     /// Whether it is stored with rows and columns exchanged.
     pub transposed: bool,
@@ -23,7 +23,7 @@ pub struct Side {
 }
 
 /// A batch of products: `rows x depth` by `depth x columns`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MatMul {
     /// Products.
     pub batch: usize,

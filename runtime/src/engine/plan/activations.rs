@@ -87,7 +87,7 @@ fn evaluate<'a>(
     }
     if let Some(tensor) = graph.constants.get(name) {
         // A number of more axes would give the value more axes.
-        return tensor.to_f32().filter(|v| v.len() == 1 && tensor.shape.len() <= 1).map(|v| v[0] as f64);
+        return tensor.number().filter(|_| tensor.shape.len() <= 1).map(f64::from);
     }
     let node = &graph.nodes[*producers.get(name)?];
     let mut args = [0.0; 2];

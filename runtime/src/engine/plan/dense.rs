@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::arena::{BufferId, Io};
 use super::builder::ChainParts;
 use super::geometry::Geometry;
+use super::packs::{Packs, Weighted};
 use super::planner::{Lowered, Planner};
 use super::products::Products;
 use super::run::{Numbers, Work};
@@ -17,7 +18,7 @@ use crate::engine::kernels::pool::MaxPool;
 use crate::engine::kernels::winograd::Winograd;
 use crate::engine::simd::{Isa, LANES};
 use crate::error::Result;
-use crate::onnx::Node;
+use crate::onnx::{Node, Tensor};
 
 /// A kernel that takes an epilogue.
 pub struct Host {
@@ -178,58 +179,70 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
     else {
         return Ok(Lowered::Not);
     };
-    let constant = |slot: usize| node.input(slot).map(|name| planner.constant(name).and_then(|t| t.to_f32()));
-    let (Some(Some(weights)), Some(bias)) = (constant(1), constant(2).unwrap_or(Some(vec![]))) else {
-        return Ok(Lowered::Not);
-    };
+    let Some(own) = Constants::of(planner, node) else { return Ok(Lowered::Not) };
     if geometry.is_narrow() {
-        return narrow(planner, node, &geometry, &weights, &bias);
+        return narrow(planner, node, &geometry, &own);
     }
     // A few planes, as of an image, are read as they are: padding them to a block would be mostly zeros.
     let planes = geometry.groups == 1 && geometry.input.channels < LANES / 2 && !planner.is_blocked(input);
-    let kind = if geometry.is_depthwise() {
-        let pack = || Arc::new(geometry.depthwise(&weights, &bias));
-        HostKind::Depthwise(planner.packs.depthwise.entry(node.name.clone()).or_insert_with(pack).clone())
-    } else if let Some(conv) = winograd(planner, node, &geometry, &weights, &bias) {
-        HostKind::Winograd(conv)
-    } else {
-        let key = format!("{}{}", node.name, if planes { "/planes" } else { "" });
-        if !planner.packs.conv.contains_key(&key) {
-            let Some(conv) = geometry.conv(&weights, &bias, planes, planner.packs.precision) else {
-                return Ok(Lowered::Not);
-            };
-            planner.packs.conv.insert(key.clone(), Arc::new(conv));
-        }
-        HostKind::Conv(planner.packs.conv[&key].clone())
-    };
+    let Some(kind) = kernel(planner.packs, &geometry, &own, planes) else { return Ok(Lowered::Not) };
     let read = if planes { planner.planes(input)? } else { planner.blocked(input)? };
     let (batch, floats) = (geometry.output.batch, geometry.output.batch * geometry.output.blocked());
     let host = Host { reads: vec![read], writes: vec![], kind, batch, floats, order: Order::Blocked };
     planner.postpone(output, Lazy::Host(Box::new(host)), Order::Blocked)
 }
 
-/// The kernel for a 3x3 convolution that is worth it.
-fn winograd(
-    planner: &mut Planner,
-    node: &Node,
-    geometry: &Geometry,
-    weights: &[f32],
-    bias: &[f32],
-) -> Option<Arc<Winograd>> {
-    if let Some(known) = planner.packs.winograd.get(&node.name) {
-        return Some(known.clone());
+/// A convolution's weights and bias.
+struct Constants<'a> {
+    weights: &'a Tensor,
+    bias: Option<&'a Tensor>,
+}
+
+impl<'a> Constants<'a> {
+    /// Those of a node, where they are constant floats.
+    fn of(planner: &Planner<'a>, node: &Node) -> Option<Constants<'a>> {
+        let constant = |name| planner.constant(name).filter(|tensor| tensor.dtype.is_float());
+        let weights = constant(node.input(1)?)?;
+        let bias = match node.input(2) {
+            Some(name) => Some(constant(name)?),
+            None => None,
+        };
+        Some(Constants { weights, bias })
     }
-    let conv = Arc::new(geometry.winograd(weights, bias, planner.isa, planner.packs.precision)?);
-    planner.packs.winograd.insert(node.name.clone(), conv.clone());
-    Some(conv)
+
+    /// What packs of them are known by.
+    fn key(&self, geometry: &Geometry, planes: bool) -> Weighted {
+        let (weights, bias) = (self.weights.identity(), self.bias.map(Tensor::identity));
+        Weighted { geometry: geometry.clone(), weights, bias, planes }
+    }
+
+    /// The values; a bias that there is not has none.
+    fn floats(&self) -> Option<[Vec<f32>; 2]> {
+        Some([self.weights.to_f32()?, self.bias.map_or(Some(vec![]), Tensor::to_f32)?])
+    }
+}
+
+/// The kernel that suits a convolution, packed unless it is known; none suits some groups.
+fn kernel(packs: &mut Packs, geometry: &Geometry, own: &Constants, planes: bool) -> Option<HostKind> {
+    let (isa, precision, key) = (packs.isa, packs.precision, own.key(geometry, planes));
+    if geometry.is_depthwise() {
+        let pack = || own.floats().map(|[weights, bias]| Arc::new(geometry.depthwise(&weights, &bias)));
+        return packs.depthwise.get(key, pack).map(HostKind::Depthwise);
+    }
+    if geometry.winograd_tile(precision).is_some() {
+        let pack = || own.floats().and_then(|[weights, bias]| geometry.winograd(&weights, &bias, isa, precision));
+        return packs.winograd.get(key, || pack().map(Arc::new)).map(HostKind::Winograd);
+    }
+    let pack = || own.floats().and_then(|[weights, bias]| geometry.conv(&weights, &bias, planes, precision));
+    packs.conv.get(key, || pack().map(Arc::new)).map(HostKind::Conv)
 }
 
 /// Straight to planes: its result is what leaves the network, and takes no epilogue.
-fn narrow(planner: &mut Planner, node: &Node, geometry: &Geometry, weights: &[f32], bias: &[f32]) -> Result<Lowered> {
+fn narrow(planner: &mut Planner, node: &Node, geometry: &Geometry, own: &Constants) -> Result<Lowered> {
     let (input, output) = (node.input(0).unwrap_or_default(), node.output(0).unwrap_or_default());
     let planes = !planner.is_blocked(input);
-    let pack = || Arc::new(geometry.narrow(weights, bias, planes));
-    let kernel = planner.packs.narrow.entry(node.name.clone()).or_insert_with(pack).clone();
+    let pack = || own.floats().map(|[weights, bias]| Arc::new(geometry.narrow(&weights, &bias, planes)));
+    let Some(kernel) = planner.packs.narrow.get(own.key(geometry, planes), pack) else { return Ok(Lowered::Not) };
     let (read, from) = match planes {
         true => (planner.planes(input)?, geometry.input.channels * geometry.input.places()),
         false => (planner.blocked(input)?, geometry.input.blocked()),

@@ -289,9 +289,9 @@ fn batch_norm(planner: &mut Planner, builder: &mut Builder, node: &Node, x: Sour
 /// Where a chain reads a value: from a register, where the value's own links can go before; from memory else.
 fn operand(planner: &mut Planner, builder: &mut Builder, name: &str) -> Result<Source> {
     if let Some(tensor) = planner.constant(name)
-        && let Some(values) = tensor.to_f32().filter(|v| v.len() == 1)
+        && let Some(value) = tensor.number()
     {
-        return Ok(Source::Number(values[0]));
+        return Ok(Source::Number(value));
     }
     let absorbed = builder.absorbs.as_deref() == Some(name);
     if absorbed && builder.host.is_some() {

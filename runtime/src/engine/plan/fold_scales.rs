@@ -2,11 +2,61 @@
 //! on the way back the normalisation's slope in front of the transposed convolution.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
+use crate::onnx::tensor::Identity;
 use crate::onnx::{Graph, Node, Tensor};
 
+/// What has been folded: models that differ in other layers share it, and what is packed from it.
+#[derive(Default)]
+pub struct Folds(HashMap<Fold, [Tensor; 2]>);
+
+/// Weights and a bias, with the bits of each channel's factor and of what is added to it.
+#[derive(PartialEq, Eq, Hash)]
+struct Fold {
+    weights: Identity,
+    bias: Option<Identity>,
+    scale: Vec<u64>,
+    shift: Vec<u64>,
+}
+
+impl Folds {
+    /// Their size.
+    pub fn bytes(&self) -> usize {
+        self.0.values().flatten().map(|tensor| tensor.bytes().len()).sum()
+    }
+
+    /// `weights`, by channel first, and the bias as they are before `scale` and `shift`; none where they do not fit.
+    fn folded(
+        &mut self,
+        weights: &Tensor,
+        bias: Option<&Tensor>,
+        scale: Vec<f64>,
+        shift: Vec<f64>,
+    ) -> Option<[Tensor; 2]> {
+        let channels = *weights.shape.first()?;
+        if scale.len() != channels || bias.is_some_and(|bias| bias.len() != channels) || weights.is_empty() {
+            return None;
+        }
+        let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect();
+        let bias_identity = bias.map(Tensor::identity);
+        let key = Fold { weights: weights.identity(), bias: bias_identity, scale: bits(&scale), shift: bits(&shift) };
+        let vacant = match self.0.entry(key) {
+            Entry::Occupied(known) => return Some(known.get().clone()),
+            Entry::Vacant(vacant) => vacant,
+        };
+        let mut values = weights.to_f32()?;
+        for (values, scale) in values.chunks_exact_mut(weights.len() / channels).zip(&scale) {
+            values.iter_mut().for_each(|w| *w = (*w as f64 * scale) as f32);
+        }
+        let own = bias.map_or_else(|| Some(vec![0.0; channels]), Tensor::to_f32)?;
+        let moved: Vec<f32> = (0..channels).map(|c| (own[c] as f64 * scale[c] + shift[c]) as f32).collect();
+        Some(vacant.insert([Tensor::f32(&weights.shape, &values), Tensor::f32(&[channels], &moved)]).clone())
+    }
+}
+
 /// Folds what can be folded. Values that are outputs of the graph stay.
-pub fn fold_scales(graph: &mut Graph) {
+pub fn fold_scales(graph: &mut Graph, known: &mut Folds) {
     let uses = graph.uses();
     let written = |(i, node): (usize, &Node)| (node.outputs.first().cloned().unwrap_or_default(), i);
     let producers: HashMap<String, usize> = graph.nodes.iter().enumerate().map(written).collect();
@@ -16,8 +66,8 @@ pub fn fold_scales(graph: &mut Graph) {
         let before = node.input(0).filter(|x| uses.get(*x) == Some(&1)).and_then(|x| producers.get(x)).copied();
         let Some(before) = before.filter(|_| node.domain.is_empty()) else { continue };
         let gone = match (graph.nodes[before].op.as_str(), node.op.as_str()) {
-            ("Conv", "BatchNormalization") => behind(graph, before, at).map(|()| at),
-            ("Mul", "ConvTranspose") => in_front(graph, before, at).map(|()| before),
+            ("Conv", "BatchNormalization") => behind(graph, before, at, known).map(|()| at),
+            ("Mul", "ConvTranspose") => in_front(graph, before, at, known).map(|()| before),
             _ => None,
         };
         folded.extend(gone);
@@ -26,34 +76,20 @@ pub fn fold_scales(graph: &mut Graph) {
     graph.nodes.retain(|_| place.next().is_none_or(|i| !folded.contains(&i)));
 }
 
-/// A constant float32 input.
-fn floats(graph: &Graph, node: &Node, slot: usize) -> Option<(Vec<usize>, Vec<f32>)> {
-    let tensor = graph.constants.get(node.input(slot)?)?;
-    Some((tensor.shape.clone(), tensor.to_f32()?))
-}
-
 /// The normalisation `norm` behind the convolution `conv` becomes part of its weights and bias.
-fn behind(graph: &mut Graph, conv: usize, norm: usize) -> Option<()> {
+fn behind(graph: &mut Graph, conv: usize, norm: usize, known: &mut Folds) -> Option<()> {
     let (node, bn) = (&graph.nodes[conv], &graph.nodes[norm]);
-    let (shape, mut weights) = floats(graph, node, 1)?;
-    let bias = if node.input(2).is_some() { Some(floats(graph, node, 2)?.1) } else { None };
-    let (scale, shift) = batch_norm(bn, |slot| Some(floats(graph, bn, slot)?.1))?;
-    let outputs = *shape.first()?;
-    let whole = scale.len() == outputs && bias.as_ref().is_none_or(|b| b.len() == outputs);
-    if !node.domain.is_empty() || !whole || weights.is_empty() {
+    if !node.domain.is_empty() {
         return None;
     }
-    let each = weights.len() / outputs;
-    for (channel, weights) in weights.chunks_exact_mut(each).enumerate() {
-        weights.iter_mut().for_each(|w| *w = (*w as f64 * scale[channel]) as f32);
-    }
-    let own = |c: usize| bias.as_ref().map_or(0.0, |b| b[c] as f64);
-    let bias: Vec<f32> = (0..outputs).map(|c| (own(c) * scale[c] + shift[c]) as f32).collect();
+    let constant = |node: &Node, slot: usize| graph.constants.get(node.input(slot)?);
+    let (scale, shift) = batch_norm(bn, |slot| constant(bn, slot)?.to_f32())?;
+    let bias = if node.input(2).is_some() { Some(constant(node, 2)?) } else { None };
+    let folded = known.folded(constant(node, 1)?, bias, scale, shift)?;
     let output = bn.outputs.first()?.clone();
     let input = node.input(0)?.to_string();
     let names = [format!("{output}/folded weights"), format!("{output}/folded bias")];
-    graph.constants.insert(names[0].clone(), Tensor::f32(&shape, &weights));
-    graph.constants.insert(names[1].clone(), Tensor::f32(&[outputs], &bias));
+    graph.constants.extend(names.iter().cloned().zip(folded));
     let [weights, bias] = names;
     graph.nodes[conv].inputs = vec![input, weights, bias];
     graph.nodes[conv].outputs = vec![output];
@@ -61,24 +97,23 @@ fn behind(graph: &mut Graph, conv: usize, norm: usize) -> Option<()> {
 }
 
 /// The product `mul` with a factor per channel becomes part of the weights of the transposed convolution `conv`.
-fn in_front(graph: &mut Graph, mul: usize, conv: usize) -> Option<()> {
+fn in_front(graph: &mut Graph, mul: usize, conv: usize, known: &mut Folds) -> Option<()> {
     let (product, node) = (&graph.nodes[mul], &graph.nodes[conv]);
-    let (shape, mut weights) = floats(graph, node, 1)?;
+    let weights = graph.constants.get(node.input(1)?)?;
     let slot = (0..2).find(|&slot| product.input(slot).is_some_and(|n| graph.constants.contains_key(n)))?;
-    let (factors, scale) = floats(graph, product, slot)?;
+    let factors = graph.constants.get(product.input(slot)?)?;
     // One factor per channel, broadcast over all that comes after.
-    let channels = [&[*shape.first()?], &vec![1; shape.len().checked_sub(2)?][..]].concat();
-    let fits = factors == channels || factors.strip_prefix(&[1]) == Some(&channels);
-    if !product.domain.is_empty() || !fits || scale.is_empty() || weights.is_empty() {
+    let channels = [&[*weights.shape.first()?], &vec![1; weights.shape.len().checked_sub(2)?][..]].concat();
+    let fits = factors.shape == channels || factors.shape.strip_prefix(&[1]) == Some(&channels);
+    if !product.domain.is_empty() || !fits {
         return None;
     }
-    let each = weights.len() / scale.len();
-    for (channel, weights) in weights.chunks_exact_mut(each).enumerate() {
-        weights.iter_mut().for_each(|w| *w = (*w as f64 * scale[channel] as f64) as f32);
-    }
+    let scale: Vec<f64> = factors.to_f32()?.into_iter().map(f64::from).collect();
+    let shift = vec![0.0; scale.len()];
+    let [weights, _] = known.folded(weights, None, scale, shift)?;
     let input = product.input(1 - slot)?.to_string();
     let name = format!("{}/folded weights", node.outputs.first()?);
-    graph.constants.insert(name.clone(), Tensor::f32(&shape, &weights));
+    graph.constants.insert(name.clone(), weights);
     let node = &mut graph.nodes[conv];
     node.inputs[0] = input;
     node.inputs[1] = name;

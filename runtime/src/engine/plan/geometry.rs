@@ -19,6 +19,7 @@ const LARGE_TILE: usize = 256 * 256;
 const SMALL_TILE: usize = 512 * 512;
 
 /// A convolution's or transposed convolution's attributes, in two dimensions.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Window {
     /// Kernel rows and columns.
     pub kernel: [usize; 2],
@@ -110,6 +111,7 @@ impl Taps {
 }
 
 /// A convolution or its transpose, as the node has it.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Geometry {
     pub input: Image,
     pub output: Image,
@@ -225,21 +227,26 @@ impl Geometry {
         })
     }
 
-    /// By Winograd's algorithm, for 3x3 kernels without strides where that pays and its larger weights are not too
-    /// many.
-    pub(super) fn winograd(&self, weights: &[f32], bias: &[f32], isa: Isa, precision: Precision) -> Option<Winograd> {
+    /// The tile of Winograd's algorithm, for 3x3 kernels without strides where that pays and its larger weights are not
+    /// too many.
+    pub(super) fn winograd_tile(&self, precision: Precision) -> Option<usize> {
         let square = self.window.kernel == [3, 3] && self.window.strides == [1, 1] && self.window.dilations == [1, 1];
         let (ins, outs) = (self.input.channels, self.output.channels);
         let extent = self.output.extents[0].min(self.output.extents[1]);
         if !square || ins < LANES || outs < LANES || extent < 4 || self.groups != 1 {
             return None;
         }
-        let tile = match ins * outs {
-            0..=LARGE_TILE if extent >= 8 => 4,
+        match ins * outs {
+            0..=LARGE_TILE if extent >= 8 => Some(4),
             // Taking halves to the points takes longer than the small tile saves.
-            0..=SMALL_TILE if !precision.keeps_halves() => 2,
-            _ => return None,
-        };
+            0..=SMALL_TILE if !precision.keeps_halves() => Some(2),
+            _ => None,
+        }
+    }
+
+    /// By Winograd's algorithm, where it has a tile.
+    pub(super) fn winograd(&self, weights: &[f32], bias: &[f32], isa: Isa, precision: Precision) -> Option<Winograd> {
+        let tile = self.winograd_tile(precision)?;
         let taps = self.phases().pop()?.taps;
         let first = |axis: usize| taps.iter().map(|t| t.1[axis]).min();
         let shift = [first(0)?, first(1)?];

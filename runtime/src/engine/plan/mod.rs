@@ -17,6 +17,7 @@ mod geometry;
 mod in_place;
 mod indexing;
 mod masks;
+mod packs;
 mod parts;
 mod planner;
 mod pooling;
@@ -30,7 +31,8 @@ mod truth;
 mod values;
 
 pub use fold_scales::fold_scales;
-pub use planner::{Packs, make_plan, unpaired};
+pub use packs::Packs;
+pub use planner::{make_plan, unpaired};
 pub use recipes::pair_folds;
 pub use run::{Numbers, Plan, StepReport};
 pub use slopes::{Slopes, hoist_slopes};

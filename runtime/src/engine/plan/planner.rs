@@ -6,48 +6,17 @@ use std::sync::Arc;
 use super::arena::{BufferId, Home, Life, place};
 use super::convert::Convert;
 use super::masks::Masks;
+use super::packs::Packs;
 use super::parts::Parts;
 use super::run::{Ends, Plan, Step, Work};
 use super::slopes::Slopes;
 use super::values::{Image, Lazy, Order, Value};
 use super::{dense, elementwise, fallback, in_place, indexing, pooling, products, rows, shapes, truth};
-use crate::engine::kernels::conv::Conv;
-use crate::engine::kernels::depthwise::Depthwise;
 use crate::engine::kernels::layout;
-use crate::engine::kernels::narrow::Narrow;
-use crate::engine::kernels::stored::Stored;
-use crate::engine::kernels::winograd::Winograd;
-use crate::engine::precision::Precision;
 use crate::engine::simd::{Isa, LANES};
 use crate::error::{Error, Result};
 use crate::onnx::graph::{inputs_of, outputs_of};
 use crate::onnx::{DType, Fact, Facts, Graph, Node, Tensor, TypedGraph};
-
-/// Weights packed for kernels, by node, so that plans of one model share them.
-pub struct Packs {
-    pub(super) precision: Precision,
-    pub(super) conv: HashMap<String, Arc<Conv>>,
-    pub(super) depthwise: HashMap<String, Arc<Depthwise>>,
-    pub(super) narrow: HashMap<String, Arc<Narrow>>,
-    pub(super) winograd: HashMap<String, Arc<Winograd>>,
-    pub(super) constants: HashMap<(String, Order), Arc<[f32]>>,
-    pub(super) panels: HashMap<(String, bool, usize), Arc<Stored>>,
-}
-
-impl Packs {
-    /// None yet.
-    pub fn new(precision: Precision) -> Packs {
-        Packs {
-            precision,
-            conv: HashMap::new(),
-            depthwise: HashMap::new(),
-            narrow: HashMap::new(),
-            winograd: HashMap::new(),
-            constants: HashMap::new(),
-            panels: HashMap::new(),
-        }
-    }
-}
 
 /// What becomes of a node.
 pub enum Lowered {
@@ -114,14 +83,13 @@ pub fn make_plan(
     slopes: Slopes,
     inputs: &[&str],
     outputs: &[String],
-    isa: Isa,
     packs: &mut Packs,
 ) -> Result<Plan> {
     let (graph, masks) = (&typed.graph, Masks::find(&typed.graph));
     let (values, beside) = (HashMap::new(), HashMap::new());
     let planner = Planner {
         graph,
-        isa,
+        isa: packs.isa,
         packs,
         values,
         masks,
@@ -341,20 +309,18 @@ impl<'a> Planner<'a> {
     }
 
     fn keep_constant(&mut self, name: &str, tensor: &Tensor, order: Order) -> Result<BufferId> {
-        let key = (name.to_string(), order);
-        if !self.packs.constants.contains_key(&key) {
-            let mut values = match tensor.dtype {
+        let image = self.image(name).filter(|_| order == Order::Blocked);
+        let make = || {
+            let values = match tensor.dtype {
                 DType::F32 => tensor.to_f32().unwrap_or_default(),
                 // Only chains read them this way; tract gets its constants as they are.
                 DType::Bool => tensor.bytes().iter().map(|&b| if b != 0 { 1.0 } else { 0.0 }).collect(),
                 _ => floats_of(tensor.bytes()),
             };
-            if let (Order::Blocked, Some(image)) = (order, self.image(name)) {
-                values = to_blocked(&values, image);
-            }
-            self.packs.constants.insert(key.clone(), values.into());
-        }
-        let values = self.packs.constants[&key].clone();
+            Some(image.map(|image| to_blocked(&values, image)).unwrap_or(values).into())
+        };
+        let known = self.packs.constants.get((tensor.identity(), order, image), make);
+        let values = known.ok_or_else(|| Error::Plan { reason: format!("'{name}' has no values") })?;
         Ok(self.fixed(values))
     }
 

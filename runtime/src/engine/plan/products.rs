@@ -29,13 +29,11 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
         Some(tensor) => {
             let precision = planner.packs.precision;
             plan.product.halves = precision.multiplies_halves();
-            let key = (b.to_string(), plan.product.right.transposed, plan.product.padded_depth());
-            if !planner.packs.panels.contains_key(&key) {
-                let packed = pack_right(&plan.product, &tensor.to_f32().unwrap_or_default());
-                let stored = Stored::new(packed, precision.keeps_halves());
-                planner.packs.panels.insert(key.clone(), Arc::new(stored));
-            }
-            fixed = Some(planner.packs.panels[&key].clone());
+            let pack = || {
+                let packed = pack_right(&plan.product, &tensor.to_f32()?);
+                Some(Arc::new(Stored::new(packed, precision.keeps_halves())))
+            };
+            fixed = planner.packs.panels.get((tensor.identity(), plan.product.clone()), pack);
         }
         None => reads.push(planner.planes(b)?),
     }

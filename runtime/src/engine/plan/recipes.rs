@@ -166,7 +166,7 @@ impl Planner<'_> {
     /// The only element of a constant float input.
     pub(super) fn number(&self, node: &Node, slot: usize) -> Option<f32> {
         let tensor = self.constant(node.input(slot)?)?;
-        tensor.to_f32().filter(|v| v.len() == 1 && tensor.dtype == DType::F32).map(|v| v[0])
+        tensor.number().filter(|_| tensor.dtype == DType::F32)
     }
 }
 

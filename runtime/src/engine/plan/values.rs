@@ -48,7 +48,7 @@ impl Value {
 }
 
 /// An image batch: what blocked kernels work on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Image {
     /// Images.
     pub batch: usize,
