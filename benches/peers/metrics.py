@@ -121,8 +121,11 @@ def explain(model, inputs, targets):
 
 def digits(count, folder):
     images = Path(tempfile.mkdtemp(dir=folder))
-    for path in sorted(MODELS.glob("samples/digit-?.png"))[:count]:
-        (images / path.name).write_bytes(path.read_bytes())
+    samples = [np.asarray(Image.open(p)) for p in sorted(MODELS.glob("samples/digit-?.png"))]
+    for i in range(count):
+        # Each ten after the first are moved by a pixel more.
+        image = np.roll(samples[i % len(samples)], i // len(samples), axis=1)
+        Image.fromarray(image).save(images / f"{i:03}.png")
     return Task(Digits(MODELS / "digits-cnn.onnx").float(), MODELS / "digits-cnn.onnx", images, [MEAN], [STD])
 
 
@@ -282,7 +285,7 @@ def main():
     parser.add_argument("--models", nargs="*", default=["digits-cnn", "mobilenet_v2"])
     parser.add_argument("--metrics", nargs="*", help="only these")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--digits", type=int, default=10, help="images of digits-cnn, at most 10")
+    parser.add_argument("--digits", type=int, default=10, help="images of digits-cnn; beyond ten, moved ones")
     parser.add_argument("--photos", type=int, default=2, help="images of MobileNetV2")
     parser.add_argument("--images", type=Path, help="folder of images for MobileNetV2, in place of noise")
     parser.add_argument("--cache", type=Path, help="folder for the exported model")

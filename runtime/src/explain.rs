@@ -419,8 +419,14 @@ impl<'a> Explainer<'a> {
     }
 
     /// What it was prepared as: one part or two.
-    pub(crate) fn parts(&self) -> impl Iterator<Item = &Part<'a>> {
+    fn parts(&self) -> impl Iterator<Item = &Part<'a>> {
         std::iter::once(&self.part).chain(&self.other)
+    }
+
+    /// Leaves its arenas to others.
+    pub(crate) fn leave(self, shared: &mut Shared) {
+        self.part.leave(shared);
+        self.other.into_iter().for_each(|part| part.leave(shared));
     }
 
     /// Bytes, of both preparations where there are two.

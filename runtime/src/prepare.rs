@@ -1,8 +1,11 @@
 //! From what a method needs to sessions that can be asked.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::engine::{Counting, Isa, Packs, PlanSession, Plans, Precision, Remembered, Remembering, Resources, Session};
+use crate::engine::{
+    Counting, Isa, Packs, PlanSession, Plans, Precision, Remembered, Remembering, Resources, Session, Spare,
+};
 use crate::error::{Error, Result};
 use crate::gradient::GradientGraph;
 use crate::gradient::biases::{Bias, find_biases, implicit_biases};
@@ -20,6 +23,7 @@ pub struct Shared {
     prepared: Vec<Arc<Prepared>>,
     packs: Vec<Packs>,
     shuffles: Shuffles,
+    spare: Spare,
 }
 
 /// A model, planned for what a method needs.
@@ -117,7 +121,8 @@ impl<'a> Part<'a> {
         // Perturbed weights stand beside the model's own.
         let other = if needs.weights { prepared.plans.memory().weights } else { 0 };
         let left = resources.memory.map(|most| most.saturating_sub(other));
-        let mut session = PlanSession::of(prepared.plans.clone(), Resources { memory: left, ..resources })?;
+        let resources = Resources { memory: left, ..resources };
+        let mut session = PlanSession::of_spare(prepared.plans.clone(), resources, &mut shared.spare)?;
         if needs.weights {
             session.allow_reweighing(Box::new(move |noise| {
                 let mut wanted = wanted.clone();
@@ -129,6 +134,11 @@ impl<'a> Part<'a> {
         Ok(Part { session, prepared, layer, biases })
     }
 
+    /// Leaves its arenas to others.
+    pub fn leave(self, shared: &mut Shared) {
+        self.session.inner.into_inner().leave(&mut shared.spare);
+    }
+
     /// The plans, with the weights' own values.
     pub fn plans(&self) -> &Plans {
         &self.prepared.plans
@@ -136,12 +146,7 @@ impl<'a> Part<'a> {
 
     /// Weights and arenas.
     pub fn bytes(&self) -> usize {
-        self.plans().memory().weights + self.arenas()
-    }
-
-    /// Bytes of the arenas.
-    pub fn arenas(&self) -> usize {
-        self.session.threads() * self.plans().arena_bytes()
+        self.plans().memory().weights + self.session.threads() * self.plans().arena_bytes()
     }
 
     /// Where the tapped layer's channels are.
@@ -195,9 +200,22 @@ impl Shared {
         Ok(prepared)
     }
 
-    /// Bytes of what is kept to be shared that no plan holds.
+    /// Bytes of what is kept to be shared, each counted once.
     pub(crate) fn bytes(&self) -> usize {
-        self.shuffles.bytes() + self.packs.iter().map(Packs::bytes).sum::<usize>()
+        let weights: BTreeMap<usize, usize> = self.prepared.iter().flat_map(|p| p.plans.weights()).collect();
+        let packed_from = self.shuffles.bytes() + self.packs.iter().map(Packs::bytes).sum::<usize>();
+        weights.values().sum::<usize>() + packed_from + self.spare.bytes()
+    }
+
+    /// How many plans are kept.
+    pub(crate) fn plans(&self) -> usize {
+        self.prepared.len()
+    }
+
+    /// Keeps no more than the first plans, and nothing for those to come.
+    pub(crate) fn truncate(&mut self, plans: usize) {
+        self.prepared.truncate(plans);
+        (self.packs, self.shuffles) = (vec![], Shuffles::default());
     }
 
     /// What is packed in a precision.

@@ -1,68 +1,46 @@
-//! A method on other models than the one it explains: with other weights, or another input. Preparing one takes as long as
-//! several explanations, and metrics ask for the same ones for every sample, so they are kept while memory allows.
-
-use std::collections::BTreeMap;
+//! A method on other models than the one it explains: with other weights, or another input. Planning one takes as long as
+//! several explanations, and metrics ask for the same ones for every sample, so plans are kept while memory allows.
 
 use crate::engine::{Limit, Passes, Resources, Session};
 use crate::error::{Error, Result};
 use crate::explain::Explainer;
 use crate::gradient::composite::GRADIENT;
-use crate::methods::{self, Needs, Taps};
+use crate::methods::{Needs, Taps};
 use crate::onnx::Change;
-use crate::params::Params;
 use crate::prepare::{Part, Shared};
 
 /// What is kept, unless somebody says otherwise: a gibibyte.
 pub const MEMORY: usize = 1 << 30;
 
-/// Prepared methods of changed models, of all methods that are evaluated together.
+/// Plans of changed models, for all methods that are evaluated together, and the memory that they take turns in.
 pub struct Variants<'a> {
     most: usize,
     shared: Shared,
-    kept: Vec<Variant<'a>>,
     /// Reads the layer of that name.
     reader: Option<(Option<String>, Part<'a>)>,
 }
 
-struct Variant<'a> {
-    method: &'static str,
-    params: Params,
-    change: Change,
-    explainer: Explainer<'a>,
-}
-
 impl<'a> Variants<'a> {
-    /// Keeps so many bytes of weights and arenas, and no more once it has them; one more that is in use may come on top.
+    /// Keeps about so many bytes of plans and arenas; those that are in use may come on top.
     pub fn within(most: usize) -> Variants<'a> {
-        Variants { most, shared: Shared::default(), kept: vec![], reader: None }
+        Variants { most, shared: Shared::default(), reader: None }
     }
 
-    /// Hands `explainer`'s method on the changed model to `with`. One for which there is no room is prepared each time.
+    /// Hands `explainer`'s method on the changed model to `with`. One for which there is no room is planned each time.
     pub fn with<T>(
         &mut self,
         explainer: &Explainer<'a>,
         change: &Change,
         with: impl FnOnce(&mut Explainer<'a>) -> Result<T>,
     ) -> Result<T> {
-        let (entry, params): (&methods::Entry, _) = (explainer.entry(), explainer.params());
-        let same = |v: &&mut Variant| v.method == entry.name && v.change == *change && v.params == *params;
-        if let Some(known) = self.kept.iter_mut().find(same) {
-            return with(&mut known.explainer);
+        let known = self.shared.plans();
+        let mut changed = explainer.changed(change, &mut self.shared)?;
+        let outcome = with(&mut changed);
+        changed.leave(&mut self.shared);
+        if self.shared.plans() > known && self.shared.bytes() > self.most {
+            self.shared.truncate(known);
         }
-        if self.bytes() >= self.most {
-            return with(&mut explainer.changed(change, &mut Shared::default())?);
-        }
-        let mut made = explainer.changed(change, &mut self.shared)?;
-        let outcome = with(&mut made);
-        self.kept.push(Variant { method: entry.name, params: params.clone(), change: change.clone(), explainer: made });
         outcome
-    }
-
-    /// What is kept, weights that several share counted once.
-    fn bytes(&self) -> usize {
-        let parts = || self.kept.iter().flat_map(|v| v.explainer.parts()).chain(self.reader.iter().map(|r| &r.1));
-        let weights: BTreeMap<usize, usize> = parts().flat_map(|part| part.plans().weights()).collect();
-        weights.values().sum::<usize>() + parts().map(Part::arenas).sum::<usize>() + self.shared.bytes()
     }
 
     /// The values of a layer of the model that `explainer` explains, and the passes they took.

@@ -54,6 +54,11 @@ impl<'a, S: Session> Counting<'a, S> {
         Counting { inner, meter: Meter::default(), watcher: None }
     }
 
+    /// The session whose passes were counted.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+
     /// The passes since the last reset.
     pub fn passes(&self) -> Passes {
         self.meter.passes

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::operators::PlanOperators;
-use super::plan::arena::Arena;
+use super::plan::arena::{Arena, Spare};
 use super::plan::{Numbers, Packs, Plan, Slopes, StepReport};
 use super::plan::{fold_scales, hoist_slopes, make_plan, pair_folds, unpaired};
 use super::precision::Precision;
@@ -208,6 +208,11 @@ impl<'m> PlanSession<'m> {
     /// A session on plans that others may share; allocates its arenas. Fewer threads are used where the memory does
     /// not suffice for all.
     pub fn of(plans: Arc<Plans>, resources: Resources) -> Result<PlanSession<'m>> {
+        Self::of_spare(plans, resources, &mut Spare::default())
+    }
+
+    /// The same, in arenas that others have left where there are some.
+    pub fn of_spare(plans: Arc<Plans>, resources: Resources, spare: &mut Spare) -> Result<PlanSession<'m>> {
         let Memory { weights, gradient_arena, .. } = plans.memory();
         let mut threads = resources.threads.max(1);
         if let Some(most) = resources.memory {
@@ -222,7 +227,7 @@ impl<'m> PlanSession<'m> {
             }
             threads = threads.min(room);
         }
-        let arenas = (0..threads).map(|_| Arena::new(plans.arena_floats())).collect::<Result<_>>()?;
+        let arenas = (0..threads).map(|_| spare.arena(plans.arena_floats())).collect::<Result<_>>()?;
         let at = vec![0.0; plans.shape.iter().product()];
         Ok(PlanSession::on(plans, arenas, at))
     }
@@ -243,6 +248,11 @@ impl<'m> PlanSession<'m> {
     fn on(plans: Arc<Plans>, arenas: Vec<Arena<'m>>, at: Vec<f32>) -> PlanSession<'m> {
         let baseline = plans.zero_baseline();
         PlanSession { plans, arenas, at, is_prepared: false, baseline, original: None, reweigh: None }
+    }
+
+    /// Leaves its arenas to others.
+    pub fn leave(self, spare: &mut Spare) {
+        spare.keep(self.arenas);
     }
 
     /// Lets weights be perturbed: `reweigh` makes the plans.

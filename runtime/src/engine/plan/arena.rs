@@ -108,6 +108,30 @@ impl DerefMut for Lines<'_> {
     }
 }
 
+/// Memory of arenas that nobody works in any more, for others to come: what lies in the caches is used again.
+#[derive(Default)]
+pub struct Spare(Vec<Vec<Line>>);
+
+impl Spare {
+    /// Room for this many floats, whatever they hold.
+    pub fn arena<'m>(&mut self, floats: usize) -> Result<Arena<'m>> {
+        match self.0.iter().position(|lines| lines.len() >= floats.div_ceil(LANES)) {
+            Some(at) => Ok(Arena { lines: Lines::Own(self.0.swap_remove(at)) }),
+            None => Arena::new(floats),
+        }
+    }
+
+    /// Takes what is an arena's own.
+    pub fn keep(&mut self, arenas: Vec<Arena>) {
+        self.0.extend(arenas.into_iter().filter_map(Arena::into_own));
+    }
+
+    /// Its size.
+    pub fn bytes(&self) -> usize {
+        self.0.iter().map(|lines| size_of_val(lines.as_slice())).sum()
+    }
+}
+
 /// What a step works on.
 pub struct Io<'a> {
     /// In the order of the step's reads.
@@ -136,6 +160,14 @@ impl<'m> Arena<'m> {
         }
         lines.resize(count, Line::zeroed());
         Ok(Arena { lines: Lines::Own(lines) })
+    }
+
+    /// Its memory, where it is its own.
+    fn into_own(self) -> Option<Vec<Line>> {
+        match self.lines {
+            Lines::Own(lines) => Some(lines),
+            Lines::Lent(_) => None,
+        }
     }
 
     fn floats(&mut self) -> &mut [f32] {
