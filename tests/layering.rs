@@ -32,6 +32,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("flops", &["engine", "gradient", "onnx"]),
         ("bench", &["engine", "explain", "flops", "gradient"]),
         ("inspect", &["engine", "explain", "flops", "gradient", "methods", "onnx"]),
+        ("validate", &["engine", "evaluate", "explain", "gradient", "load", "methods", "params", "record"]),
         ("error", &[]),
         ("rng", &[]),
         ("hash", &[]),

@@ -6,6 +6,7 @@ use whyline_runtime::gradient::adjoints::covered_ops;
 use whyline_runtime::methods::{Extents, METHODS};
 use whyline_runtime::metrics::{Grid, METRICS, Wants};
 use whyline_runtime::onnx::Layout;
+use whyline_runtime::validate::CHECKS;
 
 fn readme() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")
@@ -69,4 +70,15 @@ fn the_readme_tells_the_metrics() {
         );
     }
     assert_section("metrics", &metrics);
+}
+
+#[test]
+fn the_readme_tells_the_checks() {
+    let mut checks = String::new();
+    // Those of other engines are in builds with a feature.
+    for check in CHECKS.iter().filter(|check| !["other-engine", "gpu"].contains(&check.name)) {
+        let limits: Vec<String> = check.parameters.iter().map(|p| format!("`{}={}`", p.name, p.default)).collect();
+        checks += &format!("| `{}` | {} | {} |\n", check.name, check.passes_when, limits.join(" "));
+    }
+    assert_section("checks", &checks);
 }

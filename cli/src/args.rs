@@ -1,6 +1,7 @@
 //! The command line's grammar.
 
 mod evaluate;
+mod validate;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use whyline_runtime::gradient::COMPOSITES;
 use whyline_runtime::gradient::target::Score;
 
 pub use evaluate::{CompatArg, EvaluateArgs, MergeArgs};
+pub use validate::ValidateArgs;
 
 /// Why did the model decide that? Attribution maps from a bare ONNX file, on the device that decides.
 #[derive(Debug, Parser)]
@@ -34,6 +36,8 @@ pub enum Command {
     Evaluate(Box<EvaluateArgs>),
     /// Bring the states of an evaluation's shards together
     Merge(MergeArgs),
+    /// Check whether a model's explanations are sound here: gradients, kernels, half precision, methods
+    Validate(Box<ValidateArgs>),
     /// Learn from images where integrated gradients' steps are best taken, and write it into the model
     Calibrate(Box<CalibrateArgs>),
     /// Write a model's gradient graph as an ONNX file
@@ -382,6 +386,10 @@ pub struct CompileArgs {
     /// Store the weights as float16: half the file, each rounded to the nearest half
     #[arg(long)]
     pub f16: bool,
+    /// With --f16: see first what half precision does to maps, on a dataset's inputs or on random ones, and write that into the
+    /// file; where it is too much, nothing is written (exit code 6)
+    #[arg(long, value_name = "DATASET", num_args = 0..=1, require_equals = true, requires = "f16")]
+    pub validated: Option<Option<PathBuf>>,
     /// Print nothing but errors
     #[arg(short, long)]
     pub quiet: bool,

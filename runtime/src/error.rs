@@ -65,6 +65,9 @@ pub enum Error {
     /// tract could not prepare or run a graph.
     #[error("tract could not {action}: {reason}")]
     Engine { action: &'static str, reason: String },
+    /// Another engine, to be compared with, could not do its part.
+    #[error("ONNX Runtime could not {action}: {reason}")]
+    OtherEngine { action: &'static str, reason: String },
     /// A graph could not be made a plan.
     #[error("could not make a plan of the model: {reason}")]
     Plan { reason: String },

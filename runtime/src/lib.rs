@@ -37,6 +37,7 @@ mod probe;
 pub mod record;
 pub mod rng;
 pub mod state;
+pub mod validate;
 mod values;
 pub mod variants;
 

@@ -218,6 +218,12 @@ impl Loaded {
         Ok(Cow::Owned(typed))
     }
 
+    /// Whether the file says that half precision was validated.
+    pub fn is_validated_in_halves(&self) -> bool {
+        let graph = self.ready_made.as_ref().map_or(&self.typed.graph, |ready| &ready.graph);
+        graph.metadata.contains_key(names::HALVES)
+    }
+
     /// How many of its nodes have parameters.
     pub fn layers(&self) -> usize {
         layers(&self.typed.graph).len()

@@ -190,7 +190,7 @@ impl Shared {
             precision,
             plans: Arc::new(Plans::sharing(&derived, self.packs(precision))?),
             remembered: Arc::default(),
-            warnings: warnings(loaded, &derived, needs),
+            warnings: warnings(loaded, &derived, needs, precision),
             composite: derived.composite,
             head: derived.head,
             logits: derived.logits,
@@ -230,8 +230,15 @@ impl Shared {
     }
 }
 
-fn warnings(loaded: &Loaded, derived: &GradientGraph, needs: &Needs) -> Vec<String> {
+/// What is said of half precision where nobody has looked at what it does.
+const UNVALIDATED: &str = "nobody has said what half precision does to this model's maps: `whyline validate` measures it, and \
+                           `whyline compile --f16 --validated` writes it into the file";
+
+fn warnings(loaded: &Loaded, derived: &GradientGraph, needs: &Needs, precision: Precision) -> Vec<String> {
     let mut warnings = vec![];
+    if precision.keeps_halves() && !loaded.is_validated_in_halves() {
+        warnings.push(UNVALIDATED.into());
+    }
     if !derived.flat.is_empty() {
         let list: Vec<String> = derived.flat.iter().map(|(node, op)| format!("{node} ({op})")).collect();
         warnings.push(format!("the derivative of {} is zero; nothing passes through", list.join(", ")));

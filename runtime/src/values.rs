@@ -41,6 +41,18 @@ pub fn distance(a: &[f32], b: &[f32]) -> f64 {
     sums.iter().sum::<f64>().sqrt()
 }
 
+/// Euclid's norm.
+pub fn norm(values: &[f32]) -> f64 {
+    values.iter().map(|v| (*v as f64).powi(2)).sum::<f64>().sqrt()
+}
+
+/// The rank of each value: one for the least, the mean of their ranks for equal ones.
+pub fn ranked(values: &[f64]) -> Vec<f64> {
+    let (mut order, mut ranks) = (vec![0; values.len()], vec![0.0; values.len()]);
+    whyline_stream::order::ranks(values, &mut order, &mut ranks);
+    ranks
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,12 +1,21 @@
 //! `whyline compile`
 
-use whyline_runtime::explain::CardSource;
+use std::path::Path;
+
+use serde_json::json;
+use whyline_runtime::engine::Resources;
+use whyline_runtime::explain::{CardSource, Loaded};
 use whyline_runtime::gradient::layers::cam_layers;
 use whyline_runtime::gradient::{Composite, Settings, Spec, differentiate, names};
+use whyline_runtime::methods::{Entry, Given, METHODS};
 use whyline_runtime::onnx::half_weights::store_as_halves;
 use whyline_runtime::onnx::{Layout, write_model};
+use whyline_runtime::params::Params;
+use whyline_runtime::validate::{self, Scene, Verdict};
 
+use super::inputs::interrupt;
 use super::load::load;
+use super::validate::{CHECK_FAILED, RANDOM, specimens};
 use crate::args::CompileArgs;
 use crate::failure::{Failure, Outcome};
 use crate::output;
@@ -14,7 +23,8 @@ use crate::say;
 
 /// Runs it.
 pub fn run(args: &CompileArgs) -> Outcome {
-    output::refuse_overwriting([&args.model.model], [&Some(args.to.clone())])?;
+    let read = [&args.model.model].into_iter().chain(args.validated.iter().flatten());
+    output::refuse_overwriting(read, [&Some(args.to.clone())])?;
     let composite =
         Composite::named(&args.rule).ok_or_else(|| Failure::usage(format!("there is no composite '{}'", args.rule)))?;
     let loaded = load(&args.model, None)?;
@@ -34,6 +44,9 @@ pub fn run(args: &CompileArgs) -> Outcome {
     for layer in cam_layers(&loaded.typed, loaded.output())?.iter().filter(|l| args.tap.contains(&l.name)) {
         let layout = if layer.layout == Layout::ChannelsLast { "nhwc" } else { "nchw" };
         derived.graph.metadata.insert(format!("{}{}", names::TAP_LAYOUT, layer.name), layout.into());
+    }
+    if let Some(dataset) = &args.validated {
+        derived.graph.metadata.insert(names::HALVES.into(), halves(&loaded, composite, dataset.as_deref())?);
     }
     let halved = args.f16.then(|| store_as_halves(&mut derived.graph));
     write_model(&derived.graph, &derived.facts, &args.to)?;
@@ -56,4 +69,44 @@ pub fn run(args: &CompileArgs) -> Outcome {
         say!("wrote      {}", args.to.display());
     }
     Ok(())
+}
+
+/// Inputs of a dataset that half precision is put to the test on.
+const MOST: u16 = 16;
+
+/// What half precision does to maps of methods with the composite, as JSON; an error where it is too much.
+fn halves(loaded: &Loaded, composite: &Composite, dataset: Option<&Path>) -> Outcome<String> {
+    let is_of = |entry: &&&'static Entry| {
+        let (plain, usual) = (composite.name == "gradient", ["vanilla", "integrated-gradients"].contains(&entry.name));
+        entry.default().is_ok_and(|method| method.needs().composite.name == composite.name) && (!plain || usual)
+    };
+    let methods: Vec<_> = METHODS.iter().filter(is_of).map(|entry| (*entry, Given::new())).collect();
+    if methods.is_empty() {
+        let reason =
+            format!("--validated: no method has the composite '{}', so there are no maps to look at", composite.name);
+        return Err(Failure::usage(reason));
+    }
+    let inputs = specimens(loaded, dataset, MOST, Some(RANDOM))?;
+    let scene = Scene {
+        loaded,
+        inputs,
+        methods,
+        resources: Resources { threads: 1, memory: None },
+        file: None,
+        ort_library: None,
+        fresh: None,
+        interrupt: Some(interrupt()),
+    };
+    let check = validate::find("f16")?;
+    let made = scene.make(check, &Params::new(check.name, check.parameters, &Given::new())?);
+    if made.finding.verdict != Verdict::Passed {
+        let reasons = output::in_a_line(&made.finding.reasons.join("\n"));
+        let message = format!("half precision changes this model's maps too much, and nothing is written: {reasons}");
+        return Err(Failure { message, code: CHECK_FAILED });
+    }
+    let of = dataset.map_or_else(|| "random".into(), |path| path.file_name().unwrap_or_default().to_string_lossy());
+    let (version, inputs) = (env!("CARGO_PKG_VERSION"), scene.inputs.len());
+    output::to_json(
+        &json!({ "whyline": version, "inputs": inputs, "of": of, "limits": made.limits, "found": made.finding.numbers }),
+    )
 }

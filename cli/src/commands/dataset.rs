@@ -219,7 +219,7 @@ fn mask_beside(path: &Path) -> Option<PathBuf> {
 }
 
 /// Images of a folder and of its folders, in the order of their names.
-fn names_in(folder: &Path) -> Outcome<Vec<String>> {
+pub fn names_in(folder: &Path) -> Outcome<Vec<String>> {
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut names: Vec<String> = images_among(folder)?.iter().map(|path| name(path)).collect();
     let failed = |source| about_input(Error::Read { path: folder.into(), source });

@@ -16,6 +16,7 @@ mod merge;
 mod methods;
 mod metrics;
 mod mosaics;
+mod validate;
 
 use crate::args::Command;
 use crate::failure::Outcome;
@@ -27,6 +28,7 @@ pub fn run(command: Command) -> Outcome {
         Command::Compare(args) => compare::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Merge(args) => merge::run(&args),
+        Command::Validate(args) => validate::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Compile(args) => compile::run(&args),
         Command::Inspect(args) => inspect::run(&args),

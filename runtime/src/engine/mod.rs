@@ -4,6 +4,8 @@
 mod counting;
 mod kernels;
 mod operators;
+#[cfg(feature = "ort")]
+pub mod ort_session;
 mod plan;
 mod plan_session;
 mod precision;
@@ -23,4 +25,4 @@ pub use precision::Precision;
 pub use remembering::{Remembered, Remembering};
 pub use session::{Gradient, Make, Passes, Session, Take, Tap};
 pub use simd::Isa;
-pub use tract_session::TractSession;
+pub use tract_session::{Device, TractSession};

@@ -1,9 +1,7 @@
 //! A session on tract's own executor.
 
-use std::sync::Arc;
-
 use tract_onnx::prelude::{
-    InferenceModelExt, IntoRunnable, IntoTValue, TValue, TVec, Tensor, TractResult, TypedRunnableModel, tvec,
+    InferenceModelExt, IntoRunnable, IntoTValue, Runnable, TValue, TVec, Tensor, TractResult, tvec,
 };
 
 use super::operators::{engine_error, quietly};
@@ -12,14 +10,23 @@ use crate::error::{Error, Result};
 use crate::gradient::GradientGraph;
 use crate::onnx::{Facts, Graph, inline::inline_functions, write};
 
-type Runnable = Arc<TypedRunnableModel>;
+/// What tract runs a model on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Device {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// An NVIDIA GPU.
+    #[cfg(feature = "cuda")]
+    Cuda,
+}
 
 /// Forward and gradient graph, each lowered by tract.
 pub struct TractSession {
     shape: Vec<usize>,
     seed_shape: Vec<usize>,
-    forward: Runnable,
-    gradient: Runnable,
+    forward: Box<dyn Runnable>,
+    gradient: Box<dyn Runnable>,
     tap_shapes: Vec<Vec<usize>>,
     input_gradient: bool,
     /// What differences are taken from, for a graph that takes any.
@@ -31,6 +38,13 @@ pub struct TractSession {
 impl TractSession {
     /// Prepares a gradient graph and the forward graph inside it.
     pub fn new(derived: &GradientGraph) -> Result<TractSession> {
+        Self::on(derived, Device::Cpu)
+    }
+
+    /// The same, to be run on a device.
+    ///
+    /// Errors: there is no such device here that can be used.
+    pub fn on(derived: &GradientGraph, device: Device) -> Result<TractSession> {
         let mut graph = derived.graph.clone();
         inline_functions(&mut graph)?;
         let shape_of = |name: &str| match derived.facts.get(name) {
@@ -50,12 +64,22 @@ impl TractSession {
             baseline: derived.baseline.as_ref().map(|_| vec![0.0; shape.iter().product()]),
             shape,
             seed_shape: shape_of(&derived.seed)?,
-            forward: lower(&graph, &[&derived.input], &logits)?,
-            gradient: lower(&graph, &inputs, &wanted)?,
+            forward: lower(&graph, &[&derived.input], &logits, device)?,
+            gradient: lower(&graph, &inputs, &wanted, device)?,
             tap_shapes: derived.taps.iter().map(|t| shape_of(&t.gradient)).collect::<Result<_>>()?,
             input_gradient: derived.input_gradient.is_some(),
             outputs: vec![],
         })
+    }
+
+    /// Nodes of the gradient graph that the device leaves to the processor, with their ops.
+    #[cfg(feature = "cuda")]
+    pub fn left_to_the_processor(&self) -> Vec<String> {
+        let nodes = self.gradient.typed_model().map(|model| model.nodes.as_slice()).unwrap_or_default();
+        let is_left =
+            |op: &str| !["Cuda", "Gpu", "DeviceSync", "Source", "Const"].iter().any(|own| op.starts_with(own));
+        let named = nodes.iter().map(|node| (node.op().name(), &node.name));
+        named.filter(|(op, _)| is_left(op)).map(|(op, name)| format!("{name} ({op})")).collect()
     }
 
     fn tensor(shape: &[usize], values: &[f32], what: &str) -> Result<TValue> {
@@ -84,7 +108,7 @@ impl Session for TractSession {
 
     fn forward(&mut self, input: &[f32]) -> Result<&[f32]> {
         let input = Self::tensor(&self.shape, input, "it")?;
-        self.outputs = run(&self.forward, tvec!(input))?;
+        self.outputs = run(&*self.forward, tvec!(input))?;
         Ok(&self.outputs[0])
     }
 
@@ -95,7 +119,7 @@ impl Session for TractSession {
         if let Some(baseline) = &self.baseline {
             inputs.push(Self::tensor(&self.shape, baseline, "the baseline")?);
         }
-        self.outputs = run(&self.gradient, inputs)?;
+        self.outputs = run(&*self.gradient, inputs)?;
         Ok(Gradient { logits: &self.outputs[0], input: if self.input_gradient { &self.outputs[1] } else { &[] } })
     }
 
@@ -109,7 +133,7 @@ impl Session for TractSession {
     }
 }
 
-fn run(plan: &Runnable, inputs: TVec<TValue>) -> Result<Vec<Vec<f32>>> {
+fn run(plan: &dyn Runnable, inputs: TVec<TValue>) -> Result<Vec<Vec<f32>>> {
     let outputs = quietly(|| plan.run(inputs)).map_err(|reason| engine_error("run the model", reason))?;
     outputs.iter().map(floats).collect()
 }
@@ -120,7 +144,7 @@ fn floats(value: &TValue) -> Result<Vec<f32>> {
 }
 
 /// The part of a graph from `inputs` to `outputs`, optimised and ready to run.
-fn lower(graph: &Graph, inputs: &[&str], outputs: &[String]) -> Result<Runnable> {
+fn lower(graph: &Graph, inputs: &[&str], outputs: &[String], device: Device) -> Result<Box<dyn Runnable>> {
     let mut graph = graph.clone();
     graph.outputs = outputs.to_vec();
     graph.prune();
@@ -130,7 +154,17 @@ fn lower(graph: &Graph, inputs: &[&str], outputs: &[String]) -> Result<Runnable>
         let proto = write::to_proto(&graph, &Facts::new());
         let parsed = tract_onnx::onnx().with_ignore_value_info(true).parse(&proto, None)?;
         drop(proto);
-        parsed.model.into_optimized()?.into_runnable()
+        match device {
+            Device::Cpu => Ok(Box::new(parsed.model.into_optimized()?.into_runnable()?) as Box<dyn Runnable>),
+            #[cfg(feature = "cuda")]
+            Device::Cuda => {
+                tract_cuda::utils::ensure_cuda_runtime_dependencies("no GPU can be used here")?;
+                let runtime = tract_onnx::prelude::runtime_for_name("cuda")?;
+                let runtime =
+                    runtime.ok_or_else(|| tract_onnx::prelude::TractError::msg("this build of tract has no 'cuda'"))?;
+                runtime.prepare(parsed.model.into_typed()?)
+            }
+        }
     })
     .map_err(|reason| engine_error("prepare the model", reason))
 }

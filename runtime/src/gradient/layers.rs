@@ -41,6 +41,13 @@ pub fn cam_layers(typed: &TypedGraph, output: Option<&str>) -> Result<Vec<Layer>
     Ok(layers)
 }
 
+/// The values between the input and the target behind `output`, with the ops that give them, in the order they are computed.
+pub fn values_between(typed: &TypedGraph, output: Option<&str>) -> Result<Vec<(String, String)>> {
+    let path = path_of(typed, output)?;
+    let nodes = typed.graph.nodes.iter().zip(&path.between).filter(|(_, between)| **between);
+    Ok(nodes.filter_map(|(node, _)| Some((node.output(0)?.to_string(), node.op.clone()))).collect())
+}
+
 /// What lies between the input and the target behind `output`.
 pub(super) fn path_of(typed: &TypedGraph, output: Option<&str>) -> Result<Path> {
     let input = sole_input(&typed.graph)?.name.clone();

@@ -57,6 +57,8 @@ pub mod names {
     pub const TAP_LAYOUT: &str = "why.layout.";
     /// Metadata: the composite that the graph was made with.
     pub const COMPOSITE: &str = "why.composite";
+    /// Metadata: what half precision does to maps of this model, as JSON.
+    pub const HALVES: &str = "why.f16";
     /// Metadata: SHA-256 of the forward model's file.
     pub const SOURCE: &str = "why.source_sha256";
     /// Metadata: the value whose components are explained.

@@ -4,12 +4,11 @@
 //!
 //! Cost: an explanation of the model that takes the shift off.
 
-use super::neighbours::norm;
 use super::{Better, Cost, Entry, Family, Grid, Metric, Model, Sample, Score, Undefined, Wants};
 use crate::error::Result;
 use crate::onnx::Change;
 use crate::params::Parameter;
-use crate::values::distance;
+use crate::values::{distance, norm};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "input-invariance",

@@ -12,8 +12,8 @@ use crate::baseline::Baseline;
 use crate::error::Result;
 use crate::params::Parameter;
 use crate::rng::Rng;
-use crate::values::range;
-use whyline_stream::order::{descending, ranks};
+use crate::values::{range, ranked};
+use whyline_stream::order::descending;
 use whyline_stream::pearson::Pearson;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -90,11 +90,4 @@ pub(super) fn of_ranks(map: &[f64], output: &[f64]) -> Score {
     map.iter().zip(output).for_each(|(a, b)| pearson.push(*a, *b));
     let constant = |values: &[f64]| values.iter().all(|v| *v == values[0]);
     pearson.correlation().ok_or(if constant(map) { Undefined::ConstantMap } else { Undefined::ConstantOutput })
-}
-
-/// The rank of each value.
-pub(super) fn ranked(values: &[f64]) -> Vec<f64> {
-    let (mut order, mut found) = (vec![0; values.len()], vec![0.0; values.len()]);
-    ranks(values, &mut order, &mut found);
-    found
 }

@@ -6,12 +6,13 @@
 
 use std::ops::Range;
 
-use super::monotonicity_correlation::{of_ranks, ranked};
+use super::monotonicity_correlation::of_ranks;
 use super::neighbours::Neighbours;
 use super::{Better, Cost, Entry, Family, Grid, Metric, Model, Sample, Score, Undefined, Wants};
 use crate::error::Result;
 use crate::onnx::Change;
 use crate::params::{Parameter, Params};
+use crate::values::ranked;
 use whyline_stream::moments::Moments;
 
 pub(super) const ENTRY: Entry = Entry {

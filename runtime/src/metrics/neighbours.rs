@@ -4,7 +4,7 @@ use super::{Sample, Score, Undefined};
 use crate::error::Result;
 use crate::params::{Parameter, Params};
 use crate::rng::Rng;
-use crate::values::{distance, range};
+use crate::values::{distance, norm, range};
 
 /// The parameters of metrics of noisy copies.
 pub(super) const DRAWS: Parameter =
@@ -111,9 +111,4 @@ impl Neighbours {
 /// A score of the largest of values.
 pub(super) fn largest(values: impl Iterator<Item = f64>) -> Score {
     values.reduce(f64::max).ok_or(Undefined::TooFewFeatures)
-}
-
-/// Euclid's, from zero.
-pub(super) fn norm(a: &[f32]) -> f64 {
-    a.iter().map(|a| (*a as f64).powi(2)).sum::<f64>().sqrt()
 }

@@ -1,0 +1,235 @@
+//! `whyline validate`
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde::Serialize;
+use whyline_runtime::explain::Loaded;
+use whyline_runtime::methods::{self, Given};
+use whyline_runtime::record::FileRecord;
+use whyline_runtime::validate::{CHECKS, Check, Made, Scene, Specimen, Verdict};
+use whyline_runtime::{Error, npy};
+
+use super::dataset::names_in;
+use super::inputs::{entries, interrupt, name_files, pairs, read_input, refuse_unknown, resources};
+use super::load::load;
+use crate::args::{ModelArgs, ScoreArg, ValidateArgs};
+use crate::failure::{Failure, INTERRUPTED, Outcome, about_input};
+use crate::output;
+use crate::say;
+
+/// The code of a check that failed.
+pub const CHECK_FAILED: u8 = 6;
+
+/// Random inputs, where nobody says how many.
+pub const RANDOM: u16 = 4;
+
+/// Runs it.
+pub fn run(args: &ValidateArgs) -> Outcome {
+    let read = [&args.model.model].into_iter().chain(&args.model.card).chain(&args.dataset);
+    output::refuse_overwriting(read, [&args.json])?;
+    let checks = chosen(args)?;
+    let limits = limits(args, &checks)?;
+    let loaded = load(&args.model, Some(&args.preprocess))?;
+    output::refuse_overwriting(&loaded.files, [&args.json])?;
+    let methods = methods_of(args)?;
+    let inputs = specimens(&loaded, args.dataset.as_deref(), args.inputs, args.random)?;
+    let fresh = |entry: &methods::Entry, given: &Given, input: &Specimen| again(args, &loaded, entry, given, input);
+    let scene = Scene {
+        loaded: &loaded,
+        inputs,
+        methods,
+        resources: resources(&args.resources),
+        file: Some(&args.model.model),
+        #[cfg(feature = "ort")]
+        ort_library: args.ort_lib.as_deref(),
+        #[cfg(not(feature = "ort"))]
+        ort_library: None,
+        fresh: Some(&fresh),
+        interrupt: Some(interrupt()),
+    };
+    let talks = !args.quiet && !output::is_stdout(&args.json);
+    if talks {
+        begin(&scene);
+    }
+    let mut made = vec![];
+    for (check, own) in checks.into_iter().zip(&limits) {
+        if scene.is_interrupted() {
+            return Err(Failure { message: "interrupted; nothing is written".into(), code: INTERRUPTED });
+        }
+        made.push(scene.make(check, &check_params(check, own)?));
+        if let Some(made) = made.last().filter(|_| talks) {
+            tell(made);
+        }
+    }
+    if scene.is_interrupted() {
+        return Err(Failure { message: "interrupted; nothing is written".into(), code: INTERRUPTED });
+    }
+    conclude(args, &scene, made)
+}
+
+/// The report as JSON.
+#[derive(Serialize)]
+struct Report<'a> {
+    whyline: &'static str,
+    model: FileRecord,
+    inputs: Vec<&'a FileRecord>,
+    methods: Vec<(&'static str, &'a Given)>,
+    checks: Vec<Made>,
+    passed: bool,
+}
+
+/// Writes the report; what failed is the outcome.
+fn conclude(args: &ValidateArgs, scene: &Scene, checks: Vec<Made>) -> Outcome {
+    let is_bad = |made: &&Made| matches!(made.finding.verdict, Verdict::Failed | Verdict::Error);
+    let bad: Vec<&str> = checks.iter().filter(is_bad).map(|made| made.check).collect();
+    let (count, bad_ones) = (checks.len(), bad.join(", "));
+    let report = Report {
+        whyline: env!("CARGO_PKG_VERSION"),
+        model: FileRecord { file: scene.loaded.model.name.clone(), sha256: scene.loaded.model.sha256.clone() },
+        inputs: scene.inputs.iter().map(|input| &input.file).collect(),
+        methods: scene.methods.iter().map(|(entry, given)| (entry.name, given)).collect(),
+        passed: bad.is_empty(),
+        checks,
+    };
+    if let Some(path) = &args.json {
+        output::write_text(path, &output::to_json(&report)?)?;
+    }
+    match report.passed {
+        true => {
+            if !args.quiet && !output::is_stdout(&args.json) {
+                let skipped = report.checks.iter().filter(|made| made.finding.verdict == Verdict::Skipped).count();
+                say!("{} checks passed, {skipped} skipped", count - skipped);
+            }
+            Ok(())
+        }
+        false => {
+            let message = format!("{} of {count} checks failed: {bad_ones}", bad_ones.split(", ").count());
+            Err(Failure { message, code: CHECK_FAILED })
+        }
+    }
+}
+
+fn begin(scene: &Scene) {
+    let names: Vec<&str> = scene.methods.iter().map(|(entry, _)| entry.name).collect();
+    say!("model    {}", scene.loaded.model.name);
+    say!("inputs   {}", scene.inputs.len());
+    say!("methods  {}", names.join(", "));
+    say!();
+}
+
+fn tell(made: &Made) {
+    let verdict = match made.finding.verdict {
+        Verdict::Passed => "passed",
+        Verdict::Failed => "FAILED",
+        Verdict::Skipped => "skipped",
+        Verdict::Error => "ERROR",
+    };
+    say!("{verdict:<8} {:<13} {} ({:.1} s)", made.check, made.finding.summary, made.seconds);
+    for reason in &made.finding.reasons {
+        say!("{:<8} {:<13} {}", "", "", output::in_a_line(reason));
+    }
+}
+
+/// The checks that were named, in the order in which they are made.
+fn chosen(args: &ValidateArgs) -> Outcome<Vec<&'static Check>> {
+    let wanted = |check: &&Check| args.checks.iter().any(|name| name == "all" || name == check.name);
+    Ok(CHECKS.iter().copied().filter(|check| wanted(check)).collect())
+}
+
+/// What each check is told; a limit that none has is a mistake.
+fn limits(args: &ValidateArgs, checks: &[&'static Check]) -> Outcome<Vec<Given>> {
+    let given = pairs(&args.limits)?;
+    let is_for = |check: &Check, own: &str, name: &str| name == own || name.split_once('.') == Some((check.name, own));
+    let known = |name: &String| checks.iter().any(|c| c.parameters.iter().any(|p| is_for(c, p.name, name)));
+    if let Some(name) = given.keys().find(|name| !known(name)) {
+        return Err(Failure::usage(format!("none of the checks has a limit '{name}'")));
+    }
+    let of = |check: &Check, own: &str| {
+        // CHECK.NAME goes before NAME.
+        let told = given.iter().filter(|(name, _)| is_for(check, own, name)).max_by_key(|(name, _)| name.len());
+        told.map(|(_, value)| (own.to_string(), value.clone()))
+    };
+    Ok(checks.iter().map(|check| check.parameters.iter().filter_map(|p| of(check, p.name)).collect()).collect())
+}
+
+fn check_params(check: &'static Check, own: &Given) -> Outcome<whyline_runtime::params::Params> {
+    Ok(whyline_runtime::params::Params::new(check.name, check.parameters, own)?)
+}
+
+/// The methods that were named, each with those of the parameters that it has.
+fn methods_of(args: &ValidateArgs) -> Outcome<Vec<(&'static methods::Entry, Given)>> {
+    let (mut given, entries) = (pairs(&args.params)?, entries(&args.methods)?);
+    name_files(&mut given);
+    refuse_unknown(&given, &entries)?;
+    let own = |entry: &'static methods::Entry| {
+        let has = |name: &str| entry.parameters.iter().any(|p| p.name == name);
+        let own: Given = given.iter().filter(|(name, _)| has(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
+        (entry.build)(&entry.params(&own)?)?;
+        Ok((entry, own))
+    };
+    entries.into_iter().map(own).collect()
+}
+
+/// Inputs of a dataset, at most so many, evenly; or of random pixels.
+pub fn specimens(loaded: &Loaded, dataset: Option<&Path>, most: u16, random: Option<u16>) -> Outcome<Vec<Specimen>> {
+    let Some(dataset) = dataset else {
+        return (0..random.unwrap_or(RANDOM)).map(|number| Ok(Specimen::random(loaded, number.into())?)).collect();
+    };
+    let all: Vec<PathBuf> = match dataset.is_dir() {
+        true => names_in(dataset)?.into_iter().map(|name| dataset.join(name)).collect(),
+        false => vec![dataset.to_path_buf()],
+    };
+    if all.is_empty() {
+        let message = format!("{}: the folder holds no PNG or JPEG images", dataset.display());
+        return Err(Failure { message, code: 4 });
+    }
+    let count = all.len().min(usize::from(most));
+    let specimen = |i: usize| {
+        let path = &all[i * all.len() / count];
+        let file = FileRecord::of(path).map_err(about_input)?;
+        Ok(Specimen { file, values: read_input(loaded, path)?.input })
+    };
+    (0..count).map(specimen).collect()
+}
+
+/// The map of an input by a new process of this program.
+fn again(
+    args: &ValidateArgs,
+    loaded: &Loaded,
+    entry: &methods::Entry,
+    given: &Given,
+    input: &Specimen,
+) -> whyline_runtime::Result<Vec<f32>> {
+    let failed = |reason: String| Error::Usage { reason: format!("another process of whyline: {reason}") };
+    let folder = tempfile::tempdir().map_err(|e| failed(e.to_string()))?;
+    let [tensor, map, card] = ["input.npy", "map.npy", "card.toml"].map(|name| folder.path().join(name));
+    npy::write(&tensor, &loaded.input_shape()?, &input.values)?;
+    std::fs::write(&card, loaded.card.to_toml()?).map_err(|e| failed(e.to_string()))?;
+    let program = std::env::current_exe().map_err(|e| failed(e.to_string()))?;
+    let mut command = Command::new(program);
+    command.arg("explain").arg(&args.model.model).arg(&tensor);
+    command.args(["-m", entry.name, "--threads", "1", "-q"]).arg("--card").arg(&card).arg("--npy").arg(&map);
+    command.args(given.iter().flat_map(|(name, value)| ["-p".to_string(), format!("{name}={value}")]));
+    command.args(model_flags(&args.model));
+    let ended = command.stdin(Stdio::null()).stdout(Stdio::null()).output().map_err(|e| failed(e.to_string()))?;
+    if !ended.status.success() {
+        return Err(failed(String::from_utf8_lossy(&ended.stderr).trim().to_string()));
+    }
+    let written = npy::read(&map)?;
+    written.to_f32().ok_or_else(|| failed("its map is of no floats".into()))
+}
+
+/// The flags that say how the model is read, but for its card.
+fn model_flags(args: &ModelArgs) -> Vec<String> {
+    let shape = args.shape.as_ref().map(|shape| shape.iter().map(usize::to_string).collect::<Vec<_>>().join(","));
+    let pairs = [
+        ("--shape", shape),
+        ("--output", args.output.clone()),
+        ("--random-weights", args.random_weights.map(|seed| seed.to_string())),
+        ("--cotangent", args.cotangent.clone()),
+        ("--gradient", args.gradient.clone()),
+        ("--score", matches!(args.score, ScoreArg::Probability).then(|| "probability".into())),
+    ];
+    pairs.into_iter().filter_map(|(flag, value)| Some(format!("{flag}={}", value?))).collect()
+}

@@ -1,0 +1,102 @@
+//! `whyline validate`, and what it leaves in files.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn models(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models").join(name).display().to_string()
+}
+
+fn whyline(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_whyline")).args(args).output().unwrap()
+}
+
+/// Runs, and asserts the exit code; what was printed, and what went wrong.
+fn ends(args: &[&str], code: i32) -> (String, String) {
+    let output = whyline(args);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {out}{err}");
+    (out, err)
+}
+
+fn names(report: &Value, verdict: &str) -> Vec<String> {
+    let checks = report["checks"].as_array().unwrap().iter().filter(|check| check["verdict"] == verdict);
+    checks.map(|check| check["check"].as_str().unwrap().to_string()).collect()
+}
+
+#[test]
+fn a_sound_model_passes_and_the_report_says_by_what() {
+    let (model, samples) = (models("digits-cnn.onnx"), models("samples"));
+    let checks = "admission,derivative,engine,same-numbers,f16,completeness,sanity";
+    let (out, _) = ends(&["validate", &model, &samples, "--inputs", "2", "--checks", checks, "--json", "-"], 0);
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(names(&report, "passed").join(","), checks);
+    assert_eq!((&report["passed"], report["inputs"].as_array().unwrap().len()), (&Value::Bool(true), 2));
+    let halves = &report["checks"][4];
+    assert!(halves["numbers"]["methods"]["vanilla"]["cosine"].as_f64().unwrap() > 0.99, "{halves}");
+    assert_eq!(halves["limits"]["cosine"], "0.99");
+    let summary = report["checks"][3]["summary"].as_str().unwrap();
+    assert!(!summary.contains("no other process"), "a fresh process was asked: {summary}");
+}
+
+#[test]
+fn what_fails_is_named_and_is_the_exit_code() {
+    let model = models("digits-cnn.onnx");
+    let (out, err) = ends(
+        &["validate", &model, &models("samples"), "-m", "guided-backprop", "--inputs", "3", "--checks", "sanity"],
+        6,
+    );
+    assert!(out.contains("FAILED") && out.contains("guided-backprop hardly changes"), "{out}");
+    assert!(err.contains("1 of 1 checks failed: sanity"), "{err}");
+    // A limit of one's own.
+    let limit = ["validate", &model, "--random", "2", "--checks", "f16", "--limit", "f16.cosine=0.9999999", "-q"];
+    let (out, err) = ends(&limit, 6);
+    assert_eq!((out.as_str(), err.contains("f16")), ("", true), "{err}");
+}
+
+#[test]
+fn wrong_arguments_and_inputs_are_told_before_anything_runs() {
+    let model = models("digits-cnn.onnx");
+    for (args, code, what) in [
+        (vec!["--limit", "cosines=1"], 2, "none of the checks has a limit 'cosines'"),
+        (vec!["--limit", "sanity.cosine=1"], 2, "sanity.cosine"),
+        (vec!["--checks", "f17"], 2, "f17"),
+        (vec!["-m", "vanila"], 2, "vanila"),
+        (vec!["-p", "stepps=3"], 2, "stepps"),
+        (vec!["nowhere"], 4, "nowhere"),
+        (vec![&models("samples") as &str, "--random", "3"], 2, "--random"),
+    ] {
+        let (out, err) = ends(&[&["validate", &model], &args[..]].concat(), code);
+        assert!(err.contains(what) && out.is_empty(), "{args:?}: {out}{err}");
+    }
+    let empty = tempfile::tempdir().unwrap();
+    let (_, err) = ends(&["validate", &model, &empty.path().display().to_string()], 4);
+    assert!(err.contains("holds no PNG or JPEG images"), "{err}");
+}
+
+#[test]
+fn half_precision_that_was_validated_is_explained_without_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| -> (PathBuf, String) {
+        let path = folder.path().join(name);
+        (path.clone(), path.display().to_string())
+    };
+    let (model, sample) = (models("digits-cnn.onnx"), models("samples/digit-3.png"));
+    let said = "nobody has said what half precision does";
+    let warned = |model: &str| ends(&["explain", model, &sample, "-m", "vanilla", "--f16"], 0).1.contains(said);
+    let ((_, plain), (_, good), (bad_path, bad)) = (file("plain.onnx"), file("good.onnx"), file("bad.onnx"));
+    ends(&["compile", &model, "-o", &plain, "--f16", "-q"], 0);
+    ends(&["compile", &model, "-o", &good, "--f16", &format!("--validated={}", models("samples")), "-q"], 0);
+    assert!(warned(&model) && warned(&plain) && !warned(&good));
+    let single = ends(&["explain", &model, &sample, "-m", "vanilla"], 0).1;
+    assert!(!single.contains(said), "{single}");
+    // Without a dataset, random inputs; and only with --f16.
+    ends(&["compile", &model, "-o", &good, "--f16", "--validated", "-q"], 0);
+    assert!(!warned(&good));
+    ends(&["compile", &model, "-o", &bad, "--validated"], 2);
+    let (_, err) = ends(&["compile", &model, "-o", &bad, "--f16", "--validated=nowhere"], 4);
+    assert!(err.contains("nowhere") && !bad_path.exists(), "{err}");
+}

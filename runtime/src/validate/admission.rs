@@ -1,0 +1,36 @@
+//! Whether every op has the rules that the methods need.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::{Check, Finding, Scene};
+use crate::error::{Error, Gap, Kind, Result};
+use crate::params::Params;
+
+pub(super) const CHECK: Check =
+    Check { name: "admission", passes_when: "every op has the rules that the methods need", parameters: &[], run };
+
+fn run(_: &Params, scene: &Scene) -> Result<Finding> {
+    // What is missing, and the methods that miss it.
+    let mut missing: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (entry, given) in &scene.methods {
+        let method = (entry.build)(&entry.params(given)?)?;
+        let lines = match scene.loaded.admits(method.as_ref()) {
+            Ok(_) => vec![],
+            Err(Error::NoAdjoint { gaps } | Error::UnknownOps { nodes: gaps }) => gaps.iter().map(line).collect(),
+            Err(error) if error.kind() == Kind::Model => vec![error.to_string()],
+            Err(error) => return Err(error),
+        };
+        lines.into_iter().for_each(|line| missing.entry(line).or_default().push(entry.name));
+    }
+    let nodes = scene.loaded.typed.graph.nodes.len();
+    let summary = format!("{nodes} nodes, {} methods, {} rules missing", scene.methods.len(), missing.len());
+    let numbers = json!({ "nodes": nodes, "missing": missing });
+    let reasons = missing.iter().map(|(what, methods)| format!("{what} (wanted by {})", methods.join(", "))).collect();
+    Ok(Finding::of(summary, reasons, numbers))
+}
+
+fn line(gap: &Gap) -> String {
+    format!("{} ({}): {}", gap.node, gap.op, gap.reason)
+}

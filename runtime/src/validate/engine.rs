@@ -1,0 +1,115 @@
+//! Whether our kernels give what tract's own executor gives, for the whole gradient. Where they don't, the first value on
+//! the way that differs is named.
+
+use serde_json::json;
+
+use super::agreement::relative_distance;
+use super::{Check, Finding, Scene, largest, median, seed_of, within};
+use crate::engine::{PlanSession, Plans, Precision, Resources, Session, TractSession};
+use crate::error::Result;
+use crate::gradient::GradientGraph;
+use crate::gradient::layers::values_between;
+use crate::load::Wanted;
+use crate::params::{Parameter, Params};
+
+pub(super) const CHECK: Check = Check {
+    name: "engine",
+    passes_when: "our kernels give the scores and gradients that tract's own executor gives",
+    parameters: LIMITS,
+    run,
+};
+
+/// How far two engines may be apart.
+pub(super) const LIMITS: &[Parameter] = &[
+    Parameter { name: "tolerance", default: "1e-4", help: "of the median input, as a share of the gradient's norm" },
+    Parameter {
+        name: "most",
+        default: "0.02",
+        help: "of any input: where a Relu's input is within rounding of zero, two engines go two ways",
+    },
+];
+
+fn run(params: &Params, scene: &Scene) -> Result<Finding> {
+    let derived = scene.loaded.derive(&Wanted::default())?;
+    let inputs: Vec<&[f32]> = scene.inputs.iter().map(|input| input.values.as_slice()).collect();
+    let ours = |derived: &GradientGraph| {
+        let plans = Plans::new(derived, Precision::F32)?;
+        PlanSession::of(plans.into(), Resources { threads: 1, ..scene.resources })
+    };
+    let mut finding = check(&mut ours(&derived)?, &mut TractSession::new(&derived)?, &inputs, params)?;
+    if !finding.reasons.is_empty() && scene.loaded.ready_made.is_none() {
+        let values = values_between(&scene.loaded.typed, scene.loaded.output())?;
+        let taps = values.iter().map(|(name, _)| name.clone()).collect();
+        let tapped = scene.loaded.derive(&Wanted { taps, ..Wanted::default() })?;
+        let tolerance = params.size("tolerance")?;
+        let (mut one, mut other) = (ours(&tapped)?, TractSession::new(&tapped)?);
+        finding.reasons.extend(first_difference(&mut one, &mut other, &inputs, &values, tolerance)?);
+    }
+    Ok(finding)
+}
+
+/// The check, of any two sessions of one model; the second is the reference.
+pub fn check(
+    ours: &mut dyn Session,
+    reference: &mut dyn Session,
+    inputs: &[&[f32]],
+    params: &Params,
+) -> Result<Finding> {
+    let (tolerance, most) = (params.size("tolerance")?, params.size("most")?);
+    let (mut scores, mut gradients) = (vec![], vec![]);
+    for input in inputs {
+        let seed = seed_of(reference, input)?;
+        let told = reference.gradient(input, &seed)?;
+        let (logits, gradient) = (told.logits.to_vec(), told.input.to_vec());
+        let own = ours.gradient(input, &seed)?;
+        scores.push(relative_distance(own.logits, &logits));
+        gradients.push(relative_distance(own.input, &gradient));
+    }
+    let mut reasons = vec![];
+    for (what, apart) in [("scores", &scores), ("gradients", &gradients)] {
+        if !within(median(apart), tolerance) {
+            reasons.push(format!("{what} are off by {:.1e} in the median, more than {tolerance:e}", median(apart)));
+        }
+        if let Some((i, apart)) = apart.iter().enumerate().find(|(_, apart)| !within(**apart, most)) {
+            reasons.push(format!("the {what} of input {i} are off by {apart:.1e}, more than {most}"));
+        }
+    }
+    let summary = format!(
+        "scores off by {:.1e}, gradients by {:.1e} in the median and {:.1e} at most",
+        median(&scores),
+        median(&gradients),
+        largest(&gradients)
+    );
+    Ok(Finding::of(summary, reasons, json!({ "scores": scores, "gradients": gradients })))
+}
+
+/// The first value, in the order in which they are computed, that differs between two sessions with taps: on the way to the
+/// scores, or back from them.
+pub fn first_difference(
+    ours: &mut dyn Session,
+    reference: &mut dyn Session,
+    inputs: &[&[f32]],
+    values: &[(String, String)],
+    tolerance: f64,
+) -> Result<Option<String>> {
+    for input in inputs {
+        let seed = seed_of(reference, input)?;
+        ours.gradient(input, &seed)?;
+        reference.gradient(input, &seed)?;
+        let apart = |back: bool, i: usize| match (ours.tap(i), reference.tap(i)) {
+            (Some(own), Some(told)) if back => relative_distance(own.gradient, told.gradient),
+            (Some(own), Some(told)) => relative_distance(own.value, told.value),
+            _ => 0.0,
+        };
+        let forth = (0..values.len()).map(|i| (false, i));
+        let mut all = forth.chain((0..values.len()).rev().map(|i| (true, i)));
+        if let Some((back, i)) = all.find(|&(back, i)| !within(apart(back, i), tolerance)) {
+            let (what, (name, op)) = (if back { "gradient of" } else { "value of" }, &values[i]);
+            return Ok(Some(format!(
+                "the first that differs is the {what} '{name}' ({op}), by {:.1e}",
+                apart(back, i)
+            )));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,50 @@
+//! Whether a GPU gives the same scores and gradients, for the graph that the kernels run; and how long a gradient takes there.
+
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::{Check, Finding, Scene, engine, median, seed_of};
+use crate::engine::{Device, Session, TractSession};
+use crate::error::Result;
+use crate::load::Wanted;
+use crate::params::Params;
+
+pub(super) const CHECK: Check = Check {
+    name: "gpu",
+    passes_when: "an NVIDIA GPU gives the scores and gradients that our kernels give",
+    parameters: engine::LIMITS,
+    run,
+};
+
+/// Gradients that are timed.
+const RUNS: usize = 10;
+
+fn run(params: &Params, scene: &Scene) -> Result<Finding> {
+    let derived = scene.loaded.derive(&Wanted::default())?;
+    let inputs: Vec<&[f32]> = scene.inputs.iter().map(|input| input.values.as_slice()).collect();
+    let mut theirs = TractSession::on(&derived, Device::Cuda)?;
+    let mut ours = scene.session()?;
+    let finding = engine::check(&mut ours, &mut theirs, &inputs, params)?;
+    let left = theirs.left_to_the_processor();
+    let (own, gpu) = (milliseconds(&mut ours, inputs[0])?, milliseconds(&mut theirs, inputs[0])?);
+    let summary = format!(
+        "{}; {own:.2} ms a gradient here, {gpu:.2} ms on the GPU; {} nodes are left to the processor",
+        finding.summary,
+        left.len()
+    );
+    let numbers = json!({ "apart": finding.numbers, "left-to-the-processor": left, "cpu-ms": own, "gpu-ms": gpu });
+    Ok(Finding::of(summary, finding.reasons, numbers))
+}
+
+/// The median time of a gradient.
+fn milliseconds(session: &mut dyn Session, input: &[f32]) -> Result<f64> {
+    let seed = seed_of(session, input)?;
+    let mut times = vec![];
+    for _ in 0..RUNS {
+        let start = Instant::now();
+        session.gradient(input, &seed)?;
+        times.push(1e3 * start.elapsed().as_secs_f64());
+    }
+    Ok(median(&times))
+}

@@ -1,0 +1,254 @@
+//! May this model be shipped, in this precision, with these methods? One file per check, one line in [`CHECKS`].
+//!
+//! A check looks at a [`Scene`]: a model, inputs like those that it will see, and the methods that are to explain them. What it
+//! finds is a verdict with its reasons, never a guess: a check that can't be made says why.
+
+mod admission;
+pub mod agreement;
+mod completeness;
+pub mod derivative;
+pub mod engine;
+#[cfg(feature = "cuda")]
+mod gpu;
+pub mod halves;
+#[cfg(feature = "ort")]
+mod other_engine;
+pub mod same_numbers;
+mod sanity;
+mod steps;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::engine::{PlanSession, Plans, Precision, Resources, Session};
+use crate::error::{Error, Result};
+use crate::explain::{Explainer, Explanation, Target};
+use crate::gradient::target::top_class;
+use crate::load::{Loaded, Wanted};
+use crate::methods;
+use crate::params::{Given, Parameter, Params};
+use crate::record::FileRecord;
+use crate::rng::Rng;
+
+/// Every check, in the order in which they are made.
+pub const CHECKS: &[&Check] = &[
+    &admission::CHECK,
+    &derivative::CHECK,
+    &engine::CHECK,
+    &same_numbers::CHECK,
+    &halves::CHECK,
+    &completeness::CHECK,
+    &sanity::CHECK,
+    &steps::CHECK,
+    #[cfg(feature = "ort")]
+    &other_engine::CHECK,
+    #[cfg(feature = "cuda")]
+    &gpu::CHECK,
+];
+
+/// A check's line in the table.
+pub struct Check {
+    /// As the command line and reports name it.
+    pub name: &'static str,
+    /// When it passes, for people.
+    pub passes_when: &'static str,
+    /// Its limits.
+    pub parameters: &'static [Parameter],
+    /// Makes it.
+    pub run: fn(&Params, &Scene) -> Result<Finding>,
+}
+
+/// The check of this name.
+pub fn find(name: &str) -> Result<&'static Check> {
+    CHECKS.iter().find(|check| check.name == name).copied().ok_or_else(|| {
+        let names: Vec<&str> = CHECKS.iter().map(|check| check.name).collect();
+        Error::usage(format!("there is no check '{name}'; there are {}", names.join(", ")))
+    })
+}
+
+/// An input like those that the model will see.
+pub struct Specimen {
+    /// Where it comes from.
+    pub file: FileRecord,
+    /// Row-major, in the model's shape.
+    pub values: Vec<f32>,
+}
+
+impl Specimen {
+    /// Random pixels, uniform over what pixels can be.
+    pub fn random(loaded: &Loaded, number: u64) -> Result<Specimen> {
+        let (shape, bounds, rng) = (loaded.input_shape()?, loaded.bounds()?, Rng::new(0, number));
+        let inner = shape.iter().skip(bounds.axis + 1).product::<usize>().max(1);
+        let channels = shape.get(bounds.axis).copied().unwrap_or(1).max(1);
+        let value = |i: usize| {
+            let of = |bound: &[f32]| bound.get(i / inner % channels).or(bound.first()).copied();
+            let (low, high) = (of(&bounds.low).unwrap_or(0.0), of(&bounds.high).unwrap_or(1.0));
+            low + (high - low) * rng.uniform(i as u64)
+        };
+        let file = FileRecord { file: format!("random {number}"), sha256: String::new() };
+        Ok(Specimen { file, values: (0..shape.iter().product()).map(value).collect() })
+    }
+}
+
+/// The map of a method, told so, for an input, by another process.
+pub type Fresh<'a> = &'a dyn Fn(&methods::Entry, &Given, &Specimen) -> Result<Vec<f32>>;
+
+/// What is looked at.
+pub struct Scene<'a> {
+    /// The model.
+    pub loaded: &'a Loaded,
+    /// One at least.
+    pub inputs: Vec<Specimen>,
+    /// Methods, with what they are told.
+    pub methods: Vec<(&'static methods::Entry, Given)>,
+    /// What passes may use.
+    pub resources: Resources,
+    /// The model's file.
+    pub file: Option<&'a Path>,
+    /// ONNX Runtime's library, or a folder that holds it.
+    pub ort_library: Option<&'a Path>,
+    /// Runs this program anew, where there is one.
+    pub fresh: Option<Fresh<'a>>,
+    /// Set by somebody who wants no more.
+    pub interrupt: Option<&'static AtomicBool>,
+}
+
+/// What became of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// All is within the limits.
+    Passed,
+    /// Something is not.
+    Failed,
+    /// The check says nothing about this model and these methods.
+    Skipped,
+    /// The check could not be made.
+    Error,
+}
+
+/// What a check has found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    /// Whether all is well.
+    pub verdict: Verdict,
+    /// In a line.
+    pub summary: String,
+    /// What is not within the limits, a line each.
+    pub reasons: Vec<String>,
+    /// The numbers behind it.
+    pub numbers: Value,
+}
+
+impl Finding {
+    /// Passed, unless there are reasons against it.
+    pub fn of(summary: impl Into<String>, reasons: Vec<String>, numbers: Value) -> Finding {
+        let verdict = if reasons.is_empty() { Verdict::Passed } else { Verdict::Failed };
+        Finding { verdict, summary: summary.into(), reasons, numbers }
+    }
+
+    /// Nothing to say, for this reason.
+    pub fn skipped(reason: impl Into<String>) -> Finding {
+        Finding { verdict: Verdict::Skipped, summary: reason.into(), reasons: vec![], numbers: Value::Null }
+    }
+}
+
+/// A check that was made.
+#[derive(Clone, Debug, Serialize)]
+pub struct Made {
+    /// Its name.
+    pub check: &'static str,
+    /// When it passes.
+    pub passes_when: &'static str,
+    /// Its limits.
+    pub limits: Given,
+    /// What it has found.
+    #[serde(flatten)]
+    pub finding: Finding,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+impl Scene<'_> {
+    /// Makes a check. What goes wrong on the way is what it has found.
+    pub fn make(&self, check: &'static Check, params: &Params) -> Made {
+        let start = Instant::now();
+        let finding = (check.run)(params, self).unwrap_or_else(|error| {
+            let (verdict, summary) = (Verdict::Error, "could not be made".to_string());
+            Finding { verdict, summary, reasons: vec![error.to_string()], numbers: Value::Null }
+        });
+        Made {
+            check: check.name,
+            passes_when: check.passes_when,
+            limits: params.all().clone(),
+            finding,
+            seconds: start.elapsed().as_secs_f64(),
+        }
+    }
+
+    /// Whether somebody wants no more.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupt.is_some_and(|flag| flag.load(Ordering::Relaxed))
+    }
+
+    /// The plans of the plain gradient.
+    fn plans(&self, precision: Precision) -> Result<Arc<Plans>> {
+        Ok(Arc::new(Plans::new(&self.loaded.derive(&Wanted::default())?, precision)?))
+    }
+
+    /// A session of the plain gradient, on our kernels, in single precision.
+    fn session(&self) -> Result<PlanSession<'static>> {
+        PlanSession::of(self.plans(Precision::F32)?, Resources { threads: 1, ..self.resources })
+    }
+
+    /// A method, ready, told `more` besides.
+    fn explainer(
+        &self,
+        (entry, given): &(&'static methods::Entry, Given),
+        more: &[(&str, String)],
+        precision: Precision,
+        threads: usize,
+    ) -> Result<Explainer<'_>> {
+        let mut given = given.clone();
+        given.extend(more.iter().map(|(name, value)| (name.to_string(), value.clone())));
+        let mut explainer =
+            self.loaded.explainer(entry.name, &given, precision, Resources { threads, ..self.resources })?;
+        explainer.set_budget(crate::explain::Budget { interrupt: self.interrupt, ..Default::default() })?;
+        Ok(explainer)
+    }
+}
+
+/// A method's explanation of an input's top class.
+fn explained(explainer: &mut Explainer, specimen: &Specimen) -> Result<Explanation> {
+    explainer.explain(&specimen.values, specimen.file.clone(), &Target::Top)
+}
+
+/// The cotangent of an input's top class.
+fn seed_of(session: &mut dyn Session, input: &[f32]) -> Result<Vec<f32>> {
+    let logits = session.forward(input)?;
+    let mut seed = vec![0.0; logits.len()];
+    seed[top_class(logits)] = 1.0;
+    Ok(seed)
+}
+
+/// Whether a value is no more than that. What is not a number is within nothing.
+fn within(value: f64, most: f64) -> bool {
+    value <= most
+}
+
+/// The value that half of all are not above; zero of none.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len().saturating_sub(1) / 2).copied().unwrap_or(0.0)
+}
+
+/// The largest value; zero of none.
+fn largest(values: &[f64]) -> f64 {
+    values.iter().copied().fold(0.0, f64::max)
+}

@@ -1,0 +1,69 @@
+//! Whether ONNX Runtime, which shares no line with tract or with our kernels, gives the same: of the model's own file, and of the
+//! gradient graph as it is written.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::agreement::relative_distance;
+use super::{Check, Finding, Scene, engine, median, within};
+use crate::engine::ort_session::{OrtSession, output_of};
+use crate::error::Result;
+use crate::gradient::target::{Score, class_probabilities, find_target};
+use crate::load::Wanted;
+use crate::params::Params;
+
+pub(super) const CHECK: Check = Check {
+    name: "other-engine",
+    passes_when: "ONNX Runtime gives the same scores for the model's file, and the same gradients for the gradient graph's",
+    parameters: engine::LIMITS,
+    run,
+};
+
+fn run(params: &Params, scene: &Scene) -> Result<Finding> {
+    let Some(library) = scene.ort_library else {
+        return Ok(Finding::skipped(
+            "say where ONNX Runtime is: --ort-lib FILE, or the folder onnxruntime/capi of its Python package",
+        ));
+    };
+    let derived = scene.loaded.derive(&Wanted::default())?;
+    let inputs: Vec<&[f32]> = scene.inputs.iter().map(|input| input.values.as_slice()).collect();
+    let mut theirs = OrtSession::new(&derived, library)?;
+    let mut finding = engine::check(&mut scene.session()?, &mut theirs, &inputs, params)?;
+    let own_file = of_the_file(scene, &inputs, library)?;
+    if let Some(apart) = &own_file {
+        if !within(median(apart), params.size("tolerance")?) {
+            finding
+                .reasons
+                .push(format!("the model's own file gives scores that are off by {:.1e} in the median", median(apart)));
+        }
+        finding.summary += &format!("; of the model's own file {:.1e}", median(apart));
+    }
+    let numbers = json!({ "gradient-graph": finding.numbers, "own-file": own_file });
+    Ok(Finding::of(finding.summary, finding.reasons, numbers))
+}
+
+/// How far the scores of the model's own file are from ours; none for a file that has no weights, or is a gradient graph.
+fn of_the_file(scene: &Scene, inputs: &[&[f32]], library: &Path) -> Result<Option<Vec<f64>>> {
+    let loaded = scene.loaded;
+    let Some(path) = scene.file.filter(|_| loaded.random_weights.is_none() && loaded.ready_made.is_none()) else {
+        return Ok(None);
+    };
+    let target = find_target(&loaded.typed, loaded.output())?;
+    let output = loaded.output().unwrap_or(&loaded.typed.graph.outputs[0]);
+    let (model, shape, mut session) = (crate::files::read(path)?, loaded.input_shape()?, scene.session()?);
+    let mut apart = vec![];
+    for input in inputs {
+        let theirs = output_of(&model, library, (&shape, input), output)?;
+        let logits = crate::engine::Session::forward(&mut session, input)?;
+        // What was stepped over at the end comes on top.
+        let probabilities = || class_probabilities(logits).into_iter();
+        let own: Vec<f32> = match target.stepped_over.as_deref().filter(|_| loaded.score == Score::Logit) {
+            Some("LogSoftmax") => probabilities().map(|p| p.ln() as f32).collect(),
+            Some(_) => probabilities().map(|p| p as f32).collect(),
+            None => logits.to_vec(),
+        };
+        apart.push(relative_distance(&own, &theirs));
+    }
+    Ok(Some(apart))
+}

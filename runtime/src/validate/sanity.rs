@@ -1,0 +1,63 @@
+//! Whether maps depend on what the model has learned: layers are randomised one after the other, from the top (Adebayo et al.
+//! 2018), and a map that stays nearly the same says little of this model.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::{Check, Finding, Scene};
+use crate::engine::Precision;
+use crate::error::Result;
+use crate::evaluate::{Effort, Evaluation, Measure, Subjected};
+use crate::explain::Target;
+use crate::params::{Given, Parameter, Params};
+
+pub(super) const CHECK: Check = Check {
+    name: "sanity",
+    passes_when: "maps change when the model's layers are randomised, one after the other",
+    parameters: &[
+        Parameter {
+            name: "similarity",
+            default: "0.6",
+            help: "Spearman's correlation of the magnitudes with those of the model as it is, at most, in the mean over stages",
+        },
+        Parameter { name: "stages", default: "8", help: "of randomising" },
+        Parameter { name: "seed", default: "0", help: "of the random orders" },
+    ],
+    run,
+};
+
+fn run(params: &Params, scene: &Scene) -> Result<Finding> {
+    if scene.loaded.ready_made.is_some() {
+        return Ok(Finding::skipped("a gradient graph's weights stand in both its parts; take the forward model"));
+    }
+    let most = params.size("similarity")?;
+    let told: Given = ["stages", "seed"].map(|name| (name.to_string(), params.text(name).to_string())).into();
+    let explainers = scene.methods.iter().map(|method| scene.explainer(method, &[], Precision::F32, 1));
+    let measure = Measure::new("mprt", &told)?;
+    measure.admits(scene.loaded)?;
+    let mut evaluation = Evaluation::new(explainers.collect::<Result<_>>()?, vec![measure], Effort::default())?;
+    for input in &scene.inputs {
+        let (file, target) = (input.file.clone(), Target::Top);
+        let sample = Subjected { input: &input.values, file, mask: None, mosaic: false, target };
+        evaluation.push(&sample)?.into_iter().collect::<Result<Vec<_>>>()?;
+    }
+    let (mut all, mut reasons) = (BTreeMap::new(), vec![]);
+    for row in &evaluation.rows {
+        let (name, scores) = (row.explainer.entry().name, row.scores[0].scores());
+        let score = Some(scores.moments()).filter(|moments| moments.count() > 0).map(|moments| moments.mean());
+        match score {
+            Some(similarity) if similarity <= most => {}
+            Some(similarity) => {
+                reasons.push(format!("{name} hardly changes: correlation {similarity:.2}, more than {most}"))
+            }
+            None => reasons.push(format!("{name}: its maps are the same everywhere, for every input")),
+        }
+        all.insert(name, score);
+    }
+    let highest = all.iter().filter_map(|(name, score)| Some((name, (*score)?))).max_by(|a, b| a.1.total_cmp(&b.1));
+    let summary = highest.map_or("no map has an order".into(), |(name, score)| {
+        format!("correlation with randomised models' maps {score:.2} at most ({name})")
+    });
+    Ok(Finding::of(summary, reasons, json!({ "similarity": all })))
+}

@@ -1,0 +1,262 @@
+//! Every check passes on a sound model, and fails on what was broken on purpose.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::{graph, ints, node, normal, typed};
+use whyline_runtime::engine::{PlanSession, Session, TractSession};
+use whyline_runtime::explain::{LoadOptions, Loaded, Wanted};
+use whyline_runtime::gradient::GradientGraph;
+use whyline_runtime::gradient::layers::values_between;
+use whyline_runtime::image::{decode, prepare};
+use whyline_runtime::methods::{self, Given};
+use whyline_runtime::onnx::{Graph, Node, Tensor, write_model};
+use whyline_runtime::params::Params;
+use whyline_runtime::record::FileRecord;
+use whyline_runtime::validate::same_numbers::{Again, differences};
+use whyline_runtime::validate::{CHECKS, Finding, Scene, Specimen, Verdict, derivative, engine, find};
+
+fn models() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")
+}
+
+fn digits() -> Loaded {
+    Loaded::read(&models().join("digits-cnn.onnx"), &LoadOptions::default()).unwrap()
+}
+
+/// The first samples.
+fn specimens(loaded: &Loaded, count: usize) -> Vec<Specimen> {
+    let specimen = |i: usize| {
+        let path = models().join(format!("samples/digit-{i}.png"));
+        let (picture, shape) = (decode(&path).unwrap(), loaded.input_shape().unwrap());
+        let values = prepare(&picture, &shape, loaded.layout().unwrap().unwrap(), &loaded.card.input).unwrap().input;
+        Specimen { file: FileRecord::of(&path).unwrap(), values }
+    };
+    (0..count).map(specimen).collect()
+}
+
+fn given(pairs: &[(&str, &str)]) -> Given {
+    pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+}
+
+fn scene<'a>(loaded: &'a Loaded, inputs: Vec<Specimen>, named: &[(&str, &[(&str, &str)])]) -> Scene<'a> {
+    let methods = named.iter().map(|(name, told)| (methods::find(name).unwrap(), given(told))).collect();
+    let resources = Default::default();
+    Scene { loaded, inputs, methods, resources, file: None, ort_library: None, fresh: None, interrupt: None }
+}
+
+fn params(check: &str, told: &[(&str, &str)]) -> Params {
+    let check = find(check).unwrap();
+    Params::new(check.name, check.parameters, &given(told)).unwrap()
+}
+
+fn found(scene: &Scene, check: &str, told: &[(&str, &str)]) -> Finding {
+    scene.make(find(check).unwrap(), &params(check, told)).finding
+}
+
+/// Fails for a reason that says `what`.
+fn fails(finding: &Finding, what: &str) {
+    assert_eq!(finding.verdict, Verdict::Failed, "{finding:?}");
+    assert!(finding.reasons.iter().any(|reason| reason.contains(what)), "{what}: {:?}", finding.reasons);
+}
+
+fn passes(finding: &Finding) {
+    assert_eq!((finding.verdict, &finding.reasons), (Verdict::Passed, &vec![]), "{finding:?}");
+}
+
+/// A model in a file, read.
+fn written(folder: &Path, graph: Graph) -> Loaded {
+    let (path, typed) = (folder.join("model.onnx"), typed(graph).unwrap());
+    write_model(&typed.graph, &typed.facts, &path).unwrap();
+    Loaded::read(&path, &LoadOptions::default()).unwrap()
+}
+
+#[test]
+fn a_sound_model_passes_every_check() {
+    let loaded = digits();
+    let scene = scene(&loaded, specimens(&loaded, 2), &[("vanilla", &[]), ("integrated-gradients", &[])]);
+    for check in CHECKS.iter().filter(|check| !["other-engine", "gpu"].contains(&check.name)) {
+        let told: &[(&str, &str)] = if check.name == "steps" { &[("inputs", "1")] } else { &[] };
+        passes(&found(&scene, check.name, told));
+    }
+}
+
+#[test]
+fn ops_without_rules_are_listed_with_the_methods_that_miss_them() {
+    let nodes = vec![
+        node("ReduceL2", &["x", "axes"], &["r"], vec![]),
+        node("InstanceNormalization", &["x", "s", "s"], &["i"], vec![]),
+        node("Mul", &["i", "r"], &["m"], vec![]),
+        node("Flatten", &["m"], &["y"], vec![]),
+    ];
+    let mut graph = graph(&[1, 4, 3, 3], nodes, "y");
+    graph.constants.insert("axes".into(), Tensor::ints(&[1]));
+    graph.constants.insert("s".into(), Tensor::f32(&[4], &[1.0; 4]));
+    let folder = tempfile::tempdir().unwrap();
+    let loaded = written(folder.path(), graph);
+    let inputs = vec![Specimen::random(&loaded, 0).unwrap()];
+    let finding =
+        found(&scene(&loaded, inputs, &[("vanilla", &[]), ("lrp", &[]), ("deeplift-rescale", &[])]), "admission", &[]);
+    for what in ["ReduceL2", "InstanceNormalization", "lrp", "deeplift-rescale"] {
+        fails(&finding, what);
+    }
+    assert!(!finding.reasons.iter().any(|reason| reason.contains("vanilla")), "{finding:?}");
+}
+
+/// The gradient graph with the weights of one of its backward convolutions halved.
+fn with_a_wrong_adjoint(derived: &GradientGraph) -> GradientGraph {
+    let mut wrong = derived.clone();
+    let nodes = &mut wrong.graph.nodes;
+    let constants = &mut wrong.graph.constants;
+    let is_backward = |n: &&mut Node| n.op == "ConvTranspose" && constants.contains_key(&n.inputs[1]);
+    let node = nodes.iter_mut().filter(is_backward).nth(3).unwrap();
+    let weights = &constants[&node.inputs[1]];
+    let halved: Vec<f32> = weights.to_f32().unwrap().iter().map(|w| 0.5 * w).collect();
+    let halved = Tensor::f32(&weights.shape, &halved);
+    node.inputs[1] = "halved".into();
+    constants.insert("halved".into(), halved);
+    wrong
+}
+
+#[test]
+fn a_wrong_adjoint_is_no_derivative() {
+    let loaded = digits();
+    let derived = loaded.derive(&Wanted::default()).unwrap();
+    let inputs = specimens(&loaded, 2);
+    let inputs: Vec<&[f32]> = inputs.iter().map(|input| input.values.as_slice()).collect();
+    let params = params("derivative", &[]);
+    passes(&derivative::check(&mut PlanSession::new(&derived).unwrap(), &inputs, &params).unwrap());
+    let wrong = with_a_wrong_adjoint(&derived);
+    fails(&derivative::check(&mut PlanSession::new(&wrong).unwrap(), &inputs, &params).unwrap(), "directions are off");
+}
+
+/// The graph with the forward convolution that gives `value` a pixel off.
+fn a_pixel_off(derived: &GradientGraph, value: &str) -> GradientGraph {
+    let mut off = derived.clone();
+    let node = off.graph.nodes.iter_mut().find(|n| n.output(0) == Some(value)).unwrap();
+    assert_eq!((node.op.as_str(), node.ints("pads")), ("Conv", Some(&[1, 1, 1, 1][..])));
+    node.attributes.insert("pads".into(), ints(&[1, 2, 1, 0]));
+    off
+}
+
+#[test]
+fn a_kernel_that_is_a_pixel_off_is_found_and_named() {
+    let loaded = digits();
+    let values = values_between(&loaded.typed, None).unwrap();
+    let (at, conv) =
+        values.iter().enumerate().filter(|(_, (_, op))| op == "Conv").map(|(i, v)| (i, v.0.clone())).nth(3).unwrap();
+    let taps = values.iter().map(|(name, _)| name.clone()).collect();
+    let (plain, tapped) =
+        (loaded.derive(&Wanted::default()).unwrap(), loaded.derive(&Wanted { taps, ..Wanted::default() }).unwrap());
+    let inputs = specimens(&loaded, 2);
+    let inputs: Vec<&[f32]> = inputs.iter().map(|input| input.values.as_slice()).collect();
+    let params = params("engine", &[]);
+    let sessions = |derived: &GradientGraph, own: &GradientGraph| {
+        (PlanSession::new(own).unwrap(), TractSession::new(derived).unwrap())
+    };
+    let (mut ours, mut reference) = sessions(&plain, &plain);
+    passes(&engine::check(&mut ours, &mut reference, &inputs, &params).unwrap());
+    let (mut ours, mut reference) = sessions(&plain, &a_pixel_off(&plain, &conv));
+    fails(&engine::check(&mut ours, &mut reference, &inputs, &params).unwrap(), "gradients are off");
+    let difference = |ours: &mut dyn Session, reference: &mut dyn Session| {
+        engine::first_difference(ours, reference, &inputs, &values, 1e-4).unwrap()
+    };
+    let (mut ours, mut reference) = sessions(&tapped, &a_pixel_off(&tapped, &conv));
+    let named = difference(&mut ours, &mut reference).unwrap();
+    assert!(named.contains(&format!("value of '{conv}' (Conv)")) && at > 0, "{named}");
+    // What is wrong on the way back alone is found there.
+    let (mut ours, mut reference) = sessions(&tapped, &with_a_wrong_adjoint(&tapped));
+    let named = difference(&mut ours, &mut reference).unwrap();
+    assert!(named.contains("gradient of"), "{named}");
+    let (mut ours, mut reference) = sessions(&tapped, &tapped);
+    assert_eq!(difference(&mut ours, &mut reference), None);
+}
+
+#[test]
+fn maps_that_depend_on_threads_or_not_on_the_seed_are_found() {
+    let ways = [Again::Threads(2), Again::Threads(4), Again::After, Again::Process, Again::Seed];
+    let all = |map: &mut dyn FnMut(Again) -> Vec<f32>| differences(&ways, &mut |again| Ok(map(again))).unwrap();
+    let seeded = |again: Again| vec![1.0, f32::from(again == Again::Seed)];
+    assert_eq!(all(&mut |again| seeded(again)), Vec::<String>::new());
+    // A seed ignored.
+    assert_eq!(all(&mut |_| vec![1.0]), ["another seed gives the same map"]);
+    // The last bit depends on how sums are split.
+    let found = all(&mut |again| match again {
+        Again::Threads(4) => vec![1.0 + f32::EPSILON, 0.0],
+        again => seeded(again),
+    });
+    assert_eq!(found, ["4 threads gives another map than 1 thread"]);
+    // A clock for a seed.
+    let mut clock = 0.0;
+    let found = all(&mut |_| {
+        clock += 1.0;
+        vec![clock]
+    });
+    assert_eq!(found.len(), 4, "{found:?}");
+    let found = all(&mut |again| vec![1.0, if matches!(again, Again::Process | Again::Seed) { -0.0 } else { 0.0 }]);
+    assert_eq!(found, ["another process gives another map than 1 thread"]);
+}
+
+/// Two classes, the one with weights so much smaller that halves beside the other's hold none of them.
+#[test]
+fn a_model_that_halves_cannot_hold_does_not_pass_the_gate() {
+    let nodes = vec![
+        node("Flatten", &["x"], &["f"], vec![]),
+        node("MatMul", &["f", "w"], &["m"], vec![]),
+        node("Mul", &["m", "back"], &["y"], vec![]),
+    ];
+    let mut graph = graph(&[1, 1, 8, 8], nodes, "y");
+    let drawn = normal(128, 1);
+    let weights: Vec<f32> =
+        drawn.iter().enumerate().map(|(i, w)| if i % 2 == 0 { w.abs() * 1e6 } else { w.abs() * 1e-6 }).collect();
+    graph.constants.insert("w".into(), Tensor::f32(&[64, 2], &weights));
+    graph.constants.insert("back".into(), Tensor::f32(&[1, 2], &[1e-8, 1e7]));
+    let folder = tempfile::tempdir().unwrap();
+    let loaded = written(folder.path(), graph);
+    let inputs = (0..4).map(|number| Specimen::random(&loaded, number).unwrap()).collect();
+    let finding = found(&scene(&loaded, inputs, &[("vanilla", &[])]), "f16", &[]);
+    fails(&finding, "cosine");
+    fails(&finding, "of the classes change");
+}
+
+#[test]
+fn too_few_steps_leave_a_gap_and_are_told_how_many_to_take() {
+    let loaded = digits();
+    let few: &[(&str, &[(&str, &str)])] = &[("integrated-gradients", &[("steps", "2")])];
+    fails(&found(&scene(&loaded, specimens(&loaded, 4), few), "completeness", &[]), "are missing");
+    let finding = found(&scene(&loaded, specimens(&loaded, 1), few), "steps", &[]);
+    fails(&finding, "its steps leave");
+    let needed = finding.numbers["methods"]["integrated-gradients"]["needed"][0].as_u64().unwrap();
+    assert!((4..=256).contains(&needed), "{finding:?}");
+    fails(&finding, &format!("-p steps={needed}"));
+    let enough = [("integrated-gradients", &[("steps", needed.to_string().leak() as &str)][..])];
+    passes(&found(&scene(&loaded, specimens(&loaded, 1), &enough), "steps", &[]));
+}
+
+#[test]
+fn maps_that_stay_when_the_model_is_randomised_are_named() {
+    let loaded = digits();
+    let named: &[(&str, &[(&str, &str)])] = &[("vanilla", &[]), ("guided-backprop", &[])];
+    let finding = found(&scene(&loaded, specimens(&loaded, 3), named), "sanity", &[]);
+    fails(&finding, "guided-backprop hardly changes");
+    assert!(!finding.reasons.iter().any(|reason| reason.contains("vanilla")), "{finding:?}");
+}
+
+#[test]
+fn checks_that_say_nothing_of_a_method_are_skipped_and_what_goes_wrong_is_no_pass() {
+    let loaded = digits();
+    let vanilla = scene(&loaded, specimens(&loaded, 1), &[("vanilla", &[])]);
+    for check in ["completeness", "steps"] {
+        assert_eq!(found(&vanilla, check, &[]).verdict, Verdict::Skipped, "{check}");
+    }
+    let overflowing =
+        Specimen { values: vec![f32::MAX; vanilla.inputs[0].values.len()], file: vanilla.inputs[0].file.clone() };
+    let broken = scene(&loaded, vec![overflowing], &[("vanilla", &[]), ("integrated-gradients", &[])]);
+    for check in ["same-numbers", "f16", "completeness", "sanity", "steps"] {
+        assert_eq!(found(&broken, check, &[]).verdict, Verdict::Error, "{check}");
+    }
+    for check in ["derivative", "engine"] {
+        assert_eq!(found(&broken, check, &[]).verdict, Verdict::Failed, "{check}");
+    }
+}
