@@ -134,3 +134,22 @@ fn every_test_and_bench_file_is_listed_by_a_member() {
         }
     }
 }
+
+/// What only hosts compare with is in no build by default, for no machine.
+#[test]
+fn builds_for_devices_have_no_other_engine() {
+    let machines = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "armv7-unknown-linux-gnueabihf"];
+    let output = std::process::Command::new(env!("CARGO"))
+        .args(["tree", "--workspace", "--locked", "--edges", "normal,build", "--prefix", "none", "--format", "{p}"])
+        .args(machines.iter().flat_map(|machine| ["--target", machine]))
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let (crates, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{error}");
+    let names: Vec<&str> = crates.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(names.contains(&"tract-onnx"), "{names:?}");
+    for host in ["ort", "ort-sys", "tract-cuda", "tract-gpu", "cudarc"] {
+        assert!(!names.contains(&host), "{host} is in a build without features");
+    }
+}
