@@ -5,6 +5,7 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::{graph, ints, node, normal, typed};
+use whyline_runtime::Kind;
 use whyline_runtime::engine::{PlanSession, Session, TractSession};
 use whyline_runtime::explain::{LoadOptions, Loaded, Wanted};
 use whyline_runtime::gradient::GradientGraph;
@@ -14,7 +15,7 @@ use whyline_runtime::methods::{self, Given};
 use whyline_runtime::onnx::{Graph, Node, Tensor, write_model};
 use whyline_runtime::params::Params;
 use whyline_runtime::record::FileRecord;
-use whyline_runtime::validate::same_numbers::{Again, differences};
+use whyline_runtime::validate::same_numbers::{Again, differences, follows_its_seed};
 use whyline_runtime::validate::{CHECKS, Finding, Scene, Specimen, Verdict, derivative, engine, find};
 
 fn models() -> PathBuf {
@@ -43,7 +44,17 @@ fn given(pairs: &[(&str, &str)]) -> Given {
 fn scene<'a>(loaded: &'a Loaded, inputs: Vec<Specimen>, named: &[(&str, &[(&str, &str)])]) -> Scene<'a> {
     let methods = named.iter().map(|(name, told)| (methods::find(name).unwrap(), given(told))).collect();
     let resources = Default::default();
-    Scene { loaded, inputs, methods, resources, file: None, ort_library: None, fresh: None, interrupt: None }
+    Scene {
+        loaded,
+        inputs,
+        methods,
+        resources,
+        give: None,
+        file: None,
+        ort_library: None,
+        fresh: None,
+        interrupt: None,
+    }
 }
 
 fn params(check: &str, told: &[(&str, &str)]) -> Params {
@@ -52,7 +63,7 @@ fn params(check: &str, told: &[(&str, &str)]) -> Params {
 }
 
 fn found(scene: &Scene, check: &str, told: &[(&str, &str)]) -> Finding {
-    scene.make(find(check).unwrap(), &params(check, told)).finding
+    scene.make(find(check).unwrap(), &params(check, told)).unwrap().finding
 }
 
 /// Fails for a reason that says `what`.
@@ -174,18 +185,12 @@ fn a_kernel_that_is_a_pixel_off_is_found_and_named() {
 }
 
 #[test]
-fn maps_that_depend_on_threads_or_not_on_the_seed_are_found() {
-    let ways = [Again::Threads(2), Again::Threads(4), Again::After, Again::Process, Again::Seed];
+fn maps_that_depend_on_threads_runs_or_processes_are_found() {
+    let ways = [Again::Threads(2), Again::Threads(4), Again::After, Again::Process];
     let all = |map: &mut dyn FnMut(Again) -> Vec<f32>| differences(&ways, &mut |again| Ok(map(again))).unwrap();
-    let seeded = |again: Again| vec![1.0, f32::from(again == Again::Seed)];
-    assert_eq!(all(&mut |again| seeded(again)), Vec::<String>::new());
-    // A seed ignored.
-    assert_eq!(all(&mut |_| vec![1.0]), ["another seed gives the same map"]);
+    assert_eq!(all(&mut |_| vec![1.0, 0.0]), Vec::<String>::new());
     // The last bit depends on how sums are split.
-    let found = all(&mut |again| match again {
-        Again::Threads(4) => vec![1.0 + f32::EPSILON, 0.0],
-        again => seeded(again),
-    });
+    let found = all(&mut |again| vec![if again == Again::Threads(4) { 1.0 + f32::EPSILON } else { 1.0 }]);
     assert_eq!(found, ["4 threads gives another map than 1 thread"]);
     // A clock for a seed.
     let mut clock = 0.0;
@@ -194,8 +199,19 @@ fn maps_that_depend_on_threads_or_not_on_the_seed_are_found() {
         vec![clock]
     });
     assert_eq!(found.len(), 4, "{found:?}");
-    let found = all(&mut |again| vec![1.0, if matches!(again, Again::Process | Again::Seed) { -0.0 } else { 0.0 }]);
+    let found = all(&mut |again| vec![if again == Again::Process { -0.0 } else { 0.0 }]);
     assert_eq!(found, ["another process gives another map than 1 thread"]);
+}
+
+#[test]
+fn a_seed_that_is_ignored_is_found() {
+    let follows = |map: &mut dyn FnMut(u64, usize) -> Vec<f32>| {
+        follows_its_seed(7, 3, &mut |seed, input| Ok(map(seed, input))).unwrap()
+    };
+    assert!(follows(&mut |seed, _| vec![seed as f32]));
+    assert!(!follows(&mut |_, input| vec![input as f32]));
+    // It may decide nothing for some inputs and seeds.
+    assert!(follows(&mut |seed, input| vec![f32::from(input == 2 && seed == 9)]));
 }
 
 /// Two classes, the one with weights so much smaller that halves beside the other's hold none of them.
@@ -229,7 +245,7 @@ fn too_few_steps_leave_a_gap_and_are_told_how_many_to_take() {
     fails(&finding, "its steps leave");
     let needed = finding.numbers["methods"]["integrated-gradients"]["needed"][0].as_u64().unwrap();
     assert!((4..=256).contains(&needed), "{finding:?}");
-    fails(&finding, &format!("-p steps={needed}"));
+    fails(&finding, &format!("take -p steps={needed}"));
     let enough = [("integrated-gradients", &[("steps", needed.to_string().leak() as &str)][..])];
     passes(&found(&scene(&loaded, specimens(&loaded, 1), &enough), "steps", &[]));
 }
@@ -253,10 +269,44 @@ fn checks_that_say_nothing_of_a_method_are_skipped_and_what_goes_wrong_is_no_pas
     let overflowing =
         Specimen { values: vec![f32::MAX; vanilla.inputs[0].values.len()], file: vanilla.inputs[0].file.clone() };
     let broken = scene(&loaded, vec![overflowing], &[("vanilla", &[]), ("integrated-gradients", &[])]);
+    let made = |check: &str| broken.make(find(check).unwrap(), &params(check, &[]));
     for check in ["same-numbers", "f16", "completeness", "sanity", "steps"] {
-        assert_eq!(found(&broken, check, &[]).verdict, Verdict::Error, "{check}");
+        assert_eq!(made(check).unwrap_err().kind(), Kind::Input, "{check}");
     }
     for check in ["derivative", "engine"] {
-        assert_eq!(found(&broken, check, &[]).verdict, Verdict::Failed, "{check}");
+        assert_eq!(made(check).unwrap().finding.verdict, Verdict::Failed, "{check}");
     }
+    // A limit that is none is no finding.
+    for told in [("tolerance", "nan"), ("tolerance", "-1"), ("directions", "0")] {
+        let error = vanilla.make(find("derivative").unwrap(), &params("derivative", &[told])).unwrap_err();
+        assert_eq!(error.kind(), Kind::Usage, "{told:?}");
+    }
+}
+
+/// Where a Relu's input is exactly zero, gradients have two sides, and two engines may take one each.
+#[test]
+fn an_input_on_a_kink_is_no_alarm() {
+    let loaded = digits();
+    let blank =
+        Specimen { values: vec![0.0; 48 * 48], file: FileRecord { file: "blank".into(), sha256: String::new() } };
+    let scene = scene(&loaded, vec![blank], &[("vanilla", &[])]);
+    for check in ["derivative", "engine"] {
+        passes(&found(&scene, check, &[]));
+    }
+}
+
+/// Of two inputs the worse counts.
+#[test]
+fn of_two_inputs_one_that_is_far_off_is_not_outvoted() {
+    let loaded = digits();
+    let few: &[(&str, &[(&str, &str)])] = &[("integrated-gradients", &[("steps", "12")])];
+    let gap = |input: usize| {
+        let one = vec![specimens(&loaded, input + 1).remove(input)];
+        let finding = found(&scene(&loaded, one, few), "completeness", &[("gap", "10")]);
+        finding.numbers["gaps"]["integrated-gradients"][0].as_f64().unwrap()
+    };
+    let limit = (gap(0) + gap(1)) / 2.0;
+    assert!((gap(0) - gap(1)).abs() > 0.1 * limit, "they differ");
+    let finding = found(&scene(&loaded, specimens(&loaded, 2), few), "completeness", &[("gap", &limit.to_string())]);
+    fails(&finding, "are missing");
 }

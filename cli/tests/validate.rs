@@ -63,6 +63,8 @@ fn wrong_arguments_and_inputs_are_told_before_anything_runs() {
     for (args, code, what) in [
         (vec!["--limit", "cosines=1"], 2, "none of the checks has a limit 'cosines'"),
         (vec!["--limit", "sanity.cosine=1"], 2, "sanity.cosine"),
+        (vec!["--limit", "derivative.tolerance=nan", "-q"], 2, "derivative: tolerance"),
+        (vec!["--memory", "1KiB", "-q"], 5, "bytes"),
         (vec!["--checks", "f17"], 2, "f17"),
         (vec!["-m", "vanila"], 2, "vanila"),
         (vec!["-p", "stepps=3"], 2, "stepps"),
@@ -72,9 +74,38 @@ fn wrong_arguments_and_inputs_are_told_before_anything_runs() {
         let (out, err) = ends(&[&["validate", &model], &args[..]].concat(), code);
         assert!(err.contains(what) && out.is_empty(), "{args:?}: {out}{err}");
     }
+    // What is read is not written over, wherever in the dataset it is.
+    let folder = tempfile::tempdir().unwrap();
+    let (image, inside) = (folder.path().join("a.png"), folder.path().join("b"));
+    std::fs::create_dir(&inside).unwrap();
+    for path in [&image, &inside.join("c.png")] {
+        std::fs::copy(models("samples/digit-3.png"), path).unwrap();
+        let (data, path) = (folder.path().display().to_string(), path.display().to_string());
+        let (_, err) = ends(&["validate", &model, &data, "--checks", "admission", "--json", &path], 2);
+        assert!(err.contains("is read"), "{err}");
+        ends(&["compile", &model, "-o", &path, "--f16", &format!("--validated={data}")], 2);
+        assert_eq!(std::fs::read(&path).unwrap(), std::fs::read(models("samples/digit-3.png")).unwrap());
+    }
     let empty = tempfile::tempdir().unwrap();
     let (_, err) = ends(&["validate", &model, &empty.path().display().to_string()], 4);
     assert!(err.contains("holds no PNG or JPEG images"), "{err}");
+}
+
+#[test]
+fn methods_are_told_of_files_and_those_that_are_not_for_a_model_are_named() {
+    let (model, samples) = (models("digits-cnn.onnx"), models("samples"));
+    let baseline = format!("baseline={}", models("samples/digit-1.png"));
+    let args = ["validate", &model, &samples, "--inputs", "1", "-m", "integrated-gradients", "-p", &baseline];
+    ends(&[&args[..], &["--checks", "completeness,same-numbers", "--limit", "gap=0.2"]].concat(), 0);
+    // A gradient graph of other rules has no plain gradient, and admits its own methods alone.
+    let folder = tempfile::tempdir().unwrap();
+    let guided = folder.path().join("guided.onnx").display().to_string();
+    ends(&["compile", &model, "-o", &guided, "--rule", "guided", "-q"], 0);
+    let args = ["validate", &guided, &samples, "--inputs", "1", "--checks", "admission,derivative,engine,same-numbers"];
+    let (out, _) = ends(&[&args[..], &["-m", "guided-backprop"]].concat(), 0);
+    assert!(out.contains("2 checks passed, 2 skipped"), "{out}");
+    let (out, _) = ends(&[&args[..], &["-m", "guided-backprop,vanilla"]].concat(), 6);
+    assert!(out.contains("(wanted by vanilla)"), "{out}");
 }
 
 #[test]

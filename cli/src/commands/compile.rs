@@ -1,6 +1,6 @@
 //! `whyline compile`
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use serde_json::json;
 use whyline_runtime::engine::Resources;
@@ -15,15 +15,16 @@ use whyline_runtime::validate::{self, Scene, Verdict};
 
 use super::inputs::interrupt;
 use super::load::load;
-use super::validate::{CHECK_FAILED, RANDOM, specimens};
+use super::validate::{CHECK_FAILED, RANDOM, files_of, specimens};
 use crate::args::CompileArgs;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, INTERRUPTED, Outcome};
 use crate::output;
 use crate::say;
 
 /// Runs it.
 pub fn run(args: &CompileArgs) -> Outcome {
-    let read = [&args.model.model].into_iter().chain(args.validated.iter().flatten());
+    let dataset = args.validated.iter().flatten().next().map(|dataset| files_of(dataset)).transpose()?;
+    let read = [&args.model.model].into_iter().chain(args.validated.iter().flatten()).chain(dataset.iter().flatten());
     output::refuse_overwriting(read, [&Some(args.to.clone())])?;
     let composite =
         Composite::named(&args.rule).ok_or_else(|| Failure::usage(format!("there is no composite '{}'", args.rule)))?;
@@ -45,8 +46,9 @@ pub fn run(args: &CompileArgs) -> Outcome {
         let layout = if layer.layout == Layout::ChannelsLast { "nhwc" } else { "nchw" };
         derived.graph.metadata.insert(format!("{}{}", names::TAP_LAYOUT, layer.name), layout.into());
     }
-    if let Some(dataset) = &args.validated {
-        derived.graph.metadata.insert(names::HALVES.into(), halves(&loaded, composite, dataset.as_deref())?);
+    if let Some(named) = &args.validated {
+        let of = named.as_ref().map_or("random".into(), |path| path.display().to_string());
+        derived.graph.metadata.insert(names::HALVES.into(), halves(&loaded, composite, dataset.as_deref(), &of)?);
     }
     let halved = args.f16.then(|| store_as_halves(&mut derived.graph));
     write_model(&derived.graph, &derived.facts, &args.to)?;
@@ -75,7 +77,7 @@ pub fn run(args: &CompileArgs) -> Outcome {
 const MOST: u16 = 16;
 
 /// What half precision does to maps of methods with the composite, as JSON; an error where it is too much.
-fn halves(loaded: &Loaded, composite: &Composite, dataset: Option<&Path>) -> Outcome<String> {
+fn halves(loaded: &Loaded, composite: &Composite, files: Option<&[PathBuf]>, of: &str) -> Outcome<String> {
     let is_of = |entry: &&&'static Entry| {
         let (plain, usual) = (composite.name == "gradient", ["vanilla", "integrated-gradients"].contains(&entry.name));
         entry.default().is_ok_and(|method| method.needs().composite.name == composite.name) && (!plain || usual)
@@ -86,12 +88,13 @@ fn halves(loaded: &Loaded, composite: &Composite, dataset: Option<&Path>) -> Out
             format!("--validated: no method has the composite '{}', so there are no maps to look at", composite.name);
         return Err(Failure::usage(reason));
     }
-    let inputs = specimens(loaded, dataset, MOST, Some(RANDOM))?;
+    let inputs = specimens(loaded, files, MOST, Some(RANDOM))?;
     let scene = Scene {
         loaded,
         inputs,
         methods,
         resources: Resources { threads: 1, memory: None },
+        give: None,
         file: None,
         ort_library: None,
         fresh: None,
@@ -99,12 +102,20 @@ fn halves(loaded: &Loaded, composite: &Composite, dataset: Option<&Path>) -> Out
     };
     let check = validate::find("f16")?;
     let made = scene.make(check, &Params::new(check.name, check.parameters, &Given::new())?);
-    if made.finding.verdict != Verdict::Passed {
-        let reasons = output::in_a_line(&made.finding.reasons.join("\n"));
-        let message = format!("half precision changes this model's maps too much, and nothing is written: {reasons}");
-        return Err(Failure { message, code: CHECK_FAILED });
+    // Maps that were cut short are no maps to compare.
+    if scene.is_interrupted() {
+        return Err(Failure { message: "interrupted; nothing is written".into(), code: INTERRUPTED });
     }
-    let of = dataset.map_or_else(|| "random".into(), |path| path.file_name().unwrap_or_default().to_string_lossy());
+    let made = made?;
+    let reasons = output::in_a_line(&made.finding.reasons.join("\n"));
+    let said = match made.finding.verdict {
+        Verdict::Passed => None,
+        Verdict::Failed => Some("half precision changes this model's maps too much"),
+        Verdict::Skipped | Verdict::Error => Some("what half precision does could not be seen"),
+    };
+    if let Some(said) = said {
+        return Err(Failure { message: format!("{said}, and nothing is written: {reasons}"), code: CHECK_FAILED });
+    }
     let (version, inputs) = (env!("CARGO_PKG_VERSION"), scene.inputs.len());
     output::to_json(
         &json!({ "whyline": version, "inputs": inputs, "of": of, "limits": made.limits, "found": made.finding.numbers }),

@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde::Serialize;
-use whyline_runtime::explain::Loaded;
+use whyline_runtime::explain::{Explainer, Loaded};
 use whyline_runtime::methods::{self, Given};
+use whyline_runtime::params::Params;
 use whyline_runtime::record::FileRecord;
 use whyline_runtime::validate::{CHECKS, Check, Made, Scene, Specimen, Verdict};
 use whyline_runtime::{Error, npy};
 
 use super::dataset::names_in;
-use super::inputs::{entries, interrupt, name_files, pairs, read_input, refuse_unknown, resources};
+use super::inputs::{entries, give_files, interrupt, name_files, pairs, read_input, refuse_unknown, resources};
 use super::load::load;
 use crate::args::{ModelArgs, ScoreArg, ValidateArgs};
 use crate::failure::{Failure, INTERRUPTED, Outcome, about_input};
@@ -30,16 +31,22 @@ pub fn run(args: &ValidateArgs) -> Outcome {
     output::refuse_overwriting(read, [&args.json])?;
     let checks = chosen(args)?;
     let limits = limits(args, &checks)?;
+    let files = args.dataset.as_deref().map(files_of).transpose()?;
+    output::refuse_overwriting(files.iter().flatten(), [&args.json])?;
     let loaded = load(&args.model, Some(&args.preprocess))?;
     output::refuse_overwriting(&loaded.files, [&args.json])?;
     let methods = methods_of(args)?;
-    let inputs = specimens(&loaded, args.dataset.as_deref(), args.inputs, args.random)?;
+    let inputs = specimens(&loaded, files.as_deref(), args.inputs, args.random)?;
+    let give = |explainer: &mut Explainer, given: &Given| {
+        give_files(&loaded, explainer, given).map_err(|failure| Error::Usage { reason: failure.message })
+    };
     let fresh = |entry: &methods::Entry, given: &Given, input: &Specimen| again(args, &loaded, entry, given, input);
     let scene = Scene {
         loaded: &loaded,
         inputs,
         methods,
         resources: resources(&args.resources),
+        give: Some(&give),
         file: Some(&args.model.model),
         #[cfg(feature = "ort")]
         ort_library: args.ort_lib.as_deref(),
@@ -52,20 +59,24 @@ pub fn run(args: &ValidateArgs) -> Outcome {
     if talks {
         begin(&scene);
     }
-    let mut made = vec![];
+    let mut all = vec![];
     for (check, own) in checks.into_iter().zip(&limits) {
+        let params = Params::new(check.name, check.parameters, own)?;
+        let made = scene.make(check, &params);
+        // What was interrupted has found nothing.
         if scene.is_interrupted() {
             return Err(Failure { message: "interrupted; nothing is written".into(), code: INTERRUPTED });
         }
-        made.push(scene.make(check, &check_params(check, own)?));
-        if let Some(made) = made.last().filter(|_| talks) {
-            tell(made);
+        let made = made.map_err(|error| {
+            let failure = Failure::from(error);
+            Failure { message: format!("{}: {}", check.name, failure.message), ..failure }
+        })?;
+        if talks {
+            tell(&made);
         }
+        all.push(made);
     }
-    if scene.is_interrupted() {
-        return Err(Failure { message: "interrupted; nothing is written".into(), code: INTERRUPTED });
-    }
-    conclude(args, &scene, made)
+    conclude(args, &scene, all)
 }
 
 /// The report as JSON.
@@ -153,10 +164,6 @@ fn limits(args: &ValidateArgs, checks: &[&'static Check]) -> Outcome<Vec<Given>>
     Ok(checks.iter().map(|check| check.parameters.iter().filter_map(|p| of(check, p.name)).collect()).collect())
 }
 
-fn check_params(check: &'static Check, own: &Given) -> Outcome<whyline_runtime::params::Params> {
-    Ok(whyline_runtime::params::Params::new(check.name, check.parameters, own)?)
-}
-
 /// The methods that were named, each with those of the parameters that it has.
 fn methods_of(args: &ValidateArgs) -> Outcome<Vec<(&'static methods::Entry, Given)>> {
     let (mut given, entries) = (pairs(&args.params)?, entries(&args.methods)?);
@@ -171,22 +178,28 @@ fn methods_of(args: &ValidateArgs) -> Outcome<Vec<(&'static methods::Entry, Give
     entries.into_iter().map(own).collect()
 }
 
-/// Inputs of a dataset, at most so many, evenly; or of random pixels.
-pub fn specimens(loaded: &Loaded, dataset: Option<&Path>, most: u16, random: Option<u16>) -> Outcome<Vec<Specimen>> {
-    let Some(dataset) = dataset else {
-        return (0..random.unwrap_or(RANDOM)).map(|number| Ok(Specimen::random(loaded, number.into())?)).collect();
-    };
-    let all: Vec<PathBuf> = match dataset.is_dir() {
+/// The files of a dataset: its images, or the one file that it is.
+pub fn files_of(dataset: &Path) -> Outcome<Vec<PathBuf>> {
+    let files: Vec<PathBuf> = match dataset.is_dir() {
         true => names_in(dataset)?.into_iter().map(|name| dataset.join(name)).collect(),
         false => vec![dataset.to_path_buf()],
     };
-    if all.is_empty() {
-        let message = format!("{}: the folder holds no PNG or JPEG images", dataset.display());
-        return Err(Failure { message, code: 4 });
+    match files.is_empty() {
+        true => {
+            Err(Failure { message: format!("{}: the folder holds no PNG or JPEG images", dataset.display()), code: 4 })
+        }
+        false => Ok(files),
     }
-    let count = all.len().min(usize::from(most));
+}
+
+/// At most so many of the files, evenly; or inputs of random pixels.
+pub fn specimens(loaded: &Loaded, files: Option<&[PathBuf]>, most: u16, random: Option<u16>) -> Outcome<Vec<Specimen>> {
+    let Some(files) = files else {
+        return (0..random.unwrap_or(RANDOM)).map(|number| Ok(Specimen::random(loaded, number.into())?)).collect();
+    };
+    let count = files.len().min(usize::from(most));
     let specimen = |i: usize| {
-        let path = &all[i * all.len() / count];
+        let path = &files[i * files.len() / count];
         let file = FileRecord::of(path).map_err(about_input)?;
         Ok(Specimen { file, values: read_input(loaded, path)?.input })
     };

@@ -19,7 +19,8 @@ fn run(_: &Params, scene: &Scene) -> Result<Finding> {
         let lines = match scene.loaded.admits(method.as_ref()) {
             Ok(_) => vec![],
             Err(Error::NoAdjoint { gaps } | Error::UnknownOps { nodes: gaps }) => gaps.iter().map(line).collect(),
-            Err(error) if error.kind() == Kind::Model => vec![error.to_string()],
+            // A method that is not for such a model says why.
+            Err(error) if matches!(error.kind(), Kind::Model | Kind::Usage) => vec![error.to_string()],
             Err(error) => return Err(error),
         };
         lines.into_iter().for_each(|line| missing.entry(line).or_default().push(entry.name));

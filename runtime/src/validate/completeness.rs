@@ -23,21 +23,25 @@ pub(super) const CHECK: Check = Check {
 fn run(params: &Params, scene: &Scene) -> Result<Finding> {
     let most = params.size("gap")?;
     let (mut gaps, mut reasons) = (BTreeMap::new(), vec![]);
-    for method in scene.methods.iter().filter(|(entry, _)| entry.properties.complete) {
+    scene.each(&mut reasons, |method, reasons| {
+        let name = method.0.name;
+        if !method.0.properties.complete {
+            return Ok(());
+        }
         let mut explainer = scene.explainer(method, &[], Precision::F32, scene.resources.threads)?;
         let mut own = vec![];
         for input in &scene.inputs {
             own.extend(explained(&mut explainer, input)?.record.completeness.map(|c| c.relative_gap));
         }
-        let name = method.0.name;
         if own.is_empty() {
             reasons.push(format!("{name}: no map says what it should add up to"));
         } else if !within(median(&own), most) {
             reasons.push(format!("{name}: {:.1} % are missing, more than {:.1} %", 100.0 * median(&own), 100.0 * most));
         }
         gaps.insert(name, own);
-    }
-    if gaps.is_empty() {
+        Ok(())
+    })?;
+    if gaps.is_empty() && reasons.is_empty() {
         return Ok(Finding::skipped("none of the methods promises it"));
     }
     let medians: Vec<f64> = gaps.values().map(|own| median(own)).collect();

@@ -1,11 +1,11 @@
 //! Whether the gradient is the derivative: against central differences along random directions.
 //!
 //! A network of Relu and max pools has kinks, and single precision rounds: large steps cross kinks, small ones are lost in
-//! rounding. Several are taken, and the best counts.
+//! rounding. Several are taken, and the best counts; where all are off, also of inputs close by, which do not lie on the kink.
 
 use serde_json::json;
 
-use super::{Check, Finding, Scene, largest, median, seed_of, within};
+use super::{Check, Finding, NOT_PLAIN, NUDGES, Scene, largest, median, nudged, seed_of, within};
 use crate::engine::Session;
 use crate::error::Result;
 use crate::params::{Parameter, Params};
@@ -29,7 +29,10 @@ const STEPS: [f64; 6] = [3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4];
 
 fn run(params: &Params, scene: &Scene) -> Result<Finding> {
     let inputs: Vec<&[f32]> = scene.inputs.iter().map(|input| input.values.as_slice()).collect();
-    check(&mut scene.session()?, &inputs, params)
+    match scene.plain()? {
+        Some(derived) => check(&mut scene.session(&derived)?, &inputs, params),
+        None => Ok(Finding::skipped(NOT_PLAIN)),
+    }
 }
 
 /// The check, of any session.
@@ -41,7 +44,14 @@ pub fn check(session: &mut dyn Session, inputs: &[&[f32]], params: &Params) -> R
         let cotangent = seed_of(session, input)?;
         for direction in 0..directions {
             let rng = Rng::new(seed, ((number as u64) << 32) + direction as u64);
-            errors.push(error_along(session, input, &cotangent, &rng)?);
+            let mut best = f64::INFINITY;
+            for nudge in 0..=NUDGES {
+                best = best.min(error_along(session, &nudged(input, nudge), &cotangent, &rng)?);
+                if best <= tolerance {
+                    break;
+                }
+            }
+            errors.push(best);
         }
     }
     let off = errors.iter().filter(|error| !within(**error, tolerance)).count();

@@ -4,10 +4,9 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::{Check, Finding, Scene, engine, median, seed_of};
+use super::{Check, Finding, NOT_PLAIN, Scene, engine, median, seed_of};
 use crate::engine::{Device, Session, TractSession};
 use crate::error::Result;
-use crate::load::Wanted;
 use crate::params::Params;
 
 pub(super) const CHECK: Check = Check {
@@ -21,10 +20,10 @@ pub(super) const CHECK: Check = Check {
 const RUNS: usize = 10;
 
 fn run(params: &Params, scene: &Scene) -> Result<Finding> {
-    let derived = scene.loaded.derive(&Wanted::default())?;
+    let Some(derived) = scene.plain()? else { return Ok(Finding::skipped(NOT_PLAIN)) };
     let inputs: Vec<&[f32]> = scene.inputs.iter().map(|input| input.values.as_slice()).collect();
     let mut theirs = TractSession::on(&derived, Device::Cuda)?;
-    let mut ours = scene.session()?;
+    let mut ours = scene.session(&derived)?;
     let finding = engine::check(&mut ours, &mut theirs, &inputs, params)?;
     let left = theirs.left_to_the_processor();
     let (own, gpu) = (milliseconds(&mut ours, inputs[0])?, milliseconds(&mut theirs, inputs[0])?);

@@ -40,6 +40,8 @@ pub const LIMITS: &[Parameter] = &[
 pub struct Agreement {
     /// Of the angle between maps.
     pub cosine: f64,
+    /// The same, of the input where it is least.
+    pub worst_cosine: f64,
     /// Of the tenth of places with the largest magnitudes, the share in common.
     pub top_decile: f64,
     /// Spearman's.
@@ -52,7 +54,9 @@ impl Agreement {
     /// Takes in an input with its maps in half and in single precision, of which there are `count` in all.
     pub fn add(&mut self, half: &[f32], single: &[f32], changed: bool, count: usize) {
         let share = 1.0 / count as f64;
-        self.cosine += share * cosine(half, single);
+        let own = cosine(half, single);
+        self.cosine += share * own;
+        self.worst_cosine = self.worst_cosine.min(own);
         self.top_decile += share * top_decile(half, single);
         self.rank += share * rank_correlation(half, single);
         self.changed += share * f64::from(changed);
@@ -83,10 +87,10 @@ fn run(params: &Params, scene: &Scene) -> Result<Finding> {
     let named = Precision::ALL.into_iter().find(|p| p.name() == params.text("precision") && p.keeps_halves());
     let precision = named.ok_or_else(|| params.refuse("precision", "f16, f16-weights or f16-emulated"))?;
     let (mut all, mut reasons) = (BTreeMap::new(), vec![]);
-    for method in &scene.methods {
+    scene.each(&mut reasons, |method, reasons| {
         let mut single = scene.explainer(method, &[], Precision::F32, scene.resources.threads)?;
         let mut half = scene.explainer(method, &[], precision, scene.resources.threads)?;
-        let mut agreement = Agreement::default();
+        let mut agreement = Agreement { worst_cosine: 1.0, ..Agreement::default() };
         for input in &scene.inputs {
             let told = explained(&mut single, input)?;
             // The class that single precision sees: another class has another map.
@@ -98,11 +102,13 @@ fn run(params: &Params, scene: &Scene) -> Result<Finding> {
         let name = method.0.name;
         reasons.extend(agreement.refused(params)?.into_iter().map(|reason| format!("{name}: {reason}")));
         all.insert(name, agreement);
-    }
+        Ok(())
+    })?;
     let least = |of: fn(&Agreement) -> f64| all.values().map(of).fold(1.0, f64::min);
     let summary = format!(
-        "cosine {:.4}, top decile {:.3}, rank {:.3} at least, {:.1} % of classes change",
+        "cosine {:.4} ({:.4} for one input), top decile {:.3}, rank {:.3} at least, {:.1} % of classes change",
         least(|a| a.cosine),
+        least(|a| a.worst_cosine),
         least(|a| a.top_decile),
         least(|a| a.rank),
         100.0 * all.values().map(|a| a.changed).fold(0.0, f64::max)

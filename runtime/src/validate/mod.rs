@@ -26,14 +26,17 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::engine::{PlanSession, Plans, Precision, Resources, Session};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::explain::{Explainer, Explanation, Target};
+use crate::gradient::GradientGraph;
+use crate::gradient::composite::GRADIENT;
 use crate::gradient::target::top_class;
 use crate::load::{Loaded, Wanted};
 use crate::methods;
 use crate::params::{Given, Parameter, Params};
 use crate::record::FileRecord;
 use crate::rng::Rng;
+use crate::values::range;
 
 /// Every check, in the order in which they are made.
 pub const CHECKS: &[&Check] = &[
@@ -95,6 +98,9 @@ impl Specimen {
     }
 }
 
+/// Gives an explainer what its parameters name as files.
+pub type Give<'a> = &'a dyn Fn(&mut Explainer, &Given) -> Result<()>;
+
 /// The map of a method, told so, for an input, by another process.
 pub type Fresh<'a> = &'a dyn Fn(&methods::Entry, &Given, &Specimen) -> Result<Vec<f32>>;
 
@@ -108,6 +114,8 @@ pub struct Scene<'a> {
     pub methods: Vec<(&'static methods::Entry, Given)>,
     /// What passes may use.
     pub resources: Resources,
+    /// Gives explainers what their parameters name as files.
+    pub give: Option<Give<'a>>,
     /// The model's file.
     pub file: Option<&'a Path>,
     /// ONNX Runtime's library, or a folder that holds it.
@@ -175,19 +183,55 @@ pub struct Made {
 }
 
 impl Scene<'_> {
-    /// Makes a check. What goes wrong on the way is what it has found.
-    pub fn make(&self, check: &'static Check, params: &Params) -> Made {
+    /// Makes a check. What the model, or an engine, can't do on the way is what it has found.
+    ///
+    /// Errors: limits that are none, inputs that do not fit, memory that does not suffice.
+    pub fn make(&self, check: &'static Check, params: &Params) -> Result<Made> {
         let start = Instant::now();
-        let finding = (check.run)(params, self).unwrap_or_else(|error| {
-            let (verdict, summary) = (Verdict::Error, "could not be made".to_string());
-            Finding { verdict, summary, reasons: vec![error.to_string()], numbers: Value::Null }
-        });
-        Made {
+        let finding = match (check.run)(params, self) {
+            Err(error) if error.kind() == Kind::Model => {
+                let (verdict, summary) = (Verdict::Error, "could not be made".to_string());
+                Finding { verdict, summary, reasons: vec![error.to_string()], numbers: Value::Null }
+            }
+            made => made?,
+        };
+        Ok(Made {
             check: check.name,
             passes_when: check.passes_when,
             limits: params.all().clone(),
             finding,
             seconds: start.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// Looks at every method that the model admits. One that can't be looked at is a reason, with its name.
+    fn each(
+        &self,
+        reasons: &mut Vec<String>,
+        mut look: impl FnMut(&(&'static methods::Entry, Given), &mut Vec<String>) -> Result<()>,
+    ) -> Result<()> {
+        for method in &self.methods {
+            let (entry, given) = method;
+            // What it lacks is what `admission` says.
+            match self.loaded.admits((entry.build)(&entry.params(given)?)?.as_ref()) {
+                Err(error) if error.kind() == Kind::Model => continue,
+                _ => {}
+            }
+            match look(method, reasons) {
+                Err(error) if matches!(error.kind(), Kind::Model | Kind::Usage) => {
+                    reasons.push(format!("{}: could not be looked at: {error}", entry.name));
+                }
+                done => done?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The graph of the plain gradient; none where the model is a gradient graph of other rules.
+    fn plain(&self) -> Result<Option<GradientGraph>> {
+        match &self.loaded.ready_made {
+            Some(ready) if ready.composite != GRADIENT.name && ready.composite != "as exported" => Ok(None),
+            _ => self.loaded.derive(&Wanted::default()).map(Some),
         }
     }
 
@@ -196,14 +240,10 @@ impl Scene<'_> {
         self.interrupt.is_some_and(|flag| flag.load(Ordering::Relaxed))
     }
 
-    /// The plans of the plain gradient.
-    fn plans(&self, precision: Precision) -> Result<Arc<Plans>> {
-        Ok(Arc::new(Plans::new(&self.loaded.derive(&Wanted::default())?, precision)?))
-    }
-
-    /// A session of the plain gradient, on our kernels, in single precision.
-    fn session(&self) -> Result<PlanSession<'static>> {
-        PlanSession::of(self.plans(Precision::F32)?, Resources { threads: 1, ..self.resources })
+    /// A session of a graph, on our kernels, in single precision.
+    fn session(&self, derived: &GradientGraph) -> Result<PlanSession<'static>> {
+        let plans = Arc::new(Plans::new(derived, Precision::F32)?);
+        PlanSession::of(plans, Resources { threads: 1, ..self.resources })
     }
 
     /// A method, ready, told `more` besides.
@@ -219,6 +259,9 @@ impl Scene<'_> {
         let mut explainer =
             self.loaded.explainer(entry.name, &given, precision, Resources { threads, ..self.resources })?;
         explainer.set_budget(crate::explain::Budget { interrupt: self.interrupt, ..Default::default() })?;
+        if let Some(give) = self.give {
+            give(&mut explainer, &given)?;
+        }
         Ok(explainer)
     }
 }
@@ -241,14 +284,29 @@ fn within(value: f64, most: f64) -> bool {
     value <= most
 }
 
-/// The value that half of all are not above; zero of none.
+/// The value that at least half of all are not above, the larger of two in the middle; zero of none.
 fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len().saturating_sub(1) / 2).copied().unwrap_or(0.0)
+    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
 }
 
-/// The largest value; zero of none.
+/// The largest value, or what is not a number; zero of none.
 fn largest(values: &[f64]) -> f64 {
-    values.iter().copied().fold(0.0, f64::max)
+    values.iter().copied().max_by(f64::total_cmp).unwrap_or(0.0)
+}
+
+/// What is said where the plain gradient is not to be had.
+const NOT_PLAIN: &str = "the model is a gradient graph of other rules, which has no plain gradient";
+
+/// Inputs close by that are tried in place of one that lies on a kink.
+const NUDGES: u64 = 4;
+
+/// An input, or one a thousandth of its range away: where a Relu's input is zero there, it is not here.
+fn nudged(input: &[f32], nudge: u64) -> Vec<f32> {
+    let (low, high) = range(input);
+    let reach = 1e-3 * if high > low { high - low } else { 1.0 };
+    let rng = Rng::new(NUDGES, nudge);
+    let moved = |(i, x): (usize, &f32)| if nudge == 0 { *x } else { x + reach * (2.0 * rng.uniform(i as u64) - 1.0) };
+    input.iter().enumerate().map(moved).collect()
 }

@@ -6,11 +6,11 @@ use std::path::Path;
 use serde_json::json;
 
 use super::agreement::relative_distance;
-use super::{Check, Finding, Scene, engine, median, within};
+use super::{Check, Finding, NOT_PLAIN, Scene, engine, median, within};
 use crate::engine::ort_session::{OrtSession, output_of};
 use crate::error::Result;
+use crate::gradient::GradientGraph;
 use crate::gradient::target::{Score, class_probabilities, find_target};
-use crate::load::Wanted;
 use crate::params::Params;
 
 pub(super) const CHECK: Check = Check {
@@ -26,11 +26,11 @@ fn run(params: &Params, scene: &Scene) -> Result<Finding> {
             "say where ONNX Runtime is: --ort-lib FILE, or the folder onnxruntime/capi of its Python package",
         ));
     };
-    let derived = scene.loaded.derive(&Wanted::default())?;
+    let Some(derived) = scene.plain()? else { return Ok(Finding::skipped(NOT_PLAIN)) };
     let inputs: Vec<&[f32]> = scene.inputs.iter().map(|input| input.values.as_slice()).collect();
     let mut theirs = OrtSession::new(&derived, library)?;
-    let mut finding = engine::check(&mut scene.session()?, &mut theirs, &inputs, params)?;
-    let own_file = of_the_file(scene, &inputs, library)?;
+    let mut finding = engine::check(&mut scene.session(&derived)?, &mut theirs, &inputs, params)?;
+    let own_file = of_the_file(scene, &derived, &inputs, library)?;
     if let Some(apart) = &own_file {
         if !within(median(apart), params.size("tolerance")?) {
             finding
@@ -44,14 +44,14 @@ fn run(params: &Params, scene: &Scene) -> Result<Finding> {
 }
 
 /// How far the scores of the model's own file are from ours; none for a file that has no weights, or is a gradient graph.
-fn of_the_file(scene: &Scene, inputs: &[&[f32]], library: &Path) -> Result<Option<Vec<f64>>> {
+fn of_the_file(scene: &Scene, derived: &GradientGraph, inputs: &[&[f32]], library: &Path) -> Result<Option<Vec<f64>>> {
     let loaded = scene.loaded;
     let Some(path) = scene.file.filter(|_| loaded.random_weights.is_none() && loaded.ready_made.is_none()) else {
         return Ok(None);
     };
     let target = find_target(&loaded.typed, loaded.output())?;
     let output = loaded.output().unwrap_or(&loaded.typed.graph.outputs[0]);
-    let (model, shape, mut session) = (crate::files::read(path)?, loaded.input_shape()?, scene.session()?);
+    let (model, shape, mut session) = (crate::files::read(path)?, loaded.input_shape()?, scene.session(derived)?);
     let mut apart = vec![];
     for input in inputs {
         let theirs = output_of(&model, library, (&shape, input), output)?;

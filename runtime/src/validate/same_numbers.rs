@@ -2,11 +2,12 @@
 //! for at a time, again, and in another process; and whether another seed gives others, where a method draws.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Check, Finding, Scene, explained, seed_of};
-use crate::engine::{PlanSession, Precision, Resources, Session};
+use super::{Check, Finding, Scene, Specimen, explained, seed_of};
+use crate::engine::{PlanSession, Plans, Precision, Resources, Session};
 use crate::error::Result;
 use crate::params::Params;
 use crate::values::same;
@@ -27,8 +28,6 @@ pub enum Again {
     After,
     /// By another process.
     Process,
-    /// With another seed.
-    Seed,
 }
 
 impl Again {
@@ -38,61 +37,83 @@ impl Again {
             Again::Threads(count) => format!("{count} threads"),
             Again::After => "a second run".into(),
             Again::Process => "another process".into(),
-            Again::Seed => "another seed".into(),
         }
     }
 }
 
 fn run(_: &Params, scene: &Scene) -> Result<Finding> {
-    let input = &scene.inputs[0];
-    let mut reasons = batches(scene)?;
+    let (mut reasons, fewer) = batches(scene)?;
     let mut ways = 0;
-    for method in &scene.methods {
+    scene.each(&mut reasons, |method, reasons| {
         let (entry, given) = method;
         let seed = entry.parameters.iter().find(|p| p.name == "seed").filter(|_| entry.properties.stochastic);
-        let mut map = |again: Again| -> Result<Vec<f32>> {
-            let seeded = seed.filter(|_| again == Again::Seed).map(|p| {
-                let own = given.get("seed").map_or(p.default, String::as_str);
-                ("seed", own.parse::<u64>().map_or(1, |seed| seed ^ 1).to_string())
-            });
+        let input = &scene.inputs[0];
+        let made = |again: Again, seed: Option<u64>, input: &Specimen| -> Result<Vec<f32>> {
+            let seeded = seed.map(|seed| ("seed", seed.to_string()));
             let threads = if let Again::Threads(count) = again { count } else { 1 };
-            if let (Again::Process, Some(fresh)) = (again, scene.fresh) {
-                return fresh(entry, given, input);
-            }
             let mut explainer = scene.explainer(method, seeded.as_slice(), Precision::F32, threads)?;
             if again == Again::After {
                 explained(&mut explainer, scene.inputs.last().unwrap_or(input))?;
             }
             Ok(explained(&mut explainer, input)?.attribution.values)
         };
+        let mut map = |again: Again| match (again, scene.fresh) {
+            (Again::Process, Some(fresh)) => fresh(entry, given, input),
+            _ => made(again, None, input),
+        };
         let mut again = vec![Again::Threads(2), Again::Threads(3), Again::Threads(4), Again::After];
         again.extend(scene.fresh.map(|_| Again::Process));
-        again.extend(seed.map(|_| Again::Seed));
-        ways += again.len();
+        ways += again.len() + usize::from(seed.is_some());
         reasons.extend(differences(&again, &mut map)?.into_iter().map(|reason| format!("{}: {reason}", entry.name)));
-    }
+        // A draw may decide nothing for an input: several are looked at.
+        let own = seed.map(|p| given.get("seed").map_or(p.default, String::as_str).parse().unwrap_or(0));
+        if let Some(own) = own
+            && !follows_its_seed(own, scene.inputs.len(), &mut |seed, i| {
+                made(Again::Threads(1), Some(seed), &scene.inputs[i])
+            })?
+        {
+            reasons.push(format!("{}: another seed gives the same map", entry.name));
+        }
+        Ok(())
+    })?;
     let process = if scene.fresh.is_some() { "" } else { "; no other process was asked" };
-    let summary = format!("{} methods made again in {ways} ways{process}", scene.methods.len());
+    let summary = format!("{} methods made again in {ways} ways{process}{fewer}", scene.methods.len());
     Ok(Finding::of(summary, reasons, json!({ "ways": ways })))
 }
 
-/// The ways of making a map again in which it differs from that of one thread; or in which, with another seed, it does not.
+/// Seeds, and inputs, that are tried before a seed is said to be ignored.
+const SEEDS: u64 = 3;
+const INPUTS: usize = 3;
+
+/// Whether some other seed gives another map of some input.
+pub fn follows_its_seed(own: u64, inputs: usize, map: &mut dyn FnMut(u64, usize) -> Result<Vec<f32>>) -> Result<bool> {
+    for input in 0..inputs.min(INPUTS) {
+        let told = map(own, input)?;
+        for other in 1..=SEEDS {
+            if !same(&told, &map(own.wrapping_add(other), input)?) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// The ways of making a map again in which it differs from that of one thread.
 pub fn differences(again: &[Again], map: &mut dyn FnMut(Again) -> Result<Vec<f32>>) -> Result<Vec<String>> {
     let own = map(Again::Threads(1))?;
     let mut reasons = vec![];
     for &way in again {
-        match (same(&own, &map(way)?), way) {
-            (true, Again::Seed) => reasons.push("another seed gives the same map".into()),
-            (false, Again::Seed) | (true, _) => {}
-            (false, way) => reasons.push(format!("{} gives another map than {}", way.name(), Again::Threads(1).name())),
+        if !same(&own, &map(way)?) {
+            reasons.push(format!("{} gives another map than {}", way.name(), Again::Threads(1).name()));
         }
     }
     Ok(reasons)
 }
 
-/// Gradients asked for one by one, and several at a time.
-fn batches(scene: &Scene) -> Result<Vec<String>> {
-    let plans = scene.plans(Precision::F32)?;
+/// Gradients asked for one by one, and several at a time: what differs, and whether fewer threads had to do.
+fn batches(scene: &Scene) -> Result<(Vec<String>, String)> {
+    let Some(derived) = scene.plain()? else { return Ok((vec![], String::new())) };
+    let plans = Arc::new(Plans::new(&derived, Precision::F32)?);
     let mut single = PlanSession::of(plans.clone(), Resources { threads: 1, ..scene.resources })?;
     let input = &scene.inputs[0].values;
     let seed = seed_of(&mut single, input)?;
@@ -104,15 +125,23 @@ fn batches(scene: &Scene) -> Result<Vec<String>> {
         point(i, &mut at);
         own.push(single.gradient(&at, &seed)?.input.to_vec());
     }
-    let mut reasons = vec![];
+    let (mut reasons, mut fewer) = (vec![], String::new());
     for (count, threads) in [(1, 1), (2, 1), (5, 1), (5, 2), (5, 4)] {
         let mut session = PlanSession::of(plans.clone(), Resources { threads, ..scene.resources })?;
+        if session.threads() < threads {
+            fewer = format!("; memory suffices for {} threads", session.threads());
+        }
+        let mut taken = 0;
         session.gradients(&seed, count, &point, &mut |i, pass| {
+            taken += 1;
             if !same(pass.input, &own[i]) {
                 reasons.push(format!("gradient {i} of {count} on {threads} threads is another than alone"));
             }
             Ok(ControlFlow::Continue(()))
         })?;
+        if taken != count {
+            reasons.push(format!("{taken} of {count} gradients came on {threads} threads"));
+        }
     }
-    Ok(reasons)
+    Ok((reasons, fewer))
 }

@@ -33,17 +33,18 @@ fn run(params: &Params, scene: &Scene) -> Result<Finding> {
     }
     let most = params.size("similarity")?;
     let told: Given = ["stages", "seed"].map(|name| (name.to_string(), params.text(name).to_string())).into();
-    let explainers = scene.methods.iter().map(|method| scene.explainer(method, &[], Precision::F32, 1));
-    let measure = Measure::new("mprt", &told)?;
-    measure.admits(scene.loaded)?;
-    let mut evaluation = Evaluation::new(explainers.collect::<Result<_>>()?, vec![measure], Effort::default())?;
-    for input in &scene.inputs {
-        let (file, target) = (input.file.clone(), Target::Top);
-        let sample = Subjected { input: &input.values, file, mask: None, mosaic: false, target };
-        evaluation.push(&sample)?.into_iter().collect::<Result<Vec<_>>>()?;
-    }
+    Measure::new("mprt", &told)?.admits(scene.loaded)?;
     let (mut all, mut reasons) = (BTreeMap::new(), vec![]);
-    for row in &evaluation.rows {
+    scene.each(&mut reasons, |method, reasons| {
+        let (explainers, measures) =
+            (vec![scene.explainer(method, &[], Precision::F32, 1)?], vec![Measure::new("mprt", &told)?]);
+        let mut evaluation = Evaluation::new(explainers, measures, Effort::default())?;
+        for input in &scene.inputs {
+            let (file, target) = (input.file.clone(), Target::Top);
+            let sample = Subjected { input: &input.values, file, mask: None, mosaic: false, target };
+            evaluation.push(&sample)?.into_iter().collect::<Result<Vec<_>>>()?;
+        }
+        let Some(row) = evaluation.rows.first() else { return Ok(()) };
         let (name, scores) = (row.explainer.entry().name, row.scores[0].scores());
         let score = Some(scores.moments()).filter(|moments| moments.count() > 0).map(|moments| moments.mean());
         match score {
@@ -51,10 +52,15 @@ fn run(params: &Params, scene: &Scene) -> Result<Finding> {
             Some(similarity) => {
                 reasons.push(format!("{name} hardly changes: correlation {similarity:.2}, more than {most}"))
             }
-            None => reasons.push(format!("{name}: its maps are the same everywhere, for every input")),
+            None => {
+                let why: Vec<String> =
+                    scores.undefined().map(|(why, count)| format!("{} ({count})", why.text())).collect();
+                reasons.push(format!("{name}: no map could be compared: {}", why.join(", ")));
+            }
         }
         all.insert(name, score);
-    }
+        Ok(())
+    })?;
     let highest = all.iter().filter_map(|(name, score)| Some((name, (*score)?))).max_by(|a, b| a.1.total_cmp(&b.1));
     let summary = highest.map_or("no map has an order".into(), |(name, score)| {
         format!("correlation with randomised models' maps {score:.2} at most ({name})")

@@ -44,8 +44,11 @@ fn run(params: &Params, scene: &Scene) -> Result<Finding> {
         let has_steps = entry.parameters.iter().any(|p| p.name == "steps");
         entry.family == Family::Path && has_steps && !entry.properties.stochastic
     };
-    for method in scene.methods.iter().filter(|(entry, _)| by_steps(entry)) {
+    scene.each(&mut reasons, |method, reasons| {
         let name = method.0.name;
+        if !by_steps(method.0) {
+            return Ok(());
+        }
         let with = |steps: u32| -> Result<Vec<Vec<f32>>> {
             let more = [("steps", steps.to_string())];
             maps(&mut scene.explainer(method, &more, Precision::F32, scene.resources.threads)?, inputs)
@@ -55,24 +58,33 @@ fn run(params: &Params, scene: &Scene) -> Result<Finding> {
             median(&maps.iter().zip(&reference).map(|(map, told)| relative_distance(map, told)).collect::<Vec<_>>())
         };
         let own = error(&maps(&mut scene.explainer(method, &[], Precision::F32, scene.resources.threads)?, inputs)?);
-        let mut errors = vec![];
+        let (mut errors, least) = (vec![], WANTED.into_iter().fold(tolerance, f64::min));
         for steps in (1..).map(|i| 2u32 << i).take_while(|steps| *steps < REFERENCE) {
             errors.push((steps, error(&with(steps)?)));
-            if errors.last().is_some_and(|(_, error)| *error <= WANTED[WANTED.len() - 1]) {
+            if errors.last().is_some_and(|(_, error)| *error <= least) {
                 break;
             }
         }
-        let needed = WANTED.map(|wanted| errors.iter().find(|(_, error)| *error <= wanted).map(|(steps, _)| *steps));
+        let taking = |wanted: f64| errors.iter().find(|(_, error)| *error <= wanted).map(|(steps, _)| *steps);
+        let needed = WANTED.map(taking);
         let told =
             |steps: &Option<u32>| steps.map_or(format!("more than {}", REFERENCE / 2), |steps| steps.to_string());
-        let [five, one, half] = needed.each_ref().map(told);
-        lines.push(format!("{name} {five}, {one}, {half}"));
+        lines.push(format!("{name} {}", needed.each_ref().map(told).join(", ")));
         if !within(own, tolerance) {
-            reasons.push(format!("{name}: its steps leave {:.1} %; 5 % take {five}: -p steps={five}", 100.0 * own));
+            let advice = match taking(tolerance) {
+                Some(steps) => format!("take -p steps={steps}"),
+                None => format!("not even {} suffice", REFERENCE / 2),
+            };
+            reasons.push(format!(
+                "{name}: its steps leave {:.1} %, more than {:.1} %; {advice}",
+                100.0 * own,
+                100.0 * tolerance
+            ));
         }
         all.insert(name, json!({ "own": own, "errors": errors, "needed": needed }));
-    }
-    if all.is_empty() {
+        Ok(())
+    })?;
+    if all.is_empty() && reasons.is_empty() {
         return Ok(Finding::skipped("none of the methods takes steps along a path"));
     }
     let summary = format!("steps for 5 %, 1 % and 0.5 %: {}", lines.join("; "));
