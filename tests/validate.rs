@@ -269,13 +269,14 @@ fn checks_that_say_nothing_of_a_method_are_skipped_and_what_goes_wrong_is_no_pas
     let overflowing =
         Specimen { values: vec![f32::MAX; vanilla.inputs[0].values.len()], file: vanilla.inputs[0].file.clone() };
     let broken = scene(&loaded, vec![overflowing], &[("vanilla", &[]), ("integrated-gradients", &[])]);
-    let made = |check: &str| broken.make(find(check).unwrap(), &params(check, &[]));
-    for check in ["same-numbers", "f16", "completeness", "sanity", "steps"] {
-        assert_eq!(made(check).unwrap_err().kind(), Kind::Input, "{check}");
-    }
     for check in ["derivative", "engine"] {
-        assert_eq!(made(check).unwrap().finding.verdict, Verdict::Failed, "{check}");
+        assert_eq!(found(&broken, check, &[]).verdict, Verdict::Failed, "{check}");
     }
+    for check in ["same-numbers", "f16", "completeness", "sanity", "steps"] {
+        fails(&found(&broken, check, &[]), "integrated-gradients: could not be looked at");
+    }
+    let file = vanilla.inputs[0].file.clone();
+    assert_eq!(Specimen::new(file, vec![1.0, f32::NAN]).err().map(|error| error.kind()), Some(Kind::Input));
     // A limit that is none is no finding.
     for told in [("tolerance", "nan"), ("tolerance", "-1"), ("directions", "0")] {
         let error = vanilla.make(find("derivative").unwrap(), &params("derivative", &[told])).unwrap_err();

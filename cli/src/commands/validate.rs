@@ -8,8 +8,8 @@ use whyline_runtime::explain::{Explainer, Loaded};
 use whyline_runtime::methods::{self, Given};
 use whyline_runtime::params::Params;
 use whyline_runtime::record::FileRecord;
-use whyline_runtime::validate::{CHECKS, Check, Made, Scene, Specimen, Verdict};
-use whyline_runtime::{Error, npy};
+use whyline_runtime::validate::{self, CHECKS, Check, Made, Scene, Specimen, Verdict};
+use whyline_runtime::{Error, Kind, npy};
 
 use super::dataset::names_in;
 use super::inputs::{entries, give_files, interrupt, name_files, pairs, read_input, refuse_unknown, resources};
@@ -35,7 +35,7 @@ pub fn run(args: &ValidateArgs) -> Outcome {
     output::refuse_overwriting(files.iter().flatten(), [&args.json])?;
     let loaded = load(&args.model, Some(&args.preprocess))?;
     output::refuse_overwriting(&loaded.files, [&args.json])?;
-    let methods = methods_of(args)?;
+    let methods = methods_of(args, &loaded)?;
     let inputs = specimens(&loaded, files.as_deref(), args.inputs, args.random)?;
     let give = |explainer: &mut Explainer, given: &Given| {
         give_files(&loaded, explainer, given).map_err(|failure| Error::Usage { reason: failure.message })
@@ -69,7 +69,10 @@ pub fn run(args: &ValidateArgs) -> Outcome {
         }
         let made = made.map_err(|error| {
             let failure = Failure::from(error);
-            Failure { message: format!("{}: {}", check.name, failure.message), ..failure }
+            match failure.message.starts_with(check.name) {
+                true => failure,
+                false => Failure { message: format!("{}: {}", check.name, failure.message), ..failure },
+            }
         })?;
         if talks {
             tell(&made);
@@ -165,7 +168,7 @@ fn limits(args: &ValidateArgs, checks: &[&'static Check]) -> Outcome<Vec<Given>>
 }
 
 /// The methods that were named, each with those of the parameters that it has.
-fn methods_of(args: &ValidateArgs) -> Outcome<Vec<(&'static methods::Entry, Given)>> {
+fn methods_of(args: &ValidateArgs, loaded: &Loaded) -> Outcome<Vec<(&'static methods::Entry, Given)>> {
     let (mut given, entries) = (pairs(&args.params)?, entries(&args.methods)?);
     name_files(&mut given);
     refuse_unknown(&given, &entries)?;
@@ -175,7 +178,18 @@ fn methods_of(args: &ValidateArgs) -> Outcome<Vec<(&'static methods::Entry, Give
         (entry.build)(&entry.params(&own)?)?;
         Ok((entry, own))
     };
-    entries.into_iter().map(own).collect()
+    let mut methods: Vec<_> = entries.into_iter().map(own).collect::<Outcome<_>>()?;
+    // Of all methods, those that are not for such a model are left out, and named.
+    if args.methods == ["all"] {
+        methods.retain(|(entry, given)| match validate::admits(loaded, entry, given) {
+            Err(error) if error.kind() == Kind::Usage => {
+                eprintln!("warning: {} is left out: {}", entry.name, output::in_a_line(&error.to_string()));
+                false
+            }
+            _ => true,
+        });
+    }
+    Ok(methods)
 }
 
 /// The files of a dataset: its images, or the one file that it is.
@@ -201,7 +215,7 @@ pub fn specimens(loaded: &Loaded, files: Option<&[PathBuf]>, most: u16, random: 
     let specimen = |i: usize| {
         let path = &files[i * files.len() / count];
         let file = FileRecord::of(path).map_err(about_input)?;
-        Ok(Specimen { file, values: read_input(loaded, path)?.input })
+        Ok(Specimen::new(file, read_input(loaded, path)?.input)?)
     };
     (0..count).map(specimen).collect()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::{Check, Finding, Scene};
+use super::{Check, Finding, Scene, admits};
 use crate::error::{Error, Gap, Kind, Result};
 use crate::params::Params;
 
@@ -15,9 +15,8 @@ fn run(_: &Params, scene: &Scene) -> Result<Finding> {
     // What is missing, and the methods that miss it.
     let mut missing: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for (entry, given) in &scene.methods {
-        let method = (entry.build)(&entry.params(given)?)?;
-        let lines = match scene.loaded.admits(method.as_ref()) {
-            Ok(_) => vec![],
+        let lines = match admits(scene.loaded, entry, given) {
+            Ok(()) => vec![],
             Err(Error::NoAdjoint { gaps } | Error::UnknownOps { nodes: gaps }) => gaps.iter().map(line).collect(),
             // A method that is not for such a model says why.
             Err(error) if matches!(error.kind(), Kind::Model | Kind::Usage) => vec![error.to_string()],

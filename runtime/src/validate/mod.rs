@@ -36,7 +36,7 @@ use crate::methods;
 use crate::params::{Given, Parameter, Params};
 use crate::record::FileRecord;
 use crate::rng::Rng;
-use crate::values::range;
+use crate::values::{first_infinite, range};
 
 /// Every check, in the order in which they are made.
 pub const CHECKS: &[&Check] = &[
@@ -83,6 +83,19 @@ pub struct Specimen {
 }
 
 impl Specimen {
+    /// From a file.
+    ///
+    /// Errors: a value that is not finite.
+    pub fn new(file: FileRecord, values: Vec<f32>) -> Result<Specimen> {
+        match first_infinite(&values) {
+            Some(i) => {
+                let reason = format!("holds {} at element {i}; it must be finite", values[i]);
+                Err(Error::Input { path: file.file.into(), reason })
+            }
+            None => Ok(Specimen { file, values }),
+        }
+    }
+
     /// Random pixels, uniform over what pixels can be.
     pub fn random(loaded: &Loaded, number: u64) -> Result<Specimen> {
         let (shape, bounds, rng) = (loaded.input_shape()?, loaded.bounds()?, Rng::new(0, number));
@@ -213,12 +226,11 @@ impl Scene<'_> {
         for method in &self.methods {
             let (entry, given) = method;
             // What it lacks is what `admission` says.
-            match self.loaded.admits((entry.build)(&entry.params(given)?)?.as_ref()) {
-                Err(error) if error.kind() == Kind::Model => continue,
-                _ => {}
+            if admits(self.loaded, entry, given).is_err() {
+                continue;
             }
             match look(method, reasons) {
-                Err(error) if matches!(error.kind(), Kind::Model | Kind::Usage) => {
+                Err(error) if error.kind() != Kind::Budget => {
                     reasons.push(format!("{}: could not be looked at: {error}", entry.name));
                 }
                 done => done?,
@@ -264,6 +276,11 @@ impl Scene<'_> {
         }
         Ok(explainer)
     }
+}
+
+/// Whether a model has all that a method wants of it.
+pub fn admits(loaded: &Loaded, entry: &methods::Entry, given: &Given) -> Result<()> {
+    loaded.admits((entry.build)(&entry.params(given)?)?.as_ref()).map(|_| ())
 }
 
 /// A method's explanation of an input's top class.
