@@ -296,6 +296,19 @@ fn an_input_on_a_kink_is_no_alarm() {
     }
 }
 
+/// Of ten classes twenty are all: no draw decides which are climbed to. Of three that are drawn one does.
+#[test]
+fn a_seed_that_decides_nothing_is_no_alarm() {
+    let loaded = digits();
+    for (classes, draws) in [("20", false), ("3", true)] {
+        let told = given(&[("classes", classes)]);
+        let explainer = loaded.explainer("agi", &told, Default::default(), Default::default()).unwrap();
+        assert_eq!(explainer.draws(), draws, "{classes}");
+        let told: &[(&str, &str)] = &[("classes", classes)];
+        passes(&found(&scene(&loaded, specimens(&loaded, 1), &[("agi", told)]), "same-numbers", &[]));
+    }
+}
+
 /// Of two inputs the worse counts.
 #[test]
 fn of_two_inputs_one_that_is_far_off_is_not_outvoted() {

@@ -251,6 +251,11 @@ impl<'a> Explainer<'a> {
         self.method.signed().unwrap_or(self.entry.properties.signed)
     }
 
+    /// Whether its maps depend on random draws.
+    pub fn draws(&self) -> bool {
+        self.entry.properties.stochastic && self.method.draws(self.model)
+    }
+
     /// What the map has values for, once channels are taken together.
     pub fn grid(&self) -> Result<Grid> {
         Ok(Grid::of(&self.loaded.input_shape()?, self.loaded.layout()?))

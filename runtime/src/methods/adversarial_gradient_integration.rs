@@ -61,6 +61,11 @@ impl Method for Agi {
         Passes { forward: 3, gradient: 2 }
     }
 
+    /// Of few classes all are climbed to.
+    fn draws(&self, model: Extents) -> bool {
+        !self.top && (self.classes as usize) < model.classes.saturating_sub(1)
+    }
+
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
         let (input, class) = (task.input, task.class("adversarial gradient integration")?);
         let start = Scores::at(task, input)?;

@@ -426,6 +426,10 @@ pub trait Method {
     fn signed(&self) -> Option<bool> {
         None
     }
+    /// Whether its random draws decide anything of such a model, where it draws.
+    fn draws(&self, _model: Extents) -> bool {
+        true
+    }
     /// The attribution of the task's target to its input.
     fn explain(&self, task: &mut Task) -> Result<Outcome>;
 }

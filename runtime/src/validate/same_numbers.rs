@@ -46,7 +46,8 @@ fn run(_: &Params, scene: &Scene) -> Result<Finding> {
     let mut ways = 0;
     scene.each(&mut reasons, |method, reasons| {
         let (entry, given) = method;
-        let seed = entry.parameters.iter().find(|p| p.name == "seed").filter(|_| entry.properties.stochastic);
+        let draws = scene.explainer(method, &[], Precision::F32, 1)?.draws();
+        let seed = entry.parameters.iter().find(|p| p.name == "seed").filter(|_| draws);
         let input = &scene.inputs[0];
         let made = |again: Again, seed: Option<u64>, input: &Specimen| -> Result<Vec<f32>> {
             let seeded = seed.map(|seed| ("seed", seed.to_string()));
