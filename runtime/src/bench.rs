@@ -9,7 +9,7 @@ use crate::engine::{Memory, PlanSession, Plans, Precision, Resources, Session, S
 use crate::error::Result;
 use crate::explain::{Loaded, Wanted};
 use crate::flops::{flops, gradient_flops};
-use crate::gradient::target::top_class;
+use crate::gradient::target::top_seed;
 use crate::rng::Rng;
 
 /// Percentiles of many runs, in milliseconds.
@@ -79,9 +79,7 @@ pub fn bench(loaded: &Loaded, precision: Precision, runs: u32, steps: bool) -> R
     let rng = Rng::new(0, 0);
     let len: usize = session.input_shape().iter().product();
     let input: Vec<f32> = (0..len as u64).map(|i| rng.normal(i)).collect();
-    let logits = session.forward(&input)?;
-    let mut seed = vec![0.0; logits.len()];
-    seed[top_class(logits)] = 1.0;
+    let seed = top_seed(session.forward(&input)?);
     session.gradient(&input, &seed)?;
     let (mut forward, mut gradient) = (vec![], vec![]);
     for _ in 0..runs {

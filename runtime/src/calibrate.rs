@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::baseline::Baseline;
 use crate::engine::{PlanSession, Plans, Precision, Resources, Session};
 use crate::error::{Error, Result};
-use crate::gradient::target::top_class;
+use crate::gradient::target::top_seed;
 use crate::load::{Loaded, Wanted};
 use crate::methods::{Task, between};
 use crate::onnx::card::StepsCard;
@@ -59,9 +59,7 @@ impl Calibrator<'_> {
         if let Some(i) = first_infinite(input) {
             return Err(Error::bad_input(format!("holds {} at element {i}; it must be finite", input[i])));
         }
-        let logits = self.session.forward(input)?;
-        let mut seed = vec![0.0; logits.len()];
-        seed[top_class(logits)] = 1.0;
+        let seed = top_seed(self.session.forward(input)?);
         let layout = self.loaded.layout()?;
         let mut task = Task { layout, ..Task::new(&mut self.session, input, &seed) };
         let baseline = self.baseline.values(&task.origin())?;

@@ -257,6 +257,11 @@ fn sized(input: &Input, h: usize, w: usize, layout: Option<LayoutName>) -> Vec<u
     }
 }
 
+/// Whether a gradient graph from a file has the rules of a composite; one that somebody else has exported has none.
+pub(crate) fn is_made_with(ready: &GradientGraph, composite: &Composite) -> bool {
+    ready.composite == composite.name || (ready.composite == "as exported" && composite.rules.is_empty())
+}
+
 /// A gradient graph from a file has its rules and taps fixed.
 fn fitting(ready: &GradientGraph, wanted: &Wanted) -> Result<GradientGraph> {
     let composite = wanted.composite;
@@ -266,9 +271,7 @@ fn fitting(ready: &GradientGraph, wanted: &Wanted) -> Result<GradientGraph> {
     if wanted.settings.softplus.is_some() {
         return Err(Error::usage("Softplus in the place of Relu wants the forward model, not a gradient graph"));
     }
-    let known = ready.composite == composite.name;
-    let foreign = ready.composite == "as exported" && composite.rules.is_empty();
-    if !known && !foreign {
+    if !is_made_with(ready, composite) {
         return Err(Error::usage(format!(
             "the method wants the composite '{}', but this gradient graph was made with '{}'; use the forward model",
             composite.name, ready.composite

@@ -8,14 +8,14 @@ use serde_json::{Map, Value, json};
 use whyline_runtime::evaluate::{Effort, Evaluation, Measure, SampleScores, Subjected};
 use whyline_runtime::explain::{Explainer, Loaded, Shared};
 use whyline_runtime::metrics::{self, Cost, Grid, METRICS, Observation, Wants, quantus};
-use whyline_runtime::params::{Given, Params};
+use whyline_runtime::params::Params;
 use whyline_runtime::state::{Header, State, difference};
 use whyline_runtime::variants::MEMORY;
 use whyline_runtime::{Error, Kind};
 
 use super::dataset::{Dataset, Material, Queue, Sample, target_of};
 use super::inputs::{
-    budget, entries, for_method, give_files, is_bounded, name_files, pairs, refuse_unknown, resources, target,
+    budget, entries, for_method, give_files, is_bounded, name_files, pairs, refuse_unknown, resources, target, told,
 };
 use super::load::load;
 use crate::args::EvaluateArgs;
@@ -132,19 +132,12 @@ fn measures(args: &EvaluateArgs, loaded: &Loaded, dataset: &Dataset) -> Outcome<
         ));
     }
     let chosen = if args.compat.is_some() { of_quantus(chosen) } else { chosen };
-    let given = pairs(&args.metric_params)?;
-    let known = |name: &str| chosen.iter().any(|e| e.parameters.iter().any(|p| is_for(e, p.name, name)));
-    if let Some(name) = given.keys().find(|name| !known(name)) {
-        return Err(Failure::usage(format!("none of the metrics has a parameter '{name}'")));
-    }
-    let own = |entry: &'static metrics::Entry| -> Outcome<Measure> {
-        let of = |p: &str| given.iter().filter(|(name, _)| is_for(entry, p, name)).max_by_key(|(name, _)| name.len());
-        let own = entry.parameters.iter().filter_map(|p| Some((p.name.to_string(), of(p.name)?.1.clone())));
-        Ok(Measure::of(entry, &own.collect::<Given>())?)
-    };
+    let owners: Vec<_> = chosen.iter().map(|entry| (entry.name, entry.parameters)).collect();
+    let wrong = |name: &str| format!("none of the metrics has a parameter '{name}'");
+    let own = told(&pairs(&args.metric_params)?, &owners, wrong)?;
     let mut measures = vec![];
-    for entry in chosen {
-        let measure: Measure = own(entry)?;
+    for (entry, own) in chosen.into_iter().zip(&own) {
+        let measure = Measure::of(entry, own)?;
         match measure.admits(loaded) {
             Ok(()) => measures.push(measure),
             // Of a family, those that the model is not for are left out, and named.
@@ -166,11 +159,6 @@ fn of_quantus(chosen: Vec<&'static metrics::Entry>) -> Vec<&'static metrics::Ent
         eprintln!("warning: {} is the paper's: {reason}", entry.name);
     }
     chosen.into_iter().map(quantus::of).collect()
-}
-
-/// Whether `given`, as PARAMETER or METRIC.PARAMETER, is a metric's parameter.
-fn is_for(entry: &metrics::Entry, parameter: &str, given: &str) -> bool {
-    given == parameter || given.split_once('.') == Some((entry.name, parameter))
 }
 
 /// Every method, ready. Of all methods, those that are not defined for the model are left out, and named.

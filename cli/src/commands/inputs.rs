@@ -11,6 +11,7 @@ use whyline_runtime::image::preprocess::{mask, picture_of};
 use whyline_runtime::image::{Picture, decode, prepare};
 use whyline_runtime::methods::{Entry, Given, METHODS, find};
 use whyline_runtime::onnx::Layout;
+use whyline_runtime::params::Parameter;
 use whyline_runtime::record::FileRecord;
 use whyline_runtime::{Error, npy};
 
@@ -41,6 +42,21 @@ pub fn entries(names: &[String]) -> Outcome<Vec<&'static Entry>> {
         entries.push(entry);
     }
     Ok(entries)
+}
+
+/// What each owner of parameters is told, of NAME=VALUE, which is for all that have the parameter, and OWNER.NAME=VALUE, which
+/// goes before it; one that none has is a mistake.
+pub fn told(given: &Given, owners: &[(&str, &[Parameter])], wrong: impl Fn(&str) -> String) -> Outcome<Vec<Given>> {
+    let is_for = |owner: &str, own: &str, name: &str| name == own || name.split_once('.') == Some((owner, own));
+    let known = |name: &str| owners.iter().any(|(owner, all)| all.iter().any(|p| is_for(owner, p.name, name)));
+    if let Some(name) = given.keys().find(|name| !known(name)) {
+        return Err(Failure::usage(wrong(name)));
+    }
+    let of = |owner: &str, own: &str| {
+        let told = given.iter().filter(|(name, _)| is_for(owner, own, name)).max_by_key(|(name, _)| name.len());
+        told.map(|(_, value)| (own.to_string(), value.clone()))
+    };
+    Ok(owners.iter().map(|(owner, all)| all.iter().filter_map(|p| of(owner, p.name)).collect()).collect())
 }
 
 /// A parameter goes to every method that has it; one that none has is a mistake.

@@ -12,7 +12,9 @@ use whyline_runtime::validate::{self, CHECKS, Check, Made, Scene, Specimen, Verd
 use whyline_runtime::{Error, Kind, npy};
 
 use super::dataset::names_in;
-use super::inputs::{entries, give_files, interrupt, name_files, pairs, read_input, refuse_unknown, resources};
+use super::inputs::{
+    entries, for_method, give_files, interrupt, name_files, pairs, read_input, refuse_unknown, resources, told,
+};
 use super::load::load;
 use crate::args::{ModelArgs, ScoreArg, ValidateArgs};
 use crate::failure::{Failure, INTERRUPTED, Outcome, about_input};
@@ -97,7 +99,7 @@ struct Report<'a> {
 fn conclude(args: &ValidateArgs, scene: &Scene, checks: Vec<Made>) -> Outcome {
     let is_bad = |made: &&Made| matches!(made.finding.verdict, Verdict::Failed | Verdict::Error);
     let bad: Vec<&str> = checks.iter().filter(is_bad).map(|made| made.check).collect();
-    let (count, bad_ones) = (checks.len(), bad.join(", "));
+    let count = checks.len();
     let report = Report {
         whyline: env!("CARGO_PKG_VERSION"),
         model: FileRecord { file: scene.loaded.model.name.clone(), sha256: scene.loaded.model.sha256.clone() },
@@ -118,7 +120,7 @@ fn conclude(args: &ValidateArgs, scene: &Scene, checks: Vec<Made>) -> Outcome {
             Ok(())
         }
         false => {
-            let message = format!("{} of {count} checks failed: {bad_ones}", bad_ones.split(", ").count());
+            let message = format!("{} of {count} checks failed: {}", bad.len(), bad.join(", "));
             Err(Failure { message, code: CHECK_FAILED })
         }
     }
@@ -153,18 +155,8 @@ fn chosen(args: &ValidateArgs) -> Outcome<Vec<&'static Check>> {
 
 /// What each check is told; a limit that none has is a mistake.
 fn limits(args: &ValidateArgs, checks: &[&'static Check]) -> Outcome<Vec<Given>> {
-    let given = pairs(&args.limits)?;
-    let is_for = |check: &Check, own: &str, name: &str| name == own || name.split_once('.') == Some((check.name, own));
-    let known = |name: &String| checks.iter().any(|c| c.parameters.iter().any(|p| is_for(c, p.name, name)));
-    if let Some(name) = given.keys().find(|name| !known(name)) {
-        return Err(Failure::usage(format!("none of the checks has a limit '{name}'")));
-    }
-    let of = |check: &Check, own: &str| {
-        // CHECK.NAME goes before NAME.
-        let told = given.iter().filter(|(name, _)| is_for(check, own, name)).max_by_key(|(name, _)| name.len());
-        told.map(|(_, value)| (own.to_string(), value.clone()))
-    };
-    Ok(checks.iter().map(|check| check.parameters.iter().filter_map(|p| of(check, p.name)).collect()).collect())
+    let owners: Vec<_> = checks.iter().map(|check| (check.name, check.parameters)).collect();
+    told(&pairs(&args.limits)?, &owners, |name| format!("none of the checks has a limit '{name}'"))
 }
 
 /// The methods that were named, each with those of the parameters that it has.
@@ -173,8 +165,7 @@ fn methods_of(args: &ValidateArgs, loaded: &Loaded) -> Outcome<Vec<(&'static met
     name_files(&mut given);
     refuse_unknown(&given, &entries)?;
     let own = |entry: &'static methods::Entry| {
-        let has = |name: &str| entry.parameters.iter().any(|p| p.name == name);
-        let own: Given = given.iter().filter(|(name, _)| has(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
+        let own = for_method(&given, entry, false);
         (entry.build)(&entry.params(&own)?)?;
         Ok((entry, own))
     };

@@ -62,12 +62,21 @@ impl OrtSession {
     }
 }
 
-/// An output of a model in the bytes of its file, which has one input.
-pub fn output_of(model: &[u8], library: &Path, input: (&[usize], &[f32]), output: &str) -> Result<Vec<f32>> {
+/// An output, at each of several inputs, of a model in the bytes of its file, which has one input of this shape.
+pub fn outputs_of(
+    model: &[u8],
+    library: &Path,
+    shape: &[usize],
+    inputs: &[&[f32]],
+    output: &str,
+) -> Result<Vec<Vec<f32>>> {
     let mut engine = engine(model, library)?;
     let name = engine.inputs().first().map(|input| input.name().to_string()).unwrap_or_default();
-    let mut found = run(&mut engine, &[(&name, input.0, input.1)], &[output.to_string()])?;
-    found.pop().ok_or_else(|| failed("hand out a result", "it has none"))
+    let mut all = vec![];
+    for input in inputs {
+        all.extend(run(&mut engine, &[(&name, shape, input)], &[output.to_string()])?);
+    }
+    Ok(all)
 }
 
 impl Session for OrtSession {

@@ -43,6 +43,15 @@ pub fn top_class(scores: &[f32]) -> usize {
     (0..scores.len()).max_by(|&a, &b| scores[a].total_cmp(&scores[b]).then(b.cmp(&a))).unwrap_or(0)
 }
 
+/// The cotangent of the component with the largest score.
+pub fn top_seed(scores: &[f32]) -> Vec<f32> {
+    let mut seed = vec![0.0; scores.len()];
+    if let Some(top) = seed.get_mut(top_class(scores)) {
+        *top = 1.0;
+    }
+    seed
+}
+
 /// Softmax of all scores.
 pub fn class_probabilities(scores: &[f32]) -> Vec<f64> {
     let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max) as f64;

@@ -30,8 +30,8 @@ use crate::error::{Error, Kind, Result};
 use crate::explain::{Explainer, Explanation, Target};
 use crate::gradient::GradientGraph;
 use crate::gradient::composite::GRADIENT;
-use crate::gradient::target::top_class;
-use crate::load::{Loaded, Wanted};
+use crate::gradient::target::top_seed;
+use crate::load::{Loaded, Wanted, is_made_with};
 use crate::methods;
 use crate::params::{Given, Parameter, Params};
 use crate::record::FileRecord;
@@ -241,10 +241,8 @@ impl Scene<'_> {
 
     /// The graph of the plain gradient; none where the model is a gradient graph of other rules.
     fn plain(&self) -> Result<Option<GradientGraph>> {
-        match &self.loaded.ready_made {
-            Some(ready) if ready.composite != GRADIENT.name && ready.composite != "as exported" => Ok(None),
-            _ => self.loaded.derive(&Wanted::default()).map(Some),
-        }
+        let has = self.loaded.ready_made.as_ref().is_none_or(|ready| is_made_with(ready, &GRADIENT));
+        has.then(|| self.loaded.derive(&Wanted::default())).transpose()
     }
 
     /// Whether somebody wants no more.
@@ -290,10 +288,7 @@ fn explained(explainer: &mut Explainer, specimen: &Specimen) -> Result<Explanati
 
 /// The cotangent of an input's top class.
 fn seed_of(session: &mut dyn Session, input: &[f32]) -> Result<Vec<f32>> {
-    let logits = session.forward(input)?;
-    let mut seed = vec![0.0; logits.len()];
-    seed[top_class(logits)] = 1.0;
-    Ok(seed)
+    session.forward(input).map(top_seed)
 }
 
 /// Whether a value is no more than that. What is not a number is within nothing.

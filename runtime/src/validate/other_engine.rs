@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::agreement::relative_distance;
 use super::{Check, Finding, NOT_PLAIN, Scene, engine, median, within};
-use crate::engine::ort_session::{OrtSession, output_of};
+use crate::engine::ort_session::{OrtSession, outputs_of};
 use crate::error::Result;
 use crate::gradient::GradientGraph;
 use crate::gradient::target::{Score, class_probabilities, find_target};
@@ -53,8 +53,7 @@ fn of_the_file(scene: &Scene, derived: &GradientGraph, inputs: &[&[f32]], librar
     let output = loaded.output().unwrap_or(&loaded.typed.graph.outputs[0]);
     let (model, shape, mut session) = (crate::files::read(path)?, loaded.input_shape()?, scene.session(derived)?);
     let mut apart = vec![];
-    for input in inputs {
-        let theirs = output_of(&model, library, (&shape, input), output)?;
+    for (input, theirs) in inputs.iter().zip(outputs_of(&model, library, &shape, inputs, output)?) {
         let logits = crate::engine::Session::forward(&mut session, input)?;
         // What was stepped over at the end comes on top.
         let probabilities = || class_probabilities(logits).into_iter();

@@ -1,9 +1,9 @@
 //! The matrix product under all dense kernels: rows (pixels) by columns (output channels).
 //!
 //! Columns come in blocks of sixteen. A tile of a few rows by one block, or two where registers suffice, stays in
-//! registers while `k` runs; longer sums are cut into parts of [`PART`], which keeps a block's weights in the first cache. Each part starts
-//! from zero and the bias comes last: one running sum from a large bias on would round off several times as
-//! much. Weights lie in the order in which they are read, [`Packing`] says where, so that they stream from
+//! registers while `k` runs; longer sums are cut into parts of [`PART`], which keeps a block's weights in the
+//! first cache. Each part starts from zero and the bias comes last: one running sum from a large bias on would
+//! round off several times as much. Weights lie in the order in which they are read, [`Packing`] says where, so that they stream from
 //! memory.
 //!
 //! Parts whose left operand is zero throughout are left out where the weights are known to be finite: the cotangent of
