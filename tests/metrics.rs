@@ -13,6 +13,13 @@ use whyline_stream::order::descending;
 
 const GRID: Grid = Grid { layout: Some(Layout::ChannelsFirst), channels: 2, height: 20, width: 18 };
 
+/// The places of a map's values, the largest first.
+fn order_of(map: &[f32]) -> Vec<u32> {
+    let mut order = vec![0; map.len()];
+    descending(map, &mut vec![0; map.len()], &mut order);
+    order
+}
+
 fn drawn(draw: u64, len: usize) -> Vec<f32> {
     (0..len as u64).map(|i| Rng::new(5, draw).normal(i)).collect()
 }
@@ -102,8 +109,7 @@ fn score_within(
     let entry = find(metric).unwrap();
     let given: Given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
     let metric = (entry.build)(&entry.params(&given).unwrap()).unwrap();
-    let (logits, mut order) = (subject.logits(input), vec![0; map.len()]);
-    descending(map, &mut order);
+    let (logits, order) = (subject.logits(input), order_of(map));
     (subject.forwards, subject.explanations) = (0, 0);
     let observed = metric.observe(&mut Sample {
         subject: &mut *subject,
@@ -326,8 +332,7 @@ fn compared(metric: &str, given: &[(&str, &str)], samples: &[(Vec<f32>, usize)])
         let weights = vec![vec![0.0; 1]; 3];
         let mut logits = vec![0.0; 3];
         logits[*class] = 1.0;
-        let mut order = vec![0; map.len()];
-        descending(map, &mut order);
+        let order = order_of(map);
         let mut subject = Linear { weights, map: &product, forwards: 0, explanations: 0 };
         tally.push(
             metric

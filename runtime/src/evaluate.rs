@@ -12,8 +12,8 @@ use crate::params::{Given, Params};
 use crate::probe::Probe;
 use crate::record::{FileRecord, Record};
 use crate::state::RowState;
+use crate::values::descending;
 use crate::variants::{MEMORY, Variants};
-use whyline_stream::order::descending;
 
 /// A metric with its parameters.
 pub struct Measure {
@@ -222,8 +222,7 @@ fn measure<'a>(
     let Explanation { attribution, record } = explanation;
     let map = row.explainer.per_feature(&attribution)?;
     let elements = (attribution.values.len() == sample.input.len()).then_some(attribution.values.as_slice());
-    let mut order = vec![0; map.len()];
-    descending(&map, &mut order);
+    let order = descending(&map);
     let name = std::path::Path::new(&sample.file.file).file_name().unwrap_or_default();
     let priority = crate::hash::number(draw.to_le_bytes().into_iter().chain(name.as_encoded_bytes().iter().copied()));
     let mut probe = Probe::new(&mut row.explainer, variants);

@@ -33,19 +33,49 @@ impl Rng {
 
     /// Standard normal.
     pub fn normal(&self, element: u64) -> f32 {
-        // Between 0 and 1, neither included.
-        quantile(((self.bits(element) >> 12) as f64 + 0.5) / (1u64 << 52) as f64) as f32
+        quantile(self.share(element)) as f32
     }
+
+    /// The normal numbers of elements from the first on. Most are near the middle, where many take as long as one; the others
+    /// follow one by one.
+    pub fn normals(&self, to: &mut [f32]) {
+        for (part, to) in to.chunks_mut(PART).enumerate() {
+            let mut shares = [0.5; PART];
+            let first = (part * PART) as u64;
+            shares.iter_mut().zip(first..).for_each(|(share, element)| *share = self.share(element));
+            to.iter_mut().zip(&shares).for_each(|(to, share)| *to = middle(share - 0.5) as f32);
+            for (to, share) in to.iter_mut().zip(shares).filter(|(_, share)| !is_middle(share - 0.5)) {
+                *to = quantile(share) as f32;
+            }
+        }
+    }
+
+    /// Uniform between 0 and 1, neither included.
+    fn share(&self, element: u64) -> f64 {
+        ((self.bits(element) >> 12) as f64 + 0.5) / (1u64 << 52) as f64
+    }
+}
+
+/// Numbers that are made together.
+const PART: usize = 64;
+
+/// Whether a quantile, of one half and this, is a quotient of two polynomials.
+fn is_middle(away: f64) -> bool {
+    away.abs() <= 0.425
+}
+
+fn middle(away: f64) -> f64 {
+    let r = 0.180625 - away * away;
+    let above = ((59.109374720 * r + 159.29113202) * r + 50.434271938) * r + 3.3871327179;
+    away * above / (((67.187563600 * r + 78.757757664) * r + 17.895169469) * r + 1.0)
 }
 
 /// The normal distribution's quantile, to seven digits (Wichura 1988, algorithm AS 241). Most numbers take a quotient of two
 /// polynomials; what else there is comes from libm and not from the platform: the same bytes on ARM and x86.
 fn quantile(p: f64) -> f64 {
     let away = p - 0.5;
-    if away.abs() <= 0.425 {
-        let r = 0.180625 - away * away;
-        let above = ((59.109374720 * r + 159.29113202) * r + 50.434271938) * r + 3.3871327179;
-        return away * above / (((67.187563600 * r + 78.757757664) * r + 17.895169469) * r + 1.0);
+    if is_middle(away) {
+        return middle(away);
     }
     let r = libm::sqrt(-libm::log(p.min(1.0 - p)));
     let size = match r <= 5.0 {
@@ -79,6 +109,16 @@ mod tests {
         }
         assert!((sum / n as f64).abs() < 0.01, "{}", sum / n as f64);
         assert!((square / n as f64 - 1.0).abs() < 0.02, "{}", square / n as f64);
+    }
+
+    #[test]
+    fn many_are_the_same_as_one_by_one() {
+        let rng = Rng::new(3, 9);
+        for len in [0, 1, PART, 5 * PART + 7] {
+            let mut many = vec![0.0; len];
+            rng.normals(&mut many);
+            assert_eq!(many, (0..len as u64).map(|i| rng.normal(i)).collect::<Vec<_>>());
+        }
     }
 
     #[test]

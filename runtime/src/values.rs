@@ -46,10 +46,17 @@ pub fn norm(values: &[f32]) -> f64 {
     values.iter().map(|v| (*v as f64).powi(2)).sum::<f64>().sqrt()
 }
 
+/// The places of values, from the largest value to the least, equal ones as they come.
+pub fn descending(values: &[f32]) -> Vec<u32> {
+    let mut order = vec![0; values.len()];
+    whyline_stream::order::descending(values, &mut vec![0; values.len()], &mut order);
+    order
+}
+
 /// The rank of each value: one for the least, the mean of their ranks for equal ones.
 pub fn ranked(values: &[f64]) -> Vec<f64> {
-    let (mut order, mut ranks) = (vec![0; values.len()], vec![0.0; values.len()]);
-    whyline_stream::order::ranks(values, &mut order, &mut ranks);
+    let mut ranks = vec![0.0; values.len()];
+    whyline_stream::order::ranks(values, &mut vec![0; values.len()], &mut ranks);
     ranks
 }
 

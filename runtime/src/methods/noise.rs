@@ -108,12 +108,11 @@ impl Noise {
         let (low, high) = task.range();
         let deviation = self.inputs.sigma * (high - low);
         let copy = |draw: usize, noisy: &mut [f32]| {
-            let rng = Rng::new(seed, (first + draw) as u64);
-            let both = noisy.iter_mut().zip(input);
-            match deviation > 0.0 {
-                true => both.enumerate().for_each(|(i, (to, &x))| *to = x + deviation * rng.normal(i as u64)),
-                false => both.for_each(|(to, &x)| *to = x),
+            if deviation == 0.0 {
+                return noisy.copy_from_slice(input);
             }
+            Rng::new(seed, (first + draw) as u64).normals(noisy);
+            noisy.iter_mut().zip(input).for_each(|(to, &x)| *to = x + deviation * *to);
         };
         let mut noisy = input.to_vec();
         let count = self.inputs.count as usize;

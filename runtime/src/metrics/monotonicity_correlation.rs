@@ -12,8 +12,7 @@ use crate::baseline::Baseline;
 use crate::error::Result;
 use crate::params::Parameter;
 use crate::rng::Rng;
-use crate::values::{range, ranked};
-use whyline_stream::order::descending;
+use crate::values::{descending, range, ranked};
 use whyline_stream::pearson::Pearson;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -50,8 +49,7 @@ impl Metric for MonotonicityCorrelation {
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
         let sizes: Vec<f32> = sample.map.iter().map(|v| v.abs()).collect();
-        let mut order = vec![0; sizes.len()];
-        descending(&sizes, &mut order);
+        let order = descending(&sizes);
         let (grid, input, draw) = (sample.grid, sample.input, sample.draw);
         let blocks = self.steps.count(&grid);
         let blocks: Vec<&[u32]> = order.chunks(grid.features().div_ceil(blocks)).collect();

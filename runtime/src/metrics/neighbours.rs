@@ -67,11 +67,18 @@ impl Neighbours {
         let (low, high) = range(sample.input);
         let scale = if self.of_range { high - low } else { 1.0 };
         let rng = Rng::new(self.seed ^ sample.draw, number.into());
-        let noise = |i: usize| match self.shape {
-            Shape::Normal(deviation) => deviation * rng.normal(i as u64),
-            Shape::Uniform(from, to) => from + (to - from) * rng.uniform(i as u64),
-        };
-        sample.input.iter().enumerate().map(|(i, x)| x + scale * noise(i)).collect()
+        let mut copy = vec![0.0; sample.input.len()];
+        match self.shape {
+            Shape::Normal(deviation) => {
+                rng.normals(&mut copy);
+                copy.iter_mut().for_each(|noise| *noise *= deviation);
+            }
+            Shape::Uniform(from, to) => {
+                copy.iter_mut().zip(0..).for_each(|(noise, i)| *noise = from + (to - from) * rng.uniform(i));
+            }
+        }
+        copy.iter_mut().zip(sample.input).for_each(|(to, x)| *to = x + scale * *to);
+        copy
     }
 
     /// The distances of a copy of that number.

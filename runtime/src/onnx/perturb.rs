@@ -135,7 +135,9 @@ fn perturb(graph: &mut Graph, noise: WeightNoise) {
     for (number, name) in names.iter().enumerate() {
         let rng = Rng::new(noise.seed ^ APART, noise.draw.wrapping_mul(names.len() as u64).wrapping_add(number as u64));
         let Some(tensor) = graph.constants.get_mut(name) else { continue };
-        tensor.map_f32(|i, w| w * (1.0 + noise.deviation * rng.normal(i as u64)));
+        let mut normal = vec![0.0; tensor.len()];
+        rng.normals(&mut normal);
+        tensor.map_f32(|i, w| w * (1.0 + noise.deviation * normal[i]));
     }
 }
 

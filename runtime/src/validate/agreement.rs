@@ -2,7 +2,7 @@
 
 use whyline_stream::pearson::Pearson;
 
-use crate::values::{distance, norm, ranked};
+use crate::values::{descending, distance, norm, ranked};
 
 /// The cosine of the angle between two maps; one of two that are zero everywhere, zero where one is.
 pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
@@ -26,8 +26,7 @@ pub fn top_decile(a: &[f32], b: &[f32]) -> f64 {
     let count = a.len().div_ceil(10);
     let marked = |map: &[f32]| {
         let sizes: Vec<f32> = map.iter().map(|v| v.abs()).collect();
-        let mut order = vec![0; sizes.len()];
-        whyline_stream::order::descending(&sizes, &mut order);
+        let order = descending(&sizes);
         let mut marked = vec![false; sizes.len()];
         order.iter().take(count).for_each(|&i| marked[i as usize] = true);
         marked

@@ -1,32 +1,47 @@
 //! Orders of values: ranks with ties, and the area under a receiver operating characteristic.
 
-use core::cmp::Ordering;
-
-/// Puts the indices of `values` into `order`, from the largest to the least, equal ones by index. Shorter slices limit both.
-pub fn descending(values: &[f32], order: &mut [u32]) {
-    order.iter_mut().enumerate().for_each(|(i, place)| *place = i as u32);
-    let value = |i: u32| values.get(i as usize).copied().unwrap_or(f32::NEG_INFINITY);
-    order.sort_unstable_by(|&a, &b| value(b).total_cmp(&value(a)).then(a.cmp(&b)));
+/// Bits in the order of values, as `total_cmp` has it.
+fn bits(value: f32) -> u32 {
+    let bits = value.to_bits();
+    bits ^ (((bits as i32) >> 31) as u32 | 1 << 31)
 }
 
-/// Writes the rank of each value, one for the least, the mean of their ranks for equal ones; `order` is room for as many
-/// indices.
-pub fn ranks(values: &[f64], order: &mut [u32], ranks: &mut [f64]) {
-    order.iter_mut().enumerate().for_each(|(i, place)| *place = i as u32);
-    let value = |i: u32| values.get(i as usize).copied().unwrap_or(f64::NAN);
-    order.sort_unstable_by(|&a, &b| value(a).total_cmp(&value(b)));
-    let mut start = 0;
-    for end in 1..=order.len() {
-        if end < order.len() && value(order[end]).partial_cmp(&value(order[start])) == Some(Ordering::Equal) {
-            continue;
-        }
-        let middle = (start + end + 1) as f64 / 2.0;
-        for &index in &order[start..end] {
-            if let Some(rank) = ranks.get_mut(index as usize) {
-                *rank = middle;
-            }
-        }
-        start = end;
+/// The upper half of the same.
+fn upper(value: f64) -> u32 {
+    let bits = value.to_bits();
+    ((bits ^ (((bits as i64) >> 63) as u64 | 1 << 63)) >> 32) as u32
+}
+
+/// Writes the numbers of places beside what they are sorted by, and sorts them: that is faster than to look up what numbers
+/// stand for.
+fn sort(room: &mut [u64], key: impl Fn(usize) -> u32) {
+    room.iter_mut().enumerate().for_each(|(i, place)| *place = (key(i) as u64) << 32 | i as u64);
+    room.sort_unstable();
+}
+
+/// Puts the indices of `values` into `order`, from the largest to the least, equal ones by index; `room` is for as many. Shorter
+/// slices limit the others.
+pub fn descending(values: &[f32], room: &mut [u64], order: &mut [u32]) {
+    let count = values.len().min(room.len()).min(order.len());
+    sort(&mut room[..count], |i| !bits(values[i]));
+    order.iter_mut().zip(room).for_each(|(index, place)| *index = *place as u32);
+}
+
+/// Writes the rank of each value, one for the least, the mean of their ranks for equal ones; `room` is for as many. Shorter slices
+/// limit the others.
+pub fn ranks(values: &[f64], room: &mut [u64], ranks: &mut [f64]) {
+    let count = values.len().min(room.len()).min(ranks.len());
+    let room = &mut room[..count];
+    sort(room, |i| upper(values[i]));
+    let value = |place: u64| values[place as u32 as usize];
+    for alike in room.chunk_by_mut(|a, b| a >> 32 == b >> 32).filter(|alike| alike.len() > 1) {
+        alike.sort_unstable_by(|&a, &b| value(a).total_cmp(&value(b)));
+    }
+    let mut before = 0;
+    for equal in room.chunk_by(|&a, &b| value(a) == value(b)) {
+        let middle = (2 * before + equal.len() + 1) as f64 / 2.0;
+        equal.iter().for_each(|&place| ranks[place as u32 as usize] = middle);
+        before += equal.len();
     }
 }
 
@@ -58,11 +73,31 @@ mod tests {
 
     #[test]
     fn ties_share_their_ranks_and_keep_their_order() {
-        let (mut order, mut out) = ([0; 5], [0.0; 5]);
-        ranks(&[3.0, 1.0, 3.0, -2.0, 3.0], &mut order, &mut out);
+        let (mut room, mut out, mut order) = ([0; 5], [0.0; 5], [0; 5]);
+        ranks(&[3.0, 1.0, 3.0, -2.0, 3.0], &mut room, &mut out);
         assert_eq!(out, [4.0, 2.0, 4.0, 1.0, 4.0]);
-        descending(&[3.0, 1.0, 3.0, -2.0, 3.0], &mut order);
+        descending(&[3.0, 1.0, 3.0, -2.0, 3.0], &mut room, &mut order);
         assert_eq!(order, [0, 2, 4, 1, 3]);
+    }
+
+    #[test]
+    fn values_that_hardly_differ_are_told_apart() {
+        let (mut room, mut out, mut order) = ([0; 7], [0.0; 7], [0; 7]);
+        let little = 1.0 + f64::EPSILON;
+        ranks(&[little, 1.0, -1.0, -little, little, 0.0, -0.0], &mut room, &mut out);
+        assert_eq!(out, [6.5, 5.0, 2.0, 1.0, 6.5, 3.5, 3.5]);
+        let values = [1.0, 1.0 + f32::EPSILON, -f32::INFINITY, -1.0, 0.0, f32::MIN_POSITIVE, -f32::MIN_POSITIVE];
+        descending(&values, &mut room, &mut order);
+        assert_eq!(order, [1, 0, 5, 4, 6, 3, 2]);
+    }
+
+    #[test]
+    fn shorter_slices_limit_the_others() {
+        let (mut room, mut out, mut order) = ([0; 2], [0.0; 3], [9; 3]);
+        ranks(&[3.0, 1.0, 2.0], &mut room, &mut out);
+        assert_eq!(out, [2.0, 1.0, 0.0]);
+        descending(&[3.0, 1.0, 2.0], &mut room, &mut order);
+        assert_eq!(order, [0, 1, 9]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::metrics::subsets::{losses, sum_of};
 use crate::metrics::{Better, Cost, Entry, Family, Grid, Metric, Observer, Output, Sample, Score, Wants, road};
 use crate::params::{Parameter, Params};
 use crate::rng::Rng;
-use whyline_stream::order::descending;
+use crate::values::descending;
 
 /// Quantus's default: one.
 const STEP: Parameter = Parameter { name: "step", default: "1", help: "features removed together" };
@@ -65,8 +65,7 @@ pub(super) const MONOTONICITY_CORRELATION: Entry = entry(
 
 fn ascending(sample: &mut Sample, step: usize, draws: usize, seed: u64) -> Result<Score> {
     let negated: Vec<f32> = sample.map.iter().map(|v| -v.abs()).collect();
-    let mut order = vec![0; negated.len()];
-    descending(&negated, &mut order);
+    let order = descending(&negated);
     let blocks: Vec<&[u32]> = order.chunks(step).collect();
     let (input, draw, own) = (sample.input, sample.draw, sample.own_output(Output::Probability)?);
     let outputs = sample.outputs(Output::Probability, blocks.len() * draws, &|number, point: &mut [f32]| {

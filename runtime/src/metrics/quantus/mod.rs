@@ -15,7 +15,7 @@ mod robustness;
 use super::{Better, Cost, Entry, Family, Grid, Metric, Model, Observer, Sample, Score, Undefined, Wants};
 use crate::error::Result;
 use crate::params::{Parameter, Params};
-use whyline_stream::order::descending;
+use crate::values::{descending, range};
 
 /// As [`super::METRICS`].
 pub const METRICS: &[&Entry] = &[
@@ -133,7 +133,7 @@ impl<M: Metric> Metric for Refusing<M> {
 
 /// The least value of the input, which Quantus calls black.
 fn black(sample: &Sample) -> f32 {
-    crate::values::range(sample.input).0
+    range(sample.input).0
 }
 
 /// Measures a sample whose features are the elements of the input: of an image in colour, each channel has the map's values.
@@ -143,8 +143,7 @@ fn of_scalars(sample: &mut Sample, measure: impl FnOnce(&mut Sample) -> Result<S
     for (feature, value) in sample.map.iter().enumerate() {
         grid.places(feature as u32).for_each(|place| map[place] = *value);
     }
-    let mut order = vec![0; map.len()];
-    descending(&map, &mut order);
+    let order = descending(&map);
     let grid = Grid { layout: None, channels: 1, height: grid.height, width: grid.width * grid.channels };
     measure(&mut Sample { subject: &mut *sample.subject, grid, map: &map, order: &order, ..*sample })
 }
