@@ -78,7 +78,7 @@ fn load(name: &str) -> Loaded {
 }
 
 fn resources() -> Resources {
-    Resources { threads: std::thread::available_parallelism().map_or(1, usize::from), memory: None }
+    Resources { threads: std::thread::available_parallelism().map_or(1, usize::from), ..Resources::default() }
 }
 
 /// What is learned from, and what is tried.

@@ -297,16 +297,21 @@ class Applied(nn.Module):
         return self.function.apply(x)
 
 
-def rescale(model, x, target):
+def rescale(model, x, target, baseline=NOISE):
     rules = {nn.ReLU: Rescale, nn.MaxPool2d: RescalePool}
     before = list(model.layers)
     for i, layer in enumerate(before):
         if type(layer) in rules:
             model.layers[i] = Applied(rules[type(layer)])
-    both = torch.cat([x, NOISE]).requires_grad_()
+    both = torch.cat([x, baseline]).requires_grad_()
     multipliers = torch.autograd.grad(model(both)[:, target].sum(), both)[0][:1]
     model.layers = nn.ModuleList(before)
-    return multipliers * (x - NOISE)
+    return multipliers * (x - baseline)
+
+
+def rescale_from_zero(model, x, target):
+    """Of a baseline that is the same everywhere: its windows' maxima are their first places, if all are added up alike."""
+    return rescale(model, x, target, torch.zeros_like(x))
 
 
 def adjoint(function, like, cotangent):
@@ -475,7 +480,7 @@ REFERENCES = {
     "guided_grad_cam": "captum",
     "score_cam": "pytorch-grad-cam",
     "fullgrad_of_channels": "pytorch-grad-cam",
-    **dict.fromkeys(["idgi", "fullgrad", "rectgrad", "rescale", "reveal_cancel"], "its formula"),
+    **dict.fromkeys(["idgi", "fullgrad", "rectgrad", "rescale", "rescale_from_zero", "reveal_cancel"], "its formula"),
 }
 PLAIN, AVERAGED, CHAIN = "", "(average pools)", "(without shortcuts)"
 LRP = ["epsilon", "gamma", "z-plus", "alpha-beta", "flat", "w-squared", "epsilon-plus", "epsilon-plus-flat",
@@ -511,6 +516,7 @@ CASES = [
     ("fullgrad", [], fullgrad),
     ("fullgrad", ["scale=channel"], fullgrad_of_channels),
     ("deeplift-rescale", ["baseline=noise"], rescale),
+    ("deeplift-rescale", ["baseline=zero"], rescale_from_zero),
     ("deeplift-revealcancel", ["baseline=noise"], reveal_cancel("all")),
     ("deeplift-revealcancel", ["baseline=noise", "layers=dense"], reveal_cancel("dense")),
     # Captum's maps do not add up where max pools are (-0.68 of 4.85 are missing for digit 3), so there is a model without.

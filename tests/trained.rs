@@ -69,7 +69,7 @@ fn every_method_explains_both_models_deterministically_within_its_passes() {
             let given = few.iter().filter(|(name, _)| method.parameters.iter().any(|p| p.name == *name));
             let given: Given = given.map(|(k, v)| (k.to_string(), v.to_string())).collect();
             let run = |threads: usize| {
-                let resources = Resources { threads, memory: None };
+                let resources = Resources { threads, ..Resources::default() };
                 let mut explainer = loaded.explainer(method.name, &given, Precision::F32, resources).unwrap();
                 let input = input_of(&loaded, &sample(3));
                 let most = explainer.passes();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use whyline_runtime::engine::Precision;
+use whyline_runtime::engine::{Engine, Precision, Resources};
 use whyline_runtime::gradient::COMPOSITES;
 use whyline_runtime::gradient::target::Score;
 
@@ -260,6 +260,27 @@ pub struct ResourceArgs {
     pub memory: Option<usize>,
 }
 
+/// What runs passes; shared by the commands that explain.
+#[derive(Debug, Args)]
+pub struct EngineArgs {
+    /// What runs the passes
+    #[arg(long, default_value = "kernels", value_parser = engines())]
+    pub engine: Engine,
+}
+
+impl EngineArgs {
+    /// The same resources, of this engine.
+    pub fn of(&self, resources: Resources) -> Resources {
+        Resources { engine: self.engine, ..resources }
+    }
+}
+
+/// Reads an engine's name.
+pub fn engines() -> impl TypedValueParser<Value = Engine> {
+    let all = Engine::ALL.iter().map(|engine| PossibleValue::new(engine.name()).help(engine.summary()));
+    PossibleValuesParser::new(all).map(|name| Engine::named(&name).unwrap_or_default())
+}
+
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
     #[command(flatten)]
@@ -277,6 +298,8 @@ pub struct ExplainArgs {
     pub top_k: Option<u16>,
     #[command(flatten)]
     pub budget: BudgetArgs,
+    #[command(flatten)]
+    pub engine: EngineArgs,
     #[command(flatten)]
     pub resources: ResourceArgs,
     /// Write the overlay; a folder, where INPUT is one
@@ -318,6 +341,8 @@ pub struct CompareArgs {
     pub target: TargetArgs,
     #[command(flatten)]
     pub budget: BudgetArgs,
+    #[command(flatten)]
+    pub engine: EngineArgs,
     #[command(flatten)]
     pub resources: ResourceArgs,
     /// Write the picture

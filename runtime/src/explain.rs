@@ -63,7 +63,7 @@ impl Loaded {
         let most = usize::try_from(passes.gradient.max(passes.forward).max(1)).unwrap_or(usize::MAX);
         let kept = method.keeps(model);
         let memory = resources.memory.map(|most| without(most, kept, entry.name)).transpose()?;
-        let resources = Resources { threads: resources.threads.min(most), memory };
+        let resources = Resources { threads: resources.threads.min(most), memory, ..resources };
         let part = Part::new((self, changes), shared, &needs, layer, precision, resources)
             .map_err(|error| if kept > 0 { beside(error, kept) } else { error })?;
         let model = Extents { piecewise_linear: part.prepared.piecewise_linear, ..model };
@@ -71,7 +71,7 @@ impl Loaded {
             Some(also) => {
                 // It takes single passes, in what memory is left.
                 let left = memory.map(|most| most.saturating_sub(part.bytes()));
-                let resources = Resources { threads: 1, memory: left };
+                let resources = Resources { threads: 1, memory: left, ..resources };
                 let layer = self.layer_for(also)?;
                 let mut other = Part::new((self, changes), shared, also, layer, precision, resources)?;
                 other.session.inner.share_limit(&part.session.inner);
@@ -233,7 +233,8 @@ impl<'a> Explainer<'a> {
 
     /// The same method, told the same, for the model with one more change.
     pub(crate) fn changed(&self, change: &Change, shared: &mut Shared) -> Result<Explainer<'a>> {
-        let resources = Resources { threads: self.part.session.threads(), memory: None };
+        let threads = self.part.session.threads();
+        let resources = Resources { threads, memory: None, engine: self.part.prepared.engine };
         let changes = [self.changes.as_slice(), std::slice::from_ref(change)].concat();
         let (name, given, precision) = (self.entry.name, self.params.all(), self.part.plans().precision());
         let other = self.loaded.explainer_of(&changes, shared, name, given, precision, resources)?;
@@ -296,6 +297,7 @@ impl<'a> Explainer<'a> {
         let Outcome { attribution, completeness, standard_error, status } = outcome;
         let stopped_by = self.stopped_by(status);
         let mut warnings = self.part.prepared.warnings.clone();
+        warnings.extend(self.of_halves());
         warnings.extend(stopped_by.map(|why| why.warning(self.taken())));
         let record = Record {
             whyline: env!("CARGO_PKG_VERSION"),
@@ -321,6 +323,7 @@ impl<'a> Explainer<'a> {
             predicted: self.class_record(&logits, top_class(&logits)),
             map: MapRecord { extent: attribution.extent, shape: attribution.shape.clone(), signed: self.signed() },
             precision: self.part.plans().precision(),
+            engine: self.part.prepared.engine,
             halves: self.halves(),
             threads: self.part.session.threads(),
             memory: self.memory(),
@@ -411,6 +414,22 @@ impl<'a> Explainer<'a> {
     fn layer_name(&self) -> Option<String> {
         let parts = [Some(&self.part), self.other.as_ref()].into_iter().flatten();
         parts.filter_map(|part| part.layer.as_ref()).map(|l| l.name.clone()).next()
+    }
+
+    /// What is said of half precision where nobody has looked at what it does to the method's maps.
+    fn of_halves(&self) -> Option<String> {
+        let (name, validated) = (self.entry.name, self.loaded.validated_in_halves());
+        if !self.part.plans().precision().keeps_halves() || validated.iter().any(|of| of == name) {
+            return None;
+        }
+        let not = match validated.is_empty() {
+            true => String::new(),
+            false => format!(", but of {}", validated.join(", ")),
+        };
+        Some(format!(
+            "nobody has said what half precision does to this model's maps by {name}{not}: `whyline validate` measures \
+             it, and `whyline compile --f16 --validated` writes it into the file"
+        ))
     }
 
     fn halves(&self) -> Option<Halves> {

@@ -4,6 +4,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
 use crate::engine::TractOperators;
 use crate::error::{Error, Result};
 use crate::gradient::composite::GRADIENT;
@@ -94,6 +97,17 @@ pub struct Loaded {
     output: Option<String>,
     pub(crate) score: Score,
     pub(crate) random_weights: Option<u64>,
+}
+
+/// What of the metadata on half precision is read.
+#[derive(Deserialize)]
+struct Validated {
+    found: Found,
+}
+
+#[derive(Deserialize)]
+struct Found {
+    methods: BTreeMap<String, IgnoredAny>,
 }
 
 impl Loaded {
@@ -218,10 +232,11 @@ impl Loaded {
         Ok(Cow::Owned(typed))
     }
 
-    /// Whether the file says that half precision was validated.
-    pub fn is_validated_in_halves(&self) -> bool {
+    /// The methods for which the file says that half precision was validated; none where it says nothing that can be read.
+    pub fn validated_in_halves(&self) -> Vec<String> {
         let graph = self.ready_made.as_ref().map_or(&self.typed.graph, |ready| &ready.graph);
-        graph.metadata.contains_key(names::HALVES)
+        let said = graph.metadata.get(names::HALVES).and_then(|text| serde_json::from_str::<Validated>(text).ok());
+        said.map_or(vec![], |said| said.found.methods.into_keys().collect())
     }
 
     /// How many of its nodes have parameters.

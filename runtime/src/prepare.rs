@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::engine::{
-    Counting, Isa, Packs, PlanSession, Plans, Precision, Remembered, Remembering, Resources, Session, Spare,
+    Counting, Engine, Isa, Packs, Plans, Precision, Remembered, Remembering, Resources, Runner, Session, Spare,
 };
 use crate::error::{Error, Result};
 use crate::gradient::GradientGraph;
@@ -32,6 +32,7 @@ pub(crate) struct Prepared {
     changes: Vec<Change>,
     layer: Option<String>,
     precision: Precision,
+    pub engine: Engine,
     pub plans: Arc<Plans>,
     pub remembered: Arc<Remembered>,
     pub composite: String,
@@ -44,7 +45,7 @@ pub(crate) struct Prepared {
 
 /// A session, and what is known of what it hands out.
 pub(crate) struct Part<'a> {
-    pub session: Remembering<Counting<'a, PlanSession<'a>>>,
+    pub session: Remembering<Counting<'a, Runner<'a>>>,
     pub prepared: Arc<Prepared>,
     pub layer: Option<Layer>,
     pub biases: Vec<Bias>,
@@ -116,18 +117,18 @@ impl<'a> Part<'a> {
         resources: Resources,
     ) -> Result<Part<'a>> {
         let (wanted, mut biases) = wanted((loaded, changes), &mut shared.shuffles, needs, layer.as_ref())?;
-        let prepared = shared.prepared(loaded, needs, &wanted, layer.as_ref(), precision)?;
+        let prepared = shared.prepared(loaded, needs, &wanted, layer.as_ref(), (precision, resources.engine))?;
         biases.extend_from_slice(&prepared.implicit);
         // Perturbed weights stand beside the model's own.
         let other = if needs.weights { prepared.plans.memory().weights } else { 0 };
         let left = resources.memory.map(|most| most.saturating_sub(other));
         let resources = Resources { memory: left, ..resources };
-        let mut session = PlanSession::of_spare(prepared.plans.clone(), resources, &mut shared.spare)?;
+        let mut session = Runner::of(&prepared.plans, || loaded.derive(&wanted), resources, &mut shared.spare)?;
         if needs.weights {
             session.allow_reweighing(Box::new(move |noise| {
                 let mut wanted = wanted.clone();
                 wanted.changes.push(Change::Noise(noise));
-                Plans::new(&loaded.derive(&wanted)?, precision)
+                loaded.derive(&wanted)
             }));
         }
         let session = Remembering::new(Counting::new(session), prepared.remembered.clone());
@@ -162,14 +163,14 @@ impl Shared {
         needs: &Needs,
         wanted: &Wanted,
         layer: Option<&Layer>,
-        precision: Precision,
+        (precision, engine): (Precision, Engine),
     ) -> Result<Arc<Prepared>> {
         let name = layer.map(|l| l.name.clone());
         let same = |p: &&Arc<Prepared>| {
             (&p.needs.composite, &p.needs.settings, p.needs.taps) == (&needs.composite, &needs.settings, needs.taps)
                 && p.layer == name
                 && p.changes == wanted.changes
-                && p.precision == precision
+                && (p.precision, p.engine) == (precision, engine)
         };
         if let Some(known) = self.prepared.iter().find(same) {
             return Ok(known.clone());
@@ -188,9 +189,10 @@ impl Shared {
             changes: wanted.changes.clone(),
             layer: name,
             precision,
+            engine,
             plans: Arc::new(Plans::sharing(&derived, self.packs(precision))?),
             remembered: Arc::default(),
-            warnings: warnings(loaded, &derived, needs, precision),
+            warnings: warnings(loaded, &derived, needs, engine),
             composite: derived.composite,
             head: derived.head,
             logits: derived.logits,
@@ -230,14 +232,11 @@ impl Shared {
     }
 }
 
-/// What is said of half precision where nobody has looked at what it does.
-const UNVALIDATED: &str = "nobody has said what half precision does to this model's maps: `whyline validate` measures it, and \
-                           `whyline compile --f16 --validated` writes it into the file";
-
-fn warnings(loaded: &Loaded, derived: &GradientGraph, needs: &Needs, precision: Precision) -> Vec<String> {
+fn warnings(loaded: &Loaded, derived: &GradientGraph, needs: &Needs, engine: Engine) -> Vec<String> {
     let mut warnings = vec![];
-    if precision.keeps_halves() && !loaded.is_validated_in_halves() {
-        warnings.push(UNVALIDATED.into());
+    if engine != Engine::Kernels {
+        let name = engine.name();
+        warnings.push(format!("run by the engine '{name}', in memory that nobody bounds: the bytes are our kernels'"));
     }
     if !derived.flat.is_empty() {
         let list: Vec<String> = derived.flat.iter().map(|(node, op)| format!("{node} ({op})")).collect();

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::attribution::{Completeness, Extent, Status};
-use crate::engine::{Halves, Memory, Passes, Precision, Stop};
+use crate::engine::{Engine, Halves, Memory, Passes, Precision, Stop};
 use crate::error::Result;
 use crate::files;
 use crate::hash::sha256;
@@ -45,6 +45,8 @@ pub struct Record {
     pub map: MapRecord,
     /// Arithmetic.
     pub precision: Precision,
+    /// What ran the passes.
+    pub engine: Engine,
     /// Which steps use halves, where precision is not single.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub halves: Option<Halves>,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use whyline_stream::wire::Wire;
 
-use crate::engine::Passes;
+use crate::engine::{Engine, Passes};
 use crate::error::{Error, Result};
 use crate::files::{read, write_atomically};
 use crate::hash::sha256;
@@ -26,6 +26,9 @@ pub struct Header {
     pub model: String,
     /// Arithmetic.
     pub precision: String,
+    /// What ran the passes; states of before this was kept are of our kernels.
+    #[serde(default = "kernels")]
+    pub engine: String,
     /// What is explained.
     pub target: String,
     /// How pixels become inputs, what explanations may spend, and what else decides the numbers.
@@ -55,6 +58,10 @@ impl Header {
         let (number, count) = self.shard;
         (self.samples + count - 1 - number) / count
     }
+}
+
+fn kernels() -> String {
+    Engine::Kernels.name().into()
 }
 
 /// A method's scores.
@@ -213,6 +220,7 @@ pub fn difference(a: &Header, b: &Header) -> Option<&'static str> {
     let pairs = [
         (a.model != b.model, "another model"),
         (a.precision != b.precision, "another precision"),
+        (a.engine != b.engine, "another engine"),
         (a.target != b.target, "another target"),
         (a.settings != b.settings, "another preprocessing, shape or budget"),
         (a.methods != b.methods, "other methods or parameters"),
@@ -242,6 +250,7 @@ mod tests {
         let header = Header {
             model: "m".into(),
             precision: "f32".into(),
+            engine: kernels(),
             target: "top".into(),
             settings: String::new(),
             methods: vec!["a".into(), "b".into()],

@@ -58,7 +58,8 @@ impl<'a> Variants<'a> {
                 let precision = explainer.part.plans().precision();
                 let at = explainer.loaded.layer_for(&needs)?;
                 let model = (explainer.loaded, &[][..]);
-                Part::new(model, &mut self.shared, &needs, at, precision, Resources::default())?
+                let resources = Resources { engine: explainer.part.prepared.engine, ..Resources::default() };
+                Part::new(model, &mut self.shared, &needs, at, precision, resources)?
             }
         };
         let session = &mut reader.session.inner;

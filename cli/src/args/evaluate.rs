@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{BudgetArgs, ModelArgs, PrecisionArgs, PreprocessArgs, ResourceArgs, TargetArgs, time};
+use super::{BudgetArgs, EngineArgs, ModelArgs, PrecisionArgs, PreprocessArgs, ResourceArgs, TargetArgs, time};
 
 #[derive(Debug, Args)]
 pub struct EvaluateArgs {
@@ -58,6 +58,8 @@ pub struct EvaluateArgs {
     /// Time for all samples, as in 5min: no sample is begun later
     #[arg(long = "budget", value_name = "TIME", value_parser = time)]
     pub time: Option<Duration>,
+    #[command(flatten)]
+    pub engine: EngineArgs,
     #[command(flatten)]
     pub resources: ResourceArgs,
     /// Keep the scores in this file after every sample, and go on from there if it exists

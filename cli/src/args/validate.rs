@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
+use whyline_runtime::engine::Engine;
 use whyline_runtime::validate::CHECKS;
 
-use super::{ModelArgs, PreprocessArgs, ResourceArgs};
+use super::{ModelArgs, PreprocessArgs, ResourceArgs, engines};
 
 #[derive(Debug, Args)]
 pub struct ValidateArgs {
@@ -51,6 +52,9 @@ pub struct ValidateArgs {
     #[cfg(feature = "ort")]
     #[arg(long, value_name = "PATH")]
     pub ort_lib: Option<PathBuf>,
+    /// What computes the long references of `steps` and `draws`
+    #[arg(long, default_value = "kernels", value_name = "ENGINE", value_parser = engines())]
+    pub references: Engine,
     #[command(flatten)]
     pub resources: ResourceArgs,
     /// Write the report as JSON; - for standard output

@@ -56,7 +56,8 @@ pub fn run(args: &CompareArgs) -> Outcome {
     let mut tiles =
         vec![("input".to_string(), draw(&vec![0.0; height * width], (height, width), &picture, &style(true)))];
     let (mut shared, mut records) = (Shared::default(), vec![]);
-    let (budget, target, resources) = (budget(&args.budget), target(&args.target), resources(&args.resources));
+    let (budget, target) = (budget(&args.budget), target(&args.target));
+    let resources = args.engine.of(resources(&args.resources));
     let mut skipped = vec![];
     for entry in entries {
         let own = for_method(&given, entry, is_bounded(&args.budget));

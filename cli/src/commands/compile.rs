@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use serde_json::json;
 use whyline_runtime::engine::Resources;
-use whyline_runtime::explain::{CardSource, Loaded};
+use whyline_runtime::explain::{CardSource, LoadOptions, Loaded};
 use whyline_runtime::gradient::layers::cam_layers;
-use whyline_runtime::gradient::{Composite, Settings, Spec, differentiate, names};
+use whyline_runtime::gradient::{Composite, GradientGraph, Settings, Spec, differentiate, names};
 use whyline_runtime::methods::{Entry, Given, METHODS};
 use whyline_runtime::onnx::half_weights::store_as_halves;
 use whyline_runtime::onnx::{Layout, write_model};
@@ -46,11 +46,12 @@ pub fn run(args: &CompileArgs) -> Outcome {
         let layout = if layer.layout == Layout::ChannelsLast { "nhwc" } else { "nchw" };
         derived.graph.metadata.insert(format!("{}{}", names::TAP_LAYOUT, layer.name), layout.into());
     }
+    let halved = args.f16.then(|| store_as_halves(&mut derived.graph));
     if let Some(named) = &args.validated {
         let of = named.as_ref().map_or("random".into(), |path| path.display().to_string());
-        derived.graph.metadata.insert(names::HALVES.into(), halves(&loaded, composite, dataset.as_deref(), &of)?);
+        let found = halves(&loaded, &derived, composite, dataset.as_deref(), &of)?;
+        derived.graph.metadata.insert(names::HALVES.into(), found);
     }
-    let halved = args.f16.then(|| store_as_halves(&mut derived.graph));
     write_model(&derived.graph, &derived.facts, &args.to)?;
     for (node, op) in &derived.flat {
         eprintln!("warning: the derivative of {node} ({op}) is zero; nothing passes through");
@@ -76,8 +77,15 @@ pub fn run(args: &CompileArgs) -> Outcome {
 /// Inputs of a dataset that half precision is put to the test on.
 const MOST: u16 = 16;
 
-/// What half precision does to maps of methods with the composite, as JSON; an error where it is too much.
-fn halves(loaded: &Loaded, composite: &Composite, files: Option<&[PathBuf]>, of: &str) -> Outcome<String> {
+/// What half precision does to maps of methods with the composite, as JSON; an error where it is too much. Looked at is the graph
+/// as it will be read.
+fn halves(
+    loaded: &Loaded,
+    derived: &GradientGraph,
+    composite: &Composite,
+    files: Option<&[PathBuf]>,
+    of: &str,
+) -> Outcome<String> {
     let is_of = |entry: &&&'static Entry| {
         let (plain, usual) = (composite.name == "gradient", ["vanilla", "integrated-gradients"].contains(&entry.name));
         entry.default().is_ok_and(|method| method.needs().composite.name == composite.name) && (!plain || usual)
@@ -89,16 +97,14 @@ fn halves(loaded: &Loaded, composite: &Composite, files: Option<&[PathBuf]>, of:
         return Err(Failure::usage(reason));
     }
     let inputs = specimens(loaded, files, MOST, Some(RANDOM))?;
+    let folder = tempfile::tempdir().map_err(|e| Failure { message: format!("no room for a draft: {e}"), code: 4 })?;
+    let draft = folder.path().join("draft.onnx");
+    write_model(&derived.graph, &derived.facts, &draft)?;
+    let halved = Loaded::read(&draft, &LoadOptions { card: Some(loaded.card.clone()), ..LoadOptions::default() })?;
     let scene = Scene {
-        loaded,
-        inputs,
-        methods,
-        resources: Resources { threads: 1, memory: None },
-        give: None,
-        file: None,
-        ort_library: None,
-        fresh: None,
+        halved: Some(&halved),
         interrupt: Some(interrupt()),
+        ..Scene::new(loaded, inputs, methods, Resources::default())
     };
     let check = validate::find("f16")?;
     let made = scene.make(check, &Params::new(check.name, check.parameters, &Given::new())?);

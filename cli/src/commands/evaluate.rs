@@ -167,7 +167,7 @@ fn prepare<'a>(args: &EvaluateArgs, loaded: &'a Loaded, measures: Vec<Measure>) 
     name_files(&mut given);
     refuse_unknown(&given, &entries)?;
     let (mut shared, mut explainers) = (Shared::default(), vec![]);
-    let (budget, resources) = (budget(&args.budget), resources(&args.resources));
+    let (budget, resources) = (budget(&args.budget), args.engine.of(resources(&args.resources)));
     for entry in entries {
         let own = for_method(&given, entry, is_bounded(&args.budget));
         (entry.build)(&entry.params(&own)?)?;
@@ -198,6 +198,7 @@ fn begin(args: &EvaluateArgs, loaded: &Loaded, dataset: &Dataset, evaluation: &m
     let header = Header {
         model: loaded.model.sha256.clone(),
         precision: args.precision.precision().name().into(),
+        engine: args.engine.engine.name().into(),
         target: format!("{:?} {:?} {:?}", args.target.target, args.target.against, args.model.score),
         settings: format!(
             "{} shape {:?} output {:?} weights {:?} passes {:?} deadline {:?} error {:?}",

@@ -30,7 +30,7 @@ pub fn run(args: &ExplainArgs) -> Outcome {
     if args.top_k.is_some_and(|k| usize::from(k) > loaded.classes().unwrap_or(0)) {
         return Err(Failure::usage(format!("--top-k: the model has {} classes", loaded.classes()?)));
     }
-    let resources = resources(&args.resources);
+    let resources = args.engine.of(resources(&args.resources));
     let mut explainer = loaded.explainer(&args.method.method, &given, args.precision.precision(), resources)?;
     let budget = budget(&args.budget);
     explainer.set_budget(budget)?;

@@ -152,7 +152,7 @@ pub fn budget(args: &BudgetArgs) -> Budget {
 /// The resources that a number of threads, or all there are, make up.
 pub fn resources(args: &ResourceArgs) -> Resources {
     let all = std::thread::available_parallelism().map_or(1, usize::from);
-    Resources { threads: args.threads.map_or(all, usize::from), memory: args.memory }
+    Resources { threads: args.threads.map_or(all, usize::from), memory: args.memory, ..Resources::default() }
 }
 
 /// The images of a folder, in order; masks are none. There must be one at least.

@@ -44,18 +44,14 @@ pub fn run(args: &ValidateArgs) -> Outcome {
     };
     let fresh = |entry: &methods::Entry, given: &Given, input: &Specimen| again(args, &loaded, entry, given, input);
     let scene = Scene {
-        loaded: &loaded,
-        inputs,
-        methods,
-        resources: resources(&args.resources),
+        references: args.references,
         give: Some(&give),
         file: Some(&args.model.model),
         #[cfg(feature = "ort")]
         ort_library: args.ort_lib.as_deref(),
-        #[cfg(not(feature = "ort"))]
-        ort_library: None,
         fresh: Some(&fresh),
         interrupt: Some(interrupt()),
+        ..Scene::new(&loaded, inputs, methods, resources(&args.resources))
     };
     let talks = !args.quiet && !output::is_stdout(&args.json);
     if talks {

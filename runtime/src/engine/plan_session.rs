@@ -10,7 +10,9 @@ use super::plan::arena::{Arena, Spare};
 use super::plan::{Numbers, Packs, Plan, Slopes, StepReport};
 use super::plan::{fold_scales, hoist_slopes, make_plan, pair_folds, unpaired};
 use super::precision::Precision;
-use super::session::{Gradient, Make, NO_BASELINE, Session, Take, Tap};
+use super::resources::Resources;
+use super::runner::Reweigh;
+use super::session::{FIXED_WEIGHTS, Gradient, Make, NO_BASELINE, Session, Take, Tap};
 use super::simd::Isa;
 use super::turns::in_turns;
 use crate::error::{Error, Result};
@@ -81,9 +83,11 @@ impl Plans {
         };
         let mut inputs = vec![derived.input.as_str(), derived.seed.as_str()];
         inputs.extend(derived.baseline.as_deref());
-        let gradient = make_plan(&typed, slopes, &inputs, &wanted, packs)?;
+        // The maximum of a window that is all alike, as in a constant baseline, is then its first and not what rounding says.
+        let even = derived.baseline.is_some() && typed.graph.nodes.iter().any(|node| node.op == "MaxPool");
+        let gradient = make_plan(&typed, (slopes, even), &inputs, &wanted, packs)?;
         let forward = forward_part(&typed, &wanted[..1]);
-        let forward = make_plan(&forward, Slopes::new(), &inputs[..1], &wanted[..1], packs)?;
+        let forward = make_plan(&forward, (Slopes::new(), even), &inputs[..1], &wanted[..1], packs)?;
         Ok(Plans {
             shape: shape_of(&derived.input)?,
             classes: shape_of(&derived.seed)?.iter().product(),
@@ -165,22 +169,6 @@ impl Plans {
     }
 }
 
-/// What a session may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Resources {
-    /// Passes that run at a time; each has an arena of its own.
-    pub threads: usize,
-    /// Bytes for weights and arenas; none for any number.
-    pub memory: Option<usize>,
-}
-
-impl Default for Resources {
-    /// One thread, any memory.
-    fn default() -> Resources {
-        Resources { threads: 1, memory: None }
-    }
-}
-
 /// Plans with arenas to run them in: its own, or in memory of the caller's that lives for `'m`.
 pub struct PlanSession<'m> {
     plans: Arc<Plans>,
@@ -195,9 +183,6 @@ pub struct PlanSession<'m> {
     original: Option<Arc<Plans>>,
     reweigh: Option<Reweigh<'m>>,
 }
-
-/// Makes plans of the same model with noise on its weights.
-pub type Reweigh<'m> = Box<dyn Fn(WeightNoise) -> Result<Plans> + 'm>;
 
 impl<'m> PlanSession<'m> {
     /// Prepares a gradient graph and the forward graph inside it, for one thread, in single precision.
@@ -255,7 +240,7 @@ impl<'m> PlanSession<'m> {
         spare.keep(self.arenas);
     }
 
-    /// Lets weights be perturbed: `reweigh` makes the plans.
+    /// Lets weights be perturbed: `reweigh` makes the graphs.
     pub fn allow_reweighing(&mut self, reweigh: Reweigh<'m>) {
         self.reweigh = Some(reweigh);
     }
@@ -329,8 +314,8 @@ impl Session for PlanSession<'_> {
             self.plans = self.original.take().unwrap_or_else(|| self.plans.clone());
             return Ok(());
         };
-        let reweigh = self.reweigh.as_ref().ok_or_else(|| Error::usage("the session's weights can't be perturbed"))?;
-        let plans = Arc::new(reweigh(noise)?);
+        let reweigh = self.reweigh.as_ref().ok_or_else(|| Error::usage(FIXED_WEIGHTS))?;
+        let plans = Arc::new(Plans::new(&reweigh(noise)?, self.plans.precision())?);
         if plans.arena_floats() > self.plans.arena_floats() {
             return Err(Error::Plan { reason: "the perturbed model needs a larger arena".into() });
         }

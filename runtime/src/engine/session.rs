@@ -41,6 +41,10 @@ pub type Take<'a> = &'a mut (dyn FnMut(usize, Gradient<'_>) -> Result<ControlFlo
 /// What sessions say whose graph takes no differences.
 pub(super) const NO_BASELINE: &str = "the gradient graph has no baseline; it was made with another composite";
 
+/// What sessions say whose weights stay as they are.
+pub(super) const FIXED_WEIGHTS: &str =
+    "the session's weights can't be perturbed; prepare the method from the forward model";
+
 /// How many passes of a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Passes {
@@ -97,7 +101,7 @@ pub trait Session {
 
     /// Puts noise on the model's weights for the passes that follow; none gives them their own values back.
     fn perturb_weights(&mut self, _noise: Option<WeightNoise>) -> Result<()> {
-        Err(Error::usage("the session's weights can't be perturbed; prepare the method from the forward model"))
+        Err(Error::usage(FIXED_WEIGHTS))
     }
 
     /// Passes that run at a time in [`Session::gradients`].

@@ -5,10 +5,11 @@ use tract_onnx::prelude::{
 };
 
 use super::operators::{engine_error, quietly};
-use super::session::{Gradient, NO_BASELINE, Session, Tap};
+use super::runner::Reweigh;
+use super::session::{FIXED_WEIGHTS, Gradient, NO_BASELINE, Session, Tap};
 use crate::error::{Error, Result};
 use crate::gradient::GradientGraph;
-use crate::onnx::{Facts, Graph, inline::inline_functions, write};
+use crate::onnx::{Facts, Graph, WeightNoise, inline::inline_functions, write};
 
 /// What tract runs a model on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,11 +23,14 @@ pub enum Device {
 }
 
 /// Forward and gradient graph, each lowered by tract.
-pub struct TractSession {
+pub struct TractSession<'m> {
     shape: Vec<usize>,
     seed_shape: Vec<usize>,
-    forward: Box<dyn Runnable>,
-    gradient: Box<dyn Runnable>,
+    device: Device,
+    lowered: Lowered,
+    /// With the weights' own values, while others are in force.
+    original: Option<Lowered>,
+    reweigh: Option<Reweigh<'m>>,
     tap_shapes: Vec<Vec<usize>>,
     input_gradient: bool,
     /// What differences are taken from, for a graph that takes any.
@@ -35,22 +39,16 @@ pub struct TractSession {
     outputs: Vec<Vec<f32>>,
 }
 
-impl TractSession {
-    /// Prepares a gradient graph and the forward graph inside it.
-    pub fn new(derived: &GradientGraph) -> Result<TractSession> {
-        Self::on(derived, Device::Cpu)
-    }
+/// What tract has made of a gradient graph.
+struct Lowered {
+    forward: Box<dyn Runnable>,
+    gradient: Box<dyn Runnable>,
+}
 
-    /// The same, to be run on a device.
-    ///
-    /// Errors: there is no such device here that can be used.
-    pub fn on(derived: &GradientGraph, device: Device) -> Result<TractSession> {
+impl Lowered {
+    fn of(derived: &GradientGraph, device: Device) -> Result<Lowered> {
         let mut graph = derived.graph.clone();
         inline_functions(&mut graph)?;
-        let shape_of = |name: &str| match derived.facts.get(name) {
-            Some(fact) => Ok(fact.shape.clone()),
-            None => Err(Error::graph(format!("'{name}' is not typed"))),
-        };
         let logits = vec![derived.logits.clone()];
         let mut wanted = logits.clone();
         wanted.extend(derived.input_gradient.clone());
@@ -59,23 +57,49 @@ impl TractSession {
         }
         let mut inputs = vec![derived.input.as_str(), derived.seed.as_str()];
         inputs.extend(derived.baseline.as_deref());
+        let forward = lower(&graph, &[&derived.input], &logits, device)?;
+        Ok(Lowered { forward, gradient: lower(&graph, &inputs, &wanted, device)? })
+    }
+}
+
+impl<'m> TractSession<'m> {
+    /// Prepares a gradient graph and the forward graph inside it.
+    pub fn new(derived: &GradientGraph) -> Result<TractSession<'m>> {
+        Self::on(derived, Device::Cpu)
+    }
+
+    /// The same, to be run on a device.
+    ///
+    /// Errors: there is no such device here that can be used.
+    pub fn on(derived: &GradientGraph, device: Device) -> Result<TractSession<'m>> {
+        let shape_of = |name: &str| match derived.facts.get(name) {
+            Some(fact) => Ok(fact.shape.clone()),
+            None => Err(Error::graph(format!("'{name}' is not typed"))),
+        };
         let shape = shape_of(&derived.input)?;
         Ok(TractSession {
             baseline: derived.baseline.as_ref().map(|_| vec![0.0; shape.iter().product()]),
             shape,
             seed_shape: shape_of(&derived.seed)?,
-            forward: lower(&graph, &[&derived.input], &logits, device)?,
-            gradient: lower(&graph, &inputs, &wanted, device)?,
+            device,
+            lowered: Lowered::of(derived, device)?,
+            original: None,
+            reweigh: None,
             tap_shapes: derived.taps.iter().map(|t| shape_of(&t.gradient)).collect::<Result<_>>()?,
             input_gradient: derived.input_gradient.is_some(),
             outputs: vec![],
         })
     }
 
+    /// Lets weights be perturbed: `reweigh` makes the graphs.
+    pub fn allow_reweighing(&mut self, reweigh: Reweigh<'m>) {
+        self.reweigh = Some(reweigh);
+    }
+
     /// Nodes of the gradient graph that the device leaves to the processor, with their ops.
     #[cfg(feature = "cuda")]
     pub fn left_to_the_processor(&self) -> Vec<String> {
-        let nodes = self.gradient.typed_model().map(|model| model.nodes.as_slice()).unwrap_or_default();
+        let nodes = self.lowered.gradient.typed_model().map(|model| model.nodes.as_slice()).unwrap_or_default();
         let is_left =
             |op: &str| !["Cuda", "Gpu", "DeviceSync", "Source", "Const"].iter().any(|own| op.starts_with(own));
         let named = nodes.iter().map(|node| (node.op().name(), &node.name));
@@ -92,7 +116,7 @@ impl TractSession {
     }
 }
 
-impl Session for TractSession {
+impl Session for TractSession<'_> {
     fn input_shape(&self) -> &[usize] {
         &self.shape
     }
@@ -106,9 +130,23 @@ impl Session for TractSession {
         Ok(())
     }
 
+    fn perturb_weights(&mut self, noise: Option<WeightNoise>) -> Result<()> {
+        let Some(noise) = noise else {
+            if let Some(original) = self.original.take() {
+                self.lowered = original;
+            }
+            return Ok(());
+        };
+        let reweigh = self.reweigh.as_ref().ok_or_else(|| Error::usage(FIXED_WEIGHTS))?;
+        let lowered = Lowered::of(&reweigh(noise)?, self.device)?;
+        let before = std::mem::replace(&mut self.lowered, lowered);
+        self.original.get_or_insert(before);
+        Ok(())
+    }
+
     fn forward(&mut self, input: &[f32]) -> Result<&[f32]> {
         let input = Self::tensor(&self.shape, input, "it")?;
-        self.outputs = run(&*self.forward, tvec!(input))?;
+        self.outputs = run(&*self.lowered.forward, tvec!(input))?;
         Ok(&self.outputs[0])
     }
 
@@ -119,7 +157,7 @@ impl Session for TractSession {
         if let Some(baseline) = &self.baseline {
             inputs.push(Self::tensor(&self.shape, baseline, "the baseline")?);
         }
-        self.outputs = run(&*self.gradient, inputs)?;
+        self.outputs = run(&*self.lowered.gradient, inputs)?;
         Ok(Gradient { logits: &self.outputs[0], input: if self.input_gradient { &self.outputs[1] } else { &[] } })
     }
 

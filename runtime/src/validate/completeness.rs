@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::{Check, Finding, Scene, explained, largest, median, within};
-use crate::engine::Precision;
 use crate::error::Result;
 use crate::params::{Parameter, Params};
 
@@ -28,7 +27,7 @@ fn run(params: &Params, scene: &Scene) -> Result<Finding> {
         if !method.0.properties.complete {
             return Ok(());
         }
-        let mut explainer = scene.explainer(method, &[], Precision::F32, scene.resources.threads)?;
+        let mut explainer = scene.explainer(method)?;
         let mut own = vec![];
         for input in &scene.inputs {
             own.extend(explained(&mut explainer, input)?.record.completeness.map(|c| c.relative_gap));

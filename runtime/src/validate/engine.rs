@@ -1,11 +1,13 @@
 //! Whether our kernels give what tract's own executor gives, for the whole gradient. Where they don't, the first value on
 //! the way that differs is named.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use super::agreement::relative_distance;
-use super::{Check, Finding, NOT_PLAIN, NUDGES, Scene, largest, median, nudged, seed_of, within};
-use crate::engine::{Session, TractSession};
+use super::{Check, Finding, NOT_PLAIN, NUDGES, Scene, explained, largest, median, nudged, seed_of, within};
+use crate::engine::{Engine, Precision, Session, TractSession};
 use crate::error::Result;
 use crate::gradient::layers::values_between;
 use crate::load::Wanted;
@@ -93,6 +95,35 @@ pub fn check(
         largest(&gradients)
     );
     Ok(Finding::of(summary, reasons, json!({ "scores": scores, "gradients": gradients, "off-kinks": off_kinks })))
+}
+
+/// The relative distance of each method's map of each input on another engine from that on our kernels; methods for which the
+/// median is more than `most` are reasons.
+pub fn maps_apart(
+    scene: &Scene,
+    engine: Engine,
+    most: f64,
+    reasons: &mut Vec<String>,
+) -> Result<BTreeMap<&'static str, Vec<f64>>> {
+    let mut all = BTreeMap::new();
+    scene.each(reasons, |method, reasons| {
+        let other = scene.resources_on(engine);
+        let mut ours = scene.explainer(method)?;
+        let mut theirs = scene.explainer_of(scene.loaded, method, &[], Precision::F32, other)?;
+        let mut apart = vec![];
+        for input in &scene.inputs {
+            let (own, told) = (explained(&mut ours, input)?, explained(&mut theirs, input)?);
+            apart.push(relative_distance(&own.attribution.values, &told.attribution.values));
+        }
+        let (name, off) = (method.0.name, median(&apart));
+        if !within(off, most) {
+            let engine = engine.name();
+            reasons.push(format!("{name}: maps are off by {off:.1e} on '{engine}' in the median, more than {most}"));
+        }
+        all.insert(name, apart);
+        Ok(())
+    })?;
+    Ok(all)
 }
 
 /// The first value, in the order in which they are computed, that differs between two sessions with taps: on the way to the

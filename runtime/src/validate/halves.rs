@@ -88,8 +88,9 @@ fn run(params: &Params, scene: &Scene) -> Result<Finding> {
     let precision = named.ok_or_else(|| params.refuse("precision", "f16, f16-weights or f16-emulated"))?;
     let (mut all, mut reasons) = (BTreeMap::new(), vec![]);
     scene.each(&mut reasons, |method, reasons| {
-        let mut single = scene.explainer(method, &[], Precision::F32, scene.resources.threads)?;
-        let mut half = scene.explainer(method, &[], precision, scene.resources.threads)?;
+        let mut single = scene.explainer(method)?;
+        let halved = scene.halved.unwrap_or(scene.loaded);
+        let mut half = scene.explainer_of(halved, method, &[], precision, scene.resources)?;
         let mut agreement = Agreement { worst_cosine: 1.0, ..Agreement::default() };
         for input in &scene.inputs {
             let told = explained(&mut single, input)?;

@@ -7,7 +7,9 @@ mod admission;
 pub mod agreement;
 mod completeness;
 pub mod derivative;
+mod draws;
 pub mod engine;
+mod enough;
 #[cfg(feature = "cuda")]
 mod gpu;
 pub mod halves;
@@ -25,7 +27,7 @@ use std::time::Instant;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::engine::{PlanSession, Plans, Precision, Resources, Session};
+use crate::engine::{Engine, PlanSession, Plans, Precision, Resources, Session};
 use crate::error::{Error, Kind, Result};
 use crate::explain::{Explainer, Explanation, Target};
 use crate::gradient::GradientGraph;
@@ -48,6 +50,7 @@ pub const CHECKS: &[&Check] = &[
     &completeness::CHECK,
     &sanity::CHECK,
     &steps::CHECK,
+    &draws::CHECK,
     #[cfg(feature = "ort")]
     &other_engine::CHECK,
     #[cfg(feature = "cuda")]
@@ -127,6 +130,10 @@ pub struct Scene<'a> {
     pub methods: Vec<(&'static methods::Entry, Given)>,
     /// What passes may use.
     pub resources: Resources,
+    /// What runs the long references of `steps` and `draws`.
+    pub references: Engine,
+    /// The model as it is to be shipped in half precision, where it is another file.
+    pub halved: Option<&'a Loaded>,
     /// Gives explainers what their parameters name as files.
     pub give: Option<Give<'a>>,
     /// The model's file.
@@ -195,7 +202,29 @@ pub struct Made {
     pub seconds: f64,
 }
 
-impl Scene<'_> {
+impl<'a> Scene<'a> {
+    /// A scene with no more than it must have.
+    pub fn new(
+        loaded: &'a Loaded,
+        inputs: Vec<Specimen>,
+        methods: Vec<(&'static methods::Entry, Given)>,
+        resources: Resources,
+    ) -> Scene<'a> {
+        Scene {
+            loaded,
+            inputs,
+            methods,
+            resources,
+            references: Engine::Kernels,
+            halved: None,
+            give: None,
+            file: None,
+            ort_library: None,
+            fresh: None,
+            interrupt: None,
+        }
+    }
+
     /// Makes a check. What the model, or an engine, can't do on the way is what it has found.
     ///
     /// Errors: limits that are none, inputs that do not fit, memory that does not suffice.
@@ -256,18 +285,31 @@ impl Scene<'_> {
         PlanSession::of(plans, Resources { threads: 1, ..self.resources })
     }
 
-    /// A method, ready, told `more` besides.
-    fn explainer(
+    /// What passes on another engine may use: what ours are bounded by is not its.
+    fn resources_on(&self, engine: Engine) -> Resources {
+        match engine {
+            Engine::Kernels => self.resources,
+            Engine::Tract(_) => Resources { engine, ..Resources::default() },
+        }
+    }
+
+    /// A method, ready, in single precision.
+    fn explainer(&self, method: &(&'static methods::Entry, Given)) -> Result<Explainer<'_>> {
+        self.explainer_of(self.loaded, method, &[], Precision::F32, self.resources)
+    }
+
+    /// A method, ready for a model, told `more` besides.
+    fn explainer_of<'l>(
         &self,
+        loaded: &'l Loaded,
         (entry, given): &(&'static methods::Entry, Given),
         more: &[(&str, String)],
         precision: Precision,
-        threads: usize,
-    ) -> Result<Explainer<'_>> {
+        resources: Resources,
+    ) -> Result<Explainer<'l>> {
         let mut given = given.clone();
         given.extend(more.iter().map(|(name, value)| (name.to_string(), value.clone())));
-        let mut explainer =
-            self.loaded.explainer(entry.name, &given, precision, Resources { threads, ..self.resources })?;
+        let mut explainer = loaded.explainer(entry.name, &given, precision, resources)?;
         explainer.set_budget(crate::explain::Budget { interrupt: self.interrupt, ..Default::default() })?;
         if let Some(give) = self.give {
             give(&mut explainer, &given)?;

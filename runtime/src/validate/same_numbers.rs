@@ -46,13 +46,15 @@ fn run(_: &Params, scene: &Scene) -> Result<Finding> {
     let mut ways = 0;
     scene.each(&mut reasons, |method, reasons| {
         let (entry, given) = method;
-        let draws = scene.explainer(method, &[], Precision::F32, 1)?.draws();
+        let draws = scene.explainer(method)?.draws();
         let seed = entry.parameters.iter().find(|p| p.name == "seed").filter(|_| draws);
         let input = &scene.inputs[0];
         let made = |again: Again, seed: Option<u64>, input: &Specimen| -> Result<Vec<f32>> {
             let seeded = seed.map(|seed| ("seed", seed.to_string()));
             let threads = if let Again::Threads(count) = again { count } else { 1 };
-            let mut explainer = scene.explainer(method, seeded.as_slice(), Precision::F32, threads)?;
+            let resources = Resources { threads, ..scene.resources };
+            let mut explainer =
+                scene.explainer_of(scene.loaded, method, seeded.as_slice(), Precision::F32, resources)?;
             if again == Again::After {
                 explained(&mut explainer, scene.inputs.last().unwrap_or(input))?;
             }

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::{Check, Finding, Scene};
-use crate::engine::Precision;
 use crate::error::Result;
 use crate::evaluate::{Effort, Evaluation, Measure, Subjected};
 use crate::explain::Target;
@@ -36,9 +35,8 @@ fn run(params: &Params, scene: &Scene) -> Result<Finding> {
     Measure::new("mprt", &told)?.admits(scene.loaded)?;
     let (mut all, mut reasons) = (BTreeMap::new(), vec![]);
     scene.each(&mut reasons, |method, reasons| {
-        let (explainers, measures) =
-            (vec![scene.explainer(method, &[], Precision::F32, 1)?], vec![Measure::new("mprt", &told)?]);
-        let mut evaluation = Evaluation::new(explainers, measures, Effort::default())?;
+        let measures = vec![Measure::new("mprt", &told)?];
+        let mut evaluation = Evaluation::new(vec![scene.explainer(method)?], measures, Effort::default())?;
         for input in &scene.inputs {
             let (file, target) = (input.file.clone(), Target::Top);
             let sample = Subjected { input: &input.values, file, mask: None, mosaic: false, target };

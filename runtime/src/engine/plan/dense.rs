@@ -185,7 +185,8 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
     }
     // A few planes, as of an image, are read as they are: padding them to a block would be mostly zeros.
     let planes = geometry.groups == 1 && geometry.input.channels < LANES / 2 && !planner.is_blocked(input);
-    let Some(kind) = kernel(planner.packs, &geometry, &own, planes) else { return Ok(Lowered::Not) };
+    let by_place = !planner.even || node.op != "Conv";
+    let Some(kind) = kernel(planner.packs, &geometry, &own, planes, by_place) else { return Ok(Lowered::Not) };
     let read = if planes { planner.planes(input)? } else { planner.blocked(input)? };
     let (batch, floats) = (geometry.output.batch, geometry.output.batch * geometry.output.blocked());
     let host = Host { reads: vec![read], writes: vec![], kind, batch, floats, order: Order::Blocked };
@@ -222,14 +223,15 @@ impl<'a> Constants<'a> {
     }
 }
 
-/// The kernel that suits a convolution, packed unless it is known; none suits some groups.
-fn kernel(packs: &mut Packs, geometry: &Geometry, own: &Constants, planes: bool) -> Option<HostKind> {
+/// The kernel that suits a convolution, packed unless it is known; none suits some groups. One that rounds by the place only
+/// where it may.
+fn kernel(packs: &mut Packs, geometry: &Geometry, own: &Constants, planes: bool, by_place: bool) -> Option<HostKind> {
     let (isa, precision, key) = (packs.isa, packs.precision, own.key(geometry, planes));
     if geometry.is_depthwise() {
         let pack = || own.floats().map(|[weights, bias]| Arc::new(geometry.depthwise(&weights, &bias)));
         return packs.depthwise.get(key, pack).map(HostKind::Depthwise);
     }
-    if geometry.winograd_tile(precision).is_some() {
+    if by_place && geometry.winograd_tile(precision).is_some() {
         let pack = || own.floats().and_then(|[weights, bias]| geometry.winograd(&weights, &bias, isa, precision));
         return packs.winograd.get(key, || pack().map(Arc::new)).map(HostKind::Winograd);
     }

@@ -63,6 +63,8 @@ pub struct Planner<'a> {
     pub(super) values: HashMap<String, Value>,
     pub(super) masks: Masks,
     pub(super) slopes: Slopes,
+    /// See [`make_plan`].
+    pub(super) even: bool,
     /// By node: the slope that its chain computes on the way.
     pub(super) beside: HashMap<usize, Beside>,
     pub(super) buffers: Vec<Buffer>,
@@ -77,10 +79,11 @@ pub fn unpaired(graph: &Graph) -> HashSet<String> {
     graph.nodes.iter().filter(left).map(|n| n.name.clone()).collect()
 }
 
-/// Plans the computation of `outputs` from `inputs`. `slopes` stand in front of their activations.
+/// Plans the computation of `outputs` from `inputs`. `slopes` stand in front of their activations. Where it is to be `even`, forward
+/// convolutions give places that see the same the same bits: Winograd's algorithm rounds by the place within a tile.
 pub fn make_plan(
     typed: &TypedGraph,
-    slopes: Slopes,
+    (slopes, even): (Slopes, bool),
     inputs: &[&str],
     outputs: &[String],
     packs: &mut Packs,
@@ -94,6 +97,7 @@ pub fn make_plan(
         values,
         masks,
         slopes,
+        even,
         beside,
         buffers: vec![],
         parts: Parts::default(),
