@@ -689,3 +689,19 @@ fn one_sees_before_what_a_method_takes() {
     let said = good(&[&["compare", &vit, &sample(3), "-m", "all", "-o", &grid], &few[..]].concat());
     assert!(said.contains("deep-taylor                        not defined here"), "{said}");
 }
+
+#[test]
+fn a_gradient_graph_tells_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (graph, digits) = (in_folder(&folder, "grad.onnx"), model("digits-cnn.onnx"));
+    good(&["compile", &digits, "-o", &graph, "--rule", "guided", "-q"]);
+    let told =
+        |path: &str| -> serde_json::Value { serde_json::from_str(&good(&["inspect", path, "--json", "-"])).unwrap() };
+    let (own, of) = (told(&graph), told(&digits));
+    assert_eq!((own["composite"].as_str(), &own["source"]), (Some("guided"), &of["sha256"]));
+    assert_eq!((&own["memory"], own["on_tract"].as_array().unwrap().len()), (&of["memory"], 0));
+    assert!(own["validated"].is_null() && own["methods"][0]["name"] == "guided-backprop", "{own}");
+    good(&["compile", &digits, "-o", &graph, "--f16", "--validated", "-q"]);
+    let said = good(&["inspect", &graph]);
+    assert!(said.contains("half precision was validated on 4 inputs (random)") && said.contains("vanilla"), "{said}");
+}

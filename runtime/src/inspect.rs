@@ -1,8 +1,12 @@
 //! What a model consists of, what its gradient costs, and where CAM methods can look.
 
+mod compiled;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+
+pub use compiled::{Compiled, compiled};
 
 use crate::engine::{Halves, Memory, Passes, Plans, Precision};
 use crate::error::{Error, Result};
@@ -104,7 +108,7 @@ pub fn method_line(loaded: &Loaded, entry: &'static Entry, given: &Given) -> Res
 /// Looks a loaded model over.
 pub fn inspect(loaded: &Loaded, precision: Precision) -> Result<Inspection> {
     if loaded.ready_made.is_some() {
-        return Err(Error::usage("the file is a gradient graph; inspect takes the forward model"));
+        return Err(Error::usage("the file is a gradient graph, not a forward model"));
     }
     let typed = &loaded.typed;
     let graph = &typed.graph;

@@ -7,16 +7,18 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::engine::TractOperators;
+use crate::engine::PlanOperators;
 use crate::error::{Error, Result};
 use crate::gradient::composite::GRADIENT;
 use crate::gradient::layers::{Layer, cam_layers, choose_layer};
 use crate::gradient::ready_made::{Parts, as_gradient_graph};
 use crate::gradient::target::{Score, find_target};
-use crate::gradient::{Bounds, Composite, GradientGraph, Settings, Spec, differentiate, names, sole_input};
+use crate::gradient::{Bounds, Composite, GradientGraph, Settings, Spec, differentiate, functions, names, sole_input};
 use crate::onnx::card::LayoutName;
 use crate::onnx::perturb::layers;
-use crate::onnx::{Card, Change, Dim, Input, Layout, Model, Shuffles, TypedGraph, fix_shapes, read_model, type_graph};
+use crate::onnx::{
+    Card, Change, Dim, Input, Layout, Model, Shuffles, TypedGraph, fix_shapes, read_model_keeping, type_graph,
+};
 
 /// How to read a model.
 #[derive(Clone, Debug, Default)]
@@ -113,7 +115,8 @@ struct Found {
 impl Loaded {
     /// Reads and types a model.
     pub fn read(path: &Path, options: &LoadOptions) -> Result<Loaded> {
-        let mut model = read_model(path, options.random_weights)?;
+        // Kernels of our own know a gradient graph's functions; anything else is looked into.
+        let mut model = read_model_keeping(path, options.random_weights, &functions::is_ours)?;
         let mut files = model.external.clone();
         let found = match &options.card {
             Some(card) => Some(card.clone()),
@@ -141,7 +144,8 @@ impl Loaded {
             shapes.insert(input.name.clone(), sized(input, h, w, card.input.layout));
         }
         fix_shapes(graph, &shapes)?;
-        let typed = type_graph(std::mem::take(graph), &TractOperators::default())?;
+        let operators = PlanOperators::of_file(graph);
+        let typed = type_graph(std::mem::take(graph), &operators)?;
         let ready_made = as_gradient_graph(&typed, &options.parts)?;
         let (output, score) = (options.output.clone(), options.score);
         Ok(Loaded {

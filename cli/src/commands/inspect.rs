@@ -1,8 +1,9 @@
 //! `whyline inspect`
 
+use serde::Serialize;
 use whyline_runtime::engine::Resources;
 use whyline_runtime::explain::Loaded;
-use whyline_runtime::inspect::{Inspection, MethodLine, inspect, method_line};
+use whyline_runtime::inspect::{Compiled, Inspection, MethodLine, compiled, inspect, method_line};
 use whyline_runtime::methods::{Given, find};
 
 use super::inputs::{for_method, given};
@@ -19,14 +20,20 @@ pub fn run(args: &InspectArgs) -> Outcome {
     if let Some(name) = &args.method {
         return inspect_method(&loaded, name, args);
     }
-    let inspection = inspect(&loaded, args.precision.precision())?;
-    if let Some(path) = &args.json {
-        output::write_text(path, &output::to_json(&inspection)?)?;
-        if path.as_os_str() == "-" {
-            return Ok(());
-        }
+    match loaded.ready_made {
+        Some(_) => show(&compiled(&loaded, args.precision.precision())?, args, print_compiled),
+        None => show(&inspect(&loaded, args.precision.precision())?, args, print),
     }
-    print(&inspection);
+}
+
+/// Writes it as JSON, where that is wanted, and prints it, unless the JSON goes there.
+fn show<T: Serialize>(what: &T, args: &InspectArgs, print: fn(&T)) -> Outcome {
+    if let Some(path) = &args.json {
+        output::write_text(path, &output::to_json(what)?)?;
+    }
+    if !output::is_stdout(&args.json) {
+        print(what);
+    }
     Ok(())
 }
 
@@ -52,6 +59,40 @@ fn inspect_method(loaded: &Loaded, name: &str, args: &InspectArgs) -> Outcome {
     say!("memory      {}", output::memory(&memory.plans));
     say!("keeps       {:.1} MiB besides", memory.kept as f64 / (1 << 20) as f64);
     Ok(())
+}
+
+fn print_compiled(c: &Compiled) {
+    say!("model       {} (a gradient graph, {} nodes)", c.model, c.nodes);
+    if let Some(source) = &c.source {
+        say!("of          the model with SHA-256 {source}");
+    }
+    say!("composite   {}", c.composite);
+    say!("input       {} {:?}", c.input, c.input_shape);
+    say!("target      {} [{}]", c.target, c.classes);
+    if !c.taps.is_empty() {
+        say!("taps        {}", c.taps.join(", "));
+    }
+    say!("memory      {}", output::memory(&c.memory));
+    if let Some(halves) = &c.halves {
+        say!("precision   {}: {}", c.precision.name(), output::halves(halves));
+    }
+    if !c.on_tract.is_empty() {
+        say!("on tract    {} steps without a kernel: {}", c.on_tract.len(), c.on_tract.join(", "));
+    }
+    if let Some(validated) = &c.validated {
+        say!(
+            "\nhalf precision was validated on {} inputs ({})",
+            validated["inputs"],
+            validated["of"].as_str().unwrap_or_default()
+        );
+        for (method, found) in validated["found"]["methods"].as_object().into_iter().flatten() {
+            let share = |name: &str| found[name].as_f64().unwrap_or(f64::NAN);
+            let (cosine, decile, changed) = (share("cosine"), share("top_decile"), 100.0 * share("changed"));
+            say!("  {method:<34} cosine {cosine:.4}, top decile {decile:.3}, {changed:.1} % of classes change");
+        }
+    }
+    say!("\npasses per explanation, with each method's defaults, the class included");
+    c.methods.iter().for_each(method);
 }
 
 fn print(i: &Inspection) {

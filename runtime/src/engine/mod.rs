@@ -19,7 +19,7 @@ mod turns;
 
 pub use counting::{Counting, Limit, Stop, Watcher};
 pub use kernels::peak::peak_flops;
-pub use operators::TractOperators;
+pub use operators::{PlanOperators, TractOperators};
 pub use plan::arena::Spare;
 pub use plan::{Packs, StepReport};
 pub use plan_session::{Halves, Memory, PlanSession, Plans};

@@ -95,11 +95,22 @@ impl TractOperators {
 #[derive(Default)]
 pub struct PlanOperators {
     tract: TractOperators,
+    /// Of ours, those that a file defines; all where there is no file.
+    defined: Option<Vec<String>>,
+}
+
+impl PlanOperators {
+    /// For a file's graph: our own ops are those whose functions it has kept.
+    pub fn of_file(graph: &Graph) -> PlanOperators {
+        let defined = graph.functions.keys().map(|(_, name)| name.clone()).collect();
+        PlanOperators { defined: Some(defined), ..PlanOperators::default() }
+    }
 }
 
 impl Operators for PlanOperators {
     fn knows(&self, node: &Node) -> bool {
-        node.domain == functions::DOMAIN || self.tract.knows(node)
+        let defined = || self.defined.as_ref().is_none_or(|defined| defined.contains(&node.op));
+        (node.domain == functions::DOMAIN && defined()) || self.tract.knows(node)
     }
 
     fn infer(&self, node: &Node, opset: i64, inputs: &[Known]) -> Result<Vec<Fact>> {
@@ -107,6 +118,10 @@ impl Operators for PlanOperators {
             return self.tract.infer(node, opset, inputs);
         }
         let first = inputs.first().ok_or_else(|| node.error("has no inputs"))?;
+        if let Some(with) = inputs.get(1).filter(|with| with.fact.shape != first.fact.shape) {
+            let (own, other) = (&first.fact.shape, &with.fact.shape);
+            return Err(node.error(format!("has a cotangent of {own:?} for a value of {other:?}")));
+        }
         // What is given a shape takes it; the others keep their cotangent's.
         match (node.op == functions::MAX_POOL_GRAD.name, inputs.last().and_then(|k| k.value?.to_i64())) {
             (true, Some(shape)) => Ok(vec![Fact::f32(&shape.iter().map(|&d| d as usize).collect::<Vec<_>>())]),

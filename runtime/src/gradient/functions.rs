@@ -73,6 +73,11 @@ pub const MAX_POOL_GRAD: FusedOp = FusedOp {
     },
 };
 
+/// Whether a function is one of ours, by name and to the letter.
+pub fn is_ours(function: &Function) -> bool {
+    FUNCTIONS.iter().any(|own| own.name == function.name && own.define(function.opset) == *function)
+}
+
 impl FusedOp {
     /// The function that goes into a file of op set `opset`.
     pub fn define(&self, opset: i64) -> Function {

@@ -45,6 +45,16 @@ pub struct Function {
     pub opset: i64,
 }
 
+impl Function {
+    /// Whether a call gives it all its inputs and takes all its outputs.
+    pub fn is_called_in_full(&self, node: &Node) -> bool {
+        let all = |actual: &[String], formal: &[String]| {
+            actual.len() == formal.len() && actual.iter().all(|name| !name.is_empty())
+        };
+        all(&node.inputs, &self.inputs) && all(&node.outputs, &self.outputs)
+    }
+}
+
 /// A model's graph.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {

@@ -10,7 +10,7 @@ use tract_onnx::pb::tensor_shape_proto::dimension::Value as DimValue;
 use tract_onnx::pb::type_proto::Value as TypeValue;
 
 use super::graph::{Dim, Function, Graph, Input};
-use super::inline::inline_functions;
+use super::inline::inline_some;
 use super::node::{Attr, Node};
 use super::tensor::{DType, Tensor};
 use super::weights;
@@ -24,7 +24,7 @@ const OLDEST_OPSET: i64 = 7;
 /// A model as it was read.
 #[derive(Clone, Debug)]
 pub struct Model {
-    /// Its graph: functions inlined, half precision widened, nodes in topological order.
+    /// Its graph: functions inlined but for those that were kept, half precision widened, nodes in topological order.
     pub graph: Graph,
     /// SHA-256 of the file's bytes and, after them, of its external data, in hexadecimal.
     pub sha256: String,
@@ -39,14 +39,29 @@ pub struct Model {
 /// `random_weights` fills weights that the file leaves out (`why.weightless`) from a seed; without it
 /// such a file is an error.
 pub fn read_model(path: &Path, random_weights: Option<u64>) -> Result<Model> {
+    read_model_keeping(path, random_weights, &|_| false)
+}
+
+/// The same, with calls of those functions that are `kept` left as they are.
+pub fn read_model_keeping(path: &Path, random_weights: Option<u64>, kept: &dyn Fn(&Function) -> bool) -> Result<Model> {
     let bytes = files::read(path)?;
     // The parent of a bare file name is the empty path, which is the current folder.
     let folder = path.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
-    parse_model(&bytes, &path.display().to_string(), folder, random_weights)
+    parse(&bytes, &path.display().to_string(), folder, random_weights, kept)
 }
 
 /// Reads an ONNX model from memory; `name` is used in messages, `folder` holds external data.
 pub fn parse_model(bytes: &[u8], name: &str, folder: Option<&Path>, random_weights: Option<u64>) -> Result<Model> {
+    parse(bytes, name, folder, random_weights, &|_| false)
+}
+
+fn parse(
+    bytes: &[u8],
+    name: &str,
+    folder: Option<&Path>,
+    random_weights: Option<u64>,
+    kept: &dyn Fn(&Function) -> bool,
+) -> Result<Model> {
     let refuse = |reason: String| Error::NotOnnx { model: name.to_string(), reason };
     let mut proto = pb::ModelProto::decode(bytes).map_err(|e| refuse(format!("it does not decode: {e}")))?;
     let graph_proto = proto.graph.take().ok_or_else(|| refuse("it holds no graph".into()))?;
@@ -88,7 +103,14 @@ pub fn parse_model(bytes: &[u8], name: &str, folder: Option<&Path>, random_weigh
     }
     graph.nodes = graph_proto.node.into_iter().map(|n| Node::from_proto(n, folder)).collect::<Result<_>>()?;
     graph.name_nodes();
-    inline_functions(&mut graph)?;
+    let mut calls = graph.functions.clone();
+    calls.retain(|_, function| kept(function));
+    let is_kept = |node: &Node| {
+        let called = calls.get(&(node.domain.clone(), node.op.clone()));
+        called.is_some_and(|function| function.is_called_in_full(node))
+    };
+    inline_some(&mut graph, |node| !is_kept(node))?;
+    graph.functions = calls;
     let names: std::collections::HashSet<&str> = missing.iter().map(|m| m.name.as_str()).collect();
     for input in &graph_proto.input {
         if !graph.constants.contains_key(&input.name) && !names.contains(input.name.as_str()) {

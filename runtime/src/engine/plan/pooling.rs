@@ -86,6 +86,10 @@ fn max_pool_grad(planner: &mut Planner, node: &Node) -> Result<Lowered> {
     let Some((to, from, window)) = pool.and_then(|n| geometry(planner, n)) else {
         return Err(node.error("has lost its forward node"));
     };
+    let image = |name: Option<&str>| name.and_then(|name| planner.image(name));
+    if (image(node.input(0)), image(node.output(0))) != (Some(from), Some(to)) {
+        return Err(node.error("is not of its forward node's extents"));
+    }
     postpone(planner, node, HostKind::MaxPoolGrad(pool_of(to, from, &window)), (from, to), (vec![winners], vec![]))
 }
 

@@ -1,0 +1,105 @@
+//! Gradient graphs from files run as fast, in as little memory and to the same bytes as those just derived; and what a file
+//! says otherwise is believed.
+
+use std::path::{Path, PathBuf};
+
+use whyline_runtime::engine::{PlanSession, Plans, Precision, Session, TractSession};
+use whyline_runtime::explain::{LoadOptions, Loaded, Wanted};
+use whyline_runtime::gradient::{COMPOSITES, GradientGraph};
+use whyline_runtime::onnx::{Tensor, write_model};
+use whyline_runtime::rng::Rng;
+use whyline_runtime::{Error, Kind};
+
+fn model(name: &str) -> Loaded {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models").join(name).with_extension("onnx");
+    Loaded::read(&path, &LoadOptions { random_weights: Some(1), ..LoadOptions::default() }).unwrap()
+}
+
+/// The same graph, written and read again.
+fn reread(derived: &GradientGraph) -> Result<GradientGraph, Error> {
+    let folder = tempfile::tempdir().unwrap();
+    let path: PathBuf = folder.path().join("grad.onnx");
+    write_model(&derived.graph, &derived.facts, &path).unwrap();
+    Ok(Loaded::read(&path, &LoadOptions::default())?.ready_made.unwrap())
+}
+
+fn gradient(session: &mut dyn Session) -> Vec<f32> {
+    let input: Vec<f32> =
+        (0..session.input_shape().iter().product::<usize>() as u64).map(|i| Rng::new(3, 1).normal(i)).collect();
+    let classes = session.forward(&input).unwrap().len();
+    let seed: Vec<f32> = (0..classes).map(|class| f32::from(u8::from(class == 1))).collect();
+    session.gradient(&input, &seed).unwrap().input.to_vec()
+}
+
+#[test]
+fn a_file_is_planned_as_what_it_was_made_from() {
+    for (name, composites) in [("digits-cnn", COMPOSITES), ("architectures/mobilenet_v2", &COMPOSITES[..1])] {
+        let loaded = model(name);
+        for composite in composites {
+            let derived = loaded.derive(&Wanted { composite, ..Wanted::default() }).unwrap();
+            let (own, read) = (Plans::new(&derived, Precision::F32).unwrap(), reread(&derived).unwrap());
+            let plans = Plans::new(&read, Precision::F32).unwrap();
+            assert_eq!(
+                (plans.memory(), plans.fallbacks()),
+                (own.memory(), own.fallbacks()),
+                "{name} {}",
+                composite.name
+            );
+            assert_eq!(plans.flops(), own.flops(), "{name} {}", composite.name);
+            let maps = [&derived, &read].map(|graph| gradient(&mut PlanSession::new(graph).unwrap()));
+            assert!(maps[0] == maps[1] && maps[0].iter().any(|v| *v != 0.0), "{name} {}", composite.name);
+        }
+    }
+}
+
+#[test]
+fn a_function_of_another_meaning_is_looked_into() {
+    let loaded = model("digits-cnn");
+    let mut derived = loaded.derive(&Wanted::default()).unwrap();
+    let before = gradient(&mut PlanSession::new(&derived).unwrap());
+    for function in derived.graph.functions.values_mut().filter(|function| function.name == "ReluGrad") {
+        function.nodes.iter_mut().filter(|node| node.op == "Greater").for_each(|node| node.op = "Less".into());
+    }
+    let read = reread(&derived).unwrap();
+    assert!(!read.graph.functions.keys().any(|(_, name)| name == "ReluGrad"));
+    let (own, told) =
+        (gradient(&mut PlanSession::new(&read).unwrap()), gradient(&mut TractSession::new(&read).unwrap()));
+    let size = told.iter().map(|v| v.abs()).fold(0.0, f32::max);
+    assert!(
+        own.iter().zip(&told).all(|(a, b)| (a - b).abs() <= 1e-4 * size),
+        "the file's meaning is the one that counts"
+    );
+    assert!(own.iter().zip(&before).any(|(a, b)| (a - b).abs() > 0.1 * size), "it is another meaning");
+}
+
+#[test]
+fn calls_that_do_not_fit_are_refused() {
+    let loaded = model("digits-cnn");
+    let derived = loaded.derive(&Wanted::default()).unwrap();
+    let with = |op: &str, change: &dyn Fn(&mut GradientGraph, usize)| {
+        let mut damaged = derived.clone();
+        let at = damaged.graph.nodes.iter().position(|node| node.op == op).unwrap();
+        change(&mut damaged, at);
+        let outcome = reread(&damaged).and_then(|read| Plans::new(&read, Precision::F32).map(drop));
+        assert_eq!(outcome.as_ref().err().map(Error::kind), Some(Kind::Model), "{op}: {outcome:?}");
+        outcome.unwrap_err().to_string()
+    };
+    let scores = derived.logits.clone();
+    let other = |graph: &mut GradientGraph, at: usize| graph.graph.nodes[at].inputs[1] = scores.clone();
+    assert!(with("ReluGrad", &other).contains("has a cotangent of"));
+    // A pool's adjoint that claims another extent than the pool.
+    with("MaxPoolGrad", &|graph, at| {
+        let name = graph.graph.nodes[at].inputs[3].clone();
+        let shape = graph.graph.constants[&name].to_i64().unwrap();
+        let larger: Vec<i64> = [shape[0], shape[1] * 4, shape[2], shape[3]].into();
+        graph.graph.constants.insert("larger".into(), Tensor::ints(&larger));
+        graph.graph.nodes[at].inputs[3] = "larger".into();
+    });
+    // A call of a function that the file does not define.
+    let undefined = |graph: &mut GradientGraph, _| graph.graph.functions.retain(|(_, name), _| name != "ReluGrad");
+    assert!(with("ReluGrad", &undefined).contains("defines no function of this name"));
+    for op in ["ReluGrad", "MaxPoolGrad"] {
+        with(op, &|graph, at| drop(graph.graph.nodes[at].inputs.pop()));
+        with(op, &|graph, at| graph.graph.nodes[at].inputs[1] = String::new());
+    }
+}
