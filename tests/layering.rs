@@ -31,7 +31,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("calibrate", &["baseline", "engine", "gradient", "load", "methods", "onnx"]),
         ("flops", &["engine", "gradient", "onnx"]),
         ("bench", &["engine", "explain", "flops", "gradient"]),
-        ("inspect", &["engine", "explain", "flops", "gradient", "methods", "onnx"]),
+        ("inspect", &["engine", "explain", "flops", "gradient", "load", "methods", "onnx"]),
         ("validate", &["engine", "evaluate", "explain", "gradient", "load", "methods", "params", "record"]),
         ("error", &[]),
         ("rng", &[]),

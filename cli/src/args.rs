@@ -415,6 +415,16 @@ pub struct CompileArgs {
     /// file; where it is too much, nothing is written (exit code 6)
     #[arg(long, value_name = "DATASET", num_args = 0..=1, require_equals = true, requires = "f16")]
     pub validated: Option<Option<PathBuf>>,
+    /// With --validated: the methods whose maps are looked at; by default those that the graph is for
+    #[arg(
+        short,
+        long = "methods",
+        alias = "method",
+        value_delimiter = ',',
+        requires = "validated",
+        value_name = "A,B,C"
+    )]
+    pub methods: Vec<String>,
     /// Print nothing but errors
     #[arg(short, long)]
     pub quiet: bool,

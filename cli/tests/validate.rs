@@ -131,3 +131,27 @@ fn half_precision_that_was_validated_is_explained_without_a_warning() {
     let (_, err) = ends(&["compile", &model, "-o", &bad, "--f16", "--validated=nowhere"], 4);
     assert!(err.contains("nowhere") && !bad_path.exists(), "{err}");
 }
+
+#[test]
+fn every_rules_graph_is_looked_at_as_it_will_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, graph) = (models("digits-cnn.onnx"), folder.path().join("g.onnx").display().to_string());
+    let compile = |more: &[&str], code: i32| {
+        ends(&[&["compile", &model, "-o", &graph, "--f16", "--validated", "-q"], more].concat(), code).1
+    };
+    let told = || -> Value { serde_json::from_str(&ends(&["inspect", &graph, "--json", "-"], 0).0).unwrap() };
+    let of = |report: &Value| {
+        report["validated"]["found"]["methods"].as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+    };
+    compile(&["--rule", "guided"], 0);
+    assert_eq!(of(&told()), ["guided-backprop"]);
+    compile(&["-m", "smoothgrad,saliency"], 0);
+    assert_eq!(of(&told()), ["saliency", "smoothgrad"]);
+    let explained =
+        |method: &str| ends(&["explain", &graph, &models("samples/digit-3.png"), "-m", method, "--f16"], 0).1;
+    assert!(!explained("smoothgrad").contains("half precision"));
+    let said = explained("vanilla");
+    assert!(said.contains("of vanilla") && said.contains("of saliency, smoothgrad the file says it"), "{said}");
+    assert!(compile(&["-m", "lrp"], 2).contains("lrp"));
+    assert!(ends(&["compile", &model, "-o", &graph, "-m", "vanilla"], 2).1.contains("--validated"));
+}

@@ -418,17 +418,18 @@ impl<'a> Explainer<'a> {
 
     /// What is said of half precision where nobody has looked at what it does to the method's maps.
     fn of_halves(&self) -> Option<String> {
-        let (name, validated) = (self.entry.name, self.loaded.validated_in_halves());
+        let name = self.entry.name;
+        let validated = self.loaded.validated().map_or(vec![], |said| said.found.methods.into_keys().collect());
         if !self.part.plans().precision().keeps_halves() || validated.iter().any(|of| of == name) {
             return None;
         }
-        let not = match validated.is_empty() {
+        let others = match validated.is_empty() {
             true => String::new(),
-            false => format!(", but of {}", validated.join(", ")),
+            false => format!(" (of {} the file says it)", validated.join(", ")),
         };
         Some(format!(
-            "nobody has said what half precision does to this model's maps by {name}{not}: `whyline validate` measures \
-             it, and `whyline compile --f16 --validated` writes it into the file"
+            "nobody has said what half precision does to maps of {name} for this model{others}: `whyline compile --f16 \
+             --validated -m {name}` looks at it, and writes what it finds into the file"
         ))
     }
 

@@ -4,10 +4,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 
-use crate::engine::PlanOperators;
+use crate::engine::{PlanOperators, TractOperators};
 use crate::error::{Error, Result};
 use crate::gradient::composite::GRADIENT;
 use crate::gradient::layers::{Layer, cam_layers, choose_layer};
@@ -15,9 +14,10 @@ use crate::gradient::ready_made::{Parts, as_gradient_graph};
 use crate::gradient::target::{Score, find_target};
 use crate::gradient::{Bounds, Composite, GradientGraph, Settings, Spec, differentiate, functions, names, sole_input};
 use crate::onnx::card::LayoutName;
+use crate::onnx::inline::inline_functions;
 use crate::onnx::perturb::layers;
 use crate::onnx::{
-    Card, Change, Dim, Input, Layout, Model, Shuffles, TypedGraph, fix_shapes, read_model_keeping, type_graph,
+    Card, Change, Dim, Graph, Input, Layout, Model, Shuffles, TypedGraph, fix_shapes, read_model_keeping, type_graph,
 };
 
 /// How to read a model.
@@ -101,21 +101,47 @@ pub struct Loaded {
     pub(crate) random_weights: Option<u64>,
 }
 
-/// What of the metadata on half precision is read.
-#[derive(Deserialize)]
-struct Validated {
-    found: Found,
+/// What a file says of what half precision does to its maps.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Validated {
+    /// How many inputs were looked at.
+    pub inputs: u64,
+    /// Which.
+    pub of: String,
+    /// What was found.
+    pub found: Found,
 }
 
-#[derive(Deserialize)]
-struct Found {
-    methods: BTreeMap<String, IgnoredAny>,
+/// What was found of half precision.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Found {
+    /// By method.
+    pub methods: BTreeMap<String, serde_json::Value>,
+}
+
+/// Types a graph, and sees whether it is a gradient graph. Of one in which our functions stand as our own gradient graphs have
+/// them they stay calls; of any other they are looked into.
+fn typed_with_its_parts(mut graph: Graph, parts: &Parts) -> Result<(TypedGraph, Option<GradientGraph>)> {
+    if !graph.functions.is_empty() {
+        let operators = PlanOperators::of_file(&graph);
+        if let Ok(typed) = type_graph(graph.clone(), &operators)
+            && let Some(ready) = as_gradient_graph(&typed, parts)?
+        {
+            return Ok((typed, Some(ready)));
+        }
+        inline_functions(&mut graph)?;
+        // The bodies' names are new, and could be others' already.
+        graph.sort()?;
+    }
+    let typed = type_graph(graph, &TractOperators::default())?;
+    let ready = as_gradient_graph(&typed, parts)?;
+    Ok((typed, ready))
 }
 
 impl Loaded {
     /// Reads and types a model.
     pub fn read(path: &Path, options: &LoadOptions) -> Result<Loaded> {
-        // Kernels of our own know a gradient graph's functions; anything else is looked into.
+        // Kernels of our own know a gradient graph's functions.
         let mut model = read_model_keeping(path, options.random_weights, &functions::is_ours)?;
         let mut files = model.external.clone();
         let found = match &options.card {
@@ -144,9 +170,7 @@ impl Loaded {
             shapes.insert(input.name.clone(), sized(input, h, w, card.input.layout));
         }
         fix_shapes(graph, &shapes)?;
-        let operators = PlanOperators::of_file(graph);
-        let typed = type_graph(std::mem::take(graph), &operators)?;
-        let ready_made = as_gradient_graph(&typed, &options.parts)?;
+        let (typed, ready_made) = typed_with_its_parts(std::mem::take(graph), &options.parts)?;
         let (output, score) = (options.output.clone(), options.score);
         Ok(Loaded {
             model,
@@ -236,11 +260,10 @@ impl Loaded {
         Ok(Cow::Owned(typed))
     }
 
-    /// The methods for which the file says that half precision was validated; none where it says nothing that can be read.
-    pub fn validated_in_halves(&self) -> Vec<String> {
+    /// What the file says of half precision; nothing where it can't be read.
+    pub fn validated(&self) -> Option<Validated> {
         let graph = self.ready_made.as_ref().map_or(&self.typed.graph, |ready| &ready.graph);
-        let said = graph.metadata.get(names::HALVES).and_then(|text| serde_json::from_str::<Validated>(text).ok());
-        said.map_or(vec![], |said| said.found.methods.into_keys().collect())
+        graph.metadata.get(names::HALVES).and_then(|text| serde_json::from_str(text).ok())
     }
 
     /// How many of its nodes have parameters.

@@ -13,7 +13,7 @@ use whyline_runtime::onnx::{Layout, write_model};
 use whyline_runtime::params::Params;
 use whyline_runtime::validate::{self, Scene, Verdict};
 
-use super::inputs::interrupt;
+use super::inputs::{entries, interrupt};
 use super::load::load;
 use super::validate::{CHECK_FAILED, RANDOM, files_of, specimens};
 use crate::args::CompileArgs;
@@ -49,7 +49,7 @@ pub fn run(args: &CompileArgs) -> Outcome {
     let halved = args.f16.then(|| store_as_halves(&mut derived.graph));
     if let Some(named) = &args.validated {
         let of = named.as_ref().map_or("random".into(), |path| path.display().to_string());
-        let found = halves(&loaded, &derived, composite, dataset.as_deref(), &of)?;
+        let found = halves(args, &loaded, &derived, dataset.as_deref(), &of)?;
         derived.graph.metadata.insert(names::HALVES.into(), found);
     }
     write_model(&derived.graph, &derived.facts, &args.to)?;
@@ -77,30 +77,21 @@ pub fn run(args: &CompileArgs) -> Outcome {
 /// Inputs of a dataset that half precision is put to the test on.
 const MOST: u16 = 16;
 
-/// What half precision does to maps of methods with the composite, as JSON; an error where it is too much. Looked at is the graph
-/// as it will be read.
+/// What half precision does to maps of methods that the graph serves, as JSON; an error where it is too much. Looked at is the
+/// graph as it will be read.
 fn halves(
+    args: &CompileArgs,
     loaded: &Loaded,
     derived: &GradientGraph,
-    composite: &Composite,
     files: Option<&[PathBuf]>,
     of: &str,
 ) -> Outcome<String> {
-    let is_of = |entry: &&&'static Entry| {
-        let (plain, usual) = (composite.name == "gradient", ["vanilla", "integrated-gradients"].contains(&entry.name));
-        entry.default().is_ok_and(|method| method.needs().composite.name == composite.name) && (!plain || usual)
-    };
-    let methods: Vec<_> = METHODS.iter().filter(is_of).map(|entry| (*entry, Given::new())).collect();
-    if methods.is_empty() {
-        let reason =
-            format!("--validated: no method has the composite '{}', so there are no maps to look at", composite.name);
-        return Err(Failure::usage(reason));
-    }
-    let inputs = specimens(loaded, files, MOST, Some(RANDOM))?;
     let folder = tempfile::tempdir().map_err(|e| Failure { message: format!("no room for a draft: {e}"), code: 4 })?;
     let draft = folder.path().join("draft.onnx");
     write_model(&derived.graph, &derived.facts, &draft)?;
     let halved = Loaded::read(&draft, &LoadOptions { card: Some(loaded.card.clone()), ..LoadOptions::default() })?;
+    let methods = methods_of(args, &halved)?;
+    let inputs = specimens(loaded, files, MOST, Some(RANDOM))?;
     let scene = Scene {
         halved: Some(&halved),
         interrupt: Some(interrupt()),
@@ -116,7 +107,7 @@ fn halves(
     let reasons = output::in_a_line(&made.finding.reasons.join("\n"));
     let said = match made.finding.verdict {
         Verdict::Passed => None,
-        Verdict::Failed => Some("half precision changes this model's maps too much"),
+        Verdict::Failed => Some("half precision does not pass"),
         Verdict::Skipped | Verdict::Error => Some("what half precision does could not be seen"),
     };
     if let Some(said) = said {
@@ -126,4 +117,39 @@ fn halves(
     output::to_json(
         &json!({ "whyline": version, "inputs": inputs, "of": of, "limits": made.limits, "found": made.finding.numbers }),
     )
+}
+
+/// The methods that were named; or else, of those with the graph's rules, all that it serves, and of the plain gradient's, which are
+/// many, the gradient itself and its path.
+fn methods_of(args: &CompileArgs, halved: &Loaded) -> Outcome<Vec<(&'static Entry, Given)>> {
+    // Methods that look at a layer look at the one that the graph hands out.
+    let told = |entry: &'static Entry| {
+        let layered = entry.parameters.iter().any(|p| p.name == "layer");
+        let layer = args.tap.first().filter(|_| layered).map(|tap| ("layer".to_string(), tap.clone()));
+        (entry, Given::from_iter(layer))
+    };
+    if !args.methods.is_empty() {
+        let named: Vec<_> = entries(&args.methods)?.into_iter().map(told).collect();
+        for (entry, given) in &named {
+            validate::admits(halved, entry, given).map_err(|error| {
+                let failure = Failure::from(error);
+                Failure { message: format!("{}: {}", entry.name, failure.message), ..failure }
+            })?;
+        }
+        return Ok(named);
+    }
+    let is_usual =
+        |entry: &&&Entry| args.rule != "gradient" || ["vanilla", "integrated-gradients"].contains(&entry.name);
+    let methods: Vec<_> = METHODS.iter().filter(is_usual).map(|entry| told(entry)).collect();
+    let served: Vec<_> =
+        methods.into_iter().filter(|(entry, given)| validate::admits(halved, entry, given).is_ok()).collect();
+    match served.is_empty() {
+        true => {
+            let rule = &args.rule;
+            Err(Failure::usage(format!(
+                "--validated: no method is served by a graph of the rule '{rule}' with these taps, so there are no maps to look at"
+            )))
+        }
+        false => Ok(served),
+    }
 }

@@ -155,15 +155,15 @@ pub fn resources(args: &ResourceArgs) -> Resources {
     Resources { threads: args.threads.map_or(all, usize::from), memory: args.memory, ..Resources::default() }
 }
 
+/// What is said of a folder without any.
+pub fn no_images(folder: &Path) -> Failure {
+    Failure { message: format!("{}: the folder holds no PNG or JPEG images", folder.display()), code: 4 }
+}
+
 /// The images of a folder, in order; masks are none. There must be one at least.
 pub fn images_in(folder: &Path) -> Outcome<Vec<PathBuf>> {
     let images = images_among(folder)?;
-    match images.is_empty() {
-        true => {
-            Err(Failure { message: format!("{}: the folder holds no PNG or JPEG images", folder.display()), code: 4 })
-        }
-        false => Ok(images),
-    }
+    if images.is_empty() { Err(no_images(folder)) } else { Ok(images) }
 }
 
 /// The images among a folder's files, in order; masks are none.

@@ -80,12 +80,8 @@ fn print_compiled(c: &Compiled) {
         say!("on tract    {} steps without a kernel: {}", c.on_tract.len(), c.on_tract.join(", "));
     }
     if let Some(validated) = &c.validated {
-        say!(
-            "\nhalf precision was validated on {} inputs ({})",
-            validated["inputs"],
-            validated["of"].as_str().unwrap_or_default()
-        );
-        for (method, found) in validated["found"]["methods"].as_object().into_iter().flatten() {
+        say!("\nhalf precision was validated on {} inputs ({})", validated.inputs, validated.of);
+        for (method, found) in &validated.found.methods {
             let share = |name: &str| found[name].as_f64().unwrap_or(f64::NAN);
             let (cosine, decile, changed) = (share("cosine"), share("top_decile"), 100.0 * share("changed"));
             say!("  {method:<34} cosine {cosine:.4}, top decile {decile:.3}, {changed:.1} % of classes change");

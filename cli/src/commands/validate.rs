@@ -13,7 +13,8 @@ use whyline_runtime::{Error, Kind, npy};
 
 use super::dataset::names_in;
 use super::inputs::{
-    entries, for_method, give_files, interrupt, name_files, pairs, read_input, refuse_unknown, resources, told,
+    entries, for_method, give_files, interrupt, name_files, no_images, pairs, read_input, refuse_unknown, resources,
+    told,
 };
 use super::load::load;
 use crate::args::{ModelArgs, ScoreArg, ValidateArgs};
@@ -185,12 +186,7 @@ pub fn files_of(dataset: &Path) -> Outcome<Vec<PathBuf>> {
         true => names_in(dataset)?.into_iter().map(|name| dataset.join(name)).collect(),
         false => vec![dataset.to_path_buf()],
     };
-    match files.is_empty() {
-        true => {
-            Err(Failure { message: format!("{}: the folder holds no PNG or JPEG images", dataset.display()), code: 4 })
-        }
-        false => Ok(files),
-    }
+    if files.is_empty() { Err(no_images(dataset)) } else { Ok(files) }
 }
 
 /// At most so many of the files, evenly; or inputs of random pixels.

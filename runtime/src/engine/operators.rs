@@ -123,10 +123,22 @@ impl Operators for PlanOperators {
             return Err(node.error(format!("has a cotangent of {own:?} for a value of {other:?}")));
         }
         // What is given a shape takes it; the others keep their cotangent's.
-        match (node.op == functions::MAX_POOL_GRAD.name, inputs.last().and_then(|k| k.value?.to_i64())) {
-            (true, Some(shape)) => Ok(vec![Fact::f32(&shape.iter().map(|&d| d as usize).collect::<Vec<_>>())]),
-            (true, None) => Err(node.error("is given a shape that is not constant")),
-            (false, _) => Ok(vec![first.fact.clone()]),
+        if node.op != functions::MAX_POOL_GRAD.name {
+            let one = |bound: &Known| bound.fact.shape.iter().product::<usize>() == 1;
+            return match inputs.iter().skip(2).all(one) {
+                true => Ok(vec![first.fact.clone()]),
+                false => Err(node.error("has bounds that are not single numbers")),
+            };
+        }
+        let number = |slot: usize| inputs.get(slot).and_then(|known| known.value?.to_i64());
+        let (Some(count), Some(shape)) = (number(2), number(3)) else {
+            return Err(node.error("is given a shape that is not constant"));
+        };
+        let extents: Vec<usize> = shape.iter().filter_map(|&extent| usize::try_from(extent).ok()).collect();
+        let all = extents.iter().try_fold(1usize, |all, extent| all.checked_mul(*extent));
+        match extents.len() == shape.len() && all.is_some_and(|all| all > 0 && count == [all as i64]) {
+            true => Ok(vec![Fact::f32(&extents)]),
+            false => Err(node.error(format!("is given {count:?} values of the shape {shape:?}"))),
         }
     }
 

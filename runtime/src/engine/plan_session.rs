@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use super::operators::PlanOperators;
 use super::plan::arena::{Arena, Spare};
-use super::plan::{Numbers, Packs, Plan, Slopes, StepReport};
-use super::plan::{fold_scales, hoist_slopes, make_plan, pair_folds, unpaired};
+use super::plan::{Even, Numbers, Packs, Plan, Slopes, StepReport};
+use super::plan::{apart_from, fold_scales, hoist_slopes, make_plan, pair_folds, unpaired};
 use super::precision::Precision;
-use super::resources::Resources;
+use super::resources::{Memory, Resources};
 use super::runner::Reweigh;
 use super::session::{FIXED_WEIGHTS, Gradient, Make, NO_BASELINE, Session, Take, Tap};
 use super::simd::Isa;
@@ -19,17 +19,6 @@ use crate::error::{Error, Result};
 use crate::gradient::GradientGraph;
 use crate::onnx::{Graph, TypedGraph, WeightNoise, inline::inline_some, type_graph};
 use crate::values::same;
-
-/// Bytes that a model needs, known before any of the arena is allocated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Memory {
-    /// Packed weights and constants, shared by all threads.
-    pub weights: usize,
-    /// The arena of a forward pass.
-    pub forward_arena: usize,
-    /// The arena of a gradient pass, which serves the forward pass too; one per thread.
-    pub gradient_arena: usize,
-}
 
 /// How many steps with weights of a gradient pass do what in half precision.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -70,8 +59,11 @@ impl Plans {
         }
         let mut graph = derived.graph.clone();
         graph.outputs = wanted.clone();
+        graph.prune();
         let left = unpaired(&graph);
         inline_some(&mut graph, |node| left.contains(&node.name))?;
+        // The bodies' names are new, and could be others' already.
+        graph.sort()?;
         pair_folds(&mut graph);
         fold_scales(&mut graph, &mut packs.folds);
         graph.prune();
@@ -84,10 +76,11 @@ impl Plans {
         let mut inputs = vec![derived.input.as_str(), derived.seed.as_str()];
         inputs.extend(derived.baseline.as_deref());
         // The maximum of a window that is all alike, as in a constant baseline, is then its first and not what rounding says.
-        let even = derived.baseline.is_some() && typed.graph.nodes.iter().any(|node| node.op == "MaxPool");
-        let gradient = make_plan(&typed, (slopes, even), &inputs, &wanted, packs)?;
+        let pools = derived.baseline.is_some() && typed.graph.nodes.iter().any(|node| node.op == "MaxPool");
+        let even = if pools { apart_from(&typed.graph, &derived.seed) } else { Even::new() };
+        let gradient = make_plan(&typed, (slopes, &even), &inputs, &wanted, packs)?;
         let forward = forward_part(&typed, &wanted[..1]);
-        let forward = make_plan(&forward, (Slopes::new(), even), &inputs[..1], &wanted[..1], packs)?;
+        let forward = make_plan(&forward, (Slopes::new(), &even), &inputs[..1], &wanted[..1], packs)?;
         Ok(Plans {
             shape: shape_of(&derived.input)?,
             classes: shape_of(&derived.seed)?.iter().product(),

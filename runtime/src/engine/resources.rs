@@ -1,4 +1,4 @@
-//! What a session may use.
+//! What a session may use, and what it needs.
 
 use serde::Serialize;
 
@@ -54,6 +54,17 @@ impl From<Engine> for &'static str {
     fn from(engine: Engine) -> &'static str {
         engine.name()
     }
+}
+
+/// Bytes that a model needs, known before any of the arena is allocated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// Packed weights and constants, shared by all threads.
+    pub weights: usize,
+    /// The arena of a forward pass.
+    pub forward_arena: usize,
+    /// The arena of a gradient pass, which serves the forward pass too; one per thread.
+    pub gradient_arena: usize,
 }
 
 /// What a session may use.

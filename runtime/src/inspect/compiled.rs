@@ -1,13 +1,13 @@
 //! What a file says of itself that is a gradient graph already.
 
 use serde::Serialize;
-use serde_json::Value;
 
 use super::{MethodLine, method_lines};
 use crate::engine::{Halves, Memory, Plans, Precision};
 use crate::error::{Error, Result};
 use crate::explain::Loaded;
 use crate::gradient::names;
+use crate::load::Validated;
 
 /// A gradient graph, as `whyline inspect` shows it.
 #[derive(Clone, Debug, Serialize)]
@@ -33,21 +33,19 @@ pub struct Compiled {
     /// Which steps use halves, where precision is not single.
     pub halves: Option<Halves>,
     /// What `compile --f16 --validated` has found, where it was asked for.
-    pub validated: Option<Value>,
+    pub validated: Option<Validated>,
     /// The methods that it serves.
     pub methods: Vec<MethodLine>,
 }
 
 /// Looks a gradient graph over.
 ///
-/// Errors: a forward model, which is no such graph; metadata that is no JSON.
+/// Errors: a forward model, which is no such graph.
 pub fn compiled(loaded: &Loaded, precision: Precision) -> Result<Compiled> {
     let Some(ready) = &loaded.ready_made else {
         return Err(Error::usage("the file is a forward model, not a gradient graph"));
     };
     let said = |name: &str| ready.graph.metadata.get(name);
-    let validated = said(names::HALVES).map(|text| serde_json::from_str(text)).transpose();
-    let validated = validated.map_err(|e| Error::graph(format!("its metadata '{}' is no JSON: {e}", names::HALVES)))?;
     let plans = Plans::new(ready, precision)?;
     Ok(Compiled {
         model: loaded.model.name.clone(),
@@ -64,7 +62,7 @@ pub fn compiled(loaded: &Loaded, precision: Precision) -> Result<Compiled> {
         on_tract: plans.fallbacks(),
         precision: plans.precision(),
         halves: plans.precision().keeps_halves().then(|| plans.halves()),
-        validated,
+        validated: loaded.validated(),
         methods: method_lines(loaded)?.into_iter().filter(|line| line.refused.is_none()).collect(),
     })
 }

@@ -1,6 +1,6 @@
 //! Reads an ONNX file into a [`Graph`] and checks it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use prost::Message;
@@ -103,8 +103,8 @@ fn parse(
     }
     graph.nodes = graph_proto.node.into_iter().map(|n| Node::from_proto(n, folder)).collect::<Result<_>>()?;
     graph.name_nodes();
-    let mut calls = graph.functions.clone();
-    calls.retain(|_, function| kept(function));
+    let calls = graph.functions.iter().filter(|(_, function)| kept(function));
+    let calls: BTreeMap<_, _> = calls.map(|(name, function)| (name.clone(), function.clone())).collect();
     let is_kept = |node: &Node| {
         let called = calls.get(&(node.domain.clone(), node.op.clone()));
         called.is_some_and(|function| function.is_called_in_full(node))

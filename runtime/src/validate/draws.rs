@@ -29,9 +29,8 @@ fn draws(entry: &Entry, given: &Given) -> Option<Counted> {
         (false, false) => return None,
     };
     // Draws of its own, so that those of the method are not among them.
-    let own = given.get("seed").map_or("0", String::as_str);
-    let other = if own == "1" { "2" } else { "1" };
-    let told = has("seed").then(|| ("seed", other.to_string()));
+    let own: u64 = given.get("seed").and_then(|seed| seed.parse().ok()).unwrap_or(0);
+    let told = has("seed").then(|| ("seed", own.wrapping_add(1).to_string()));
     entry.properties.stochastic.then_some(Counted { parameter, reference, told, random: true })
 }
 

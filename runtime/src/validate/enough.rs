@@ -14,7 +14,7 @@ use crate::params::{Given, Parameter, Params};
 
 /// How many inputs are looked at.
 pub const INPUTS: Parameter =
-    Parameter { name: "inputs", default: "2", help: "that are looked at: each takes about 8,000 gradients a method" };
+    Parameter { name: "inputs", default: "2", help: "that are looked at: each takes thousands of gradients a method" };
 
 /// What a method takes many of.
 pub struct Counted {
@@ -41,12 +41,27 @@ impl Counted {
         if !self.random {
             return errors.iter().find(|(_, error)| *error <= wanted).map(|(count, _)| *count);
         }
-        // The reference is a mean of draws, too.
-        let of_one = |(count, error): &(u32, f64)| error * error / (1.0 / *count as f64 + 1.0 / self.reference as f64);
+        let of_one = |(count, error): &(u32, f64)| self.off_truth(*count, *error).powi(2) * *count as f64;
         let variance = median(&errors.iter().map(of_one).collect::<Vec<_>>());
-        Some((variance / (wanted * wanted)).round().max(1.0) as u32)
+        let count = (variance / (wanted * wanted)).ceil();
+        (count <= MOST).then(|| count.max(1.0) as u32)
+    }
+
+    /// How far `count` of them are from what endlessly many would give, by how far they are from the reference: where draws are
+    /// averaged, that is off, too.
+    fn off_truth(&self, count: u32, error: f64) -> f64 {
+        let (own, reference) = (count as f64, self.reference as f64);
+        if self.random { error * (reference / (reference + own)).sqrt() } else { error }
+    }
+
+    /// How many a method takes.
+    fn taken(&self, (entry, given): &(&'static Entry, Given)) -> Result<u32> {
+        Ok(entry.params(given)?.text(self.parameter).parse().unwrap_or(0))
     }
 }
+
+/// More than parameters take.
+const MOST: f64 = 1e6;
 
 /// How near, for the table of what is needed.
 pub const WANTED: [f64; 3] = [0.05, 0.01, 0.005];
@@ -62,6 +77,10 @@ pub fn check(
     let tolerance = params.size("tolerance")?;
     let inputs = &scene.inputs[..scene.inputs.len().min(params.whole("inputs", 1, 1_000)? as usize)];
     let (mut all, mut reasons, mut lines) = (BTreeMap::new(), vec![], vec![]);
+    let wants = |(entry, given): &(&'static Entry, Given)| counted(entry, given).is_some();
+    if scene.methods.iter().any(wants) {
+        scene.try_references()?;
+    }
     scene.each(&mut reasons, |method, reasons| {
         let (name, Some(counted)) = (method.0.name, counted(method.0, &method.1)) else { return Ok(()) };
         let maps = |told: &[(&str, String)], resources: Resources| {
@@ -74,7 +93,8 @@ pub fn check(
         let error = |maps: &[Vec<f32>]| {
             median(&maps.iter().zip(&reference).map(|(map, told)| relative_distance(map, told)).collect::<Vec<_>>())
         };
-        let own = error(&maps(&[], scene.resources)?);
+        let taken = counted.taken(method)?;
+        let own = counted.off_truth(taken, error(&maps(&[], scene.resources)?));
         let (mut errors, least) = (vec![], WANTED.into_iter().fold(tolerance, f64::min));
         for few in counted.tried() {
             errors.push((few, error(&maps(&[count(few)], long)?)));
@@ -86,13 +106,15 @@ pub fn check(
         let about = if counted.random { "about " } else { "" };
         let told = |needed: Option<u32>| match needed {
             Some(needed) => format!("{about}{needed}"),
+            None if counted.random => "more than can be said".to_string(),
             None => format!("more than {}", counted.reference / 2),
         };
         lines.push(format!("{name} {}", needed.map(told).join(", ")));
         if !within(own, tolerance) {
             let (what, off, most) = (counted.parameter, 100.0 * own, 100.0 * tolerance);
             let advice = match counted.needed(&errors, tolerance) {
-                Some(needed) => format!("take {about}-p {what}={needed}"),
+                Some(needed) => format!("take {about}-p {what}={}", needed.max(taken.saturating_add(1))),
+                None if counted.random => "how many would do can't be said".to_string(),
                 None => format!("not even {} suffice", counted.reference / 2),
             };
             reasons.push(format!("{name}: its {what} leave {off:.1} %, more than {most:.1} %; {advice}"));
@@ -108,7 +130,10 @@ pub fn check(
         Engine::Kernels => String::new(),
         other => format!("; references by the engine '{}'", other.name()),
     };
-    let summary = format!("for 5 %, 1 % and 0.5 %: {}{engine}", lines.join("; "));
+    let summary = match lines.is_empty() {
+        true => "no method could be looked at".to_string(),
+        false => format!("for 5 %, 1 % and 0.5 %: {}{engine}", lines.join("; ")),
+    };
     let numbers = json!({ "engine": scene.references, "wanted": WANTED, "methods": all });
     Ok(Finding::of(summary, reasons, numbers))
 }
@@ -132,6 +157,13 @@ mod tests {
         let error = |count: u32| (count, 2.0 * (1.0 / count as f64 + 1.0 / 4096.0).sqrt());
         let errors: Vec<_> = counted(true).tried().map(error).collect();
         assert_eq!(errors.last().map(|(count, _)| *count), Some(512));
-        assert_eq!(counted(true).needed(&errors, 0.1), Some(400));
+        assert!(counted(true).needed(&errors, 0.1).unwrap().abs_diff(400) <= 1);
+        // What these many draws leave is within what they are said to be needed for.
+        assert!(within(counted(true).off_truth(401, error(401).1), 0.1));
+        assert_eq!(counted(true).needed(&[(4, 0.0), (8, 0.0)], 0.1), Some(1));
+        // Nothing can be said of a reference that is nothing, of no tolerance, or beyond what parameters take.
+        for (errors, wanted) in [(vec![(4, f64::INFINITY)], 0.1), (vec![(4, 0.0)], 0.0), (errors, 1e-4)] {
+            assert_eq!(counted(true).needed(&errors, wanted), None, "{errors:?}");
+        }
     }
 }

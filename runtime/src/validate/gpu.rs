@@ -36,7 +36,7 @@ fn run(params: &Params, scene: &Scene) -> Result<Finding> {
     let maps = engine::maps_apart(scene, Engine::Tract(Device::Cuda), params.size("maps")?, &mut reasons)?;
     let apart: Vec<f64> = maps.values().map(|own| median(own)).collect();
     let summary = format!(
-        "{}; maps by {:.1e} at most; {own:.2} ms a gradient here, {gpu:.2} ms on the GPU; {} nodes are left to the processor",
+        "{}; maps by {:.1e} in a method's median; {own:.2} ms a gradient here, {gpu:.2} ms on the GPU; {} nodes are left to the processor",
         finding.summary,
         largest(&apart),
         left.len()

@@ -27,7 +27,7 @@ use std::time::Instant;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::engine::{Engine, PlanSession, Plans, Precision, Resources, Session};
+use crate::engine::{Engine, PlanSession, Plans, Precision, Resources, Session, TractSession};
 use crate::error::{Error, Kind, Result};
 use crate::explain::{Explainer, Explanation, Target};
 use crate::gradient::GradientGraph;
@@ -291,6 +291,14 @@ impl<'a> Scene<'a> {
             Engine::Kernels => self.resources,
             Engine::Tract(_) => Resources { engine, ..Resources::default() },
         }
+    }
+
+    /// Whether the engine of the references can be had.
+    fn try_references(&self) -> Result<()> {
+        if let (Engine::Tract(device), Some(derived)) = (self.references, self.plain()?) {
+            TractSession::on(&derived, device)?;
+        }
+        Ok(())
     }
 
     /// A method, ready, in single precision.

@@ -23,7 +23,8 @@ fn sort(room: &mut [u64], key: impl Fn(usize) -> u32) {
 /// slices limit the others.
 pub fn descending(values: &[f32], room: &mut [u64], order: &mut [u32]) {
     let count = values.len().min(room.len()).min(order.len());
-    sort(&mut room[..count], |i| !bits(values[i]));
+    let room = &mut room[..count];
+    sort(room, |i| !bits(values[i]));
     order.iter_mut().zip(room).for_each(|(index, place)| *index = *place as u32);
 }
 
@@ -97,6 +98,8 @@ mod tests {
         ranks(&[3.0, 1.0, 2.0], &mut room, &mut out);
         assert_eq!(out, [2.0, 1.0, 0.0]);
         descending(&[3.0, 1.0, 2.0], &mut room, &mut order);
+        assert_eq!(order, [0, 1, 9]);
+        descending(&[5.0], &mut [7, 7], &mut order);
         assert_eq!(order, [0, 1, 9]);
     }
 

@@ -185,7 +185,7 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
     }
     // A few planes, as of an image, are read as they are: padding them to a block would be mostly zeros.
     let planes = geometry.groups == 1 && geometry.input.channels < LANES / 2 && !planner.is_blocked(input);
-    let by_place = !planner.even || node.op != "Conv";
+    let by_place = !planner.even.contains(output);
     let Some(kind) = kernel(planner.packs, &geometry, &own, planes, by_place) else { return Ok(Lowered::Not) };
     let read = if planes { planner.planes(input)? } else { planner.blocked(input)? };
     let (batch, floats) = (geometry.output.batch, geometry.output.batch * geometry.output.blocked());

@@ -20,13 +20,16 @@ impl Masks {
     /// Pairs the gradient nodes of our functions with the forward nodes whose bits they can use.
     pub fn find(graph: &Graph) -> Masks {
         let mut masks = Masks::default();
-        let pools: HashMap<&str, &Node> =
-            graph.nodes.iter().filter(|n| n.op == "MaxPool").filter_map(|n| Some((n.output(1)?, n))).collect();
+        let mut pools: HashMap<&str, &Node> = HashMap::new();
         let mut clipping: HashMap<&str, Vec<&Node>> = HashMap::new();
-        for node in graph.nodes.iter().filter(|n| n.domain.is_empty() && ["Relu", "Clip"].contains(&n.op.as_str())) {
-            clipping.entry(node.input(0).unwrap_or_default()).or_default().push(node);
-        }
-        for node in graph.nodes.iter().filter(|n| n.domain == DOMAIN) {
+        // Bits are there only for who comes later, as a file's nodes need not.
+        for node in &graph.nodes {
+            match (node.domain.as_str(), node.op.as_str()) {
+                ("", "MaxPool") => pools.extend(node.output(1).map(|places| (places, node))),
+                ("", "Relu" | "Clip") => clipping.entry(node.input(0).unwrap_or_default()).or_default().push(node),
+                (DOMAIN, _) => {}
+                _ => continue,
+            }
             let x = node.input(1).unwrap_or_default();
             let same_bounds = |n: &&&Node| n.op == "Clip" && n.inputs.get(1..3) == node.inputs.get(2..4);
             let found = match node.op.as_str() {

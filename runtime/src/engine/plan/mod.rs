@@ -11,6 +11,7 @@ mod builder;
 mod convert;
 mod dense;
 mod elementwise;
+mod even;
 mod fallback;
 mod fold_scales;
 mod geometry;
@@ -30,6 +31,7 @@ mod slopes;
 mod truth;
 mod values;
 
+pub use even::{Even, apart_from};
 pub use fold_scales::fold_scales;
 pub use packs::Packs;
 pub use planner::{make_plan, unpaired};

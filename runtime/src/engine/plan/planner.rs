@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::arena::{BufferId, Home, Life, place};
 use super::convert::Convert;
+use super::even::Even;
 use super::masks::Masks;
 use super::packs::Packs;
 use super::parts::Parts;
@@ -64,7 +65,7 @@ pub struct Planner<'a> {
     pub(super) masks: Masks,
     pub(super) slopes: Slopes,
     /// See [`make_plan`].
-    pub(super) even: bool,
+    pub(super) even: Even,
     /// By node: the slope that its chain computes on the way.
     pub(super) beside: HashMap<usize, Beside>,
     pub(super) buffers: Vec<Buffer>,
@@ -79,11 +80,10 @@ pub fn unpaired(graph: &Graph) -> HashSet<String> {
     graph.nodes.iter().filter(left).map(|n| n.name.clone()).collect()
 }
 
-/// Plans the computation of `outputs` from `inputs`. `slopes` stand in front of their activations. Where it is to be `even`, forward
-/// convolutions give places that see the same the same bits: Winograd's algorithm rounds by the place within a tile.
+/// Plans the computation of `outputs` from `inputs`. `slopes` stand in front of their activations.
 pub fn make_plan(
     typed: &TypedGraph,
-    (slopes, even): (Slopes, bool),
+    (slopes, even): (Slopes, &Even),
     inputs: &[&str],
     outputs: &[String],
     packs: &mut Packs,
@@ -97,7 +97,7 @@ pub fn make_plan(
         values,
         masks,
         slopes,
-        even,
+        even: even.clone(),
         beside,
         buffers: vec![],
         parts: Parts::default(),
