@@ -125,6 +125,26 @@ fn an_adjoint_that_comes_before_its_relu_is_computed_without_its_bits() {
     assert!(own.iter().zip(&before).all(|(a, b)| (a - b).abs() <= 1e-4 * size));
 }
 
+/// A body's values get names of their own, which the file could have given to others.
+#[test]
+fn names_that_a_body_takes_are_no_others() {
+    let derived = model("digits-cnn").derive(&Wanted::default()).unwrap();
+    let function = derived.graph.functions.values().find(|function| function.name == "ReluGrad").unwrap().clone();
+    let nodes = vec![
+        common::node("Neg", &["x"], &["n/1/v0"], vec![]),
+        common::node("ReluGrad", &["x", "x"], &["r"], vec![]),
+        common::node("Add", &["r", "n/1/v0"], &["y"], vec![]),
+    ];
+    let mut taken = common::graph(&[1, 6], nodes, "y");
+    (taken.nodes[1].domain, taken.nodes[1].name) = (function.domain.clone(), "n".into());
+    taken.functions.insert((function.domain.clone(), function.name.clone()), function);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("taken.onnx");
+    write_model(&taken, &Default::default(), &path).unwrap();
+    let error = Loaded::read(&path, &LoadOptions::default()).map(drop).unwrap_err();
+    assert!(error.to_string().contains("written elsewhere too"), "{error}");
+}
+
 /// A forward model may call what our gradient graphs call: it is differentiated like any other.
 #[test]
 fn a_forward_model_that_calls_our_functions_has_a_gradient() {

@@ -32,6 +32,15 @@ impl Failure {
     pub fn usage(message: impl Into<String>) -> Failure {
         Failure { message: message.into(), code: 2 }
     }
+
+    /// An error of something that has a name, which the message begins with.
+    pub fn of(name: &str, error: Error) -> Failure {
+        let failure = Failure::from(error);
+        match failure.message.starts_with(name) {
+            true => failure,
+            false => Failure { message: format!("{name}: {}", failure.message), ..failure },
+        }
+    }
 }
 
 /// The result of a command.

@@ -418,9 +418,12 @@ impl<'a> Explainer<'a> {
 
     /// What is said of half precision where nobody has looked at what it does to the method's maps.
     fn of_halves(&self) -> Option<String> {
+        if !self.part.plans().precision().keeps_halves() {
+            return None;
+        }
         let name = self.entry.name;
         let validated = self.loaded.validated().map_or(vec![], |said| said.found.methods.into_keys().collect());
-        if !self.part.plans().precision().keeps_halves() || validated.iter().any(|of| of == name) {
+        if validated.iter().any(|of| of == name) {
             return None;
         }
         let others = match validated.is_empty() {

@@ -130,8 +130,6 @@ fn typed_with_its_parts(mut graph: Graph, parts: &Parts) -> Result<(TypedGraph, 
             return Ok((typed, Some(ready)));
         }
         inline_functions(&mut graph)?;
-        // The bodies' names are new, and could be others' already.
-        graph.sort()?;
     }
     let typed = type_graph(graph, &TractOperators::default())?;
     let ready = as_gradient_graph(&typed, parts)?;

@@ -131,10 +131,7 @@ fn methods_of(args: &CompileArgs, halved: &Loaded) -> Outcome<Vec<(&'static Entr
     if !args.methods.is_empty() {
         let named: Vec<_> = entries(&args.methods)?.into_iter().map(told).collect();
         for (entry, given) in &named {
-            validate::admits(halved, entry, given).map_err(|error| {
-                let failure = Failure::from(error);
-                Failure { message: format!("{}: {}", entry.name, failure.message), ..failure }
-            })?;
+            validate::admits(halved, entry, given).map_err(|error| Failure::of(entry.name, error))?;
         }
         return Ok(named);
     }

@@ -66,13 +66,7 @@ pub fn run(args: &ValidateArgs) -> Outcome {
         if scene.is_interrupted() {
             return Err(Failure { message: "interrupted; nothing is written".into(), code: INTERRUPTED });
         }
-        let made = made.map_err(|error| {
-            let failure = Failure::from(error);
-            match failure.message.starts_with(check.name) {
-                true => failure,
-                false => Failure { message: format!("{}: {}", check.name, failure.message), ..failure },
-            }
-        })?;
+        let made = made.map_err(|error| Failure::of(check.name, error))?;
         if talks {
             tell(&made);
         }

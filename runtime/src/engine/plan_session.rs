@@ -62,8 +62,6 @@ impl Plans {
         graph.prune();
         let left = unpaired(&graph);
         inline_some(&mut graph, |node| left.contains(&node.name))?;
-        // The bodies' names are new, and could be others' already.
-        graph.sort()?;
         pair_folds(&mut graph);
         fold_scales(&mut graph, &mut packs.folds);
         graph.prune();

@@ -49,8 +49,6 @@ impl Lowered {
     fn of(derived: &GradientGraph, device: Device) -> Result<Lowered> {
         let mut graph = derived.graph.clone();
         inline_functions(&mut graph)?;
-        // The bodies' names are new, and could be others' already.
-        graph.sort()?;
         let logits = vec![derived.logits.clone()];
         let mut wanted = logits.clone();
         wanted.extend(derived.input_gradient.clone());

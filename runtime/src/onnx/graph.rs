@@ -115,20 +115,32 @@ impl Graph {
         }
     }
 
-    /// Puts the nodes in topological order, keeping the file's order where it can.
+    /// The values that are there before any node runs.
+    fn given(&self) -> HashSet<&str> {
+        let inputs = self.inputs.iter().map(|input| input.name.as_str());
+        self.constants.keys().map(String::as_str).chain(inputs).collect()
+    }
+
+    /// The node that writes each value.
     ///
-    /// Errors: a value written twice, a value nobody writes, a cycle.
-    pub fn sort(&mut self) -> Result<()> {
-        let mut known: HashSet<&str> = self.constants.keys().map(String::as_str).collect();
-        known.extend(self.inputs.iter().map(|i| i.name.as_str()));
-        let mut producer: HashMap<&str, usize> = HashMap::new();
+    /// Errors: a value that is written twice, or is there already.
+    pub fn sole_producers(&self) -> Result<HashMap<&str, usize>> {
+        let (given, mut producer) = (self.given(), HashMap::new());
         for (i, node) in self.nodes.iter().enumerate() {
             for output in outputs_of(node) {
-                if known.contains(output) || producer.insert(output, i).is_some() {
+                if given.contains(output) || producer.insert(output, i).is_some() {
                     return Err(node.error(format!("writes '{output}', which is written elsewhere too")));
                 }
             }
         }
+        Ok(producer)
+    }
+
+    /// Puts the nodes in topological order, keeping the file's order where it can.
+    ///
+    /// Errors: a value written twice, a value nobody writes, a cycle.
+    pub fn sort(&mut self) -> Result<()> {
+        let (known, producer) = (self.given(), self.sole_producers()?);
         let mut waiting = vec![0usize; self.nodes.len()];
         let mut readers: Vec<Vec<usize>> = vec![vec![]; self.nodes.len()];
         for (i, node) in self.nodes.iter().enumerate() {

@@ -32,7 +32,8 @@ pub fn inline_some(graph: &mut Graph, which: impl Fn(&Node) -> bool) -> Result<(
         }
     }
     graph.nodes = nodes;
-    Ok(())
+    // The bodies' names are new, and could be others' already.
+    graph.sole_producers().map(drop)
 }
 
 fn expand(

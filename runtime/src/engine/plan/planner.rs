@@ -65,7 +65,7 @@ pub struct Planner<'a> {
     pub(super) masks: Masks,
     pub(super) slopes: Slopes,
     /// See [`make_plan`].
-    pub(super) even: Even,
+    pub(super) even: &'a Even,
     /// By node: the slope that its chain computes on the way.
     pub(super) beside: HashMap<usize, Beside>,
     pub(super) buffers: Vec<Buffer>,
@@ -97,7 +97,7 @@ pub fn make_plan(
         values,
         masks,
         slopes,
-        even: even.clone(),
+        even,
         beside,
         buffers: vec![],
         parts: Parts::default(),
