@@ -246,21 +246,29 @@ unsafe fn half_tile<H: Half, const M: usize>(
     }
 }
 
-/// Puts a tile's sums where they belong.
+/// Puts a tile's sums where they belong. Each of these loops is so short that it is unrolled, and the sums stay in registers.
 #[inline(always)]
-unsafe fn finish<S: Simd, const M: usize, const BLOCKS: usize>(sums: [[S::V; BLOCKS]; M], end: End<S, BLOCKS>) {
-    for (row, sums) in sums.into_iter().enumerate() {
-        for (block, mut sum) in sums.into_iter().enumerate() {
-            // SAFETY: the caller's.
-            unsafe {
-                let result = end.result.add(block * end.block_stride + row * end.stride);
-                if end.add {
-                    sum = S::add(S::load(result), sum);
+unsafe fn finish<S: Simd, const M: usize, const BLOCKS: usize>(mut sums: [[S::V; BLOCKS]; M], end: End<S, BLOCKS>) {
+    // SAFETY: the caller's.
+    unsafe {
+        if end.add {
+            for row in 0..M {
+                for block in 0..BLOCKS {
+                    let before = S::load(end.result.add(block * end.block_stride + row * end.stride));
+                    sums[row][block] = S::add(before, sums[row][block]);
                 }
-                if let Some(bias) = end.bias {
-                    sum = S::add(sum, bias[block]);
+            }
+        }
+        if let Some(bias) = end.bias {
+            for sums in &mut sums {
+                for (sum, bias) in sums.iter_mut().zip(bias) {
+                    *sum = S::add(*sum, bias);
                 }
-                S::store(result, sum);
+            }
+        }
+        for row in 0..M {
+            for block in 0..BLOCKS {
+                S::store(end.result.add(block * end.block_stride + row * end.stride), sums[row][block]);
             }
         }
     }
