@@ -36,6 +36,7 @@ mod prepare;
 mod probe;
 pub mod record;
 pub mod rng;
+mod simd;
 pub mod state;
 pub mod validate;
 mod values;

@@ -1,6 +1,8 @@
 //! What is asked of all the values of an input or a map. A search that may end at any value takes them one by one, so these
 //! go by parts.
 
+use crate::simd::{Isa, Loops};
+
 /// Values that are looked at together.
 const PART: usize = 64;
 /// Sums and extremes that are kept side by side.
@@ -8,9 +10,16 @@ const LANES: usize = 16;
 
 /// The first value that is not finite.
 pub fn first_infinite(values: &[f32]) -> Option<usize> {
-    let all = |part: &[f32]| part.iter().fold(true, |all, v| all & v.is_finite());
-    let part = values.chunks(PART).position(|part| !all(part))?;
-    let from = part * PART;
+    struct Search<'a>(&'a [f32]);
+    impl Loops for Search<'_> {
+        type Output = Option<usize>;
+
+        #[inline(always)]
+        fn run(self) -> Option<usize> {
+            self.0.chunks(PART).position(|part| !part.iter().fold(true, |all, v| all & v.is_finite()))
+        }
+    }
+    let from = Isa::best().run_loops(Search(values))? * PART;
     values[from..].iter().position(|v| !v.is_finite()).map(|i| from + i)
 }
 
@@ -21,24 +30,48 @@ pub fn same(a: &[f32], b: &[f32]) -> bool {
 
 /// The least and largest of values.
 pub fn range(values: &[f32]) -> (f32, f32) {
-    let (mut low, mut high) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
-    for part in values.chunks(LANES) {
-        low.iter_mut().zip(part).for_each(|(low, v)| *low = low.min(*v));
-        high.iter_mut().zip(part).for_each(|(high, v)| *high = high.max(*v));
+    struct Range<'a>(&'a [f32]);
+    impl Loops for Range<'_> {
+        type Output = (f32, f32);
+
+        #[inline(always)]
+        fn run(self) -> (f32, f32) {
+            let (mut low, mut high) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
+            for part in self.0.chunks(LANES) {
+                low.iter_mut().zip(part).for_each(|(low, v)| *low = low.min(*v));
+                high.iter_mut().zip(part).for_each(|(high, v)| *high = high.max(*v));
+            }
+            (low.into_iter().fold(f32::INFINITY, f32::min), high.into_iter().fold(f32::NEG_INFINITY, f32::max))
+        }
     }
-    (low.into_iter().fold(f32::INFINITY, f32::min), high.into_iter().fold(f32::NEG_INFINITY, f32::max))
+    Isa::best().run_loops(Range(values))
 }
 
 /// Euclid's distance.
 pub fn distance(a: &[f32], b: &[f32]) -> f64 {
-    let mut sums = [0.0f64; LANES];
-    for (a, b) in a.chunks(LANES).zip(b.chunks(LANES)) {
-        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
-            let apart = *a as f64 - *b as f64;
-            *sum += apart * apart;
+    struct Distance<'a>(&'a [f32], &'a [f32]);
+    impl Loops for Distance<'_> {
+        type Output = f64;
+
+        #[inline(always)]
+        fn run(self) -> f64 {
+            let mut sums = [0.0f64; LANES];
+            let (a, a_rest) = self.0.as_chunks::<LANES>();
+            let (b, b_rest) = self.1.as_chunks::<LANES>();
+            a.iter().zip(b).for_each(|(a, b)| add_squares(&mut sums, a, b));
+            add_squares(&mut sums, a_rest, b_rest);
+            sums.iter().sum::<f64>().sqrt()
         }
     }
-    sums.iter().sum::<f64>().sqrt()
+    Isa::best().run_loops(Distance(a, b))
+}
+
+#[inline(always)]
+fn add_squares(sums: &mut [f64; LANES], a: &[f32], b: &[f32]) {
+    for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+        let apart = *a as f64 - *b as f64;
+        *sum += apart * apart;
+    }
 }
 
 /// Euclid's norm.

@@ -13,10 +13,10 @@ mod remembering;
 mod resources;
 mod runner;
 mod session;
-mod simd;
 mod tract_session;
 mod turns;
 
+pub use crate::simd::Isa;
 pub use counting::{Counting, Limit, Stop, Watcher};
 pub use kernels::peak::peak_flops;
 pub use operators::{PlanOperators, TractOperators};
@@ -28,5 +28,4 @@ pub use remembering::{Remembered, Remembering};
 pub use resources::{Engine, Memory, Resources};
 pub use runner::{Reweigh, Runner};
 pub use session::{Gradient, Make, Passes, Session, Take, Tap};
-pub use simd::Isa;
 pub use tract_session::{Device, TractSession};

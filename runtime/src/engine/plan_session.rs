@@ -13,11 +13,11 @@ use super::precision::Precision;
 use super::resources::{Memory, Resources};
 use super::runner::Reweigh;
 use super::session::{FIXED_WEIGHTS, Gradient, Make, NO_BASELINE, Session, Take, Tap};
-use super::simd::Isa;
 use super::turns::in_turns;
 use crate::error::{Error, Result};
 use crate::gradient::GradientGraph;
 use crate::onnx::{Graph, TypedGraph, WeightNoise, inline::inline_some, type_graph};
+use crate::simd::Isa;
 use crate::values::same;
 
 /// How many steps with weights of a gradient pass do what in half precision.

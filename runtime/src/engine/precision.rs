@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use super::simd::Isa;
+use crate::simd::Isa;
 
 /// How numbers are kept and multiplied.
 ///

@@ -74,7 +74,8 @@ impl Neighbours {
                 copy.iter_mut().for_each(|noise| *noise *= deviation);
             }
             Shape::Uniform(from, to) => {
-                copy.iter_mut().zip(0..).for_each(|(noise, i)| *noise = from + (to - from) * rng.uniform(i));
+                rng.uniforms(&mut copy);
+                copy.iter_mut().for_each(|noise| *noise = from + (to - from) * *noise);
             }
         }
         copy.iter_mut().zip(sample.input).for_each(|(to, x)| *to = x + scale * *to);

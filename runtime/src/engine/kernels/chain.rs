@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 
 use super::functions::{erf, exp, gelu, sigmoid, swish, tanh};
 pub use super::links::{Activation, Along, Link, MAX_BESIDE, MAX_MASKS, MAX_OPERANDS, Op, REGISTERS, Source, Walk};
-use crate::engine::simd::{Isa, Kernel, LANES, Simd, Twice};
+use crate::simd::{Isa, Kernel, LANES, Simd, Twice};
 
 /// Vectors of a piece.
 const PIECE: usize = 32;

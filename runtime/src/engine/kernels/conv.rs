@@ -12,7 +12,7 @@ use super::left::Left;
 use super::phase::{Epilogue, Phase, covered, fill};
 use super::product::{DEPTH, Packing, Product};
 use super::stored::{Stored, to_halves, values_factor};
-use crate::engine::simd::{Isa, LANES};
+use crate::simd::{Isa, LANES};
 
 /// Pixels that are packed and multiplied together: what fits the second cache beside the weights.
 const STRIP: usize = 252;

@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::phase::{Epilogue, Phase, covered, fill, row_parts};
-use crate::engine::simd::{Isa, Kernel, LANES, Lined, Simd};
+use crate::simd::{Isa, Kernel, LANES, Lined, Simd};
 
 /// A convolution of each channel by itself. The weights of a phase are `[block][tap][16]`, and its taps go from left to
 /// right and from top to bottom.

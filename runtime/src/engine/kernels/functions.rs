@@ -3,7 +3,7 @@
 
 use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, LOG2_E};
 
-use crate::engine::simd::Arithmetic;
+use crate::simd::Arithmetic;
 
 /// `c[0] + c[1] x + c[2] x^2 + ...`, in two sums of every other term, which wait half as long for one another.
 #[inline(always)]
@@ -148,7 +148,7 @@ unsafe fn erf_and_bell<A: Arithmetic>(x: A::V) -> (A::V, A::V) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::simd::{Isa, Kernel, LANES, Simd};
+    use crate::simd::{Isa, Kernel, LANES, Simd};
 
     #[derive(Clone, Copy, Debug)]
     enum Function {

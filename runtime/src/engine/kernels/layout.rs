@@ -1,6 +1,6 @@
 //! From one order of an image's elements to the other.
 
-use crate::engine::simd::LANES;
+use crate::simd::LANES;
 
 /// `[channel][place]` to `[channel / 16][place][16]`; lanes beyond the channels are zero.
 pub fn to_blocked(planes: &[f32], channels: usize, blocked: &mut [f32]) {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use half::f16;
 
-use crate::engine::simd::LANES;
+use crate::simd::LANES;
 
 /// The left operand.
 #[derive(Clone, Copy, Debug)]

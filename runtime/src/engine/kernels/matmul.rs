@@ -8,7 +8,7 @@ use half::f16;
 use super::left::Left;
 use super::product::{DEPTH, Packing, Product};
 use super::stored::{Weights, to_halves, values_factor};
-use crate::engine::simd::{Isa, LANES};
+use crate::simd::{Isa, LANES};
 
 /// Rows that are packed and multiplied together.
 const STRIP: usize = 252;

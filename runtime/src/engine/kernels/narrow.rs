@@ -8,7 +8,7 @@ use super::conv::Source;
 use super::left::Left;
 use super::product::{Packing, Product};
 use super::stored::Weights;
-use crate::engine::simd::{Isa, Kernel, LANES, Lined, Simd};
+use crate::simd::{Isa, Kernel, LANES, Lined, Simd};
 
 /// A transposed convolution of one image, in one group.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use crate::engine::simd::{Isa, Kernel, LANES, Simd};
+use crate::simd::{Isa, Kernel, LANES, Simd};
 
 /// Sums that run beside each other: enough to hide the latency of one, few enough to stay in registers. How many that is depends
 /// on the machine.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::engine::simd::LANES;
+use crate::simd::LANES;
 
 /// Called with every finished part of an output: its first element's place, and the part.
 pub type Epilogue<'a> = &'a mut dyn FnMut(usize, &mut [f32]);

@@ -4,7 +4,7 @@
 // An iterator over columns would be a closure, which is not compiled for the instruction set.
 #![allow(clippy::needless_range_loop)]
 
-use crate::engine::simd::Simd;
+use crate::simd::Simd;
 
 /// The large tile's points besides zero and infinity, both signs of each.
 const A: f32 = 2.0 / 3.0;

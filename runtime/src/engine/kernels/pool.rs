@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::phase::{Epilogue, Phase, covered, row_parts};
-use crate::engine::simd::{Isa, Kernel, LANES, Simd};
+use crate::simd::{Isa, Kernel, LANES, Simd};
 
 /// A max pool. Which tap won is kept as a bit per tap and element, `[block][place][tap]` sixteens of bits.
 #[derive(Clone, Debug)]

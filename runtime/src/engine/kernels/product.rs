@@ -20,7 +20,7 @@ use half::f16;
 use super::left::Left;
 use super::stored::Weights;
 use super::tile::{Ahead, BLOCKED, Columns, End, PLAIN, ROWS, half_rows_of, rows_of};
-use crate::engine::simd::{Half, HalfKernel, Isa, Kernel, LANES, Simd};
+use crate::simd::{Half, HalfKernel, Isa, Kernel, LANES, Simd};
 
 /// Terms of the left operand that callers pack at a time.
 pub const DEPTH: usize = 256;

@@ -1,7 +1,7 @@
 //! What works on whole rows: sums, softmax, layer normalisation.
 
 use super::functions::exp;
-use crate::engine::simd::{Isa, Kernel, LANES, Simd};
+use crate::simd::{Isa, Kernel, LANES, Simd};
 
 /// What becomes of each row.
 #[derive(Clone, Copy, Debug)]

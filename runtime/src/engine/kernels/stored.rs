@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use half::f16;
 
-use crate::engine::simd::{Isa, Kernel, LANES, Lined, Simd};
+use crate::simd::{Isa, Kernel, LANES, Lined, Simd};
 
 /// Powers of two that the largest weight, and the largest value, stay below.
 const WEIGHTS: i32 = 6;

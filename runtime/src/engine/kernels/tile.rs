@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use crate::engine::simd::{Arithmetic, Half, LANES, Simd};
+use crate::simd::{Arithmetic, Half, LANES, Simd};
 
 /// Weights that are asked for while others are multiplied, so that their way from memory takes no time of its own: a few
 /// lines of the cache with every sixteen terms.

@@ -22,7 +22,7 @@ use super::phase::Epilogue;
 use super::polynomials::{column_of, inward, outward, weigh};
 use super::product::{Packing, Product};
 use super::stored::{Stored, Weights};
-use crate::engine::simd::{Isa, Kernel, LANES, Lined, Simd};
+use crate::simd::{Isa, Kernel, LANES, Lined, Simd};
 
 /// Floats of transformed tiles that are worked on together: about what the second cache holds.
 const STRIP: usize = 300_000;

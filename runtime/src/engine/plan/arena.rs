@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bytemuck::Zeroable;
 
-use crate::engine::simd::{LANES, Line};
 use crate::error::{Error, Result};
+use crate::simd::{LANES, Line};
 
 /// A buffer of a plan, by number.
 pub type BufferId = usize;

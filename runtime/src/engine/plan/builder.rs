@@ -7,8 +7,8 @@ use super::values::{Image, Order};
 use crate::engine::kernels::chain::{
     Along, Chain, Link, MAX_BESIDE, MAX_MASKS, MAX_OPERANDS, Mask, Op, Operands, REGISTERS, Source, Walk,
 };
-use crate::engine::simd::LANES;
 use crate::error::{Error, Result};
+use crate::simd::LANES;
 
 /// Registers that may hold a value to the end of a chain.
 const MAX_PINNED: usize = 2;

@@ -4,8 +4,8 @@ use super::arena::Io;
 use super::run::Work;
 use super::values::{Image, Order};
 use crate::engine::kernels::layout;
-use crate::engine::simd::Isa;
 use crate::error::Result;
+use crate::simd::Isa;
 
 /// Changes the order of a batch of images.
 pub struct Convert {

@@ -16,9 +16,9 @@ use crate::engine::kernels::depthwise::Depthwise;
 use crate::engine::kernels::narrow::Narrow;
 use crate::engine::kernels::pool::MaxPool;
 use crate::engine::kernels::winograd::Winograd;
-use crate::engine::simd::{Isa, LANES};
 use crate::error::Result;
 use crate::onnx::{Node, Tensor};
+use crate::simd::{Isa, LANES};
 
 /// A kernel that takes an epilogue.
 pub struct Host {

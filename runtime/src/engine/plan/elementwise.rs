@@ -12,10 +12,10 @@ use super::recipes::{Recipe, recipe};
 use super::run::Work;
 use super::values::{Image, Lazy, Order};
 use crate::engine::kernels::chain::{Along, Op, Source, Walk};
-use crate::engine::simd::{Isa, LANES};
 use crate::error::{Error, Result};
 use crate::gradient::functions::DOMAIN;
 use crate::onnx::{DType, Fact, Node};
+use crate::simd::{Isa, LANES};
 
 impl Planner<'_> {
     /// How an input of `shape` goes along with a blocked image: element for element, by channel, or as one number.

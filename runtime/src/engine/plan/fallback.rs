@@ -9,10 +9,10 @@ use super::planner::{Lowered, Planner};
 use super::run::Work;
 use super::values::Order;
 use crate::engine::operators::{datum_type, engine_error, quietly, runnable_node};
-use crate::engine::simd::Isa;
 use crate::error::Result;
 use crate::onnx::graph::outputs_of;
 use crate::onnx::{Fact, Node};
+use crate::simd::Isa;
 
 /// Lowers any node that tract can run.
 pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {

@@ -10,8 +10,8 @@ use crate::engine::kernels::product::Packing;
 use crate::engine::kernels::stored::Stored;
 use crate::engine::kernels::winograd::{Kernels, Winograd};
 use crate::engine::precision::Precision;
-use crate::engine::simd::{Isa, LANES, Lined};
 use crate::onnx::Node;
+use crate::simd::{Isa, LANES, Lined};
 
 /// Pairs of channels up to which the weights of Winograd's large tile, four times as many as there are, and of its small
 /// one, not quite twice as many, are worth their memory.

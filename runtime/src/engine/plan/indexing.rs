@@ -6,9 +6,9 @@ use super::run::Work;
 use super::shapes::strides;
 use super::values::Order;
 use crate::engine::kernels::moves::Move;
-use crate::engine::simd::Isa;
 use crate::error::Result;
 use crate::onnx::{DType, Node};
+use crate::simd::Isa;
 
 /// Lowers them.
 pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {

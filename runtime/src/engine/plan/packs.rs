@@ -15,8 +15,8 @@ use crate::engine::kernels::narrow::Narrow;
 use crate::engine::kernels::stored::Stored;
 use crate::engine::kernels::winograd::Winograd;
 use crate::engine::precision::Precision;
-use crate::engine::simd::Isa;
 use crate::onnx::tensor::Identity;
+use crate::simd::Isa;
 
 /// What is packed for one instruction set in one precision, while a plan holds it, and what it was packed from where that is
 /// no constant of the model.

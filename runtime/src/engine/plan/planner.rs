@@ -14,10 +14,10 @@ use super::slopes::Slopes;
 use super::values::{Image, Lazy, Order, Value};
 use super::{dense, elementwise, fallback, in_place, indexing, pooling, products, rows, shapes, truth};
 use crate::engine::kernels::layout;
-use crate::engine::simd::{Isa, LANES};
 use crate::error::{Error, Result};
 use crate::onnx::graph::{inputs_of, outputs_of};
 use crate::onnx::{DType, Fact, Facts, Graph, Node, Tensor, TypedGraph};
+use crate::simd::{Isa, LANES};
 
 /// What becomes of a node.
 pub enum Lowered {

@@ -11,10 +11,10 @@ use super::values::{Image, Lazy, Order};
 use crate::engine::kernels::depthwise::Depthwise;
 use crate::engine::kernels::phase::Phase;
 use crate::engine::kernels::pool::{MaxPool, sum_channels};
-use crate::engine::simd::{Isa, LANES};
 use crate::error::Result;
 use crate::gradient::functions::DOMAIN;
 use crate::onnx::Node;
+use crate::simd::{Isa, LANES};
 
 /// Lowers pools of images.
 pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {

@@ -9,9 +9,9 @@ use super::values::{Lazy, Order};
 use crate::engine::kernels::matmul::{MatMul, Side, pack_right};
 use crate::engine::kernels::phase::Epilogue;
 use crate::engine::kernels::stored::Stored;
-use crate::engine::simd::{Isa, LANES};
 use crate::error::Result;
 use crate::onnx::{DType, Node};
+use crate::simd::{Isa, LANES};
 
 /// Leaves Gemm and MatMul for later, so that they can take an epilogue.
 pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {

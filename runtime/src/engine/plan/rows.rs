@@ -7,9 +7,9 @@ use super::planner::{Lowered, Planner};
 use super::run::Work;
 use super::values::Order;
 use crate::engine::kernels::rows::{RowOp, rows, sums_across};
-use crate::engine::simd::Isa;
 use crate::error::Result;
 use crate::onnx::{DType, Node};
+use crate::simd::Isa;
 
 /// Lowers what runs along the last axes of planes.
 pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {

@@ -6,8 +6,8 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::arena::{Arena, BufferId, GUARD, Home, Io, lie_apart};
-use crate::engine::simd::{Isa, LANES};
 use crate::error::{Error, Result};
+use crate::simd::{Isa, LANES};
 
 /// What a step with weights multiplies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

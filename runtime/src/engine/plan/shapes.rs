@@ -5,9 +5,9 @@ use super::planner::{Lowered, Planner};
 use super::run::Work;
 use super::values::Order;
 use crate::engine::kernels::moves::Move;
-use crate::engine::simd::{Isa, LANES};
 use crate::error::Result;
 use crate::onnx::{Fact, Node};
+use crate::simd::{Isa, LANES};
 
 /// Lowers what only renames or moves elements.
 pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {

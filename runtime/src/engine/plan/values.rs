@@ -2,8 +2,8 @@
 
 use super::arena::BufferId;
 use super::dense::Host;
-use crate::engine::simd::LANES;
 use crate::onnx::{DType, Fact};
+use crate::simd::LANES;
 
 /// The order of a value's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

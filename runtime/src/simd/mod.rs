@@ -100,6 +100,27 @@ pub trait Kernel {
     unsafe fn run<S: Simd>(self) -> Self::Output;
 }
 
+/// Plain Rust whose loops gain from wide registers. Compiled for every instruction set, it gives the same bits with each: the
+/// compiler neither fuses nor reorders arithmetic on floats.
+pub trait Loops {
+    /// What it gives back.
+    type Output;
+    /// Does the work; marked `#[inline(always)]`, like what it calls.
+    fn run(self) -> Self::Output;
+}
+
+/// Loops as a kernel that asks for no vectors by itself.
+struct Plain<L>(L);
+
+impl<L: Loops> Kernel for Plain<L> {
+    type Output = L::Output;
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) -> L::Output {
+        self.0.run()
+    }
+}
+
 /// An instruction set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
@@ -186,6 +207,11 @@ impl Isa {
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => unsafe { kernel.run::<neon::Neon>() },
         }
+    }
+
+    /// Runs loops compiled for this instruction set.
+    pub fn run_loops<L: Loops>(self, loops: L) -> L::Output {
+        self.run(Plain(loops))
     }
 
     /// Whether the machine has arithmetic on halves of its own.
