@@ -201,6 +201,60 @@ fn winograd_agrees_with_tract() {
     }
 }
 
+/// Inverted residual blocks as networks for small machines have them, so large that what is expanded goes by a few rows at a
+/// time, in the forward and in the backward part. (The weights are ones with which no value lies so near a kink that rounding
+/// decides.)
+#[test]
+fn inverted_residual_blocks_agree_with_tract() {
+    let conv = |inputs: &[&str], output: &str, kernel: i64, stride: i64, group: i64| {
+        let pads = ("pads", ints(&[kernel / 2; 4]));
+        let attributes = vec![pads, ("strides", ints(&[stride; 2])), ("group", Attr::Int(group))];
+        node("Conv", inputs, &[output], attributes)
+    };
+    let op = |op: &str, inputs: &[&str], output: &str| node(op, inputs, &[output], vec![]);
+    let nodes = vec![
+        conv(&["x", "w0", "b0"], "0", 3, 1, 1),
+        op("Clip", &["0", "low", "high"], "a"),
+        conv(&["a", "w1"], "1", 3, 2, 32),
+        op("Relu", &["1"], "b"),
+        conv(&["b", "w2", "b2"], "c", 1, 1, 1),
+        conv(&["c", "w3", "b3"], "3", 1, 1, 1),
+        op("Clip", &["3", "low", "high"], "d"),
+        conv(&["d", "w4"], "4", 5, 1, 96),
+        op("Relu", &["4"], "e"),
+        conv(&["e", "w5"], "f", 1, 1, 1),
+        op("Add", &["f", "c"], "sum"),
+        op("GlobalAveragePool", &["sum"], "mean"),
+        op("Flatten", &["mean"], "flat"),
+        node("Gemm", &["flat", "wl"], &["y"], vec![("transB", Attr::Int(1))]),
+    ];
+    let weights = [
+        ("w0", weight(&[32, 3, 3, 3], 1)),
+        ("b0", weight(&[32], 12)),
+        ("w1", weight(&[32, 1, 3, 3], 3)),
+        ("w2", weight(&[16, 32, 1, 1], 4)),
+        ("b2", weight(&[16], 5)),
+        ("w3", weight(&[96, 16, 1, 1], 6)),
+        ("b3", weight(&[96], 7)),
+        ("w4", weight(&[96, 1, 5, 5], 8)),
+        ("w5", weight(&[16, 96, 1, 1], 9)),
+        ("wl", weight(&[4, 16], 10)),
+        ("low", Tensor::f32(&[], &[-1.0])),
+        ("high", Tensor::f32(&[], &[2.0])),
+    ];
+    for [height, width] in [[122, 117], [119, 126]] {
+        let graph = graph(&[1, 3, height, width], nodes.clone(), "y");
+        let derived = all_kernels(with_weights(graph, weights.to_vec()));
+        let mut session = PlanSession::new(&derived).unwrap();
+        let steps = session.profile_gradient(&normal(3 * height * width, 5), &normal(4, 6)).unwrap();
+        let kernels: Vec<&str> = steps.iter().map(|step| step.kernel.as_str()).collect();
+        let together: Vec<&str> = kernels.into_iter().filter(|kernel| kernel.contains(", ")).collect();
+        let block = "conv, depthwise, conv";
+        assert_eq!(together, ["conv, depthwise", block, block, "depthwise, narrow conv"]);
+        agrees("inverted residual blocks", &derived, TOLERANCE);
+    }
+}
+
 /// Kernels of all widths over rows of all lengths: whole and cut tiles, at the ends and between them.
 #[test]
 fn depthwise_tiles_agree_with_tract() {

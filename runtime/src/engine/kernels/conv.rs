@@ -9,7 +9,7 @@ use std::ops::Range;
 use half::f16;
 
 use super::left::Left;
-use super::phase::{Epilogue, Phase, covered, fill};
+use super::phase::{Epilogue, Phase, Reach, Share, covered, fill};
 use super::product::{DEPTH, Packing, Product};
 use super::stored::{Stored, to_halves, values_factor};
 use crate::simd::{Isa, LANES};
@@ -85,12 +85,16 @@ impl Conv {
         self.input[1].next_multiple_of(self.stride[1])
     }
 
-    /// Sorts the columns of planes.
-    fn sort(&self, image: &[f32], to: &mut [f32]) {
-        let ([_, width], step) = (self.input, self.stride[1]);
-        for (from, to) in image.chunks_exact(width).zip(to.chunks_exact_mut(self.row())) {
-            for (offset, to) in to.chunks_exact_mut(self.row() / step).enumerate() {
-                to.iter_mut().zip(from.iter().skip(offset).step_by(step)).for_each(|(to, from)| *to = *from);
+    /// Sorts the columns of some rows of planes.
+    fn sort(&self, image: &[f32], rows: Range<usize>, to: &mut [f32]) {
+        let ([height, width], step) = (self.input, self.stride[1]);
+        let planes = image.chunks_exact(height * width).zip(to.chunks_exact_mut(height * self.row()));
+        for (from, to) in planes {
+            for row in rows.clone() {
+                let (from, to) = (&from[row * width..][..width], &mut to[row * self.row()..][..self.row()]);
+                for (offset, to) in to.chunks_exact_mut(self.row() / step).enumerate() {
+                    to.iter_mut().zip(from.iter().skip(offset).step_by(step)).for_each(|(to, from)| *to = *from);
+                }
             }
         }
     }
@@ -128,44 +132,75 @@ impl Conv {
         self.phases.iter().map(|p| p.weights.bytes()).sum::<usize>() + size_of_val(self.bias.as_slice())
     }
 
+    /// Which rows it reads, where it can be run by rows: it writes its results where they stay.
+    pub fn reach(&self) -> Option<Reach> {
+        let [phase] = &self.phases[..] else { return None };
+        let reach = Reach::of(&self.phases, self.input[0], self.output, [self.stride[0], 1]);
+        (self.writes_in_place(phase) && !self.halves).then_some(reach)
+    }
+
     /// Convolves one image.
     pub fn run(&self, isa: Isa, input: &[f32], output: &mut [f32], scratch: &mut [f32], epilogue: Epilogue) {
+        let whole = Share::whole(self.input[0], self.output[0]);
+        if self.reach().is_some() {
+            return self.run_rows(isa, input, output, &whole, scratch, epilogue);
+        }
+        let plane = self.output[0] * self.output[1] * LANES;
+        if covered(&self.phases) < self.output[0] * self.output[1] {
+            fill(output, plane, &self.bias);
+        }
+        let factor = if self.halves { values_factor(isa, input) } else { 1.0 };
+        for phase in &self.phases {
+            let share = Share { rows: 0..phase.grid[0], ..whole.clone() };
+            self.run_phase(isa, input, output, (phase, &share, factor), scratch, &mut |_, _| {});
+        }
+        for (block, part) in output.chunks_exact_mut(plane).enumerate() {
+            epilogue(block * plane, part);
+        }
+    }
+
+    /// Computes some rows of the convolution of one image that has a [`Conv::reach`], and runs the epilogue on them strip by
+    /// strip, while they lie in the first cache.
+    pub fn run_rows(
+        &self,
+        isa: Isa,
+        input: &[f32],
+        output: &mut [f32],
+        share: &Share,
+        scratch: &mut [f32],
+        epilogue: Epilogue,
+    ) {
         let (sorted, scratch) = scratch.split_at_mut(self.sorted());
+        let (Some(reach), [phase]) = (self.reach(), &self.phases[..]) else { return };
         let input = match sorted.is_empty() {
             true => input,
             false => {
-                self.sort(input, sorted);
+                self.sort(input, reach.read(&share.rows), sorted);
                 &*sorted
             }
         };
-        let in_group = input.len() / self.groups;
-        let out_group = output.len() / self.groups;
-        if covered(&self.phases) < self.output[0] * self.output[1] {
-            fill(output, self.output[0] * self.output[1] * LANES, &self.bias);
-        }
-        // What is written where it stays is finished strip by strip, while it lies in the first cache.
-        let at_once = self.phases.len() == 1 && self.writes_in_place(&self.phases[0]);
-        let factor = if self.halves { values_factor(isa, input) } else { 1.0 };
-        for phase in &self.phases {
-            for group in 0..self.groups {
-                let image = &input[group * in_group..][..in_group];
-                let pixels = phase.grid[0] * phase.grid[1];
-                let output = &mut output[group * out_group..][..out_group];
-                for from in (0..pixels).step_by(STRIP) {
-                    let strip = Strip { conv: self, phase, group, factor, from, to: pixels.min(from + STRIP) };
-                    let finished = |at: usize, part: &mut [f32]| {
-                        if at_once {
-                            epilogue(group * out_group + at, part);
-                        }
-                    };
-                    strip.run(isa, image, output, scratch, finished);
-                }
-            }
-        }
-        if !at_once {
-            let plane = self.output[0] * self.output[1] * LANES;
-            for (block, part) in output.chunks_exact_mut(plane).enumerate() {
-                epilogue(block * plane, part);
+        self.run_phase(isa, input, output, (phase, share, 1.0), scratch, epilogue);
+    }
+
+    /// Computes rows of a phase's grid; values become halves by the factor.
+    fn run_phase(
+        &self,
+        isa: Isa,
+        input: &[f32],
+        output: &mut [f32],
+        (phase, share, factor): (&Phase<Stored>, &Share, f32),
+        scratch: &mut [f32],
+        epilogue: Epilogue,
+    ) {
+        let (in_group, out_group) = (input.len() / self.groups, output.len() / self.groups);
+        let all = self.blocks * self.output[0] * self.output[1] * LANES;
+        let pixels = share.rows.start * phase.grid[1]..share.rows.end * phase.grid[1];
+        for group in 0..self.groups {
+            let image = &input[group * in_group..][..in_group];
+            let output = &mut output[group * out_group..][..out_group];
+            for from in pixels.clone().step_by(STRIP) {
+                let strip = Strip { conv: self, phase, share, group, factor, from, to: pixels.end.min(from + STRIP) };
+                strip.run(isa, image, output, scratch, |at, part| epilogue(group * all + at, part));
             }
         }
     }
@@ -175,6 +210,7 @@ impl Conv {
 struct Strip<'a> {
     conv: &'a Conv,
     phase: &'a Phase<Stored>,
+    share: &'a Share,
     group: usize,
     /// What values are multiplied by on their way to halves.
     factor: f32,
@@ -194,7 +230,8 @@ impl Strip<'_> {
         let (conv, phase) = (self.conv, self.phase);
         let rows = self.to - self.from;
         let depth = conv.depth(phase);
-        let plane = conv.output[0] * conv.output[1] * LANES;
+        let plane = self.share.output.len() * conv.output[1] * LANES;
+        let place = (self.from - self.share.output.start * conv.output[1]) * LANES;
         let packed = Packing { depth, blocks: conv.blocks };
         let weights = phase.weights.part(self.group * packed.len()..(self.group + 1) * packed.len());
         let bias = match conv.bias.is_empty() {
@@ -206,7 +243,7 @@ impl Strip<'_> {
         let mut product = |left: Left, from: usize, terms: usize, columns: Range<usize>| {
             let (first, blocks) = (columns.start, columns.clone());
             let (result, block_stride) = match in_place {
-                true => (&mut output[first * plane + self.from * LANES..], plane),
+                true => (&mut output[first * plane + place..], plane),
                 false => (&mut apart[first * rows * LANES..], rows * LANES),
             };
             let bias = if from + terms == depth { bias } else { &[] };
@@ -230,8 +267,8 @@ impl Strip<'_> {
             .run(isa);
             if from + terms == depth && in_place {
                 for block in blocks {
-                    let at = block * plane + self.from * LANES;
-                    finished(at, &mut output[at..at + rows * LANES]);
+                    let at = (block * conv.output[0] * conv.output[1] + self.from) * LANES;
+                    finished(at, &mut output[block * plane + place..][..rows * LANES]);
                 }
             }
         };
@@ -253,8 +290,9 @@ impl Strip<'_> {
                 continue;
             }
             if conv.reads_in_place(phase) {
-                let stride = conv.input[0] * conv.input[1] * LANES;
-                let left = &image[from / LANES * stride + self.from * LANES..];
+                let stride = self.share.input.len() * conv.input[1] * LANES;
+                let first = (self.from - self.share.input.start * conv.input[1]) * LANES;
+                let left = &image[from / LANES * stride + first..];
                 products(Left::Blocked(left, stride), from, terms);
                 continue;
             }
@@ -317,8 +355,8 @@ impl Strip<'_> {
     }
 
     fn pack_block(&self, image: &[f32], block: usize, tap: [isize; 2], to: &mut [f32]) {
-        let [height, width] = self.conv.input;
-        let plane = &image[block * height * width * LANES..][..height * width * LANES];
+        let (held, width) = (&self.share.input, self.conv.input[1]);
+        let plane = &image[block * held.len() * width * LANES..][..held.len() * width * LANES];
         for (row, first, count, at) in self.segments() {
             let to = &mut to[at * LANES..(at + count) * LANES];
             let Some(y) = self.input_row(row, tap[0]) else {
@@ -329,7 +367,7 @@ impl Strip<'_> {
             to[..before * LANES].fill(0.0);
             to[(before + inside) * LANES..].fill(0.0);
             let to = &mut to[before * LANES..(before + inside) * LANES];
-            let from = &plane[(y * width + x.min(width - 1)) * LANES..];
+            let from = &plane[((y - held.start) * width + x.min(width - 1)) * LANES..];
             if self.conv.stride[1] == 1 {
                 to.copy_from_slice(&from[..to.len()]);
             } else {

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::phase::{Epilogue, Phase, covered, fill, row_parts};
+use super::phase::{Epilogue, Phase, Reach, Share, covered, fill, row_parts};
 use crate::simd::{Isa, Kernel, LANES, Lined, Simd};
 
 /// A convolution of each channel by itself. The weights of a phase are `[block][tap][16]`, and its taps go from left to
@@ -42,20 +42,33 @@ impl Depthwise {
         4 * (self.phases.iter().map(|p| p.weights.len()).sum::<usize>() + self.bias.len())
     }
 
+    /// Which rows it reads, where it can be run by rows: every place of the output has its phase.
+    pub fn reach(&self) -> Option<Reach> {
+        let reach = Reach::of(&self.phases, self.input[0], self.output, [self.stride[0], self.spread[0]]);
+        (covered(&self.phases) == self.output[0] * self.output[1]).then_some(reach)
+    }
+
     /// Convolves one image.
     pub fn run(&self, isa: Isa, input: &[f32], output: &mut [f32], epilogue: Epilogue) {
-        let (from, to) = (self.input[0] * self.input[1] * LANES, self.output[0] * self.output[1] * LANES);
         if covered(&self.phases) < self.output[0] * self.output[1] {
-            fill(output, to, &self.bias);
+            fill(output, self.output[0] * self.output[1] * LANES, &self.bias);
         }
+        self.run_rows(isa, input, output, &Share::whole(self.input[0], self.output[0]), epilogue);
+    }
+
+    /// Computes some rows of the convolution of one image, the epilogue's with them.
+    pub fn run_rows(&self, isa: Isa, input: &[f32], output: &mut [f32], share: &Share, epilogue: Epilogue) {
         let width = self.output[1] * LANES;
+        let (from, to) = (share.input.len() * self.input[1] * LANES, share.output.len() * width);
         for (block, (input, output)) in input.chunks_exact(from).zip(output.chunks_exact_mut(to)).enumerate() {
-            for part in row_parts(self.output, self.spread[0]) {
+            for part in row_parts(share.rows.clone(), self.output[1], self.spread[0]) {
                 for phase in &self.phases {
                     let rows = phase.rows(&part, self.spread[0]);
-                    isa.run(Plane { conv: self, phase, block, input, output: &mut *output, rows });
+                    isa.run(Plane { conv: self, phase, block, input, output: &mut *output, rows, share });
                 }
-                epilogue(block * to + part.start * width, &mut output[part.start * width..part.end * width]);
+                let held = part.start - share.output.start..part.end - share.output.start;
+                let at = (block * self.output[0] + part.start) * width;
+                epilogue(at, &mut output[held.start * width..held.end * width]);
             }
         }
     }
@@ -83,6 +96,7 @@ struct Plane<'a> {
     input: &'a [f32],
     output: &'a mut [f32],
     rows: Range<usize>,
+    share: &'a Share,
 }
 
 impl Kernel for Plane<'_> {
@@ -194,9 +208,9 @@ impl Plane<'_> {
             taps: &phase.taps[first..last],
             weights: phase.weights[(self.block * phase.taps.len() + first) * LANES..].as_ptr(),
             bias: bias.as_ptr(),
-            // Column zero may lie before the input where its taps do not.
-            from: self.input.as_ptr().wrapping_offset(top * line),
-            to: self.output[((row * sy + oy) * conv.output[1] + ox) * LANES..].as_mut_ptr(),
+            // Row and column zero may lie before what there is of the input where their taps do not.
+            from: self.input.as_ptr().wrapping_offset((top - self.share.input.start as isize) * line),
+            to: self.output[((row * sy + oy - self.share.output.start) * conv.output[1] + ox) * LANES..].as_mut_ptr(),
             line,
             step: conv.stride[1] * LANES,
             spread: sx * LANES,

@@ -6,6 +6,7 @@
 
 use super::conv::Source;
 use super::left::Left;
+use super::phase::{Reach, Share};
 use super::product::{Packing, Product};
 use super::stored::Weights;
 use crate::simd::{Isa, Kernel, LANES, Lined, Simd};
@@ -65,17 +66,29 @@ impl Narrow {
         4 * (self.weights.len() + self.bias.len())
     }
 
+    /// It goes by rows of its input, and adds what each gives to the whole output.
+    pub fn reach(&self) -> Reach {
+        Reach { input: self.input[0], output: self.input[0], line: 0, stride: 1, spread: 1, taps: [0, 0] }
+    }
+
     /// Computes the planes of one image.
     pub fn run(&self, isa: Isa, input: &[f32], output: &mut [f32], scratch: &mut [f32]) {
+        self.run_rows(isa, input, output, &Share::whole(self.input[0], self.input[0]), scratch);
+    }
+
+    /// Adds what some rows of the input give; the first and the last ones, which begin and end the output, come at their time.
+    pub fn run_rows(&self, isa: Isa, input: &[f32], output: &mut [f32], share: &Share, scratch: &mut [f32]) {
         let plane = self.output[0] * self.output[1];
-        for (channel, plane) in output.chunks_exact_mut(plane).enumerate() {
-            plane.fill(self.bias.get(channel).copied().unwrap_or(0.0));
+        if share.rows.start == 0 {
+            for (channel, plane) in output.chunks_exact_mut(plane).enumerate() {
+                plane.fill(self.bias.get(channel).copied().unwrap_or(0.0));
+            }
         }
         let (packed, rest) = scratch.split_at_mut(self.depth() * self.columns());
         let (results, line) = rest.split_at_mut(self.rows() * self.columns());
         let order = Packing { depth: self.depth(), blocks: self.columns() / LANES };
-        for row in 0..self.input[0] {
-            self.pack(input, row, order, packed);
+        for row in share.rows.clone() {
+            self.pack(input, row - share.input.start, share.input.len(), order, packed);
             Product {
                 left: Left::Blocked(&self.weights, self.rows() * LANES),
                 rows: self.rows(),
@@ -95,7 +108,7 @@ impl Narrow {
             .run(isa);
             isa.run(Scatter { conv: self, row, results, output: &mut *output });
         }
-        if self.stride[1] > 1 {
+        if self.stride[1] > 1 && share.rows.end == self.input[0] {
             for row in output.chunks_exact_mut(self.output[1]) {
                 let line = &mut line[..row.len()];
                 line.copy_from_slice(row);
@@ -115,9 +128,9 @@ impl Narrow {
         ((0..phase).map(len).sum(), len(phase))
     }
 
-    /// One row of the input as the right side of a product: a term per channel, a column per pixel.
-    fn pack(&self, input: &[f32], row: usize, order: Packing, to: &mut [f32]) {
-        let [height, width] = self.input;
+    /// One of the rows that there are of the input as the right side of a product: a term per channel, a column per pixel.
+    fn pack(&self, input: &[f32], row: usize, height: usize, order: Packing, to: &mut [f32]) {
+        let width = self.input[1];
         for block in 0..order.blocks {
             let first = block * LANES;
             let count = LANES.min(width - first);

@@ -1,4 +1,7 @@
 //! What kernels over images share: the places of an output that have the same taps, and parts of rows.
+//!
+//! A kernel can compute some rows of its output alone, from a buffer that holds some rows of its input into one that holds
+//! some of its output ([`Share`]), so that a kernel behind it can take them up while they lie in the caches.
 
 use std::ops::Range;
 
@@ -35,10 +38,63 @@ pub fn covered<W>(phases: &[Phase<W>]) -> usize {
     phases.iter().map(|p| p.grid[0] * p.grid[1]).sum()
 }
 
-/// The rows of one block of an output, a few at a time.
-pub fn row_parts(output: [usize; 2], spread: usize) -> impl Iterator<Item = Range<usize>> {
-    let rows = (PART / (output[1] * LANES * spread)).max(1) * spread;
-    (0..output[0]).step_by(rows).map(move |first| first..output[0].min(first + rows))
+/// Some rows of one block of an output of that width, a few at a time.
+pub fn row_parts(rows: Range<usize>, width: usize, spread: usize) -> impl Iterator<Item = Range<usize>> {
+    let each = (PART / (width * LANES * spread)).max(1) * spread;
+    rows.clone().step_by(each).map(move |first| first..rows.end.min(first + each))
+}
+
+/// Rows of an output that are computed, and which rows of both images their buffers hold, `[block][row held][column][16]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// What is computed: from a multiple of the kernel's spread on.
+    pub rows: Range<usize>,
+    /// What the buffer of the input has room for; rows that are not read need not be there.
+    pub input: Range<usize>,
+    /// What the buffer of the output has room for.
+    pub output: Range<usize>,
+}
+
+impl Share {
+    /// All of images with so many rows.
+    pub fn whole(input: usize, output: usize) -> Share {
+        Share { rows: 0..output, input: 0..input, output: 0..output }
+    }
+}
+
+/// Which rows of its input a kernel reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Reach {
+    /// Rows of the input.
+    pub input: usize,
+    /// Rows of the output.
+    pub output: usize,
+    /// Floats of a row of one block of the output.
+    pub line: usize,
+    /// Input rows per row of the grid.
+    pub stride: usize,
+    /// Output rows per row of the grid.
+    pub spread: usize,
+    /// What the first and the last tap add to an input row.
+    pub taps: [isize; 2],
+}
+
+impl Reach {
+    /// That of phases, from an image with so many rows to another; input and output rows per row of the grid.
+    pub fn of<W>(phases: &[Phase<W>], input: usize, output: [usize; 2], [stride, spread]: [usize; 2]) -> Reach {
+        let rows = || phases.iter().flat_map(|phase| &phase.taps).map(|tap| tap[0]);
+        let taps = [rows().min().unwrap_or(0), rows().max().unwrap_or(0)];
+        Reach { input, output: output[0], line: output[1] * LANES, stride, spread, taps }
+    }
+
+    /// The input rows that some output rows are made of.
+    pub fn read(&self, rows: &Range<usize>) -> Range<usize> {
+        let inside = |row: isize| row.clamp(0, self.input as isize) as usize;
+        let first = (rows.start / self.spread * self.stride) as isize + self.taps[0];
+        let last = ((rows.end.div_ceil(self.spread).max(1) - 1) * self.stride) as isize + self.taps[1];
+        let end = inside(last + 1);
+        inside(first).min(end)..end
+    }
 }
 
 /// Writes the bias, or zero where there is none, to every place of `[block][place][16]`.

@@ -53,7 +53,7 @@ impl MaxPool {
         for (block, (input, output)) in input.chunks_exact(from).zip(output.chunks_exact_mut(to)).enumerate() {
             let winners: &mut [u16] = if winners.is_empty() { &mut [] } else { &mut winners[block * noted..][..noted] };
             let width = self.output[1] * LANES;
-            for rows in row_parts(self.output, 1) {
+            for rows in row_parts(0..self.output[0], self.output[1], 1) {
                 let part = rows.start * width..rows.end * width;
                 isa.run(Forward { pool: self, input, output: &mut *output, winners: &mut *winners, rows });
                 epilogue(block * to + part.start, &mut output[part]);
@@ -70,7 +70,7 @@ impl MaxPool {
             if covered(&self.phases) < self.input[0] * self.input[1] {
                 output.fill(0.0);
             }
-            for part in row_parts(self.input, self.stride[0]) {
+            for part in row_parts(0..self.input[0], self.input[1], self.stride[0]) {
                 for phase in &self.phases {
                     let rows = phase.rows(&part, self.stride[0]);
                     isa.run(Backward { pool: self, phase, cotangent, winners, output: &mut *output, rows });

@@ -14,9 +14,10 @@ use crate::engine::kernels::chain::Operands;
 use crate::engine::kernels::conv::Conv;
 use crate::engine::kernels::depthwise::Depthwise;
 use crate::engine::kernels::narrow::Narrow;
+use crate::engine::kernels::phase::{Reach, Share};
 use crate::engine::kernels::pool::MaxPool;
 use crate::engine::kernels::winograd::Winograd;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::onnx::{Node, Tensor};
 use crate::simd::{Isa, LANES};
 
@@ -74,6 +75,15 @@ struct HostWork {
     chain: Option<ChainParts>,
 }
 
+impl HostWork {
+    /// Runs the epilogue on a part of the result, from element `at` on.
+    fn finish(&self, isa: Isa, at: usize, part: &mut [f32], operands: &mut Operands) {
+        if let Some(parts) = &self.chain {
+            parts.chain.run(isa, at, part, operands);
+        }
+    }
+}
+
 impl Work for HostWork {
     fn kernel(&self) -> &str {
         match &self.host.kind {
@@ -129,6 +139,29 @@ impl Work for HostWork {
         }
     }
 
+    fn reach(&self) -> Option<Reach> {
+        let reach = match &self.host.kind {
+            HostKind::Conv(conv) => conv.reach(),
+            HostKind::Depthwise(conv) => conv.reach(),
+            _ => None,
+        };
+        reach.filter(|_| self.host.batch == 1)
+    }
+
+    fn run_rows(&self, isa: Isa, io: Io<'_>, share: &Share) -> Result<()> {
+        let (own, rest) = io.read.split_at(self.host.reads.len());
+        let mut write = io.write.into_iter();
+        let (Some(output), [image]) = (write.next(), own) else { return Ok(()) };
+        let mut operands = self.chain.as_ref().map(|parts| parts.lent(rest, write)).unwrap_or_default();
+        let mut epilogue = |at: usize, part: &mut [f32]| self.finish(isa, at, part, &mut operands);
+        match &self.host.kind {
+            HostKind::Conv(conv) => conv.run_rows(isa, image, output, share, io.scratch, &mut epilogue),
+            HostKind::Depthwise(conv) => conv.run_rows(isa, image, output, share, &mut epilogue),
+            _ => return Err(Error::Plan { reason: format!("a {} does not go by rows", self.kernel()) }),
+        }
+        Ok(())
+    }
+
     fn run(&self, isa: Isa, io: Io<'_>) -> Result<()> {
         let (host, scratch) = (&self.host, io.scratch);
         let (own, rest) = io.read.split_at(host.reads.len());
@@ -138,18 +171,11 @@ impl Work for HostWork {
             true => &mut [],
             false => write.next().map_or(&mut [], |w| bytemuck::cast_slice_mut(w)),
         };
-        let mut operands = match &self.chain {
-            Some(parts) => parts.lent(rest, write),
-            None => Operands::default(),
-        };
+        let mut operands = self.chain.as_ref().map(|parts| parts.lent(rest, write)).unwrap_or_default();
         let (from, to, noted) = (own[0].len() / host.batch, output.len() / host.batch, winners.len() / host.batch);
         for (i, output) in output.chunks_exact_mut(to).enumerate() {
             let image = &own[0][i * from..(i + 1) * from];
-            let mut epilogue = |at: usize, part: &mut [f32]| {
-                if let Some(parts) = &self.chain {
-                    parts.chain.run(isa, i * to + at, part, &mut operands);
-                }
-            };
+            let mut epilogue = |at: usize, part: &mut [f32]| self.finish(isa, i * to + at, part, &mut operands);
             match &host.kind {
                 HostKind::Conv(conv) => conv.run(isa, image, output, scratch, &mut epilogue),
                 HostKind::Winograd(conv) => conv.run(isa, image, output, scratch, &mut epilogue),
@@ -250,15 +276,17 @@ fn narrow(planner: &mut Planner, node: &Node, geometry: &Geometry, own: &Constan
         false => (planner.blocked(input)?, geometry.input.blocked()),
     };
     let to = geometry.output.channels * geometry.output.places();
-    let write = planner.buffer(geometry.output.batch * to);
-    planner.step(output, Box::new(NarrowWork { kernel, from, to }), vec![read], vec![write]);
+    let images = geometry.output.batch;
+    let write = planner.buffer(images * to);
+    planner.step(output, Box::new(NarrowWork { kernel, images, from, to }), vec![read], vec![write]);
     planner.set(output, Order::Planes, write)?;
     Ok(Lowered::Done)
 }
 
-/// A transposed convolution to a few planes; floats of one image that is read, and written.
+/// A transposed convolution to a few planes, of so many images; floats of one that is read, and written.
 struct NarrowWork {
     kernel: Arc<Narrow>,
+    images: usize,
     from: usize,
     to: usize,
 }
@@ -282,6 +310,15 @@ impl Work for NarrowWork {
 
     fn numbers(&self) -> Option<Numbers> {
         Some(Numbers::Floats)
+    }
+
+    fn reach(&self) -> Option<Reach> {
+        (self.images == 1).then(|| self.kernel.reach())
+    }
+
+    fn run_rows(&self, isa: Isa, mut io: Io<'_>, share: &Share) -> Result<()> {
+        self.kernel.run_rows(isa, io.read[0], io.write[0], share, io.scratch);
+        Ok(())
     }
 
     fn run(&self, isa: Isa, mut io: Io<'_>) -> Result<()> {

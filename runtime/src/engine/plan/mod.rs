@@ -7,6 +7,7 @@
 mod absorb;
 mod activations;
 pub mod arena;
+mod bands;
 mod builder;
 mod convert;
 mod dense;

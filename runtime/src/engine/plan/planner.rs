@@ -12,7 +12,7 @@ use super::parts::Parts;
 use super::run::{Ends, Plan, Step, Work};
 use super::slopes::Slopes;
 use super::values::{Image, Lazy, Order, Value};
-use super::{dense, elementwise, fallback, in_place, indexing, pooling, products, rows, shapes, truth};
+use super::{bands, dense, elementwise, fallback, in_place, indexing, pooling, products, rows, shapes, truth};
 use crate::engine::kernels::layout;
 use crate::error::{Error, Result};
 use crate::onnx::graph::{inputs_of, outputs_of};
@@ -329,7 +329,14 @@ impl<'a> Planner<'a> {
     }
 
     fn finish(self, inputs: Vec<BufferId>, outputs: Vec<(BufferId, usize)>) -> Result<Plan> {
-        let Planner { isa, buffers, parts, mut steps, .. } = self;
+        let Planner { isa, mut buffers, parts, mut steps, .. } = self;
+        let whole = |id: BufferId| parts.whole(id).0;
+        let backward = first_backward(&steps, inputs.get(1).copied(), whole);
+        let (groups, windows) = bands::find(&steps, backward, |id| {
+            let own = whole(id) == id && !parts.has_parts(id) && !outputs.iter().any(|output| whole(output.0) == id);
+            own.then_some(buffers[id].floats)
+        });
+        windows.into_iter().for_each(|(id, floats)| buffers[id].floats = floats);
         let mut lives: Vec<Option<Life>> = vec![None; buffers.len()];
         let mut live = |id: BufferId, at: usize| {
             let id = parts.whole(id).0;
@@ -338,13 +345,12 @@ impl<'a> Planner<'a> {
             life.to = life.to.max(at);
         };
         inputs.iter().for_each(|&id| live(id, 0));
-        for (at, step) in steps.iter().enumerate() {
-            step.reads.iter().chain(&step.writes).for_each(|&id| live(id, at));
+        for group in &groups {
+            let used = steps[group.steps.clone()].iter().flat_map(|step| step.reads.iter().chain(&step.writes));
+            used.for_each(|&id| [group.steps.start, group.steps.end - 1].into_iter().for_each(|at| live(id, at)));
         }
         outputs.iter().for_each(|&(id, _)| live(id, steps.len()));
         // What the backward steps read of the forward ones stays to the end, for further cotangents.
-        let whole = |id: BufferId| parts.whole(id).0;
-        let backward = first_backward(&steps, inputs.get(1).copied(), whole);
         for id in steps[backward..].iter().flat_map(|step| &step.reads) {
             let life = lives[whole(*id)].as_mut().filter(|life| life.from < backward && Some(id) != inputs.get(1));
             life.into_iter().for_each(|life| life.to = steps.len());
@@ -374,7 +380,7 @@ impl<'a> Planner<'a> {
                 homes[id] = Home::Arena { offset: offset + from, len: buffers[id].floats };
             }
         }
-        Plan::new(isa, steps, homes, parts.all().collect(), floats, Ends { inputs, outputs, backward })
+        Plan::new(isa, (steps, groups), homes, parts.all().collect(), floats, Ends { inputs, outputs, backward })
     }
 }
 

@@ -6,6 +6,8 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::arena::{Arena, BufferId, GUARD, Home, Io, lie_apart};
+use super::bands::{Act, Group};
+use crate::engine::kernels::phase::{Reach, Share};
 use crate::error::{Error, Result};
 use crate::simd::{Isa, LANES};
 
@@ -59,6 +61,14 @@ pub trait Work: Send + Sync {
     fn overwrite(&mut self, _read: usize) {}
     /// Does it.
     fn run(&self, isa: Isa, io: Io<'_>) -> Result<()>;
+    /// Which rows of its first read, an image, each row of its first write is made of; for work that goes by rows.
+    fn reach(&self) -> Option<Reach> {
+        None
+    }
+    /// Computes some rows of the first write, and of what else it writes, from a first read that holds some rows.
+    fn run_rows(&self, _isa: Isa, _io: Io<'_>, _share: &Share) -> Result<()> {
+        Err(Error::Plan { reason: format!("a {} does not go by rows", self.kernel()) })
+    }
 }
 
 /// One step of a plan.
@@ -90,6 +100,8 @@ pub struct StepReport {
 pub struct Plan {
     isa: Isa,
     steps: Vec<Step>,
+    /// All steps in their order, those that go by rows together.
+    groups: Vec<Group>,
     homes: Vec<Home>,
     /// What lies beside others in one buffer, without a guard.
     parts: HashSet<BufferId>,
@@ -111,7 +123,7 @@ impl Plan {
     /// Checks the steps' operands; nothing is allocated yet.
     pub(super) fn new(
         isa: Isa,
-        steps: Vec<Step>,
+        (steps, groups): (Vec<Step>, Vec<Group>),
         homes: Vec<Home>,
         parts: HashSet<BufferId>,
         floats: usize,
@@ -123,7 +135,7 @@ impl Plan {
             lie_apart(&step.node, &homes, &step.reads, &step.writes, &scratch)?;
         }
         let floats = offset + len.next_multiple_of(LANES) + GUARD;
-        Ok(Plan { isa, steps, homes, parts, scratch, floats, ends })
+        Ok(Plan { isa, steps, groups, homes, parts, scratch, floats, ends })
     }
 
     /// Floats that an arena for this plan holds.
@@ -168,18 +180,20 @@ impl Plan {
 
     /// Runs every step on inputs that are there already.
     pub fn run_loaded(&self, arena: &mut Arena) -> Result<()> {
-        self.steps.iter().try_for_each(|step| self.run_step(arena, step))
+        self.groups.iter().try_for_each(|group| self.run_group(arena, group))
     }
 
     /// Runs the steps that no cotangent is needed for, on inputs that are there already. What they leave stays as it is until
     /// they are run again, so that any number of [`Plan::run_backward`] may follow.
     pub fn run_forward(&self, arena: &mut Arena) -> Result<()> {
-        self.steps[..self.ends.backward].iter().try_for_each(|step| self.run_step(arena, step))
+        let forward = self.groups.iter().filter(|group| group.steps.start < self.ends.backward);
+        forward.into_iter().try_for_each(|group| self.run_group(arena, group))
     }
 
     /// Runs the other steps, on a cotangent that is there already.
     pub fn run_backward(&self, arena: &mut Arena) -> Result<()> {
-        self.steps[self.ends.backward..].iter().try_for_each(|step| self.run_step(arena, step))
+        let backward = self.groups.iter().filter(|group| group.steps.start >= self.ends.backward);
+        backward.into_iter().try_for_each(|group| self.run_group(arena, group))
     }
 
     /// Whether the i-th output is there once no more than the forward steps have run.
@@ -188,14 +202,32 @@ impl Plan {
         !self.steps[self.ends.backward..].iter().any(|step| step.writes.contains(&id))
     }
 
-    /// Runs one step; where debug assertions are on, a kernel that writes outside its buffers is an error.
-    fn run_step(&self, arena: &mut Arena, step: &Step) -> Result<()> {
+    /// Runs the steps of a group: one, or several a few rows at a time.
+    fn run_group(&self, arena: &mut Arena, group: &Group) -> Result<()> {
+        let steps = &self.steps[group.steps.clone()];
+        if let [step] = steps {
+            return self.guarded(arena, step, |io| step.work.run(self.isa, io));
+        }
+        for act in &group.acts {
+            match act {
+                Act::Run(number, share) => {
+                    let step = &steps[*number];
+                    self.guarded(arena, step, |io| step.work.run_rows(self.isa, io, share))?;
+                }
+                Act::Keep(window, rows) => window.keep(arena.write(&self.homes[window.buffer]), rows),
+            }
+        }
+        Ok(())
+    }
+
+    /// Lends a step its buffers; where debug assertions are on, a kernel that writes outside them is an error.
+    fn guarded(&self, arena: &mut Arena, step: &Step, work: impl FnOnce(Io<'_>) -> Result<()>) -> Result<()> {
         let guarded = step.writes.iter().filter(|id| !self.parts.contains(id));
         let written = || guarded.clone().map(|&id| &self.homes[id]).chain([&self.scratch]);
         if GUARD > 0 {
             written().for_each(|home| arena.arm(home));
         }
-        step.work.run(self.isa, arena.lend(&self.homes, &step.reads, &step.writes, &self.scratch))?;
+        work(arena.lend(&self.homes, &step.reads, &step.writes, &self.scratch))?;
         match GUARD == 0 || written().all(|home| arena.is_untouched(home)) {
             true => Ok(()),
             false => {
@@ -206,18 +238,21 @@ impl Plan {
         }
     }
 
-    /// Runs every step and times each.
+    /// Runs every step and times each; those that go by rows together are one.
     pub fn profile(&self, arena: &mut Arena, inputs: &[&[f32]]) -> Result<Vec<StepReport>> {
         self.load(arena, inputs);
         let mut reports = vec![];
-        for step in &self.steps {
+        for group in &self.groups {
             let start = Instant::now();
-            self.run_step(arena, step)?;
+            self.run_group(arena, group)?;
+            let ms = start.elapsed().as_secs_f64() * 1e3;
+            let steps = &self.steps[group.steps.clone()];
+            let kernels: Vec<&str> = steps.iter().map(|step| step.work.kernel()).collect();
             reports.push(StepReport {
-                node: step.node.clone(),
-                kernel: step.work.kernel().to_string(),
-                flops: step.work.flops(),
-                ms: start.elapsed().as_secs_f64() * 1e3,
+                node: steps.last().map(|step| step.node.clone()).unwrap_or_default(),
+                kernel: kernels.join(", "),
+                flops: steps.iter().map(|step| step.work.flops()).sum(),
+                ms,
             });
         }
         Ok(reports)
@@ -271,7 +306,8 @@ mod tests {
             let homes = vec![Home::Arena { offset: 0, len: 10 }];
             let step = Step { node: "y".into(), work: Box::new(Writes(outside)), reads: vec![], writes: vec![0] };
             let ends = Ends { inputs: vec![], outputs: vec![(0, 10)], backward: 0 };
-            let plan = Plan::new(Isa::Portable, vec![step], homes, HashSet::new(), LANES + GUARD, ends).unwrap();
+            let steps = (vec![step], vec![Group { steps: 0..1, acts: vec![] }]);
+            let plan = Plan::new(Isa::Portable, steps, homes, HashSet::new(), LANES + GUARD, ends).unwrap();
             let mut arena = Arena::new(plan.arena_floats()).unwrap();
             assert_eq!(plan.run(&mut arena, &[]).is_ok(), ends_well, "{outside} floats outside");
         }
