@@ -116,37 +116,37 @@ impl Product<'_> {
         }
     }
 
-    /// Every part of the sums and every block of columns, up to `most` blocks at a time.
-    fn panels(&self, most: usize) -> impl Iterator<Item = Panel> {
-        (0..self.depth).step_by(PART).flat_map(move |at| {
-            let depth = PART.min(self.depth - at);
-            let last = self.depth - at <= PART;
-            let zero = self.finite && self.left.vanishes(self.rows, at..at + depth);
-            // The first terms, zero or not, begin the result, and the last add the bias.
-            let (begins, adds_bias) = (at == 0 && !self.add, last && !self.bias.is_empty());
-            let skipped = zero && !begins && !adds_bias;
-            let columns = if skipped { 0..0 } else { self.columns.clone() };
-            columns.step_by(most).map(move |block| Panel {
-                at,
-                depth: if zero { 0 } else { depth },
-                last,
-                weights: self.packed.at(self.from + at, block),
-                block,
-                blocks: most.min(self.columns.end - block),
-                place: block - self.columns.start,
-            })
-        })
+    /// The part of the sums whose terms begin at `at`; none where they come to nothing.
+    fn part(&self, at: usize) -> Option<Part> {
+        let depth = PART.min(self.depth - at);
+        let last = self.depth - at <= PART;
+        let zero = self.finite && self.left.vanishes(self.rows, at..at + depth);
+        // The first terms, zero or not, begin the result, and the last add the bias.
+        let (begins, adds_bias) = (at == 0 && !self.add, last && !self.bias.is_empty());
+        let skipped = zero && !begins && !adds_bias;
+        (!skipped).then_some(Part { at, depth: if zero { 0 } else { depth }, last })
+    }
+
+    /// A part's columns from a block on, up to `most` blocks.
+    fn panel(&self, part: Part, block: usize, most: usize) -> Panel {
+        Panel {
+            part,
+            weights: self.packed.at(self.from + part.at, block),
+            block,
+            blocks: most.min(self.columns.end - block),
+            place: block - self.columns.start,
+        }
     }
 
     /// The weights that are read after a panel's, which follow them, over its tiles of so many rows.
     fn ahead(&self, panel: &Panel, tile: usize) -> Ahead {
-        let numbers = panel.blocks * panel.depth * LANES;
+        let numbers = panel.blocks * panel.part.depth * LANES;
         let at = panel.weights + numbers;
         let (from, each) = match self.weights {
             Weights::Single(weights) => (weights.as_ptr().wrapping_add(at).cast(), size_of::<f32>()),
             Weights::Half(weights, _) => (weights.as_ptr().wrapping_add(at).cast(), size_of::<f16>()),
         };
-        Ahead::over(from, numbers * each, panel.depth, self.rows.div_ceil(tile))
+        Ahead::over(from, numbers * each, panel.part.depth, self.rows.div_ceil(tile))
     }
 
     /// What becomes of a panel's sums.
@@ -158,7 +158,7 @@ impl Product<'_> {
         // SAFETY: `fits` has checked how long the bias and the result are.
         unsafe {
             let mut bias = None;
-            if panel.last && !self.bias.is_empty() {
+            if panel.part.last && !self.bias.is_empty() {
                 let mut own = [S::splat(0.0); BLOCKS];
                 for (i, own) in own.iter_mut().enumerate() {
                     *own = S::load(self.bias.as_ptr().add((panel.block + i) * LANES));
@@ -167,19 +167,25 @@ impl Product<'_> {
             }
             let result = result.add(panel.place * self.block_stride);
             let (block_stride, stride) = (self.block_stride, self.row_stride);
-            End { result, block_stride, factor, add: self.add || panel.at > 0, bias, stride }
+            End { result, block_stride, factor, add: self.add || panel.part.at > 0, bias, stride }
         }
     }
 }
 
-/// One part of the sums of one block of columns, or more.
-struct Panel {
+/// One part of the sums.
+#[derive(Clone, Copy)]
+struct Part {
     /// The first term, and how many.
     at: usize,
     depth: usize,
     /// Whether these are the last terms.
     last: bool,
-    /// Where their weights begin.
+}
+
+/// One part of the sums of one block of columns, or more.
+struct Panel {
+    part: Part,
+    /// Where its weights begin.
     weights: usize,
     /// The first block, among all and among those computed, and how many.
     block: usize,
@@ -193,12 +199,15 @@ impl Kernel for Product<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let result = self.result.as_mut_ptr();
-        for panel in self.panels(S::BLOCKS) {
-            // SAFETY: the caller's; a panel has no more blocks than it was asked for.
-            unsafe {
-                match panel.blocks {
-                    2 if S::BLOCKS >= 2 => self.panel::<S, 2>(&panel, result),
-                    _ => self.panel::<S, 1>(&panel, result),
+        for part in (0..self.depth).step_by(PART).filter_map(|at| self.part(at)) {
+            for block in self.columns.clone().step_by(S::BLOCKS) {
+                let panel = self.panel(part, block, S::BLOCKS);
+                // SAFETY: the caller's; a panel has no more blocks than it was asked for.
+                unsafe {
+                    match panel.blocks {
+                        2 if S::BLOCKS >= 2 => self.multiply::<S, 2>(&panel, result),
+                        _ => self.multiply::<S, 1>(&panel, result),
+                    }
                 }
             }
         }
@@ -211,13 +220,13 @@ impl Product<'_> {
     /// # Safety
     /// Of `S`; `fits`, and the panel has so many blocks.
     #[inline(always)]
-    unsafe fn panel<S: Simd, const BLOCKS: usize>(&self, panel: &Panel, result: *mut f32) {
+    unsafe fn multiply<S: Simd, const BLOCKS: usize>(&self, panel: &Panel, result: *mut f32) {
         let mut room = [[const { MaybeUninit::<f32>::uninit() }; PART * LANES]; BLOCKS];
-        let (rows, depth) = (self.rows, panel.depth);
+        let (rows, depth) = (self.rows, panel.part.depth);
         // SAFETY: `fits` has checked the furthest element of each operand; a panel has at most `PART` terms.
         unsafe {
             let end = self.end::<S, BLOCKS>(panel, result, 1.0);
-            let next = self.packed.at(self.from + panel.at, panel.block + 1) - panel.weights;
+            let next = self.packed.at(self.from + panel.part.at, panel.block + 1) - panel.weights;
             let weights = match self.weights {
                 Weights::Single(weights) => Columns { weights: weights.as_ptr().add(panel.weights), stride: next },
                 Weights::Half(weights, factor) => {
@@ -233,15 +242,15 @@ impl Product<'_> {
             let ahead = self.ahead(panel, S::TILE);
             match self.left {
                 Left::Blocked(left, stride) => {
-                    let left = left.as_ptr().add(panel.at / LANES * stride);
+                    let left = left.as_ptr().add(panel.part.at / LANES * stride);
                     rows_of::<S, BLOCKED, BLOCKS>(left, stride, rows, depth, weights, ahead, end);
                 }
                 Left::Rows(left, stride) => {
-                    let left = left.as_ptr().add(panel.at * stride);
+                    let left = left.as_ptr().add(panel.part.at * stride);
                     rows_of::<S, ROWS, BLOCKS>(left, stride, rows, depth, weights, ahead, end);
                 }
                 Left::Plain(left, stride) => {
-                    let left = left.as_ptr().add(panel.at);
+                    let left = left.as_ptr().add(panel.part.at);
                     rows_of::<S, PLAIN, BLOCKS>(left, stride, rows, depth, weights, ahead, end);
                 }
                 Left::Halves(..) => unreachable!("halves have a kernel of their own"),
@@ -259,13 +268,16 @@ impl HalfKernel for Product<'_> {
             return;
         };
         let result = self.result.as_mut_ptr();
-        for panel in self.panels(1) {
-            // SAFETY: `fits` has checked the furthest element of each operand.
-            unsafe {
-                let end = self.end::<H::Single, 1>(&panel, result, factor * other);
-                let (left, weights) =
-                    (left.as_ptr().add(panel.at / LANES * stride), weights.as_ptr().add(panel.weights));
-                half_rows_of::<H>(left, stride, self.rows, panel.depth, weights, end);
+        for part in (0..self.depth).step_by(PART).filter_map(|at| self.part(at)) {
+            for block in self.columns.clone() {
+                let panel = self.panel(part, block, 1);
+                // SAFETY: `fits` has checked the furthest element of each operand.
+                unsafe {
+                    let end = self.end::<H::Single, 1>(&panel, result, factor * other);
+                    let (left, weights) =
+                        (left.as_ptr().add(part.at / LANES * stride), weights.as_ptr().add(panel.weights));
+                    half_rows_of::<H>(left, stride, self.rows, part.depth, weights, end);
+                }
             }
         }
     }
