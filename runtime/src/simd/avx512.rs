@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use half::f16;
 
 use super::avx2::Avx2;
-use super::{Arithmetic, Kernel, Simd};
+use super::{Arithmetic, Kernel, LANES, Simd};
 
 #[derive(Clone, Copy)]
 pub struct Avx512;
@@ -118,6 +118,33 @@ unsafe impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn fma8(a: __m256, b: __m256, c: __m256) -> __m256 {
         unsafe { Avx2::fma8(a, b, c) }
+    }
+    #[inline(always)]
+    unsafe fn turn(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
+        unsafe {
+            // Four rows at a time, so that each register has one column in four of them, in each quarter another one.
+            let mut fours = [_mm512_setzero_ps(); LANES];
+            for four in (0..LANES).step_by(4) {
+                let row = |i: usize| _mm512_loadu_ps(from.add((four + i) * from_row));
+                let (low, high) = (_mm512_unpacklo_ps(row(0), row(2)), _mm512_unpackhi_ps(row(0), row(2)));
+                let (odd_low, odd_high) = (_mm512_unpacklo_ps(row(1), row(3)), _mm512_unpackhi_ps(row(1), row(3)));
+                fours[four] = _mm512_unpacklo_ps(low, odd_low);
+                fours[four + 1] = _mm512_unpackhi_ps(low, odd_low);
+                fours[four + 2] = _mm512_unpacklo_ps(high, odd_high);
+                fours[four + 3] = _mm512_unpackhi_ps(high, odd_high);
+            }
+            // Quarters of the same column come together.
+            for column in 0..4 {
+                let [a, b, c, d] = [0, 4, 8, 12].map(|four| fours[four + column]);
+                let (ab, cd) = (_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0x44>(c, d));
+                let (ab_high, cd_high) = (_mm512_shuffle_f32x4::<0xee>(a, b), _mm512_shuffle_f32x4::<0xee>(c, d));
+                let store = |row: usize, v| _mm512_storeu_ps(to.add((row + column) * to_row), v);
+                store(0, _mm512_shuffle_f32x4::<0x88>(ab, cd));
+                store(4, _mm512_shuffle_f32x4::<0xdd>(ab, cd));
+                store(8, _mm512_shuffle_f32x4::<0x88>(ab_high, cd_high));
+                store(12, _mm512_shuffle_f32x4::<0xdd>(ab_high, cd_high));
+            }
+        }
     }
     #[inline(always)]
     unsafe fn widen(from: *const f16) -> __m512 {

@@ -77,6 +77,8 @@ pub unsafe trait Simd: Arithmetic {
     unsafe fn store8(to: *mut f32, v: Self::Eight);
     /// As [`Arithmetic::fma`].
     unsafe fn fma8(a: Self::Eight, b: Self::Eight, c: Self::Eight) -> Self::Eight;
+    /// Sixteen rows of sixteen floats as sixteen columns; from one row to the next there and here.
+    unsafe fn turn(from: *const f32, from_row: usize, to: *mut f32, to_row: usize);
     /// Halves, made floats.
     unsafe fn widen(from: *const f16) -> Self::V;
     /// Rounded to the nearest halves, ties to even.

@@ -88,7 +88,8 @@ impl Narrow {
         let (results, line) = rest.split_at_mut(self.rows() * self.columns());
         let order = Packing { depth: self.depth(), blocks: self.columns() / LANES };
         for row in share.rows.clone() {
-            self.pack(input, row - share.input.start, share.input.len(), order, packed);
+            let (held, height) = (row - share.input.start, share.input.len());
+            isa.run(Pack { conv: self, input, row: held, height, order, to: &mut *packed });
             Product {
                 left: Left::Blocked(&self.weights, self.rows() * LANES),
                 rows: self.rows(),
@@ -127,36 +128,61 @@ impl Narrow {
         let len = |phase: usize| width.saturating_sub(phase).div_ceil(stride);
         ((0..phase).map(len).sum(), len(phase))
     }
+}
 
-    /// One of the rows that there are of the input as the right side of a product: a term per channel, a column per pixel.
-    fn pack(&self, input: &[f32], row: usize, height: usize, order: Packing, to: &mut [f32]) {
-        let width = self.input[1];
+/// One row of the input as the right side of a product: a term per channel, a column per pixel.
+struct Pack<'a> {
+    conv: &'a Narrow,
+    input: &'a [f32],
+    /// Which of the rows that there are.
+    row: usize,
+    height: usize,
+    order: Packing,
+    to: &'a mut [f32],
+}
+
+impl Kernel for Pack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let (order, width) = (self.order, self.conv.input[1]);
         for block in 0..order.blocks {
             let first = block * LANES;
             let count = LANES.min(width - first);
             for k in (0..order.depth).step_by(LANES) {
                 let at = order.at(k, block);
-                let lanes = to[at..at + LANES * LANES].as_chunks_mut::<LANES>().0;
-                match self.source {
+                let lanes = &mut self.to[at..at + LANES * LANES];
+                match self.conv.source {
                     Source::Blocked(_) => {
-                        let from = &input[((k / LANES * height + row) * width + first) * LANES..][..count * LANES];
-                        for (pixel, channels) in from.as_chunks::<LANES>().0.iter().enumerate() {
-                            lanes.iter_mut().zip(channels).for_each(|(lane, v)| lane[pixel] = *v);
+                        let place = (k / LANES * self.height + self.row) * width + first;
+                        let from = &self.input[place * LANES..][..count * LANES];
+                        match count {
+                            // SAFETY: sixteen rows of sixteen each.
+                            LANES => unsafe { S::turn(from.as_ptr(), LANES, lanes.as_mut_ptr(), LANES) },
+                            _ => turn_some(from, lanes),
                         }
-                        lanes.iter_mut().for_each(|lane| lane[count..].fill(0.0));
                     }
                     Source::Planes(channels) => {
-                        for (channel, lane) in lanes.iter_mut().enumerate().map(|(i, lane)| (k + i, lane)) {
+                        for (lane, channel) in lanes.chunks_exact_mut(LANES).zip(k..) {
                             lane.fill(0.0);
                             if channel < channels {
-                                let from = (channel * height + row) * width + first;
-                                lane[..count].copy_from_slice(&input[from..from + count]);
+                                let from = (channel * self.height + self.row) * width + first;
+                                lane[..count].copy_from_slice(&self.input[from..from + count]);
                             }
                         }
                     }
                 }
             }
         }
+    }
+}
+
+/// Fewer pixels than lanes: what lies beside them is zero.
+fn turn_some(pixels: &[f32], lanes: &mut [f32]) {
+    lanes.fill(0.0);
+    for (pixel, channels) in pixels.chunks_exact(LANES).enumerate() {
+        lanes.iter_mut().skip(pixel).step_by(LANES).zip(channels).for_each(|(lane, v)| *lane = *v);
     }
 }
 

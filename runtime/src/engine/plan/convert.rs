@@ -23,18 +23,18 @@ impl Work for Convert {
         }
     }
 
-    fn run(&self, _: Isa, mut io: Io<'_>) -> Result<()> {
+    fn run(&self, isa: Isa, mut io: Io<'_>) -> Result<()> {
         let (image, from, to) = (self.image, io.read[0], &mut *io.write[0]);
         let (planes, blocked) = (image.channels * image.places(), image.blocked());
         match self.to {
             Order::Blocked => from
                 .chunks_exact(planes)
                 .zip(to.chunks_exact_mut(blocked))
-                .for_each(|(from, to)| layout::to_blocked(from, image.channels, to)),
+                .for_each(|(from, to)| layout::to_blocked(isa, from, image.channels, to)),
             Order::Planes => from
                 .chunks_exact(blocked)
                 .zip(to.chunks_exact_mut(planes))
-                .for_each(|(from, to)| layout::to_planes(from, image.channels, to)),
+                .for_each(|(from, to)| layout::to_planes(isa, from, image.channels, to)),
         }
         Ok(())
     }

@@ -314,6 +314,7 @@ impl<'a> Planner<'a> {
 
     fn keep_constant(&mut self, name: &str, tensor: &Tensor, order: Order) -> Result<BufferId> {
         let image = self.image(name).filter(|_| order == Order::Blocked);
+        let isa = self.isa;
         let make = || {
             let values = match tensor.dtype {
                 DType::F32 => tensor.to_f32().unwrap_or_default(),
@@ -321,7 +322,7 @@ impl<'a> Planner<'a> {
                 DType::Bool => tensor.bytes().iter().map(|&b| if b != 0 { 1.0 } else { 0.0 }).collect(),
                 _ => floats_of(tensor.bytes()),
             };
-            Some(image.map(|image| to_blocked(&values, image)).unwrap_or(values).into())
+            Some(image.map(|image| to_blocked(isa, &values, image)).unwrap_or(values).into())
         };
         let known = self.packs.constants.get((tensor.identity(), order, image), make);
         let values = known.ok_or_else(|| Error::Plan { reason: format!("'{name}' has no values") })?;
@@ -403,11 +404,11 @@ pub(super) fn floats_of(bytes: &[u8]) -> Vec<f32> {
 }
 
 /// A batch of images, blocked.
-fn to_blocked(planes: &[f32], image: Image) -> Vec<f32> {
+fn to_blocked(isa: Isa, planes: &[f32], image: Image) -> Vec<f32> {
     let mut values = vec![0.0; image.batch * image.blocked()];
     let parts = planes.chunks_exact(image.channels * image.places());
     for (from, to) in parts.zip(values.chunks_exact_mut(image.blocked())) {
-        layout::to_blocked(from, image.channels, to);
+        layout::to_blocked(isa, from, image.channels, to);
     }
     values
 }
