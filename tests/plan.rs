@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use common::{assert_close, assert_shared, graph, ints, node, normal, typed, weight};
 use proptest::prelude::*;
-use whyline_runtime::engine::{Isa, Packs, PlanSession, Plans, Precision, Resources, Session, TractSession};
+use whyline_runtime::engine::{Bands, Isa, Packs, PlanSession, Plans, Precision, Resources, Session, TractSession};
 use whyline_runtime::explain::Wanted;
 use whyline_runtime::explain::{LoadOptions, Loaded};
 use whyline_runtime::gradient::{GradientGraph, Spec, differentiate};
@@ -26,11 +26,7 @@ fn agrees(what: &str, derived: &GradientGraph, tolerance: f32) {
     let gradient = tract.gradient(&x, &seed).unwrap().input.to_vec();
     for &isa in Isa::here() {
         let what = format!("{what}, {}", isa.name());
-        let mut ours = PlanSession::of(
-            Arc::new(Plans::sharing(derived, &mut Packs::new(Precision::F32, isa)).unwrap()),
-            Resources::default(),
-        )
-        .unwrap();
+        let mut ours = session(derived, isa, Bands::default());
         assert_close(&format!("{what}: logits"), ours.forward(&x).unwrap(), &logits, tolerance);
         let both = ours.gradient(&x, &seed).unwrap();
         assert_close(&format!("{what}: logits of the gradient pass"), both.logits, &logits, tolerance);
@@ -38,7 +34,29 @@ fn agrees(what: &str, derived: &GradientGraph, tolerance: f32) {
         assert_close(&format!("{what}: gradient"), &first, &gradient, tolerance);
         assert_eq!(first, ours.gradient(&x, &seed).unwrap().input, "{what}: the second run gives another gradient");
         assert_shared(&what, &mut ours, &x, &seed);
+        for bands in [Bands::NONE, by_rows(1), by_rows(3)] {
+            let mut other = session(derived, isa, bands);
+            assert_eq!(other.forward(&x).unwrap(), ours.forward(&x).unwrap(), "{what}: logits by {bands:?}");
+            assert_eq!(other.gradient(&x, &seed).unwrap().input, first, "{what}: gradient by {bands:?}");
+            assert_shared(&what, &mut other, &x, &seed);
+        }
     }
+}
+
+/// All steps that can go by rows together do, so many rows at a time.
+fn by_rows(rows: usize) -> Bands {
+    Bands { large: 1, most: usize::MAX, rows, places: 0 }
+}
+
+fn session(derived: &GradientGraph, isa: Isa, bands: Bands) -> PlanSession<'static> {
+    let mut packs = Packs::new(Precision::F32, isa).with_bands(bands);
+    PlanSession::of(Arc::new(Plans::sharing(derived, &mut packs).unwrap()), Resources::default()).unwrap()
+}
+
+/// The kernels of steps of a gradient pass that go by rows together.
+fn together(session: &mut PlanSession, x: &[f32], seed: &[f32]) -> Vec<String> {
+    let steps = session.profile_gradient(x, seed).unwrap();
+    steps.into_iter().map(|step| step.kernel).filter(|kernel| kernel.contains(", ")).collect()
 }
 
 /// A graph's gradient with respect to `x`, and that every node has a kernel if it must.
@@ -201,6 +219,117 @@ fn winograd_agrees_with_tract() {
     }
 }
 
+/// Convolutions of all kinds behind each other, a row or a few at a time: strides beyond the kernel, dilations, padding beyond
+/// the input, several groups, planes between blocks, slopes and bits beside.
+#[test]
+fn convolutions_by_rows_agree_with_tract() {
+    let conv = |op: &str, input: &str, output: &str, w: usize, more: Vec<(&str, Attr)>| {
+        node(op, &[input, &format!("w{w}"), &format!("b{w}")], &[output], more)
+    };
+    let all = |name: &'static str, value: i64, len: usize| (name, ints(&vec![value; len]));
+    let silu =
+        |x: &str, y: &str| vec![node("Sigmoid", &[x], &["gate"], vec![]), node("Mul", &[x, "gate"], &[y], vec![])];
+    let relu = |x: &str, y: &str| vec![node("Relu", &[x], &[y], vec![])];
+    type Stack = (&'static str, usize, Vec<(Vec<Node>, [usize; 4], usize)>);
+    let stacks: Vec<Stack> = vec![
+        (
+            "colours to colours",
+            3,
+            vec![
+                (vec![conv("Conv", "x", "0", 0, vec![all("pads", 1, 4)])], [3, 3, 3, 3], 3),
+                (vec![conv("Conv", "0", "y", 1, vec![all("strides", 2, 2)])], [32, 3, 3, 3], 32),
+            ],
+        ),
+        (
+            "back to colours between",
+            20,
+            vec![
+                (vec![conv("Conv", "x", "0", 0, vec![])], [32, 20, 1, 1], 32),
+                (vec![conv("ConvTranspose", "0", "1", 1, vec![all("strides", 2, 2)])], [32, 3, 2, 2], 3),
+                (vec![conv("Conv", "1", "y", 2, vec![all("pads", 1, 4)])], [8, 3, 3, 3], 8),
+            ],
+        ),
+        (
+            "strides, dilations and bits",
+            5,
+            vec![
+                (
+                    [vec![conv("Conv", "x", "0", 0, vec![all("strides", 3, 2)])], relu("0", "a")].concat(),
+                    [40, 5, 1, 1],
+                    40,
+                ),
+                (
+                    vec![conv(
+                        "Conv",
+                        "a",
+                        "1",
+                        1,
+                        vec![all("pads", 2, 4), all("dilations", 2, 2), ("group", Attr::Int(40))],
+                    )],
+                    [40, 1, 3, 3],
+                    40,
+                ),
+                (vec![conv("Conv", "1", "y", 2, vec![])], [17, 40, 1, 1], 17),
+            ],
+        ),
+        (
+            "slopes and wide padding",
+            16,
+            vec![
+                ([vec![conv("Conv", "x", "0", 0, vec![])], silu("0", "a")].concat(), [48, 16, 1, 1], 48),
+                (
+                    [
+                        vec![conv("Conv", "a", "1", 1, vec![all("pads", 4, 4), ("group", Attr::Int(48))])],
+                        relu("1", "b"),
+                    ]
+                    .concat(),
+                    [48, 1, 3, 3],
+                    48,
+                ),
+                (vec![conv("Conv", "b", "y", 2, vec![])], [16, 48, 1, 1], 16),
+            ],
+        ),
+        (
+            "groups, and adjoints with strides",
+            32,
+            vec![
+                (vec![conv("Conv", "x", "0", 0, vec![all("pads", 1, 4), ("group", Attr::Int(2))])], [32, 16, 3, 3], 32),
+                (
+                    vec![conv(
+                        "Conv",
+                        "0",
+                        "1",
+                        1,
+                        vec![all("strides", 2, 2), all("pads", 2, 4), ("group", Attr::Int(32))],
+                    )],
+                    [32, 1, 5, 5],
+                    32,
+                ),
+                (vec![conv("Conv", "1", "y", 2, vec![all("strides", 2, 2)])], [16, 32, 1, 1], 16),
+            ],
+        ),
+    ];
+    for (what, channels, layers) in stacks {
+        for [height, width] in [[23, 16], [12, 29]] {
+            let nodes = layers.iter().flat_map(|layer| layer.0.clone()).collect();
+            let mut graph = graph(&[1, channels, height, width], nodes, "y");
+            for (i, (_, shape, outputs)) in layers.iter().enumerate() {
+                graph.constants.insert(format!("w{i}"), weight(shape, 2 * i as u64));
+                graph.constants.insert(format!("b{i}"), weight(&[*outputs], 2 * i as u64 + 1));
+            }
+            let derived = all_kernels(graph);
+            let mut session = session(&derived, Isa::best(), by_rows(1));
+            let (x, seed) = (
+                normal(channels * height * width, 5),
+                normal(session.forward(&normal(channels * height * width, 5)).unwrap().len(), 6),
+            );
+            let found = together(&mut session, &x, &seed);
+            assert!(what.starts_with("colours") || found.len() >= 2, "{what}: {found:?}");
+            agrees(what, &derived, WINOGRAD);
+        }
+    }
+}
+
 /// Inverted residual blocks as networks for small machines have them, so large that what is expanded goes by a few rows at a
 /// time, in the forward and in the backward part. (The weights are ones with which no value lies so near a kink that rounding
 /// decides.)
@@ -245,12 +374,9 @@ fn inverted_residual_blocks_agree_with_tract() {
     for [height, width] in [[122, 117], [119, 126]] {
         let graph = graph(&[1, 3, height, width], nodes.clone(), "y");
         let derived = all_kernels(with_weights(graph, weights.to_vec()));
-        let mut session = PlanSession::new(&derived).unwrap();
-        let steps = session.profile_gradient(&normal(3 * height * width, 5), &normal(4, 6)).unwrap();
-        let kernels: Vec<&str> = steps.iter().map(|step| step.kernel.as_str()).collect();
-        let together: Vec<&str> = kernels.into_iter().filter(|kernel| kernel.contains(", ")).collect();
+        let found = together(&mut PlanSession::new(&derived).unwrap(), &normal(3 * height * width, 5), &normal(4, 6));
         let block = "conv, depthwise, conv";
-        assert_eq!(together, ["conv, depthwise", block, block, "depthwise, narrow conv"]);
+        assert_eq!(found, ["conv, depthwise", block, block, "depthwise, narrow conv"]);
         agrees("inverted residual blocks", &derived, TOLERANCE);
     }
 }

@@ -47,8 +47,9 @@ pub fn range(values: &[f32]) -> (f32, f32) {
     Isa::best().run_loops(Range(values))
 }
 
-/// Euclid's distance.
+/// Euclid's distance of points with as many coordinates.
 pub fn distance(a: &[f32], b: &[f32]) -> f64 {
+    debug_assert_eq!(a.len(), b.len());
     struct Distance<'a>(&'a [f32], &'a [f32]);
     impl Loops for Distance<'_> {
         type Output = f64;
@@ -82,14 +83,14 @@ pub fn norm(values: &[f32]) -> f64 {
 /// The places of values, from the largest value to the least, equal ones as they come.
 pub fn descending(values: &[f32]) -> Vec<u32> {
     let mut order = vec![0; values.len()];
-    whyline_stream::order::descending(values, &mut vec![0; values.len()], &mut order);
+    whyline_stream::order::descending(values, &mut vec![0; 2 * values.len()], &mut order);
     order
 }
 
 /// The rank of each value: one for the least, the mean of their ranks for equal ones.
 pub fn ranked(values: &[f64]) -> Vec<f64> {
     let mut ranks = vec![0.0; values.len()];
-    whyline_stream::order::ranks(values, &mut vec![0; values.len()], &mut ranks);
+    whyline_stream::order::ranks(values, &mut vec![0; 2 * values.len()], &mut ranks);
     ranks
 }
 

@@ -79,9 +79,10 @@ fn print(report: &Report, runs: u32) {
 fn print_steps(pass: &str, steps: &[StepReport]) {
     let total: f64 = steps.iter().map(|s| s.ms).sum();
     let mut order: Vec<&StepReport> = steps.iter().collect();
+    let wide = steps.iter().map(|step| step.kernel.len()).max().unwrap_or(0).max(20);
     order.sort_by(|a, b| b.ms.total_cmp(&a.ms));
     say!(
-        "\n{pass} pass, {} steps, {total:.2} ms\n{:>9} {:>7} {:>10}  {:<20} gives",
+        "\n{pass} pass, {} steps, {total:.2} ms\n{:>9} {:>7} {:>10}  {:<wide$} gives",
         steps.len(),
         "ms",
         "share",
@@ -93,6 +94,6 @@ fn print_steps(pass: &str, steps: &[StepReport]) {
             0 => String::new(),
             flops => format!("{:.1}", flops as f64 / step.ms * 1e-6),
         };
-        say!("{:>9.3} {:>6.1}% {rate:>10}  {:<20} {}", step.ms, 100.0 * step.ms / total, step.kernel, step.node);
+        say!("{:>9.3} {:>6.1}% {rate:>10}  {:<wide$} {}", step.ms, 100.0 * step.ms / total, step.kernel, step.node);
     }
 }

@@ -21,7 +21,7 @@ pub use counting::{Counting, Limit, Stop, Watcher};
 pub use kernels::peak::peak_flops;
 pub use operators::{PlanOperators, TractOperators};
 pub use plan::arena::Spare;
-pub use plan::{Packs, StepReport};
+pub use plan::{Bands, Packs, StepReport};
 pub use plan_session::{Halves, PlanSession, Plans};
 pub use precision::Precision;
 pub use remembering::{Remembered, Remembering};

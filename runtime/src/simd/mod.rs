@@ -102,8 +102,8 @@ pub trait Kernel {
     unsafe fn run<S: Simd>(self) -> Self::Output;
 }
 
-/// Plain Rust whose loops gain from wide registers. Compiled for every instruction set, it gives the same bits with each: the
-/// compiler neither fuses nor reorders arithmetic on floats.
+/// Plain Rust whose loops gain from wide registers. Compiled for every instruction set, it gives the same bits with each, but for
+/// the sign of a zero that is the least or largest of several: the compiler neither fuses nor reorders arithmetic on floats.
 pub trait Loops {
     /// What it gives back.
     type Output;

@@ -12,28 +12,60 @@ fn upper(value: f64) -> u32 {
     ((bits ^ (((bits as i64) >> 63) as u64 | 1 << 63)) >> 32) as u32
 }
 
+/// Values up to which comparing them takes no longer than counting their digits.
+const FEW: usize = 256;
+/// Digits of what is sorted by, and the values that one has.
+const DIGITS: usize = 4;
+const VALUES: usize = 256;
+
 /// Writes the numbers of places beside what they are sorted by, and sorts them: that is faster than to look up what numbers
-/// stand for.
-fn sort(room: &mut [u64], key: impl Fn(usize) -> u32) {
-    room.iter_mut().enumerate().for_each(|(i, place)| *place = (key(i) as u64) << 32 | i as u64);
-    room.sort_unstable();
+/// stand for. Returns those `count` places, the first of `room`.
+fn sort(room: &mut [u64], count: usize, key: impl Fn(usize) -> u32) -> &mut [u64] {
+    let (places, rest) = room.split_at_mut(count);
+    places.iter_mut().enumerate().for_each(|(i, place)| *place = (key(i) as u64) << 32 | i as u64);
+    match rest.get_mut(..count) {
+        Some(other) if count > FEW => by_digits(places, other),
+        _ => places.sort_unstable(),
+    }
+    places
 }
 
-/// Puts the indices of `values` into `order`, from the largest to the least, equal ones by index; `room` is for as many. Shorter
-/// slices limit the others.
+/// Sorts by the upper half, the last digit first; what is equal stays in its order. `other` has as many places, and the last of
+/// an even number of passes writes where the first has read.
+fn by_digits(places: &mut [u64], other: &mut [u64]) {
+    let digit = |place: u64, number: usize| (place >> (32 + 8 * number)) as usize % VALUES;
+    let mut counts = [[0u32; VALUES]; DIGITS];
+    for &place in places.iter() {
+        counts.iter_mut().enumerate().for_each(|(number, counts)| counts[digit(place, number)] += 1);
+    }
+    let (mut from, mut to) = (places, other);
+    for (number, counts) in counts.iter_mut().enumerate() {
+        let mut before = 0;
+        for count in counts.iter_mut() {
+            before += core::mem::replace(count, before);
+        }
+        for &place in from.iter() {
+            let next = &mut counts[digit(place, number)];
+            to[*next as usize] = place;
+            *next += 1;
+        }
+        (from, to) = (to, from);
+    }
+}
+
+/// Puts the indices of `values` into `order`, from the largest to the least, equal ones by index; `room` is for as many, and with
+/// room for twice as many it takes time in proportion to their number. Shorter slices limit the others.
 pub fn descending(values: &[f32], room: &mut [u64], order: &mut [u32]) {
     let count = values.len().min(room.len()).min(order.len());
-    let room = &mut room[..count];
-    sort(room, |i| !bits(values[i]));
-    order.iter_mut().zip(room).for_each(|(index, place)| *index = *place as u32);
+    let places = sort(room, count, |i| !bits(values[i]));
+    order.iter_mut().zip(places).for_each(|(index, place)| *index = *place as u32);
 }
 
-/// Writes the rank of each value, one for the least, the mean of their ranks for equal ones; `room` is for as many. Shorter slices
-/// limit the others.
+/// Writes the rank of each value, one for the least, the mean of their ranks for equal ones; `room` as for [`descending`]. Shorter
+/// slices limit the others.
 pub fn ranks(values: &[f64], room: &mut [u64], ranks: &mut [f64]) {
     let count = values.len().min(room.len()).min(ranks.len());
-    let room = &mut room[..count];
-    sort(room, |i| upper(values[i]));
+    let room = sort(room, count, |i| upper(values[i]));
     let value = |place: u64| values[place as u32 as usize];
     for alike in room.chunk_by_mut(|a, b| a >> 32 == b >> 32).filter(|alike| alike.len() > 1) {
         alike.sort_unstable_by(|&a, &b| value(a).total_cmp(&value(b)));
@@ -90,6 +122,29 @@ mod tests {
         let values = [1.0, 1.0 + f32::EPSILON, -f32::INFINITY, -1.0, 0.0, f32::MIN_POSITIVE, -f32::MIN_POSITIVE];
         descending(&values, &mut room, &mut order);
         assert_eq!(order, [1, 0, 5, 4, 6, 3, 2]);
+    }
+
+    #[test]
+    fn more_room_changes_nothing() {
+        const COUNT: usize = 3 * FEW;
+        let number = |i: usize| (i as u32).wrapping_mul(2_654_435_761) >> 3;
+        // All kinds of bits, and many that are equal.
+        for most in [u32::MAX, 1_000, 3] {
+            let values: [f32; COUNT] = core::array::from_fn(|i| match most {
+                u32::MAX => f32::from_bits(number(i) << 3),
+                most => (number(i) % most) as f32 - 1.0,
+            });
+            let (mut short, mut long) = ([0; COUNT], [0; 2 * COUNT]);
+            let mut orders = [[0; COUNT]; 2];
+            descending(&values, &mut short, &mut orders[0]);
+            descending(&values, &mut long, &mut orders[1]);
+            assert!(orders[0] == orders[1]);
+            let mut found = [[0.0; COUNT]; 2];
+            let values = values.map(|v| if v.is_finite() { v as f64 } else { 0.5 });
+            ranks(&values, &mut short, &mut found[0]);
+            ranks(&values, &mut long, &mut found[1]);
+            assert!(found[0] == found[1]);
+        }
     }
 
     #[test]

@@ -132,24 +132,29 @@ impl Conv {
         self.phases.iter().map(|p| p.weights.bytes()).sum::<usize>() + size_of_val(self.bias.as_slice())
     }
 
-    /// Which rows it reads, where it can be run by rows: it writes its results where they stay.
+    /// Which rows it reads, where it can be run by rows: it writes its results where they stay, and multiplies floats (what halves
+    /// are multiplied by depends on the whole input).
     pub fn reach(&self) -> Option<Reach> {
-        let [phase] = &self.phases[..] else { return None };
         let reach = Reach::of(&self.phases, self.input[0], self.output, [self.stride[0], 1]);
-        (self.writes_in_place(phase) && !self.halves).then_some(reach)
+        (self.finishes_strips() && !self.halves).then_some(reach)
+    }
+
+    /// Whether a strip's results stay where they are written, and can be finished while they lie in the first cache.
+    fn finishes_strips(&self) -> bool {
+        matches!(&self.phases[..], [phase] if self.writes_in_place(phase))
     }
 
     /// Convolves one image.
     pub fn run(&self, isa: Isa, input: &[f32], output: &mut [f32], scratch: &mut [f32], epilogue: Epilogue) {
         let whole = Share::whole(self.input[0], self.output[0]);
-        if self.reach().is_some() {
+        if self.finishes_strips() {
             return self.run_rows(isa, input, output, &whole, scratch, epilogue);
         }
         let plane = self.output[0] * self.output[1] * LANES;
         if covered(&self.phases) < self.output[0] * self.output[1] {
             fill(output, plane, &self.bias);
         }
-        let factor = if self.halves { values_factor(isa, input) } else { 1.0 };
+        let factor = self.factor(isa, input);
         for phase in &self.phases {
             let share = Share { rows: 0..phase.grid[0], ..whole.clone() };
             self.run_phase(isa, input, output, (phase, &share, factor), scratch, &mut |_, _| {});
@@ -159,8 +164,8 @@ impl Conv {
         }
     }
 
-    /// Computes some rows of the convolution of one image that has a [`Conv::reach`], and runs the epilogue on them strip by
-    /// strip, while they lie in the first cache.
+    /// Computes some rows of the convolution of one image that finishes its strips; all of them, unless it has a
+    /// [`Conv::reach`].
     pub fn run_rows(
         &self,
         isa: Isa,
@@ -171,7 +176,11 @@ impl Conv {
         epilogue: Epilogue,
     ) {
         let (sorted, scratch) = scratch.split_at_mut(self.sorted());
-        let (Some(reach), [phase]) = (self.reach(), &self.phases[..]) else { return };
+        let reach = Reach::of(&self.phases, self.input[0], self.output, [self.stride[0], 1]);
+        assert!(self.finishes_strips() && reach.fits(share), "a convolution reaches outside its buffers");
+        let planes = matches!(self.source, Source::Planes(_));
+        assert!(!planes || share.input.len() == self.input[0], "planes are there as a whole");
+        let factor = self.factor(isa, input);
         let input = match sorted.is_empty() {
             true => input,
             false => {
@@ -179,7 +188,12 @@ impl Conv {
                 &*sorted
             }
         };
-        self.run_phase(isa, input, output, (phase, share, 1.0), scratch, epilogue);
+        self.run_phase(isa, input, output, (&self.phases[0], share, factor), scratch, epilogue);
+    }
+
+    /// What values are multiplied by on their way to halves.
+    fn factor(&self, isa: Isa, input: &[f32]) -> f32 {
+        if self.halves { values_factor(isa, input) } else { 1.0 }
     }
 
     /// Computes rows of a phase's grid; values become halves by the factor.

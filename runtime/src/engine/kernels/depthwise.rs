@@ -42,9 +42,13 @@ impl Depthwise {
         4 * (self.phases.iter().map(|p| p.weights.len()).sum::<usize>() + self.bias.len())
     }
 
+    fn reading(&self) -> Reach {
+        Reach::of(&self.phases, self.input[0], self.output, [self.stride[0], self.spread[0]])
+    }
+
     /// Which rows it reads, where it can be run by rows: every place of the output has its phase.
     pub fn reach(&self) -> Option<Reach> {
-        let reach = Reach::of(&self.phases, self.input[0], self.output, [self.stride[0], self.spread[0]]);
+        let reach = self.reading();
         (covered(&self.phases) == self.output[0] * self.output[1]).then_some(reach)
     }
 
@@ -60,6 +64,8 @@ impl Depthwise {
     pub fn run_rows(&self, isa: Isa, input: &[f32], output: &mut [f32], share: &Share, epilogue: Epilogue) {
         let width = self.output[1] * LANES;
         let (from, to) = (share.input.len() * self.input[1] * LANES, share.output.len() * width);
+        let holds = input.len() == self.blocks * from && output.len() == self.blocks * to;
+        assert!(holds && self.reading().fits(share), "a depthwise convolution reaches outside its buffers");
         for (block, (input, output)) in input.chunks_exact(from).zip(output.chunks_exact_mut(to)).enumerate() {
             for part in row_parts(share.rows.clone(), self.output[1], self.spread[0]) {
                 for phase in &self.phases {
@@ -151,7 +157,8 @@ impl Plane<'_> {
         }
         for row in self.rows.clone() {
             let row = self.row::<RUN>(row);
-            // SAFETY: `row` gives pointers into this block; every tap of the columns from `low` to `high` reads inside the
+            // SAFETY: `row` gives pointers into this block, and the buffers hold the rows that it reads and writes (`run_rows`);
+            // every tap of the columns from `low` to `high` reads inside the
             // input, and so do those of the first and the last columns that the tiles there do not leave out.
             unsafe {
                 if !padded {

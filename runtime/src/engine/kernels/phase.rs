@@ -71,6 +71,9 @@ pub struct Reach {
     pub output: usize,
     /// Floats of a row of one block of the output.
     pub line: usize,
+    /// Whether rows are those of the input instead, and what each of them gives is added to the output as a whole, which is
+    /// there when the last has come.
+    pub adds: bool,
     /// Input rows per row of the grid.
     pub stride: usize,
     /// Output rows per row of the grid.
@@ -84,7 +87,7 @@ impl Reach {
     pub fn of<W>(phases: &[Phase<W>], input: usize, output: [usize; 2], [stride, spread]: [usize; 2]) -> Reach {
         let rows = || phases.iter().flat_map(|phase| &phase.taps).map(|tap| tap[0]);
         let taps = [rows().min().unwrap_or(0), rows().max().unwrap_or(0)];
-        Reach { input, output: output[0], line: output[1] * LANES, stride, spread, taps }
+        Reach { input, output: output[0], line: output[1] * LANES, adds: false, stride, spread, taps }
     }
 
     /// The input rows that some output rows are made of.
@@ -94,6 +97,16 @@ impl Reach {
         let last = ((rows.end.div_ceil(self.spread).max(1) - 1) * self.stride) as isize + self.taps[1];
         let end = inside(last + 1);
         inside(first).min(end)..end
+    }
+
+    /// Whether a share has room for what it reads and writes, and begins where a row of the grid does.
+    pub fn fits(&self, share: &Share) -> bool {
+        let (read, rows) = (self.read(&share.rows), &share.rows);
+        let lies_in = |part: &Range<usize>, held: &Range<usize>| held.start <= part.start && part.end <= held.end;
+        (read.is_empty() || lies_in(&read, &share.input))
+            && lies_in(rows, &share.output)
+            && rows.end <= self.output
+            && rows.start.is_multiple_of(self.spread)
     }
 }
 

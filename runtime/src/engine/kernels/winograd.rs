@@ -222,7 +222,7 @@ impl Winograd {
                 columns: 0..order.blocks,
                 add: false,
                 bias: &[],
-                // Looking for zeros, which only whole images of zeros give at all points, takes time at each.
+                // Channels of zeros are rare, and looking for them takes time at every point.
                 finite: false,
             }
             .run(isa);

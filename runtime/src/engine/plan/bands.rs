@@ -1,22 +1,39 @@
 //! Steps that go through an image together, a few rows at a time, so that what lies between them is never there as a whole:
 //! the expanded channels of an inverted residual block are the largest values of a network, and are read once.
 //!
-//! Between two steps of a group lies a window: a buffer for some rows. Which rows of which step come when, and what a window
-//! keeps of the rows before, is settled when the plan is made.
+//! Between two steps of a group lies a band: a buffer for some rows. Which rows of which step come when, and what a band keeps
+//! of the rows before, is settled when the plan is made.
 
 use std::ops::Range;
 
 use super::arena::BufferId;
 use super::run::Step;
 use crate::engine::kernels::phase::{Reach, Share};
+use crate::simd::LANES;
 
-/// Floats that a value between two steps has at least for them to go by rows: what is smaller stays in the caches anyway.
-const LARGE: usize = 250_000;
-/// Floats that the windows of a group have together at most, unless single rows take more.
-const WINDOWS: usize = 100_000;
+/// When steps go by rows together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bands {
+    /// Floats that a value between two steps has at least: what is smaller stays in the caches anyway.
+    pub large: usize,
+    /// Floats that the bands of a group have together at most.
+    pub most: usize,
+    /// Rows of the last step at a time, at most.
+    pub rows: usize,
+    /// Places of them, at least: with every few the weights are read anew.
+    pub places: usize,
+}
 
-/// Rows of the last step of a group that are tried, the most first.
-const ROWS: [usize; 6] = [32, 16, 8, 4, 2, 1];
+impl Default for Bands {
+    fn default() -> Self {
+        Bands { large: 250_000, most: 100_000, rows: 32, places: 100 }
+    }
+}
+
+impl Bands {
+    /// Never.
+    pub const NONE: Bands = Bands { large: usize::MAX, most: 0, rows: 0, places: 0 };
+}
 
 /// Steps that run together.
 pub struct Group {
@@ -24,6 +41,8 @@ pub struct Group {
     pub steps: Range<usize>,
     /// What is done one after the other; nothing for a single step, which simply runs.
     pub acts: Vec<Act>,
+    /// What lies between each step and the next.
+    pub bands: Vec<Band>,
 }
 
 /// A part of a group's work.
@@ -31,22 +50,24 @@ pub struct Group {
 pub enum Act {
     /// A step, by its number in the group, computes some rows.
     Run(usize, Share),
-    /// A window keeps these of the rows that it holds, by their places in it, and has room for others behind them.
-    Keep(Window, Range<usize>),
+    /// The band behind a step keeps these of the rows that it holds, by their places in it, and has room for others behind them.
+    Keep(usize, Range<usize>),
 }
 
 /// A buffer for some rows of an image, `[block][row][column][16]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Window {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Band {
     /// Where it is.
     pub buffer: BufferId,
+    /// Its floats.
+    pub floats: usize,
     /// Rows that it has room for.
-    pub rows: usize,
+    rows: usize,
     /// Floats of a row of one block.
-    pub line: usize,
+    line: usize,
 }
 
-impl Window {
+impl Band {
     /// Moves rows to the front.
     pub fn keep(&self, values: &mut [f32], rows: &Range<usize>) {
         for block in values.chunks_exact_mut(self.rows * self.line) {
@@ -55,107 +76,108 @@ impl Window {
     }
 }
 
-/// A buffer that becomes a window, and its floats.
-pub type Room = (BufferId, usize);
-
-/// Finds the steps that go by rows together, and what becomes of the buffers between them. `floats` gives how many a buffer
-/// has as a whole where it may become a window: when it is no output, and part of nothing. No group has steps on both sides
-/// of the first backward one.
-pub fn find(steps: &[Step], backward: usize, floats: impl Fn(BufferId) -> Option<usize>) -> (Vec<Group>, Vec<Room>) {
-    let (mut groups, mut rooms, mut first) = (vec![], vec![], 0);
+/// Finds the steps that go by rows together. `whole` gives the buffer that a buffer is part of, and `floats` how many one has
+/// that may hold a band in their place: when it is no output, and part of nothing. No group has steps on both sides of the first
+/// backward one.
+pub fn find(
+    steps: &[Step],
+    backward: usize,
+    bands: Bands,
+    whole: impl Fn(BufferId) -> BufferId,
+    floats: impl Fn(BufferId) -> Option<usize>,
+) -> Vec<Group> {
+    let (mut groups, mut first) = (vec![], 0);
     while first < steps.len() {
-        let (mut last, mut joints) = (first, vec![]);
-        while last + 1 < steps.len() && last + 1 != backward {
-            let joint = joint(steps, first..last + 1).and_then(|id| Some((id, floats(id)?)));
-            let Some(joint) = joint.filter(|(_, floats)| *floats >= LARGE) else { break };
-            joints.push(joint);
-            last += 1;
+        let mut group = Group { steps: first..first + 1, acts: vec![], bands: vec![] };
+        let (mut reaches, mut between) = (vec![], vec![]);
+        while group.steps.end < steps.len() && group.steps.end != backward {
+            let Some(joint) = joint(steps, &group.steps, &whole) else { break };
+            let Some(all) = floats(joint.buffer).filter(|all| *all >= bands.large) else { break };
+            reaches.splice(reaches.len().saturating_sub(1).., [joint.before, joint.behind]);
+            between.push((joint.buffer, all));
+            let Some(schedule) = Schedule::best(&reaches, &between, bands) else { break };
+            group.steps.end += 1;
+            (group.acts, group.bands) = schedule.end(&between);
         }
-        let mut group = Group { steps: first..last + 1, acts: vec![] };
-        if !joints.is_empty() {
-            let reaches: Vec<Reach> = steps[group.steps.clone()].iter().filter_map(|step| step.work.reach()).collect();
-            let schedule = Schedule::best(&reaches, &joints);
-            group.acts = schedule.acts(&joints);
-            rooms.extend(joints.iter().zip(schedule.sizes(&joints)).map(|(joint, floats)| (joint.0, floats)));
-        }
+        first = group.steps.end;
         groups.push(group);
-        first = last + 1;
     }
-    (groups, rooms)
+    groups
 }
 
-/// The value that goes from the last of these steps to the one behind it and nowhere else, where both go by rows and that one
-/// reads nothing else of the group.
-fn joint(steps: &[Step], group: Range<usize>) -> Option<BufferId> {
+/// Where two steps meet: the value between them, and which rows they read.
+struct Joint {
+    buffer: BufferId,
+    before: Reach,
+    behind: Reach,
+}
+
+/// The joint between the last of these steps and the one behind it, where all rows that the first gives go there and nowhere
+/// else, and that one reads nothing else of the group.
+fn joint(steps: &[Step], group: &Range<usize>, whole: impl Fn(BufferId) -> BufferId) -> Option<Joint> {
     let (step, next) = (&steps[group.end - 1], &steps[group.end]);
-    let id = *step.writes.first()?;
-    let reads = steps.iter().flat_map(|step| &step.reads).filter(|&&read| read == id).count();
-    let writes = steps.iter().flat_map(|step| &step.writes).filter(|&&write| write == id).count();
-    let by_rows = step.work.reach().is_some() && next.work.reach().is_some();
-    let mut others = steps[group].iter().flat_map(|step| &step.writes).filter(|&&write| write != id);
-    let apart = reads == 1 && writes == 1 && !others.any(|write| next.reads.contains(write));
-    (by_rows && apart && next.reads.first() == Some(&id)).then_some(id)
+    let (before, behind, buffer) = (step.work.reach()?, next.work.reach()?, *step.writes.first()?);
+    if before.adds || before.output != behind.input || next.reads.first() != Some(&buffer) {
+        return None;
+    }
+    let uses = |ids: fn(&Step) -> &[BufferId]| steps.iter().flat_map(ids).filter(|&&id| whole(id) == buffer).count();
+    let once = uses(|step| &step.reads) == 1 && uses(|step| &step.writes) == 1;
+    let others: Vec<_> = steps[group.clone()].iter().flat_map(|step| &step.writes).map(|&id| whole(id)).collect();
+    let apart = next.reads.iter().filter(|&&id| id != buffer).all(|&id| !others.contains(&whole(id)));
+    (once && apart).then_some(Joint { buffer, before, behind })
 }
 
 /// The order in which the steps of a group compute their rows.
 struct Schedule<'a> {
     reaches: &'a [Reach],
-    /// By step but the last: the first row that its window holds, the rows that it has computed, and the most that it holds
+    /// By step but the last: the first row that its band holds, the rows that it has computed, and the most that the band holds
     /// at a time.
     first: Vec<usize>,
     done: Vec<usize>,
     most: Vec<usize>,
-    acts: Vec<Planned>,
+    acts: Vec<Act>,
 }
-
-/// An act before it is known how many rows the windows have.
-enum Planned {
-    /// A step, its rows, and the first rows that the windows before and behind it hold.
-    Run(usize, Range<usize>, usize, usize),
-    Keep(usize, Range<usize>),
-}
-
-/// A buffer between two steps, and its floats as a whole.
-type Joint = (BufferId, usize);
 
 impl<'a> Schedule<'a> {
-    /// With as many rows at a time as the windows may have.
-    fn best(reaches: &'a [Reach], joints: &[Joint]) -> Schedule<'a> {
-        let spread = reaches.last().map_or(1, |reach| reach.spread);
-        let mut schedules = ROWS.iter().map(|rows| Schedule::of(reaches, rows * spread));
-        let fits = |schedule: &Schedule| schedule.sizes(joints).iter().sum::<usize>() <= WINDOWS;
-        schedules.find(fits).unwrap_or_else(|| Schedule::of(reaches, spread))
-    }
-
-    /// Floats of each window.
-    fn sizes(&self, joints: &[Joint]) -> Vec<usize> {
-        let each = self.most.iter().zip(joints).zip(self.reaches);
-        each.map(|((most, (_, whole)), reach)| whole / reach.output * most).collect()
+    /// With as many rows at a time as fit into the bands, if enough do. `between` gives the values between the steps, and the
+    /// floats that each has as a whole.
+    fn best(reaches: &'a [Reach], between: &[(BufferId, usize)], bands: Bands) -> Option<Schedule<'a>> {
+        let last = reaches.last()?;
+        let rows = std::iter::successors(Some(bands.rows), |rows| Some(rows / 2)).take_while(|rows| *rows > 0);
+        let enough = |rows: &usize| *rows >= last.output || rows * last.line / LANES >= bands.places;
+        let mut schedules =
+            rows.map(|rows| rows * last.spread).take_while(enough).map(|rows| Schedule::of(reaches, rows));
+        schedules.find(|schedule| schedule.bands(between).iter().map(|band| band.floats).sum::<usize>() <= bands.most)
     }
 
     /// So many rows of the last step at a time.
     fn of(reaches: &'a [Reach], rows: usize) -> Schedule<'a> {
-        let windows = reaches.len() - 1;
-        let (first, done, most) = (vec![0; windows], vec![0; windows], vec![0; windows]);
-        let mut schedule = Schedule { reaches, first, done, most, acts: vec![] };
-        let all = reaches[windows].output;
+        let count = reaches.len() - 1;
+        let mut schedule =
+            Schedule { reaches, first: vec![0; count], done: vec![0; count], most: vec![0; count], acts: vec![] };
+        let all = reaches[count].output;
         for from in (0..all).step_by(rows) {
-            schedule.run(windows, from..all.min(from + rows));
+            schedule.run(count, from..all.min(from + rows));
         }
         // Rows that nobody reads have bits and slopes all the same.
-        for step in (0..windows).rev() {
+        for step in (0..count).rev() {
             schedule.provide(step, reaches[step].output..reaches[step].output);
         }
         schedule
     }
 
+    /// A step computes some rows. How many its bands hold is not known before the end: until then they hold none.
     fn run(&mut self, step: usize, rows: Range<usize>) {
         if step > 0 {
             self.provide(step - 1, self.reaches[step].read(&rows));
         }
-        let input = if step > 0 { self.first[step - 1] } else { 0 };
-        let output = self.first.get(step).copied().unwrap_or(0);
-        self.acts.push(Planned::Run(step, rows, input, output));
+        let held = |band: Option<usize>, all: usize| match band.and_then(|band| self.first.get(band)) {
+            Some(&first) => first..first,
+            None => 0..all,
+        };
+        let input = held(step.checked_sub(1), self.reaches[step].input);
+        let output = held(Some(step), self.reaches[step].output);
+        self.acts.push(Act::Run(step, Share { rows, input, output }));
     }
 
     /// Has a step compute rows up to the last of these; those before the first are not wanted again.
@@ -166,7 +188,7 @@ impl<'a> Schedule<'a> {
         }
         let kept = rows.start.clamp(first, done);
         if kept > first {
-            self.acts.push(Planned::Keep(step, kept - first..done - first));
+            self.acts.push(Act::Keep(step, kept - first..done - first));
             self.first[step] = kept;
         }
         let end = rows.end.next_multiple_of(reach.spread).min(reach.output);
@@ -175,21 +197,32 @@ impl<'a> Schedule<'a> {
         self.done[step] = end;
     }
 
-    fn acts(&self, joints: &[Joint]) -> Vec<Act> {
-        let window = |step: usize, first: usize| first..first + self.most[step];
-        let act = |planned: &Planned| match planned {
-            Planned::Run(step, rows, input, output) => {
-                let reach = &self.reaches[*step];
-                let input = step.checked_sub(1).map_or(0..reach.input, |before| window(before, *input));
-                let output = if *step == self.most.len() { 0..reach.output } else { window(*step, *output) };
-                Act::Run(*step, Share { rows: rows.clone(), input, output })
-            }
-            Planned::Keep(step, rows) => {
-                let (buffer, line) = (joints[*step].0, self.reaches[*step].line);
-                Act::Keep(Window { buffer, rows: self.most[*step], line }, rows.clone())
-            }
+    /// What lies between the steps.
+    fn bands(&self, between: &[(BufferId, usize)]) -> Vec<Band> {
+        let each = self.most.iter().zip(between).zip(self.reaches);
+        let band = |((&rows, &(buffer, all)), reach): ((&usize, &(BufferId, usize)), &Reach)| Band {
+            buffer,
+            floats: all / reach.output * rows,
+            rows,
+            line: reach.line,
         };
-        self.acts.iter().map(act).collect()
+        each.map(band).collect()
+    }
+
+    /// The acts, now that it is known how many rows each band holds.
+    fn end(mut self, between: &[(BufferId, usize)]) -> (Vec<Act>, Vec<Band>) {
+        for act in &mut self.acts {
+            if let Act::Run(step, share) = act {
+                if *step > 0 {
+                    share.input.end += self.most[*step - 1];
+                }
+                if *step < self.most.len() {
+                    share.output.end += self.most[*step];
+                }
+            }
+        }
+        let bands = self.bands(between);
+        (self.acts, bands)
     }
 }
 
@@ -197,52 +230,45 @@ impl<'a> Schedule<'a> {
 mod tests {
     use super::*;
     use crate::rng::Rng;
-    use crate::simd::LANES;
 
     /// A step like those of networks, behind so many rows: a kernel with a stride, or an adjoint of one.
     fn random(rng: &Rng, at: u64, input: usize) -> Reach {
         let pick = |i: u64, n: u64| (rng.bits(8 * at + i) % n) as usize;
         let (kernel, stride, line) = (1 + 2 * pick(0, 3), 1 + pick(1, 3), 16);
         let taps = [-((kernel / 2) as isize), (kernel / 2) as isize];
-        match pick(2, 4) {
-            0 => {
-                Reach { input, output: input * stride - pick(3, stride as u64), line, stride: 1, spread: stride, taps }
-            }
-            _ => Reach { input, output: input.div_ceil(stride), line, stride, spread: 1, taps },
-        }
+        let (output, stride, spread) = match pick(2, 4) {
+            0 => (input * stride - pick(3, stride as u64), 1, stride),
+            _ => (input.div_ceil(stride), stride, 1),
+        };
+        Reach { input, output, line, adds: false, stride, spread, taps }
     }
 
     /// Follows a schedule, with the number of a row in place of its values: every step computes each row once, one after the
-    /// other, and finds the rows that it reads in its window.
+    /// other, and finds the rows that it reads in the band before it.
     fn follow(reaches: &[Reach], rows: usize) {
-        let joints: Vec<Joint> =
-            reaches.iter().enumerate().map(|(i, reach)| (i, 2 * reach.output * reach.line)).collect();
-        let joints = &joints[..reaches.len() - 1];
-        let schedule = Schedule::of(reaches, rows);
-        let mut windows: Vec<Vec<f32>> = schedule.sizes(joints).into_iter().map(|floats| vec![-1.0; floats]).collect();
+        let between: Vec<_> = reaches.iter().map(|reach| (0, 2 * reach.output * reach.line)).collect();
+        let between = &between[..reaches.len() - 1];
+        let (acts, bands) = Schedule::of(reaches, rows).end(between);
+        let mut held: Vec<Vec<f32>> = bands.iter().map(|band| vec![-1.0; band.floats]).collect();
         let mut done = vec![0; reaches.len()];
-        for act in schedule.acts(joints) {
+        for act in acts {
             match act {
-                Act::Keep(window, rows) => window.keep(&mut windows[window.buffer], &rows),
+                Act::Keep(band, rows) => bands[band].keep(&mut held[band], &rows),
                 Act::Run(step, share) => {
                     let reach = reaches[step];
-                    assert_eq!(share.rows.start, done[step], "{reaches:?}");
-                    assert!(share.rows.start.is_multiple_of(reach.spread));
+                    assert!(share.rows.start == done[step] && reach.fits(&share), "{reaches:?}");
                     done[step] = share.rows.end;
-                    for row in reach.read(&share.rows) {
-                        if step > 0 {
-                            let (window, line) = (&windows[step - 1], reaches[step - 1].line);
-                            for block in window.chunks_exact(share.input.len() * line) {
-                                assert_eq!(block[(row - share.input.start) * line], row as f32, "{reaches:?}");
-                            }
+                    for row in reach.read(&share.rows).filter(|_| step > 0) {
+                        let line = reaches[step - 1].line;
+                        for block in held[step - 1].chunks_exact(share.input.len() * line) {
+                            assert_eq!(block[(row - share.input.start) * line], row as f32, "{reaches:?}");
                         }
                     }
-                    if let Some(window) = windows.get_mut(step) {
-                        for block in window.chunks_exact_mut(share.output.len() * reach.line) {
-                            for row in share.rows.clone() {
-                                let at = (row - share.output.start) * reach.line;
-                                block[at..at + reach.line].fill(row as f32);
-                            }
+                    let blocks = held.get_mut(step).into_iter();
+                    for block in blocks.flat_map(|held| held.chunks_exact_mut(share.output.len() * reach.line)) {
+                        for row in share.rows.clone() {
+                            let at = (row - share.output.start) * reach.line;
+                            block[at..at + reach.line].fill(row as f32);
                         }
                     }
                 }
@@ -268,15 +294,17 @@ mod tests {
     }
 
     #[test]
-    fn as_many_rows_come_at_a_time_as_the_windows_may_have() {
-        let reach = Reach { input: 112, output: 112, line: 112 * LANES, stride: 1, spread: 1, taps: [-1, 1] };
-        for blocks in [1, 4, 100] {
-            let joints = [(0, blocks * 112 * reach.line), (1, 0)];
-            let sizes = Schedule::best(&[reach, reach], &joints[..1]).sizes(&joints[..1]);
-            let rows = sizes[0] / (blocks * reach.line);
-            // Of a window of n rows two are kept for what comes.
-            assert!(rows >= 3 && (sizes[0] <= WINDOWS || rows == 3), "{rows} rows of {blocks} blocks");
-            assert!(rows == 34 || 2 * sizes[0] > WINDOWS, "{rows} rows of {blocks} blocks");
-        }
+    fn as_many_rows_come_at_a_time_as_fit_and_none_where_too_few_do() {
+        let (line, taps, bands) = (112 * LANES, [-1, 1], Bands::default());
+        let reach = Reach { input: 112, output: 112, line, adds: false, stride: 1, spread: 1, taps };
+        let reaches = [reach, reach];
+        let rows = |blocks: usize| {
+            let schedule = Schedule::best(&reaches, &[(0, blocks * 112 * line)], bands)?;
+            // Of a band of n rows two are kept for what comes.
+            Some(schedule.most[0] - 2)
+        };
+        assert_eq!([1, 2, 4, 18, 19].map(rows), [Some(32), Some(16), Some(8), Some(1), None]);
+        let narrow = [reach, Reach { line: 99 * LANES, ..reach }];
+        assert!(Schedule::best(&narrow, &[(0, 18 * 112 * line)], bands).is_none(), "a row has too few places");
     }
 }

@@ -151,7 +151,9 @@ impl Work for HostWork {
     fn run_rows(&self, isa: Isa, io: Io<'_>, share: &Share) -> Result<()> {
         let (own, rest) = io.read.split_at(self.host.reads.len());
         let mut write = io.write.into_iter();
-        let (Some(output), [image]) = (write.next(), own) else { return Ok(()) };
+        let (Some(output), [image]) = (write.next(), own) else {
+            return Err(Error::Plan { reason: format!("a {} by rows reads one image", self.kernel()) });
+        };
         let mut operands = self.chain.as_ref().map(|parts| parts.lent(rest, write)).unwrap_or_default();
         let mut epilogue = |at: usize, part: &mut [f32]| self.finish(isa, at, part, &mut operands);
         match &self.host.kind {
@@ -297,7 +299,7 @@ impl Work for NarrowWork {
     }
 
     fn flops(&self) -> u64 {
-        self.kernel.flops()
+        self.images as u64 * self.kernel.flops()
     }
 
     fn scratch(&self) -> usize {

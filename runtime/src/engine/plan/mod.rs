@@ -32,6 +32,7 @@ mod slopes;
 mod truth;
 mod values;
 
+pub use bands::Bands;
 pub use even::{Even, apart_from};
 pub use fold_scales::fold_scales;
 pub use packs::Packs;

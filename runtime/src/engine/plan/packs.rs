@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Weak};
 
+use super::bands::Bands;
 use super::fold_scales::Folds;
 use super::geometry::Geometry;
 use super::values::{Image, Order};
@@ -23,6 +24,7 @@ use crate::simd::Isa;
 pub struct Packs {
     pub(super) precision: Precision,
     pub(super) isa: Isa,
+    pub(super) bands: Bands,
     pub(in crate::engine) folds: Folds,
     pub(super) conv: Pool<Weighted, Conv>,
     pub(super) depthwise: Pool<Weighted, Depthwise>,
@@ -49,6 +51,7 @@ impl Packs {
         Packs {
             precision,
             isa,
+            bands: Bands::default(),
             folds: Folds::default(),
             conv: Pool::default(),
             depthwise: Pool::default(),
@@ -57,6 +60,11 @@ impl Packs {
             panels: Pool::default(),
             constants: Pool::default(),
         }
+    }
+
+    /// The same for plans whose steps go by rows at other times: to the same bytes.
+    pub fn with_bands(self, bands: Bands) -> Packs {
+        Packs { bands, ..self }
     }
 
     /// Bytes of what is kept for plans to come.

@@ -330,14 +330,14 @@ impl<'a> Planner<'a> {
     }
 
     fn finish(self, inputs: Vec<BufferId>, outputs: Vec<(BufferId, usize)>) -> Result<Plan> {
-        let Planner { isa, mut buffers, parts, mut steps, .. } = self;
+        let Planner { isa, packs, mut buffers, parts, mut steps, .. } = self;
         let whole = |id: BufferId| parts.whole(id).0;
         let backward = first_backward(&steps, inputs.get(1).copied(), whole);
-        let (groups, windows) = bands::find(&steps, backward, |id| {
+        let groups = bands::find(&steps, backward, packs.bands, whole, |id| {
             let own = whole(id) == id && !parts.has_parts(id) && !outputs.iter().any(|output| whole(output.0) == id);
             own.then_some(buffers[id].floats)
         });
-        windows.into_iter().for_each(|(id, floats)| buffers[id].floats = floats);
+        groups.iter().flat_map(|group| &group.bands).for_each(|band| buffers[band.buffer].floats = band.floats);
         let mut lives: Vec<Option<Life>> = vec![None; buffers.len()];
         let mut live = |id: BufferId, at: usize| {
             let id = parts.whole(id).0;

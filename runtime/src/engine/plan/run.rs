@@ -61,7 +61,8 @@ pub trait Work: Send + Sync {
     fn overwrite(&mut self, _read: usize) {}
     /// Does it.
     fn run(&self, isa: Isa, io: Io<'_>) -> Result<()>;
-    /// Which rows of its first read, an image, each row of its first write is made of; for work that goes by rows.
+    /// Which rows of its first read, an image, go into which of its first write; for work that goes by rows, with no other image
+    /// of its own.
     fn reach(&self) -> Option<Reach> {
         None
     }
@@ -214,7 +215,10 @@ impl Plan {
                     let step = &steps[*number];
                     self.guarded(arena, step, |io| step.work.run_rows(self.isa, io, share))?;
                 }
-                Act::Keep(window, rows) => window.keep(arena.write(&self.homes[window.buffer]), rows),
+                Act::Keep(step, rows) => {
+                    let band = &group.bands[*step];
+                    band.keep(arena.write(&self.homes[band.buffer]), rows);
+                }
             }
         }
         Ok(())
@@ -306,7 +310,7 @@ mod tests {
             let homes = vec![Home::Arena { offset: 0, len: 10 }];
             let step = Step { node: "y".into(), work: Box::new(Writes(outside)), reads: vec![], writes: vec![0] };
             let ends = Ends { inputs: vec![], outputs: vec![(0, 10)], backward: 0 };
-            let steps = (vec![step], vec![Group { steps: 0..1, acts: vec![] }]);
+            let steps = (vec![step], vec![Group { steps: 0..1, acts: vec![], bands: vec![] }]);
             let plan = Plan::new(Isa::Portable, steps, homes, HashSet::new(), LANES + GUARD, ends).unwrap();
             let mut arena = Arena::new(plan.arena_floats()).unwrap();
             assert_eq!(plan.run(&mut arena, &[]).is_ok(), ends_well, "{outside} floats outside");
