@@ -13,6 +13,9 @@ use crate::simd::{Isa, LANES};
 /// Rows that are packed and multiplied together.
 const STRIP: usize = 252;
 
+/// Rows from which on the left side is packed.
+const FEW: usize = 4;
+
 /// One side of a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Side {
@@ -56,9 +59,10 @@ impl MatMul {
         self.columns.div_ceil(LANES)
     }
 
-    /// Whether the left side is packed.
+    /// Whether the left side is packed. A few rows are read where they are; of more, which lie far apart, a tile's pointers would
+    /// not fit the registers.
     fn packs_left(&self) -> bool {
-        self.left.transposed || self.halves
+        self.left.transposed || self.halves || self.rows >= FEW
     }
 
     /// Terms of each sum; where the left side is packed, padded.

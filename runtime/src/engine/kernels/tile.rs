@@ -251,11 +251,11 @@ unsafe fn half_tile<H: Half, const M: usize>(
 unsafe fn finish<S: Simd, const M: usize, const BLOCKS: usize>(mut sums: [[S::V; BLOCKS]; M], end: End<S, BLOCKS>) {
     // SAFETY: the caller's.
     unsafe {
+        let place = |row: usize, block: usize| end.result.add(block * end.block_stride + row * end.stride);
         if end.add {
-            for row in 0..M {
-                for block in 0..BLOCKS {
-                    let before = S::load(end.result.add(block * end.block_stride + row * end.stride));
-                    sums[row][block] = S::add(before, sums[row][block]);
+            for (row, sums) in sums.iter_mut().enumerate() {
+                for (block, sum) in sums.iter_mut().enumerate() {
+                    *sum = S::add(S::load(place(row, block)), *sum);
                 }
             }
         }
@@ -266,9 +266,9 @@ unsafe fn finish<S: Simd, const M: usize, const BLOCKS: usize>(mut sums: [[S::V;
                 }
             }
         }
-        for row in 0..M {
-            for block in 0..BLOCKS {
-                S::store(end.result.add(block * end.block_stride + row * end.stride), sums[row][block]);
+        for (row, sums) in sums.into_iter().enumerate() {
+            for (block, sum) in sums.into_iter().enumerate() {
+                S::store(place(row, block), sum);
             }
         }
     }
