@@ -155,16 +155,27 @@ unsafe fn sum<S: Simd>(row: &[f32]) -> f32 {
     }
 }
 
+/// The largest element, where all are numbers.
+#[inline(always)]
+unsafe fn largest<S: Simd>(row: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    // SAFETY: the caller's.
+    unsafe {
+        let mut most = S::splat(f32::NEG_INFINITY);
+        for part in row.chunks(LANES) {
+            most = S::max(fetch::<S>(part, f32::NEG_INFINITY), most);
+        }
+        S::store(lanes.as_mut_ptr(), most);
+    }
+    lanes.into_iter().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a })
+}
+
 #[inline(always)]
 unsafe fn softmax<S: Simd>(row: &[f32], to: &mut [f32]) {
-    let mut most = f32::NEG_INFINITY;
-    for &v in row {
-        most = if v > most { v } else { most };
-    }
     // SAFETY: the caller's.
     unsafe {
         let mut total = S::splat(0.0);
-        let shift = S::splat(most);
+        let shift = S::splat(largest::<S>(row));
         for (part, to) in row.chunks(LANES).zip(to.chunks_mut(LANES)) {
             let e = exp::<S>(S::sub(fetch::<S>(part, f32::NEG_INFINITY), shift));
             total = S::add(total, e);
