@@ -55,14 +55,14 @@ const TILE: usize = LANES * LANES;
 
 /// Tiles of sixteen by sixteen numbers whose rows become columns; how far it is from row to row and from tile to tile, there
 /// and here.
-struct Turn<'a> {
-    tiles: usize,
-    from: &'a [f32],
-    from_row: usize,
-    from_tile: usize,
-    to: &'a mut [f32],
-    to_row: usize,
-    to_tile: usize,
+pub struct Turn<'a> {
+    pub tiles: usize,
+    pub from: &'a [f32],
+    pub from_row: usize,
+    pub from_tile: usize,
+    pub to: &'a mut [f32],
+    pub to_row: usize,
+    pub to_tile: usize,
 }
 
 impl Kernel for Turn<'_> {

@@ -1,7 +1,7 @@
 //! Moves elements from one strided arrangement to another.
 
-/// Rows and columns of the pieces in which a matrix is turned over: both sides of one lie in the first cache.
-const TURNED: usize = 16;
+use super::layout::Turn;
+use crate::simd::{Isa, LANES};
 
 /// `to[to + sum i * writes] = from[from + sum i * reads]` for every index within the extents.
 #[derive(Clone, Debug)]
@@ -45,18 +45,18 @@ impl Move {
     }
 
     /// Does it.
-    pub fn run(&self, from: &[f32], to: &mut [f32]) {
-        self.along(0, self.from, self.to, from, to);
+    pub fn run(&self, isa: Isa, from: &[f32], to: &mut [f32]) {
+        self.along(isa, 0, self.from, self.to, from, to);
     }
 
-    fn along(&self, axis: usize, at: usize, place: usize, from: &[f32], to: &mut [f32]) {
+    fn along(&self, isa: Isa, axis: usize, at: usize, place: usize, from: &[f32], to: &mut [f32]) {
         match self.extents.len() - axis {
             0 => to[place] = from[at],
             1 => self.line(axis, self.extents[axis], at, place, from, to),
-            2 if self.reads[axis] < self.reads[axis + 1] => self.turned(axis, at, place, from, to),
+            2 if self.reads[axis] < self.reads[axis + 1] => self.turned(isa, axis, at, place, from, to),
             _ => {
                 for i in 0..self.extents[axis] {
-                    self.along(axis + 1, at + i * self.reads[axis], place + i * self.writes[axis], from, to);
+                    self.along(isa, axis + 1, at + i * self.reads[axis], place + i * self.writes[axis], from, to);
                 }
             }
         }
@@ -76,12 +76,19 @@ impl Move {
         }
     }
 
-    /// The last two axes where what lies side by side is not the last: piece by piece.
-    fn turned(&self, axis: usize, at: usize, place: usize, from: &[f32], to: &mut [f32]) {
+    /// The last two axes where what lies side by side is not the last: in pieces of which both sides lie in the first cache.
+    fn turned(&self, isa: Isa, axis: usize, at: usize, place: usize, from: &[f32], to: &mut [f32]) {
         let (rows, columns) = (self.extents[axis], self.extents[axis + 1]);
-        for first in (0..columns).step_by(TURNED) {
-            let count = TURNED.min(columns - first);
-            for row in 0..rows {
+        let side_by_side = self.reads[axis] == 1 && self.writes[axis + 1] == 1;
+        for first in (0..columns).step_by(LANES) {
+            let count = LANES.min(columns - first);
+            let tiles = if side_by_side && count == LANES { rows / LANES } else { 0 };
+            let (from_row, to_row) = (self.reads[axis + 1], self.writes[axis]);
+            if tiles > 0 {
+                let (from, to) = (&from[at + first * from_row..], &mut to[place + first..]);
+                isa.run(Turn { tiles, from, from_row, from_tile: LANES, to, to_row, to_tile: LANES * to_row });
+            }
+            for row in tiles * LANES..rows {
                 let at = at + row * self.reads[axis] + first * self.reads[axis + 1];
                 let place = place + row * self.writes[axis] + first * self.writes[axis + 1];
                 self.line(axis + 1, count, at, place, from, to);
@@ -97,25 +104,37 @@ mod tests {
     #[test]
     fn a_simpler_move_does_the_same() {
         let strides = |e: &[usize]| (0..e.len()).map(|i| e[i + 1..].iter().product()).collect::<Vec<usize>>();
-        let extents = [3, 1, 20, 2, 5];
-        let own = strides(&extents);
-        let from: Vec<f32> = (0..600).map(|i| i as f32).collect();
-        for order in [[0, 1, 2, 3, 4], [2, 0, 1, 3, 4], [4, 3, 2, 1, 0], [0, 2, 1, 4, 3], [1, 0, 3, 4, 2]] {
-            let to = order.map(|axis| extents[axis]);
-            let moved = Move {
-                from: 0,
-                to: 0,
-                reads: order.map(|a| own[a]).to_vec(),
-                writes: strides(&to),
-                extents: to.to_vec(),
-            };
-            let (mut simple, mut plain) = (vec![-1.0; 600], vec![-1.0; 600]);
-            moved.clone().simplified().run(&from, &mut simple);
-            for (i, v) in plain.iter_mut().enumerate() {
-                let at = (0..5).map(|a| i / moved.writes[a] % moved.extents[a] * moved.reads[a]).sum::<usize>();
-                *v = from[at];
+        let cases = [
+            (
+                vec![3, 1, 20, 2, 5],
+                vec![[0, 1, 2, 3, 4], [2, 0, 1, 3, 4], [4, 3, 2, 1, 0], [0, 2, 1, 4, 3], [1, 0, 3, 4, 2]],
+            ),
+            // Whole tiles, and what is left over beside and below them.
+            (vec![2, 1, 1, 35, 50], vec![[0, 1, 2, 4, 3], [4, 0, 3, 1, 2]]),
+        ];
+        for (extents, orders) in cases {
+            let (own, count) = (strides(&extents), extents.iter().product());
+            let from: Vec<f32> = (0..count).map(|i| i as f32).collect();
+            for order in orders {
+                let to = order.map(|axis| extents[axis]);
+                let moved = Move {
+                    from: 0,
+                    to: 0,
+                    reads: order.map(|a| own[a]).to_vec(),
+                    writes: strides(&to),
+                    extents: to.to_vec(),
+                };
+                let mut plain = vec![-1.0; count];
+                for (i, v) in plain.iter_mut().enumerate() {
+                    let at = (0..5).map(|a| i / moved.writes[a] % moved.extents[a] * moved.reads[a]).sum::<usize>();
+                    *v = from[at];
+                }
+                for &isa in Isa::here() {
+                    let mut simple = vec![-1.0; count];
+                    moved.clone().simplified().run(isa, &from, &mut simple);
+                    assert_eq!(simple, plain, "{order:?}, {}", isa.name());
+                }
             }
-            assert_eq!(simple, plain, "{order:?}");
         }
     }
 }

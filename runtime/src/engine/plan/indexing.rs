@@ -73,9 +73,9 @@ impl Work for Pad {
         "pad"
     }
 
-    fn run(&self, _: Isa, mut io: Io<'_>) -> Result<()> {
+    fn run(&self, isa: Isa, mut io: Io<'_>) -> Result<()> {
         io.write[0].fill(self.value);
-        self.moved.run(io.read[0], io.write[0]);
+        self.moved.run(isa, io.read[0], io.write[0]);
         Ok(())
     }
 }

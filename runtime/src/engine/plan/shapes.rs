@@ -225,8 +225,8 @@ impl Work for Moves {
         "move"
     }
 
-    fn run(&self, _: Isa, mut io: Io<'_>) -> Result<()> {
-        self.moved.run(io.read[0], io.write[0]);
+    fn run(&self, isa: Isa, mut io: Io<'_>) -> Result<()> {
+        self.moved.run(isa, io.read[0], io.write[0]);
         Ok(())
     }
 }
