@@ -6,12 +6,10 @@
 
 use std::ops::Range;
 
-use half::f16;
-
-use super::left::Left;
 use super::phase::{Epilogue, Phase, Reach, Share, covered, fill};
-use super::product::{DEPTH, Packing, Product};
-use super::stored::{Stored, to_halves, values_factor};
+use super::product::DEPTH;
+use super::stored::{Stored, values_factor};
+use super::strip::Strip;
 use crate::simd::{Isa, LANES};
 
 /// Pixels that are packed and multiplied together: what fits the second cache beside the weights.
@@ -81,7 +79,7 @@ impl Conv {
     }
 
     /// Floats of a row of planes.
-    fn row(&self) -> usize {
+    pub(super) fn row(&self) -> usize {
         self.input[1].next_multiple_of(self.stride[1])
     }
 
@@ -100,7 +98,7 @@ impl Conv {
     }
 
     /// Terms of each output's sum.
-    fn depth(&self, phase: &Phase<Stored>) -> usize {
+    pub(super) fn depth(&self, phase: &Phase<Stored>) -> usize {
         phase.taps.len()
             * match self.source {
                 Source::Blocked(blocks) => blocks * LANES,
@@ -108,14 +106,14 @@ impl Conv {
             }
     }
 
-    fn reads_in_place(&self, phase: &Phase<Stored>) -> bool {
+    pub(super) fn reads_in_place(&self, phase: &Phase<Stored>) -> bool {
         matches!(self.source, Source::Blocked(_))
             && phase.taps == [[0, 0]]
             && self.stride == [1, 1]
             && phase.grid == self.input
     }
 
-    fn writes_in_place(&self, phase: &Phase<Stored>) -> bool {
+    pub(super) fn writes_in_place(&self, phase: &Phase<Stored>) -> bool {
         self.spread == [1, 1] && phase.grid == self.output
     }
 
@@ -215,215 +213,6 @@ impl Conv {
             for from in pixels.clone().step_by(STRIP) {
                 let strip = Strip { conv: self, phase, share, group, factor, from, to: pixels.end.min(from + STRIP) };
                 strip.run(isa, image, output, scratch, |at, part| epilogue(group * all + at, part));
-            }
-        }
-    }
-}
-
-/// The pixels `from..to` of a phase's grid, in one group.
-struct Strip<'a> {
-    conv: &'a Conv,
-    phase: &'a Phase<Stored>,
-    share: &'a Share,
-    group: usize,
-    /// What values are multiplied by on their way to halves.
-    factor: f32,
-    from: usize,
-    to: usize,
-}
-
-impl Strip<'_> {
-    fn run(
-        &self,
-        isa: Isa,
-        image: &[f32],
-        output: &mut [f32],
-        scratch: &mut [f32],
-        mut finished: impl FnMut(usize, &mut [f32]),
-    ) {
-        let (conv, phase) = (self.conv, self.phase);
-        let rows = self.to - self.from;
-        let depth = conv.depth(phase);
-        let plane = self.share.output.len() * conv.output[1] * LANES;
-        let place = (self.from - self.share.output.start * conv.output[1]) * LANES;
-        let packed = Packing { depth, blocks: conv.blocks };
-        let weights = phase.weights.part(self.group * packed.len()..(self.group + 1) * packed.len());
-        let bias = match conv.bias.is_empty() {
-            true => &[],
-            false => &conv.bias[self.group * conv.blocks * LANES..],
-        };
-        let in_place = conv.writes_in_place(phase);
-        let (apart, strip) = scratch.split_at_mut(if in_place { 0 } else { rows * conv.blocks * LANES });
-        let mut product = |left: Left, from: usize, terms: usize, columns: Range<usize>| {
-            let (first, blocks) = (columns.start, columns.clone());
-            let (result, block_stride) = match in_place {
-                true => (&mut output[first * plane + place..], plane),
-                false => (&mut apart[first * rows * LANES..], rows * LANES),
-            };
-            let bias = if from + terms == depth { bias } else { &[] };
-            let add = from > 0;
-            let (row_stride, rows) = (LANES, rows);
-            Product {
-                left,
-                rows,
-                depth: terms,
-                weights,
-                packed,
-                from,
-                columns,
-                result,
-                block_stride,
-                row_stride,
-                add,
-                bias,
-                finite: true,
-            }
-            .run(isa);
-            if from + terms == depth && in_place {
-                for block in blocks {
-                    let at = (block * conv.output[0] * conv.output[1] + self.from) * LANES;
-                    finished(at, &mut output[block * plane + place..][..rows * LANES]);
-                }
-            }
-        };
-        // The last terms tile by tile, so that each block is finished while it is at hand.
-        let [_, blocks] = isa.tile();
-        let mut products = |left: Left, from: usize, terms: usize| match from + terms == depth {
-            true => (0..conv.blocks)
-                .step_by(blocks)
-                .for_each(|block| product(left, from, terms, block..conv.blocks.min(block + blocks))),
-            false => product(left, from, terms, 0..conv.blocks),
-        };
-        for from in (0..depth).step_by(DEPTH) {
-            let terms = DEPTH.min(depth - from);
-            if conv.halves {
-                let (block, halves) = strip.split_at_mut(rows * LANES);
-                let halves = &mut bytemuck::cast_slice_mut::<f32, f16>(halves)[..terms * rows];
-                self.pack_halves(isa, image, from / LANES, block, halves);
-                products(Left::Halves(halves, rows * LANES, 1.0 / self.factor), from, terms);
-                continue;
-            }
-            if conv.reads_in_place(phase) {
-                let stride = self.share.input.len() * conv.input[1] * LANES;
-                let first = (self.from - self.share.input.start * conv.input[1]) * LANES;
-                let left = &image[from / LANES * stride + first..];
-                products(Left::Blocked(left, stride), from, terms);
-                continue;
-            }
-            let strip = &mut strip[..terms * rows];
-            match conv.source {
-                Source::Blocked(blocks) => {
-                    for (i, place) in strip.chunks_exact_mut(rows * LANES).enumerate() {
-                        let at = from / LANES + i;
-                        self.pack_block(image, at % blocks, phase.taps[at / blocks], place);
-                    }
-                    products(Left::Blocked(strip, rows * LANES), from, terms);
-                }
-                Source::Planes(_) => {
-                    for (i, place) in strip.chunks_exact_mut(rows).enumerate() {
-                        let at = from + i;
-                        self.pack_plane(image, at / phase.taps.len(), phase.taps[at % phase.taps.len()], place);
-                    }
-                    products(Left::Rows(strip, rows), from, terms);
-                }
-            }
-        }
-        if !in_place {
-            self.spread(apart, output);
-        }
-    }
-
-    /// The parts of grid rows in this strip: row, first column, columns, first pixel within the strip.
-    fn segments(&self) -> impl Iterator<Item = (usize, usize, usize, usize)> {
-        let (width, from, to) = (self.phase.grid[1], self.from, self.to);
-        (from / width..to.div_ceil(width)).map(move |row| {
-            let first = from.max(row * width);
-            let last = to.min((row + 1) * width);
-            (row, first - row * width, last - first, first - from)
-        })
-    }
-
-    /// Of the columns `first..first + count`, those that a tap reads inside the input: how many lie before,
-    /// how many inside, and the input column of the first of these.
-    fn inside(&self, first: usize, count: usize, shift: isize) -> (usize, usize, usize) {
-        let (step, width) = (self.conv.stride[1] as isize, self.conv.input[1] as isize);
-        let start = first as isize * step + shift;
-        let before = if start < 0 { ((-start + step - 1) / step).min(count as isize) } else { 0 };
-        let reach = (width - start + step - 1).div_euclid(step).clamp(before, count as isize);
-        (before as usize, (reach - before) as usize, (start + before * step).max(0) as usize)
-    }
-
-    /// The input row that a tap reads for a grid row, if there is one.
-    fn input_row(&self, row: usize, shift: isize) -> Option<usize> {
-        usize::try_from((row * self.conv.stride[0]) as isize + shift).ok().filter(|&y| y < self.conv.input[0])
-    }
-
-    /// Blocks of terms from the `first` on, as halves; `room` holds one block of floats.
-    fn pack_halves(&self, isa: Isa, image: &[f32], first: usize, room: &mut [f32], halves: &mut [f16]) {
-        let blocks = self.conv.depth(self.phase) / self.phase.taps.len() / LANES;
-        for (i, place) in halves.chunks_exact_mut(room.len()).enumerate() {
-            let at = first + i;
-            self.pack_block(image, at % blocks, self.phase.taps[at / blocks], room);
-            to_halves(isa, room, self.factor, place);
-        }
-    }
-
-    fn pack_block(&self, image: &[f32], block: usize, tap: [isize; 2], to: &mut [f32]) {
-        let (held, width) = (&self.share.input, self.conv.input[1]);
-        let plane = &image[block * held.len() * width * LANES..][..held.len() * width * LANES];
-        for (row, first, count, at) in self.segments() {
-            let to = &mut to[at * LANES..(at + count) * LANES];
-            let Some(y) = self.input_row(row, tap[0]) else {
-                to.fill(0.0);
-                continue;
-            };
-            let (before, inside, x) = self.inside(first, count, tap[1]);
-            to[..before * LANES].fill(0.0);
-            to[(before + inside) * LANES..].fill(0.0);
-            let to = &mut to[before * LANES..(before + inside) * LANES];
-            let from = &plane[((y - held.start) * width + x.min(width - 1)) * LANES..];
-            if self.conv.stride[1] == 1 {
-                to.copy_from_slice(&from[..to.len()]);
-            } else {
-                let from = from.chunks(self.conv.stride[1] * LANES);
-                to.chunks_exact_mut(LANES).zip(from).for_each(|(to, from)| to.copy_from_slice(&from[..LANES]));
-            }
-        }
-    }
-
-    fn pack_plane(&self, image: &[f32], channel: usize, tap: [isize; 2], to: &mut [f32]) {
-        let (line, step) = (self.conv.row(), self.conv.stride[1]);
-        let plane = &image[channel * self.conv.input[0] * line..][..self.conv.input[0] * line];
-        for (row, first, count, at) in self.segments() {
-            let to = &mut to[at..at + count];
-            let Some(y) = self.input_row(row, tap[0]) else {
-                to.fill(0.0);
-                continue;
-            };
-            let (before, inside, x) = self.inside(first, count, tap[1]);
-            to[..before].fill(0.0);
-            to[before + inside..].fill(0.0);
-            if inside == 0 {
-                continue;
-            }
-            let to = &mut to[before..before + inside];
-            // Columns as `sort` leaves them; with a stride of one they are where they were.
-            let at = y * line + x % step * (line / step) + x / step;
-            to.copy_from_slice(&plane[at..at + to.len()]);
-        }
-    }
-
-    /// Moves a strip's results, `[block][pixel][16]`, to their places.
-    fn spread(&self, results: &[f32], output: &mut [f32]) {
-        let ([height, width], [sy, sx], [oy, ox]) = (self.conv.output, self.conv.spread, self.phase.offset);
-        let rows = self.to - self.from;
-        for (block, results) in results.chunks_exact(rows * LANES).enumerate() {
-            let plane = &mut output[block * height * width * LANES..][..height * width * LANES];
-            for (row, first, count, at) in self.segments() {
-                let place = ((row * sy + oy) * width + first * sx + ox) * LANES;
-                let from = results[at * LANES..(at + count) * LANES].chunks_exact(LANES);
-                let to = plane[place..].chunks_mut(sx * LANES);
-                to.zip(from).for_each(|(to, from)| to[..LANES].copy_from_slice(from));
             }
         }
     }

@@ -20,5 +20,6 @@ pub mod pool;
 pub mod product;
 pub mod rows;
 pub mod stored;
+mod strip;
 mod tile;
 pub mod winograd;

@@ -14,6 +14,7 @@ mod dense;
 mod elementwise;
 mod even;
 mod fallback;
+mod finish;
 mod fold_scales;
 mod geometry;
 mod in_place;

@@ -3,16 +3,16 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::arena::{BufferId, Home, Life, place};
+use super::arena::BufferId;
 use super::convert::Convert;
 use super::even::Even;
 use super::masks::Masks;
 use super::packs::Packs;
 use super::parts::Parts;
-use super::run::{Ends, Plan, Step, Work};
+use super::run::{Plan, Step, Work};
 use super::slopes::Slopes;
 use super::values::{Image, Lazy, Order, Value};
-use super::{bands, dense, elementwise, fallback, in_place, indexing, pooling, products, rows, shapes, truth};
+use super::{dense, elementwise, fallback, indexing, pooling, products, rows, shapes, truth};
 use crate::engine::kernels::layout;
 use crate::error::{Error, Result};
 use crate::onnx::graph::{inputs_of, outputs_of};
@@ -328,67 +328,6 @@ impl<'a> Planner<'a> {
         let values = known.ok_or_else(|| Error::Plan { reason: format!("'{name}' has no values") })?;
         Ok(self.fixed(values))
     }
-
-    fn finish(self, inputs: Vec<BufferId>, outputs: Vec<(BufferId, usize)>) -> Result<Plan> {
-        let Planner { isa, packs, mut buffers, parts, mut steps, .. } = self;
-        let whole = |id: BufferId| parts.whole(id).0;
-        let backward = first_backward(&steps, inputs.get(1).copied(), whole);
-        let groups = bands::find(&steps, backward, packs.bands, whole, |id| {
-            let own = whole(id) == id && !parts.has_parts(id) && !outputs.iter().any(|output| whole(output.0) == id);
-            own.then_some(buffers[id].floats)
-        });
-        groups.iter().flat_map(|group| &group.bands).for_each(|band| buffers[band.buffer].floats = band.floats);
-        let mut lives: Vec<Option<Life>> = vec![None; buffers.len()];
-        let mut live = |id: BufferId, at: usize| {
-            let id = parts.whole(id).0;
-            let life = lives[id].get_or_insert(Life { len: buffers[id].floats, from: at, to: at });
-            life.from = life.from.min(at);
-            life.to = life.to.max(at);
-        };
-        inputs.iter().for_each(|&id| live(id, 0));
-        for group in &groups {
-            let used = steps[group.steps.clone()].iter().flat_map(|step| step.reads.iter().chain(&step.writes));
-            used.for_each(|&id| [group.steps.start, group.steps.end - 1].into_iter().for_each(|at| live(id, at)));
-        }
-        outputs.iter().for_each(|&(id, _)| live(id, steps.len()));
-        // What the backward steps read of the forward ones stays to the end, for further cotangents.
-        for id in steps[backward..].iter().flat_map(|step| &step.reads) {
-            let life = lives[whole(*id)].as_mut().filter(|life| life.from < backward && Some(id) != inputs.get(1));
-            life.into_iter().for_each(|life| life.to = steps.len());
-        }
-        let merged = in_place::work_in_place(&mut steps, &mut lives, |id| {
-            buffers[id].constant.is_none() && !parts.has_parts(id)
-        });
-        let placed: Vec<BufferId> =
-            (0..buffers.len()).filter(|&id| buffers[id].constant.is_none() && lives[id].is_some()).collect();
-        let (offsets, floats) = place(&placed.iter().filter_map(|&id| lives[id]).collect::<Vec<_>>());
-        let mut homes: Vec<Home> = buffers
-            .iter()
-            .map(|b| match &b.constant {
-                Some(values) => Home::Constant(values.clone()),
-                None => Home::Arena { offset: 0, len: 0 },
-            })
-            .collect();
-        for (&id, offset) in placed.iter().zip(offsets) {
-            homes[id] = Home::Arena { offset, len: buffers[id].floats };
-        }
-        for (from, to) in merged {
-            homes[from] = homes[to].clone();
-        }
-        for id in parts.all() {
-            let (whole, from) = parts.whole(id);
-            if let Home::Arena { offset, .. } = homes[whole] {
-                homes[id] = Home::Arena { offset: offset + from, len: buffers[id].floats };
-            }
-        }
-        Plan::new(isa, (steps, groups), homes, parts.all().collect(), floats, Ends { inputs, outputs, backward })
-    }
-}
-
-/// The first step that depends on a cotangent; none does where there is no cotangent.
-fn first_backward(steps: &[Step], cotangent: Option<BufferId>, whole: impl Fn(BufferId) -> BufferId) -> usize {
-    let reads = |step: &Step| step.reads.iter().any(|&id| Some(whole(id)) == cotangent);
-    steps.iter().position(reads).unwrap_or(steps.len())
 }
 
 /// Bytes of another element type, kept in floats.
