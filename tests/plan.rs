@@ -319,10 +319,8 @@ fn convolutions_by_rows_agree_with_tract() {
             }
             let derived = all_kernels(graph);
             let mut session = session(&derived, Isa::best(), by_rows(1));
-            let (x, seed) = (
-                normal(channels * height * width, 5),
-                normal(session.forward(&normal(channels * height * width, 5)).unwrap().len(), 6),
-            );
+            let x = normal(channels * height * width, 5);
+            let seed = normal(session.forward(&x).unwrap().len(), 6);
             let found = together(&mut session, &x, &seed);
             assert!(what.starts_with("colours") || found.len() >= 2, "{what}: {found:?}");
             agrees(what, &derived, WINOGRAD);

@@ -1,12 +1,10 @@
 //! What is asked of all the values of an input or a map. A search that may end at any value takes them one by one, so these
 //! go by parts.
 
-use crate::simd::{Isa, Loops};
+use crate::simd::{Isa, LANES, Loops};
 
 /// Values that are looked at together.
 const PART: usize = 64;
-/// Sums and extremes that are kept side by side.
-const LANES: usize = 16;
 
 /// The first value that is not finite.
 pub fn first_infinite(values: &[f32]) -> Option<usize> {

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::{Arithmetic, Kernel, LANES, Simd};
+use super::{Arithmetic, Kernel, Simd};
 
 #[derive(Clone, Copy)]
 pub struct Avx2;
@@ -102,20 +102,6 @@ unsafe impl Arithmetic for Avx2 {
     }
 }
 
-/// Four rows of four floats as four columns.
-#[inline(always)]
-unsafe fn turn_four(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
-    unsafe {
-        let row = |i: usize| _mm_loadu_ps(from.add(i * from_row));
-        let (low, high) = (_mm_unpacklo_ps(row(0), row(2)), _mm_unpackhi_ps(row(0), row(2)));
-        let (odd_low, odd_high) = (_mm_unpacklo_ps(row(1), row(3)), _mm_unpackhi_ps(row(1), row(3)));
-        _mm_storeu_ps(to, _mm_unpacklo_ps(low, odd_low));
-        _mm_storeu_ps(to.add(to_row), _mm_unpackhi_ps(low, odd_low));
-        _mm_storeu_ps(to.add(2 * to_row), _mm_unpacklo_ps(high, odd_high));
-        _mm_storeu_ps(to.add(3 * to_row), _mm_unpackhi_ps(high, odd_high));
-    }
-}
-
 // SAFETY: as above.
 unsafe impl Simd for Avx2 {
     type Eight = __m256;
@@ -145,11 +131,15 @@ unsafe impl Simd for Avx2 {
         unsafe { _mm256_fmadd_ps(a, b, c) }
     }
     #[inline(always)]
-    unsafe fn turn(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
-        for row in (0..LANES).step_by(4) {
-            for lane in (0..LANES).step_by(4) {
-                unsafe { turn_four(from.add(row * from_row + lane), from_row, to.add(lane * to_row + row), to_row) };
-            }
+    unsafe fn turn_four(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
+        unsafe {
+            let row = |i: usize| _mm_loadu_ps(from.add(i * from_row));
+            let (low, high) = (_mm_unpacklo_ps(row(0), row(2)), _mm_unpackhi_ps(row(0), row(2)));
+            let (odd_low, odd_high) = (_mm_unpacklo_ps(row(1), row(3)), _mm_unpackhi_ps(row(1), row(3)));
+            _mm_storeu_ps(to, _mm_unpacklo_ps(low, odd_low));
+            _mm_storeu_ps(to.add(to_row), _mm_unpackhi_ps(low, odd_low));
+            _mm_storeu_ps(to.add(2 * to_row), _mm_unpacklo_ps(high, odd_high));
+            _mm_storeu_ps(to.add(3 * to_row), _mm_unpackhi_ps(high, odd_high));
         }
     }
     #[inline(always)]

@@ -78,7 +78,27 @@ pub unsafe trait Simd: Arithmetic {
     /// As [`Arithmetic::fma`].
     unsafe fn fma8(a: Self::Eight, b: Self::Eight, c: Self::Eight) -> Self::Eight;
     /// Sixteen rows of sixteen floats as sixteen columns; from one row to the next there and here.
-    unsafe fn turn(from: *const f32, from_row: usize, to: *mut f32, to_row: usize);
+    #[inline(always)]
+    unsafe fn turn(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
+        for row in (0..LANES).step_by(4) {
+            for lane in (0..LANES).step_by(4) {
+                // SAFETY: four rows and four columns of the sixteen.
+                unsafe {
+                    Self::turn_four(from.add(row * from_row + lane), from_row, to.add(lane * to_row + row), to_row)
+                };
+            }
+        }
+    }
+    /// Four rows of four floats as four columns.
+    #[inline(always)]
+    unsafe fn turn_four(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
+        for row in 0..4 {
+            for lane in 0..4 {
+                // SAFETY: the caller's.
+                unsafe { *to.add(lane * to_row + row) = *from.add(row * from_row + lane) };
+            }
+        }
+    }
     /// Halves, made floats.
     unsafe fn widen(from: *const f16) -> Self::V;
     /// Rounded to the nearest halves, ties to even.

@@ -5,7 +5,7 @@ use std::arch::asm;
 
 use half::f16;
 
-use super::{Arithmetic, LANES, Simd};
+use super::{Arithmetic, Simd};
 
 #[derive(Clone, Copy)]
 pub struct Neon;
@@ -95,20 +95,6 @@ unsafe impl Arithmetic for Neon {
     }
 }
 
-/// Four rows of four floats as four columns.
-#[inline(always)]
-unsafe fn turn_four(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
-    unsafe {
-        let row = |i: usize| vld1q_f32(from.add(i * from_row));
-        let (low, high) = (vzip1q_f32(row(0), row(2)), vzip2q_f32(row(0), row(2)));
-        let (odd_low, odd_high) = (vzip1q_f32(row(1), row(3)), vzip2q_f32(row(1), row(3)));
-        vst1q_f32(to, vzip1q_f32(low, odd_low));
-        vst1q_f32(to.add(to_row), vzip2q_f32(low, odd_low));
-        vst1q_f32(to.add(2 * to_row), vzip1q_f32(high, odd_high));
-        vst1q_f32(to.add(3 * to_row), vzip2q_f32(high, odd_high));
-    }
-}
-
 // SAFETY: as above.
 unsafe impl Simd for Neon {
     type Eight = [float32x4_t; 2];
@@ -140,11 +126,15 @@ unsafe impl Simd for Neon {
         unsafe { [vfmaq_f32(c[0], a[0], b[0]), vfmaq_f32(c[1], a[1], b[1])] }
     }
     #[inline(always)]
-    unsafe fn turn(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
-        for row in (0..LANES).step_by(4) {
-            for lane in (0..LANES).step_by(4) {
-                unsafe { turn_four(from.add(row * from_row + lane), from_row, to.add(lane * to_row + row), to_row) };
-            }
+    unsafe fn turn_four(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
+        unsafe {
+            let row = |i: usize| vld1q_f32(from.add(i * from_row));
+            let (low, high) = (vzip1q_f32(row(0), row(2)), vzip2q_f32(row(0), row(2)));
+            let (odd_low, odd_high) = (vzip1q_f32(row(1), row(3)), vzip2q_f32(row(1), row(3)));
+            vst1q_f32(to, vzip1q_f32(low, odd_low));
+            vst1q_f32(to.add(to_row), vzip2q_f32(low, odd_low));
+            vst1q_f32(to.add(2 * to_row), vzip1q_f32(high, odd_high));
+            vst1q_f32(to.add(3 * to_row), vzip2q_f32(high, odd_high));
         }
     }
     #[inline(always)]

@@ -120,14 +120,6 @@ unsafe impl Simd for Portable {
         out
     }
     #[inline(always)]
-    unsafe fn turn(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
-        for row in 0..LANES {
-            for lane in 0..LANES {
-                unsafe { *to.add(lane * to_row + row) = *from.add(row * from_row + lane) };
-            }
-        }
-    }
-    #[inline(always)]
     unsafe fn widen(from: *const f16) -> V {
         unsafe { from.cast::<[f16; LANES]>().read_unaligned() }.map(f16::to_f32)
     }

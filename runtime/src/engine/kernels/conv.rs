@@ -133,8 +133,11 @@ impl Conv {
     /// Which rows it reads, where it can be run by rows: it writes its results where they stay, and multiplies floats (what halves
     /// are multiplied by depends on the whole input).
     pub fn reach(&self) -> Option<Reach> {
-        let reach = Reach::of(&self.phases, self.input[0], self.output, [self.stride[0], 1]);
-        (self.finishes_strips() && !self.halves).then_some(reach)
+        (self.finishes_strips() && !self.halves).then(|| self.reading())
+    }
+
+    fn reading(&self) -> Reach {
+        Reach::of(&self.phases, self.input[0], self.output, [self.stride[0], self.spread[0]])
     }
 
     /// Whether a strip's results stay where they are written, and can be finished while they lie in the first cache.
@@ -174,7 +177,7 @@ impl Conv {
         epilogue: Epilogue,
     ) {
         let (sorted, scratch) = scratch.split_at_mut(self.sorted());
-        let reach = Reach::of(&self.phases, self.input[0], self.output, [self.stride[0], 1]);
+        let reach = self.reading();
         assert!(self.finishes_strips() && reach.fits(share), "a convolution reaches outside its buffers");
         let planes = matches!(self.source, Source::Planes(_));
         assert!(!planes || share.input.len() == self.input[0], "planes are there as a whole");

@@ -48,8 +48,7 @@ impl Depthwise {
 
     /// Which rows it reads, where it can be run by rows: every place of the output has its phase.
     pub fn reach(&self) -> Option<Reach> {
-        let reach = self.reading();
-        (covered(&self.phases) == self.output[0] * self.output[1]).then_some(reach)
+        (covered(&self.phases) == self.output[0] * self.output[1]).then(|| self.reading())
     }
 
     /// Convolves one image.
@@ -158,8 +157,8 @@ impl Plane<'_> {
         for row in self.rows.clone() {
             let row = self.row::<RUN>(row);
             // SAFETY: `row` gives pointers into this block, and the buffers hold the rows that it reads and writes (`run_rows`);
-            // every tap of the columns from `low` to `high` reads inside the
-            // input, and so do those of the first and the last columns that the tiles there do not leave out.
+            // every tap of the columns from `low` to `high` reads inside the input, and so do those of the first and the last
+            // columns that the tiles there do not leave out.
             unsafe {
                 if !padded {
                     for column in (0..low).chain(high..columns) {

@@ -70,10 +70,10 @@ impl Kernel for Turn<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let furthest = |row: usize, tile: usize| (LANES - 1) * row + self.tiles.saturating_sub(1) * tile + LANES;
         if self.tiles == 0 {
             return;
         }
+        let furthest = |row: usize, tile: usize| (LANES - 1) * row + (self.tiles - 1) * tile + LANES;
         assert!(furthest(self.from_row, self.from_tile) <= self.from.len(), "a tile is read outside its image");
         assert!(furthest(self.to_row, self.to_tile) <= self.to.len(), "a tile is written outside its image");
         for tile in 0..self.tiles {

@@ -93,7 +93,10 @@ pub fn find(
         while group.steps.end < steps.len() && group.steps.end != backward {
             let Some(joint) = joint(steps, &group.steps, &whole) else { break };
             let Some(all) = floats(joint.buffer).filter(|all| *all >= bands.large) else { break };
-            reaches.splice(reaches.len().saturating_sub(1).., [joint.before, joint.behind]);
+            if reaches.is_empty() {
+                reaches.push(joint.before);
+            }
+            reaches.push(joint.behind);
             between.push((joint.buffer, all));
             let Some(schedule) = Schedule::best(&reaches, &between, bands) else { break };
             group.steps.end += 1;

@@ -8,7 +8,7 @@ use super::geometry::Geometry;
 use super::packs::{Packs, Weighted};
 use super::planner::{Lowered, Planner};
 use super::products::Products;
-use super::run::{Numbers, Work};
+use super::run::{Numbers, Work, not_by_rows};
 use super::values::{Lazy, Order};
 use crate::engine::kernels::chain::Operands;
 use crate::engine::kernels::conv::Conv;
@@ -17,7 +17,7 @@ use crate::engine::kernels::narrow::Narrow;
 use crate::engine::kernels::phase::{Reach, Share};
 use crate::engine::kernels::pool::MaxPool;
 use crate::engine::kernels::winograd::Winograd;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::onnx::{Node, Tensor};
 use crate::simd::{Isa, LANES};
 
@@ -151,15 +151,13 @@ impl Work for HostWork {
     fn run_rows(&self, isa: Isa, io: Io<'_>, share: &Share) -> Result<()> {
         let (own, rest) = io.read.split_at(self.host.reads.len());
         let mut write = io.write.into_iter();
-        let (Some(output), [image]) = (write.next(), own) else {
-            return Err(Error::Plan { reason: format!("a {} by rows reads one image", self.kernel()) });
-        };
+        let (Some(output), [image]) = (write.next(), own) else { return Err(not_by_rows(self.kernel())) };
         let mut operands = self.chain.as_ref().map(|parts| parts.lent(rest, write)).unwrap_or_default();
         let mut epilogue = |at: usize, part: &mut [f32]| self.finish(isa, at, part, &mut operands);
         match &self.host.kind {
             HostKind::Conv(conv) => conv.run_rows(isa, image, output, share, io.scratch, &mut epilogue),
             HostKind::Depthwise(conv) => conv.run_rows(isa, image, output, share, &mut epilogue),
-            _ => return Err(Error::Plan { reason: format!("a {} does not go by rows", self.kernel()) }),
+            _ => return Err(not_by_rows(self.kernel())),
         }
         Ok(())
     }

@@ -68,8 +68,13 @@ pub trait Work: Send + Sync {
     }
     /// Computes some rows of the first write, and of what else it writes, from a first read that holds some rows.
     fn run_rows(&self, _isa: Isa, _io: Io<'_>, _share: &Share) -> Result<()> {
-        Err(Error::Plan { reason: format!("a {} does not go by rows", self.kernel()) })
+        Err(not_by_rows(self.kernel()))
     }
+}
+
+/// What a kernel says that computes its result as a whole.
+pub fn not_by_rows(kernel: &str) -> Error {
+    Error::Plan { reason: format!("a {kernel} does not go by rows") }
 }
 
 /// One step of a plan.
@@ -187,14 +192,14 @@ impl Plan {
     /// Runs the steps that no cotangent is needed for, on inputs that are there already. What they leave stays as it is until
     /// they are run again, so that any number of [`Plan::run_backward`] may follow.
     pub fn run_forward(&self, arena: &mut Arena) -> Result<()> {
-        let forward = self.groups.iter().filter(|group| group.steps.start < self.ends.backward);
-        forward.into_iter().try_for_each(|group| self.run_group(arena, group))
+        let mut forward = self.groups.iter().filter(|group| group.steps.start < self.ends.backward);
+        forward.try_for_each(|group| self.run_group(arena, group))
     }
 
     /// Runs the other steps, on a cotangent that is there already.
     pub fn run_backward(&self, arena: &mut Arena) -> Result<()> {
-        let backward = self.groups.iter().filter(|group| group.steps.start >= self.ends.backward);
-        backward.into_iter().try_for_each(|group| self.run_group(arena, group))
+        let mut backward = self.groups.iter().filter(|group| group.steps.start >= self.ends.backward);
+        backward.try_for_each(|group| self.run_group(arena, group))
     }
 
     /// Whether the i-th output is there once no more than the forward steps have run.
