@@ -133,6 +133,7 @@ fn score_within(
     assert!(subject.explanations <= bound.explanations, "{}: {} explanations", entry.name, subject.explanations);
     observed.unwrap().map(|observed| match observed {
         Observation::Score(score) => score,
+        Observation::Hit { hit, .. } => f64::from(u8::from(hit)),
         other => panic!("{other:?} is no score"),
     })
 }
@@ -439,6 +440,8 @@ fn a_map_that_is_the_mask_is_on_the_object() {
     }
     let near = score("pointing-game", &[("tolerance", "0.5")], &outside, Some(&mask));
     assert_eq!(near, Ok(1.0), "half a side is near enough");
+    let of_samples = score("pointing-game", &[("tolerance", "0"), ("average", "samples")], &outside, Some(&mask));
+    assert_eq!(of_samples, Ok(0.0));
     let nothing = vec![false; mask.len()];
     for entry in METRICS.iter().filter(|m| m.wants != Wants::Nothing) {
         assert_eq!(score(entry.name, &[], &map, None), Err(Undefined::NoMask), "{}", entry.name);

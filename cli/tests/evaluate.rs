@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use whyline_runtime::image::Picture;
+
 fn models() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")
 }
@@ -173,11 +175,39 @@ fn maps_that_a_budget_ends_early_are_counted() {
     let (samples, out) = (dataset(folder.path(), 2), folder.path().join("out.json"));
     let given = ["--max-passes", "9", "--metrics", "complexity", "--json", out.to_str().unwrap()];
     let run = evaluate(&samples, &[&["-m", "ig,vanilla"], &given[..]].concat());
-    assert!(run.status.success() && text(&run.stdout).contains("2 maps ended early"), "{}", text(&run.stdout));
+    assert!(
+        run.status.success() && text(&run.stdout).contains("the budget ended maps of 2 samples early"),
+        "{}",
+        text(&run.stdout)
+    );
     let report = json(&out);
     let degraded: Vec<u64> =
         report["methods"].as_array().unwrap().iter().map(|m| m["degraded"].as_u64().unwrap()).collect();
     assert_eq!(degraded, [2, 0]);
+}
+
+#[test]
+fn classes_of_the_pointing_game_count_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    let (samples, out) = (folder.path().join("samples"), folder.path().join("out.json"));
+    std::fs::create_dir_all(&samples).unwrap();
+    // Three of a class whose masks are all of the image, one of another whose mask is a corner far from the digit.
+    for (i, digit) in [3, 3, 3, 7].into_iter().enumerate() {
+        std::fs::copy(models().join(format!("samples/digit-{digit}.png")), samples.join(format!("{i}.png"))).unwrap();
+        let marked = |x, y| if digit == 3 || (x < 2 && y < 2) { 255 } else { 0 };
+        let mask = Picture::from_fn(48, 48, |x, y| [marked(x, y); 3].into());
+        mask.save(samples.join(format!("{i}.mask.png"))).unwrap();
+    }
+    let score = |average: &str| {
+        let average = format!("average={average}");
+        let given = ["--metric-param", &average, "--json", out.to_str().unwrap()];
+        let run = evaluate(&samples, &[&["-m", "gxi", "--metrics", "pointing-game"], &given[..]].concat());
+        assert!(run.status.success(), "{}", text(&run.stderr));
+        let cell = json(&out)["results"][0].clone();
+        assert_eq!(cell["samples"], 4, "{cell}");
+        cell["mean"].as_f64().unwrap()
+    };
+    assert_eq!((score("classes"), score("samples")), (0.5, 0.75));
 }
 
 #[test]

@@ -74,7 +74,7 @@ pub struct Row<'a> {
     pub passes: Passes,
     /// The same, in wall-clock time.
     pub seconds: f64,
-    /// Explanations that the budget ended early: their scores are of the best map so far.
+    /// Samples of which the budget ended an explanation early: their scores are of the best map so far.
     pub degraded: u64,
 }
 
@@ -84,6 +84,8 @@ pub struct SampleScores {
     pub record: Record,
     /// By metric.
     pub scores: Vec<Observed>,
+    /// Whether the budget ended its explanation early, or another one that a metric asked for.
+    pub degraded: bool,
 }
 
 /// What an evaluation may take.
@@ -199,7 +201,7 @@ impl Row<'_> {
         match outcome {
             Ok((own, passes)) => {
                 self.passes = self.passes.plus(passes);
-                self.degraded += u64::from(own.record.status == Status::Degraded);
+                self.degraded += u64::from(own.degraded);
                 self.scores.iter_mut().zip(&own.scores).for_each(|(scores, score)| scores.push(score.clone()));
                 Ok(own)
             }
@@ -252,7 +254,8 @@ fn measure<'a>(
             observed => observed?,
         });
     }
-    Ok((SampleScores { record, scores }, probe.passes))
+    let degraded = probe.degraded || record.status == Status::Degraded;
+    Ok((SampleScores { record, scores, degraded }, probe.passes))
 }
 
 /// A number that depends on every bit of an input.

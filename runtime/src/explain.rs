@@ -160,6 +160,16 @@ struct Attributed {
     against: Option<usize>,
 }
 
+/// A map without a record.
+pub(crate) struct Bare {
+    /// One value per feature.
+    pub map: Vec<f32>,
+    /// What it took.
+    pub passes: Passes,
+    /// Whether the budget ended it early.
+    pub degraded: bool,
+}
+
 impl<'a> Explainer<'a> {
     /// The method's line in the table.
     pub fn entry(&self) -> &'static methods::Entry {
@@ -342,10 +352,10 @@ impl<'a> Explainer<'a> {
         Ok(Explanation { attribution, record })
     }
 
-    /// The map of an input for a class, with one value per feature, and the passes it took; without a record.
-    pub(crate) fn map_of(&mut self, input: &[f32], class: usize) -> Result<(Vec<f32>, Passes)> {
-        let attributed = self.attribute(input, &Target::Class(class))?;
-        Ok((self.per_feature(&attributed.outcome.attribution)?, self.taken()))
+    /// The map of an input for a class, without a record.
+    pub(crate) fn map_of(&mut self, input: &[f32], class: usize) -> Result<Bare> {
+        let Outcome { attribution, status, .. } = self.attribute(input, &Target::Class(class))?.outcome;
+        Ok(Bare { map: self.per_feature(&attribution)?, passes: self.taken(), degraded: status == Status::Degraded })
     }
 
     /// The method's work on an input.

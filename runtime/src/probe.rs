@@ -2,7 +2,7 @@
 
 use crate::engine::{Limit, Make, Passes, Session, Take};
 use crate::error::Result;
-use crate::explain::Explainer;
+use crate::explain::{Bare, Explainer};
 use crate::gradient::target::Head;
 use crate::metrics::Subject;
 use crate::onnx::Change;
@@ -14,12 +14,14 @@ pub struct Probe<'e, 'a> {
     variants: &'e mut Variants<'a>,
     /// Since it was made.
     pub passes: Passes,
+    /// Whether the budget ended one of its explanations early.
+    pub degraded: bool,
 }
 
 impl<'e, 'a> Probe<'e, 'a> {
     /// Of a prepared method, whose budget holds for each of its explanations.
     pub fn new(explainer: &'e mut Explainer<'a>, variants: &'e mut Variants<'a>) -> Probe<'e, 'a> {
-        Probe { explainer, variants, passes: Passes::default() }
+        Probe { explainer, variants, passes: Passes::default(), degraded: false }
     }
 
     /// What makes probabilities of the model's scores.
@@ -44,6 +46,13 @@ impl<'e, 'a> Probe<'e, 'a> {
     fn end(&mut self) {
         self.passes = self.passes.plus(self.explainer.part.session.inner.passes());
     }
+
+    /// Counts an explanation.
+    fn count(&mut self, made: Bare) -> Vec<f32> {
+        self.passes = self.passes.plus(made.passes);
+        self.degraded |= made.degraded;
+        made.map
+    }
 }
 
 impl Subject for Probe<'_, '_> {
@@ -55,9 +64,8 @@ impl Subject for Probe<'_, '_> {
     }
 
     fn explain(&mut self, input: &[f32], class: usize) -> Result<Vec<f32>> {
-        let (map, passes) = self.explainer.map_of(input, class)?;
-        self.passes = self.passes.plus(passes);
-        Ok(map)
+        let made = self.explainer.map_of(input, class)?;
+        Ok(self.count(made))
     }
 
     fn layers(&self) -> usize {
@@ -65,9 +73,8 @@ impl Subject for Probe<'_, '_> {
     }
 
     fn explain_changed(&mut self, change: &Change, input: &[f32], class: usize) -> Result<Vec<f32>> {
-        let (map, passes) = self.variants.with(self.explainer, change, |explainer| explainer.map_of(input, class))?;
-        self.passes = self.passes.plus(passes);
-        Ok(map)
+        let made = self.variants.with(self.explainer, change, |explainer| explainer.map_of(input, class))?;
+        Ok(self.count(made))
     }
 
     fn representation(&mut self, input: &[f32], layer: Option<&str>) -> Result<Vec<f32>> {

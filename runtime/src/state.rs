@@ -71,7 +71,7 @@ pub struct RowState {
     pub passes: Passes,
     /// Taken.
     pub seconds: f64,
-    /// Explanations that the budget ended early.
+    /// Samples of which the budget ended an explanation early.
     pub degraded: u64,
     /// By metric.
     pub scores: Vec<Tally>,

@@ -122,8 +122,9 @@ impl Dataset {
     fn image(&self, loaded: &Loaded, name: &str) -> Outcome<Material> {
         let (path, label) = (self.folder.join(name), self.label(name));
         let file = FileRecord::of(&path).map_err(about_input)?;
-        let mask = self.mask(loaded, name, label.as_deref())?;
-        Ok(Material { input: read_input(loaded, &path)?.input, mask, mosaic: false, file, label })
+        let read = read_input(loaded, &path)?;
+        let mask = self.mask(loaded, name, label.as_deref(), read.size.unwrap_or_default())?;
+        Ok(Material { input: read.input, mask, mosaic: false, file, label })
     }
 
     fn put_together(&self, loaded: &Loaded, sample: &Sample, whole: &Mosaic) -> Outcome<Material> {
@@ -148,10 +149,10 @@ impl Dataset {
         })
     }
 
-    /// Which pixels of the model's input are of the object: by the picture beside it, or by its boxes.
-    fn mask(&self, loaded: &Loaded, name: &str, label: Option<&str>) -> Outcome<Option<Vec<bool>>> {
-        let path = self.folder.join(name);
-        let (beside, boxes) = (mask_beside(&path), self.boxes.as_ref().and_then(|boxes| boxes.of(name)));
+    /// Which pixels of the model's input are of the object: by the picture beside an image of that size, or by its boxes.
+    fn mask(&self, loaded: &Loaded, name: &str, label: Option<&str>, own: (u32, u32)) -> Outcome<Option<Vec<bool>>> {
+        let (beside, boxes) =
+            (mask_beside(&self.folder.join(name)), self.boxes.as_ref().and_then(|boxes| boxes.of(name)));
         // Boxes of other things are not of the object: of a labelled image those of its class count.
         let class = |name: &str| loaded.card.class(name, loaded.classes().ok()?).ok();
         let is_own = |category: &str| {
@@ -163,7 +164,6 @@ impl Dataset {
         }
         let (shape, layout) = (loaded.input_shape()?, loaded.layout()?);
         let layout = layout.ok_or_else(|| Failure::usage("the model's input is no image, so it has no masks"))?;
-        let own = decode(&path).map_err(about_input)?.dimensions();
         let (told, source, picture) = match (&beside, boxes) {
             (Some(beside), _) => {
                 let picture = decode(beside).map_err(about_input)?;

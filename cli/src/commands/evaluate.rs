@@ -328,6 +328,7 @@ impl Log {
                 let values = evaluation.measures.iter().zip(&scores.scores).map(|(measure, score)| {
                     let value = match score {
                         Ok(Observation::Score(score)) => json!(score),
+                        Ok(Observation::Hit { hit, .. }) => json!(f64::from(u8::from(*hit))),
                         Ok(Observation::Label { label, .. }) => json!({"label": format!("{label:016x}")}),
                         Ok(Observation::Sketch { .. }) => json!({"compared": true}),
                         Err(reason) => json!({"undefined": reason.text()}),

@@ -187,6 +187,8 @@ pub struct Material {
     pub input: Vec<f32>,
     /// What the model saw, where the input was a picture.
     pub picture: Option<Picture>,
+    /// Width and height of the file's picture.
+    pub size: Option<(u32, u32)>,
 }
 
 impl Material {
@@ -208,7 +210,7 @@ pub fn read_input(loaded: &Loaded, path: &Path) -> Outcome<Material> {
         if tensor.shape != shape {
             return Err(refuse(format!("it has shape {:?}, but the model wants {shape:?}", tensor.shape)));
         }
-        return Ok(Material { input: tensor.to_f32().unwrap_or_default(), picture: None });
+        return Ok(Material { input: tensor.to_f32().unwrap_or_default(), picture: None, size: None });
     }
     let picture = decode(path).map_err(about_input)?;
     let layout = loaded.layout()?.ok_or_else(|| {
@@ -218,7 +220,7 @@ pub fn read_input(loaded: &Loaded, path: &Path) -> Outcome<Material> {
         Error::BadInput { reason } => refuse(format!("it {reason}")),
         other => other.into(),
     })?;
-    Ok(Material { input: prepared.input, picture: Some(prepared.seen) })
+    Ok(Material { input: prepared.input, picture: Some(prepared.seen), size: Some(picture.dimensions()) })
 }
 
 /// The tensors of a file, or of all images of a folder.

@@ -77,7 +77,7 @@ struct Spent {
     method: String,
     passes: Passes,
     seconds: f64,
-    /// Explanations that the budget ended early.
+    /// Samples of which the budget ended an explanation early.
     degraded: u64,
 }
 
@@ -168,7 +168,7 @@ impl Report {
             let Passes { forward, gradient } = method.passes;
             let degraded = match method.degraded {
                 0 => String::new(),
-                count => format!("; {count} maps ended early by the budget"),
+                count => format!("; the budget ended maps of {count} samples early"),
             };
             lines.push(format!(
                 "{:<NAMES$}  {gradient} gradient and {forward} forward passes, {:.1} s{degraded}",

@@ -1,5 +1,7 @@
 //! Superpixels by simple linear iterative clustering (Achanta et al. 2012): segments of about the same size that follow an
-//! image's edges. A segment may be in several pieces: none are joined to others afterwards.
+//! image's edges. Each is in one piece: of what is in several, all but the largest goes to the segments around it.
+
+use std::collections::VecDeque;
 
 /// How much a pixel's place counts beside its value: where values differ by this share of their range, a step of a
 /// segment's side is as far.
@@ -73,10 +75,54 @@ pub fn slic(planes: &[Vec<f32>], (height, width): (usize, usize), wanted: usize)
         }
         centres = means(planes, &labels, centres.len(), width);
     }
+    join(&mut labels, width);
     let mut segments = vec![vec![]; centres.len()];
     labels.iter().enumerate().for_each(|(place, &label)| segments[label].push(place as u32));
     segments.retain(|segment| !segment.is_empty());
     segments
+}
+
+/// The places beside a place.
+fn beside(place: usize, width: usize, places: usize) -> impl Iterator<Item = usize> {
+    let column = place % width;
+    let [up, down] = [(place >= width).then(|| place - width), Some(place + width).filter(|p| *p < places)];
+    let [left, right] = [(column > 0).then(|| place - 1), (column + 1 < width).then(|| place + 1)];
+    [up, left, right, down].into_iter().flatten()
+}
+
+/// Leaves each label its largest piece; the others' places go, from their rims inwards, to the labels beside them.
+fn join(labels: &mut [usize], width: usize) {
+    let mut seen = vec![false; labels.len()];
+    let mut largest: Vec<Vec<usize>> = vec![];
+    for start in 0..labels.len() {
+        if std::mem::replace(&mut seen[start], true) {
+            continue;
+        }
+        let (label, mut piece, mut next) = (labels[start], vec![start], 0);
+        while let Some(&place) = piece.get(next) {
+            next += 1;
+            for other in beside(place, width, labels.len()) {
+                if labels[other] == label && !std::mem::replace(&mut seen[other], true) {
+                    piece.push(other);
+                }
+            }
+        }
+        largest.resize_with(largest.len().max(label + 1), Vec::new);
+        if piece.len() > largest[label].len() {
+            largest[label] = piece;
+        }
+    }
+    let mut is_kept = vec![false; labels.len()];
+    largest.iter().flatten().for_each(|&place| is_kept[place] = true);
+    let mut rim: VecDeque<usize> = (0..labels.len()).filter(|&place| is_kept[place]).collect();
+    while let Some(place) = rim.pop_front() {
+        for other in beside(place, width, labels.len()) {
+            if !std::mem::replace(&mut is_kept[other], true) {
+                labels[other] = labels[place];
+                rim.push_back(other);
+            }
+        }
+    }
 }
 
 fn means(planes: &[Vec<f32>], labels: &[usize], count: usize, width: usize) -> Vec<Centre> {
@@ -111,6 +157,24 @@ mod tests {
         assert_eq!(all, (0..1200).collect::<Vec<u32>>());
         for segment in &segments {
             assert!(segment.iter().all(|&p| plane[p as usize] == plane[segment[0] as usize]), "{segment:?}");
+        }
+    }
+
+    #[test]
+    fn segments_of_noise_are_in_one_piece() {
+        // Values that jump from place to place, so that places alone keep nothing together.
+        let plane: Vec<f32> = (0..40 * 50u32).map(|p| (p.wrapping_mul(2_654_435_761) >> 16 & 0xff) as f32).collect();
+        let segments = slic(&[plane], (40, 50), 20);
+        assert_eq!(segments.iter().map(Vec::len).sum::<usize>(), 2000);
+        for segment in segments {
+            let (mut reached, mut next) = (vec![segment[0] as usize], 0);
+            while let Some(&place) = reached.get(next) {
+                next += 1;
+                let more = beside(place, 50, 2000).filter(|p| segment.contains(&(*p as u32)));
+                let new: Vec<usize> = more.filter(|p| !reached.contains(p)).collect();
+                reached.extend(new);
+            }
+            assert_eq!(reached.len(), segment.len(), "{segment:?}");
         }
     }
 

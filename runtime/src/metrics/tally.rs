@@ -20,6 +20,13 @@ pub enum Observation {
         /// Predicted.
         class: u64,
     },
+    /// Of metrics that are means over classes: whether it was hit.
+    Hit {
+        /// The sample's.
+        class: u64,
+        /// Whether it counts as one, or as nought.
+        hit: bool,
+    },
     /// Of metrics that look for similar explanations.
     Sketch {
         /// A hash; those of the least are kept.
@@ -31,6 +38,9 @@ pub enum Observation {
 
 /// How many pairs of a label and a class are kept.
 pub const LABELS: usize = 1024;
+
+/// How many pairs of a class and a hit or miss are kept: those of a thousand classes.
+pub const HITS: usize = 2048;
 
 /// How many explanations are kept to be compared.
 pub const SKETCHES: usize = 64;
@@ -47,6 +57,7 @@ pub struct Tally {
 enum Compared {
     Not,
     Labels(Box<Table<LABELS>>),
+    Hits(Box<Table<HITS>>),
     Sketches { threshold: f64, kept: Box<Reservoir<Sketch, SKETCHES>> },
 }
 
@@ -63,6 +74,11 @@ impl Tally {
         Tally { compared: Compared::Labels(Box::default()), ..Tally::default() }
     }
 
+    /// Of hits: the score is the classes' mean share of them.
+    pub fn of_hits() -> Tally {
+        Tally { compared: Compared::Hits(Box::default()), ..Tally::default() }
+    }
+
     /// Of sketches: a sample's score is the share that has its class among the others no farther from it than `threshold`
     /// times the largest distance of all.
     pub fn of_sketches(threshold: f64) -> Tally {
@@ -74,6 +90,10 @@ impl Tally {
         match (observed, &mut self.compared) {
             (Ok(Observation::Score(score)), _) => self.scores.push(Ok(score)),
             (Ok(Observation::Label { label, class }), Compared::Labels(table)) => table.push(label, class),
+            (Ok(Observation::Hit { class, hit }), Compared::Hits(table)) => {
+                // Where there is no room for all classes, those that are dropped are as good as drawn.
+                table.push(crate::hash::number(class.to_le_bytes()), hit.into());
+            }
             (Ok(Observation::Sketch { priority, sketch }), Compared::Sketches { kept, .. }) => {
                 kept.push(priority, *sketch);
             }
@@ -87,6 +107,7 @@ impl Tally {
         self.scores.merge(&other.scores);
         match (&mut self.compared, &other.compared) {
             (Compared::Labels(own), Compared::Labels(more)) => own.merge(more),
+            (Compared::Hits(own), Compared::Hits(more)) => own.merge(more),
             (Compared::Sketches { kept, .. }, Compared::Sketches { kept: more, .. }) => kept.merge(more),
             _ => {}
         }
@@ -101,6 +122,10 @@ impl Tally {
                 let (shares, alone) = table.agreement();
                 scores.push_all(&shares);
                 scores.push_undefined(Undefined::Alone, alone);
+                scores.push_undefined(Undefined::NoRoom, table.dropped());
+            }
+            Compared::Hits(table) => {
+                scores.push_all(&table.mean_share(1));
                 scores.push_undefined(Undefined::NoRoom, table.dropped());
             }
             Compared::Sketches { threshold, kept } => {
@@ -120,6 +145,7 @@ impl Tally {
             + match &self.compared {
                 Compared::Not => 0,
                 Compared::Labels(_) => Table::<LABELS>::BYTES,
+                Compared::Hits(_) => Table::<HITS>::BYTES,
                 Compared::Sketches { .. } => f64::BYTES + Reservoir::<Sketch, SKETCHES>::BYTES,
             }
     }
@@ -132,11 +158,13 @@ impl Tally {
             Compared::Not => 0u64,
             Compared::Labels(_) => 1,
             Compared::Sketches { .. } => 2,
+            Compared::Hits(_) => 3,
         };
         let rest = self.scores.put(kind.put(&mut bytes[start..]));
         match &self.compared {
             Compared::Not => {}
             Compared::Labels(table) => drop(table.put(rest)),
+            Compared::Hits(table) => drop(table.put(rest)),
             Compared::Sketches { threshold, kept } => drop(kept.put(threshold.put(rest))),
         }
     }
@@ -155,6 +183,10 @@ impl Tally {
                 let (threshold, rest) = f64::get(rest)?;
                 let (kept, rest) = Reservoir::get(rest)?;
                 (Compared::Sketches { threshold, kept: Box::new(kept) }, rest)
+            }
+            3 => {
+                let (table, rest) = Table::get(rest)?;
+                (Compared::Hits(Box::new(table)), rest)
             }
             _ => return None,
         };
@@ -197,9 +229,11 @@ mod tests {
     #[test]
     fn every_kind_merges_and_survives_its_bytes() {
         let label = |label| Ok(Observation::Label { label, class: label % 2 });
+        let hit = |class| Ok(Observation::Hit { class, hit: class > 1 });
         for (mut tally, samples) in [
             (Tally::default(), vec![Ok(Observation::Score(0.5)), Err(Undefined::NoMask), Ok(Observation::Score(1.0))]),
             (Tally::of_labels(), vec![label(4), label(4), label(5)]),
+            (Tally::of_hits(), vec![hit(1), hit(2), Err(Undefined::EmptyMask)]),
             (Tally::of_sketches(0.3), vec![sketched(0.0, 1), sketched(0.1, 1), sketched(1.0, 2)]),
         ] {
             let (mut first, mut second) = (tally.clone(), tally.clone());

@@ -12,6 +12,12 @@ pub struct Moments {
 }
 
 impl Moments {
+    /// Of a mean that is known otherwise, and its standard error: as of `count` values, of which there are two at least.
+    pub fn of(count: u64, mean: f64, standard_error: f64) -> Moments {
+        let squares = standard_error * standard_error * count.saturating_sub(1) as f64 * count as f64;
+        Moments { count, mean, squares }
+    }
+
     /// Takes in one value.
     pub fn push(&mut self, value: f64) {
         self.count += 1;
@@ -93,6 +99,8 @@ mod tests {
         assert_eq!((m.count(), m.mean()), (4, 4.0));
         assert!((m.variance() - 9.5).abs() < 1e-12);
         assert!((m.standard_error() - libm::sqrt(38.0 / 12.0)).abs() < 1e-12);
+        let told = Moments::of(4, m.mean(), m.standard_error());
+        assert!(told.count() == 4 && told.mean() == 4.0 && (told.variance() - 9.5).abs() < 1e-12);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! How often each class was predicted for each label of an explanation: what consistency is computed from.
+//! How often each class came with each label: what consistency is computed from, where labels are explanations, and the pointing
+//! game, where they are classes of the dataset and hits.
 
 use heapless::Vec;
 
@@ -94,6 +95,27 @@ impl<const N: usize> Table<N> {
         }
         (shares, alone)
     }
+
+    /// The labels' mean share of samples that have `class`, whichever label has how many samples. Its standard error is that of
+    /// labels which are all equally spread about their own shares, `s^2 / L^2 * sum of 1 / n_l` with the spread `s^2` of
+    /// `n` samples about `L` shares; where no label has two samples, that of samples about the mean.
+    pub fn mean_share(&self, class: u64) -> Moments {
+        let (mut samples, mut labels, mut spread, mut inverse) = (0u64, Moments::default(), 0.0, 0.0);
+        for same in self.rows.chunk_by(|a, b| a.label == b.label) {
+            let count: u64 = same.iter().map(|row| row.count).sum();
+            let own: u64 = same.iter().filter(|row| row.class == class).map(|row| row.count).sum();
+            let share = own as f64 / count as f64;
+            labels.push(share);
+            samples += count;
+            spread += count as f64 * share * (1.0 - share);
+            inverse += 1.0 / count as f64;
+        }
+        if samples == labels.count() {
+            return labels;
+        }
+        let (free, count) = ((samples - labels.count()) as f64, labels.count() as f64);
+        Moments::of(samples, labels.mean(), libm::sqrt(spread / free * inverse) / count)
+    }
 }
 
 impl<const N: usize> Wire for Table<N> {
@@ -136,5 +158,27 @@ mod tests {
         assert_eq!((shares.count(), alone, table.dropped()), (5, 1, 0));
         // Two halves and a nought of the first label, two ones of the last.
         assert!((shares.mean() - 3.0 / 5.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn labels_count_alike_however_many_samples_they_have() {
+        let of = |samples: &[(u64, u64)]| {
+            let mut table = Table::<8>::default();
+            samples.iter().for_each(|&(label, class)| table.push(label, class));
+            table.mean_share(1)
+        };
+        // One of three, and both of two; spread 2/3 about two shares, of five samples.
+        let shares = of(&[(5, 1), (5, 0), (5, 0), (9, 1), (9, 1)]);
+        assert!(shares.count() == 5 && (shares.mean() - 2.0 / 3.0).abs() < 1e-12);
+        assert!((shares.standard_error() - libm::sqrt(2.0 / 9.0 * (1.0 / 3.0 + 0.5)) / 2.0).abs() < 1e-12);
+        // Of one label, and of samples that are alone with theirs: the plain mean and error.
+        let mut plain = Moments::default();
+        [1.0, 0.0, 1.0, 1.0].into_iter().for_each(|v| plain.push(v));
+        for labels in [[4; 4], [1, 2, 3, 4]] {
+            let shares = of(&[(labels[0], 1), (labels[1], 0), (labels[2], 1), (labels[3], 1)]);
+            assert!((shares.mean() - plain.mean()).abs() < 1e-12 && shares.count() == 4);
+            assert!((shares.standard_error() - plain.standard_error()).abs() < 1e-12);
+        }
+        assert_eq!(of(&[]), Moments::default());
     }
 }
