@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -99,6 +100,8 @@ pub struct Loaded {
     output: Option<String>,
     pub(crate) score: Score,
     pub(crate) random_weights: Option<u64>,
+    /// Found once somebody asks.
+    classes: OnceLock<usize>,
 }
 
 /// What a file says of what half precision does to its maps.
@@ -180,6 +183,7 @@ impl Loaded {
             output,
             score,
             random_weights: options.random_weights,
+            classes: OnceLock::new(),
         })
     }
 
@@ -203,10 +207,14 @@ impl Loaded {
 
     /// Components of the value that is explained.
     pub fn classes(&self) -> Result<usize> {
-        match &self.ready_made {
-            Some(ready) => Ok(ready.facts.get(&ready.seed).map_or(0, |f| f.shape.iter().product())),
-            None => Ok(find_target(&self.typed, self.output())?.shape.iter().product()),
+        if let Some(known) = self.classes.get() {
+            return Ok(*known);
         }
+        let found = match &self.ready_made {
+            Some(ready) => ready.facts.get(&ready.seed).map_or(0, |f| f.shape.iter().product()),
+            None => find_target(&self.typed, self.output())?.shape.iter().product(),
+        };
+        Ok(*self.classes.get_or_init(|| found))
     }
 
     /// Where the input's channels are, if it can be an image.

@@ -1,14 +1,10 @@
 //! A session on plans of our own kernels.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Serialize;
-
-use super::operators::PlanOperators;
+use super::plan::StepReport;
 use super::plan::arena::{Arena, Spare};
-use super::plan::{Even, Numbers, Packs, Plan, Slopes, StepReport};
-use super::plan::{apart_from, fold_scales, hoist_slopes, make_plan, pair_folds, unpaired};
+use super::plans::Plans;
 use super::precision::Precision;
 use super::resources::{Memory, Resources};
 use super::runner::Reweigh;
@@ -16,149 +12,8 @@ use super::session::{FIXED_WEIGHTS, Gradient, Make, NO_BASELINE, Session, Take, 
 use super::turns::in_turns;
 use crate::error::{Error, Result};
 use crate::gradient::GradientGraph;
-use crate::onnx::{Graph, TypedGraph, WeightNoise, inline::inline_some, type_graph};
-use crate::simd::Isa;
+use crate::onnx::WeightNoise;
 use crate::values::same;
-
-/// How many steps with weights of a gradient pass do what in half precision.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Halves {
-    /// Steps that multiply halves.
-    pub multiplied: usize,
-    /// Steps that multiply floats, with weights kept as halves.
-    pub kept: usize,
-    /// Steps that do neither, by node: they are faster or more exact with floats, and their weights are few.
-    pub floats: Vec<String>,
-}
-
-/// The forward and the gradient plan of a model. They hold the packed weights but no memory to work in, so that
-/// threads share them.
-pub struct Plans {
-    shape: Vec<usize>,
-    classes: usize,
-    forward: Plan,
-    gradient: Plan,
-    tap_shapes: Vec<Vec<usize>>,
-    input_gradient: bool,
-    has_baseline: bool,
-    precision: Precision,
-}
-
-impl Plans {
-    /// Plans a gradient graph and the forward graph inside it, for the best instruction set of this machine.
-    pub fn new(derived: &GradientGraph, precision: Precision) -> Result<Plans> {
-        Self::sharing(derived, &mut Packs::new(precision, Isa::best()))
-    }
-
-    /// Plans that share packed weights with those made before.
-    pub fn sharing(derived: &GradientGraph, packs: &mut Packs) -> Result<Plans> {
-        let mut wanted = vec![derived.logits.clone()];
-        wanted.extend(derived.input_gradient.clone());
-        for tap in &derived.taps {
-            wanted.extend([tap.value.clone(), tap.gradient.clone()]);
-        }
-        let mut graph = derived.graph.clone();
-        graph.outputs = wanted.clone();
-        graph.prune();
-        let left = unpaired(&graph);
-        inline_some(&mut graph, |node| left.contains(&node.name))?;
-        pair_folds(&mut graph);
-        fold_scales(&mut graph, &mut packs.folds);
-        graph.prune();
-        let slopes = hoist_slopes(&mut graph, &derived.seed, &derived.logits);
-        let typed = type_graph(graph, &PlanOperators::default())?;
-        let shape_of = |name: &str| match typed.facts.get(name) {
-            Some(fact) => Ok(fact.shape.clone()),
-            None => Err(Error::Plan { reason: format!("'{name}' is not typed") }),
-        };
-        let mut inputs = vec![derived.input.as_str(), derived.seed.as_str()];
-        inputs.extend(derived.baseline.as_deref());
-        // The maximum of a window that is all alike, as in a constant baseline, is then its first and not what rounding says.
-        let pools = derived.baseline.is_some() && typed.graph.nodes.iter().any(|node| node.op == "MaxPool");
-        let even = if pools { apart_from(&typed.graph, &derived.seed) } else { Even::new() };
-        let gradient = make_plan(&typed, (slopes, &even), &inputs, &wanted, packs)?;
-        let forward = forward_part(&typed, &wanted[..1]);
-        let forward = make_plan(&forward, (Slopes::new(), &even), &inputs[..1], &wanted[..1], packs)?;
-        Ok(Plans {
-            shape: shape_of(&derived.input)?,
-            classes: shape_of(&derived.seed)?.iter().product(),
-            tap_shapes: derived.taps.iter().map(|t| shape_of(&t.gradient)).collect::<Result<_>>()?,
-            input_gradient: derived.input_gradient.is_some(),
-            has_baseline: derived.baseline.is_some(),
-            forward,
-            gradient,
-            precision: packs.precision(),
-        })
-    }
-
-    /// Where the weights and constants lie, and the bytes of each.
-    pub fn weights(&self) -> BTreeMap<usize, usize> {
-        self.forward.weights().chain(self.gradient.weights()).collect()
-    }
-
-    /// What a session needs.
-    pub fn memory(&self) -> Memory {
-        Memory {
-            weights: self.weights().values().sum(),
-            forward_arena: 4 * self.forward.arena_floats(),
-            gradient_arena: self.arena_bytes(),
-        }
-    }
-
-    fn arena_floats(&self) -> usize {
-        self.gradient.arena_floats().max(self.forward.arena_floats())
-    }
-
-    /// Bytes of the arena that each thread needs.
-    pub fn arena_bytes(&self) -> usize {
-        4 * self.arena_floats()
-    }
-
-    /// Nodes that no kernel of ours covers: tract runs them, and they allocate.
-    pub fn fallbacks(&self) -> Vec<String> {
-        self.gradient.fallbacks().map(str::to_string).collect()
-    }
-
-    fn zero_baseline(&self) -> Vec<f32> {
-        vec![0.0; if self.has_baseline { self.shape.iter().product() } else { 0 }]
-    }
-
-    /// What the gradient plan has left in an arena.
-    fn handed_out<'a>(&'a self, arena: &'a Arena<'_>) -> Gradient<'a> {
-        let output = |i: usize| self.gradient.output(arena, i);
-        Gradient { logits: output(0), input: if self.input_gradient { output(1) } else { &[] } }
-    }
-
-    /// Multiplications and additions of the steps of a forward and of a gradient pass, padding included, in fewer
-    /// where Winograd's algorithm serves.
-    pub fn flops(&self) -> [u64; 2] {
-        [self.forward.flops(), self.gradient.flops()]
-    }
-
-    /// What the steps do in half precision, if any: how many multiply halves, how many only keep their weights as
-    /// halves, and which steps with weights do neither.
-    pub fn halves(&self) -> Halves {
-        let mut halves = Halves::default();
-        for (node, numbers) in self.gradient.numbers() {
-            match numbers {
-                Numbers::Halves => halves.multiplied += 1,
-                Numbers::HalfWeights => halves.kept += 1,
-                Numbers::Floats => halves.floats.push(node.to_string()),
-            }
-        }
-        halves
-    }
-
-    /// How numbers are kept and multiplied here.
-    pub fn precision(&self) -> Precision {
-        self.precision
-    }
-
-    /// Instruction set of the kernels.
-    pub fn isa(&self) -> Isa {
-        self.gradient.isa()
-    }
-}
 
 /// Plans with arenas to run them in: its own, or in memory of the caller's that lives for `'m`.
 pub struct PlanSession<'m> {
@@ -278,16 +133,6 @@ impl<'m> PlanSession<'m> {
             }
         }
     }
-}
-
-/// The part of a graph that gives `outputs`.
-fn forward_part(typed: &TypedGraph, outputs: &[String]) -> TypedGraph {
-    let nodes = typed.graph.nodes.clone();
-    let mut graph = Graph { nodes, outputs: outputs.to_vec(), ..Graph::default() };
-    graph.opset = typed.graph.opset;
-    graph.constants = typed.graph.constants.clone();
-    graph.prune();
-    TypedGraph { graph, facts: typed.facts.clone() }
 }
 
 impl Session for PlanSession<'_> {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::plan::arena::Spare;
-use super::plan_session::{PlanSession, Plans};
+use super::plan_session::PlanSession;
+use super::plans::Plans;
 use super::resources::{Engine, Resources};
 use super::session::{Gradient, Make, Session, Take, Tap};
 use super::tract_session::TractSession;

@@ -4,10 +4,14 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::{Arithmetic, Kernel, Simd};
+use super::{Arithmetic, Kernel, Simd, Twice};
 
+/// One register.
 #[derive(Clone, Copy)]
-pub struct Avx2;
+pub struct Eight;
+
+/// Sixteen lanes.
+pub type Avx2 = Twice<Eight>;
 
 type V = [__m256; 2];
 
@@ -21,115 +25,87 @@ pub unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
 }
 
 // SAFETY: pointers are used as the trait says; the caller has AVX2.
-unsafe impl Arithmetic for Avx2 {
-    type V = V;
+unsafe impl Arithmetic for Eight {
+    type V = __m256;
+    const WIDTH: usize = 8;
+
     #[inline(always)]
-    unsafe fn splat(v: f32) -> V {
+    unsafe fn load(from: *const f32) -> __m256 {
+        unsafe { _mm256_loadu_ps(from) }
+    }
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, v: __m256) {
+        unsafe { _mm256_storeu_ps(to, v) }
+    }
+    #[inline(always)]
+    unsafe fn splat(v: f32) -> __m256 {
+        unsafe { _mm256_set1_ps(v) }
+    }
+    #[inline(always)]
+    unsafe fn add(a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_add_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn sub(a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_sub_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn mul(a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_mul_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn div(a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_div_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn max(a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_max_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn min(a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_min_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn sqrt(a: __m256) -> __m256 {
+        unsafe { _mm256_sqrt_ps(a) }
+    }
+    #[inline(always)]
+    unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
+        unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    unsafe fn choose(a: __m256, b: __m256, yes: __m256, no: __m256) -> __m256 {
+        unsafe { _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_GT_OQ>(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn with_sign(size: __m256, sign: __m256) -> __m256 {
+        unsafe { _mm256_or_ps(size, _mm256_and_ps(_mm256_set1_ps(-0.0), sign)) }
+    }
+    #[inline(always)]
+    unsafe fn scale(v: __m256, n: __m256) -> __m256 {
         unsafe {
-            let v = _mm256_set1_ps(v);
-            [v, v]
+            let power = _mm256_slli_epi32::<23>(_mm256_castps_si256(n));
+            _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(v), power))
         }
     }
     #[inline(always)]
-    unsafe fn add(a: V, b: V) -> V {
-        unsafe { [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])] }
+    unsafe fn round(a: __m256) -> __m256 {
+        unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
     }
     #[inline(always)]
-    unsafe fn sub(a: V, b: V) -> V {
-        unsafe { [_mm256_sub_ps(a[0], b[0]), _mm256_sub_ps(a[1], b[1])] }
-    }
-    #[inline(always)]
-    unsafe fn mul(a: V, b: V) -> V {
-        unsafe { [_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])] }
-    }
-    #[inline(always)]
-    unsafe fn div(a: V, b: V) -> V {
-        unsafe { [_mm256_div_ps(a[0], b[0]), _mm256_div_ps(a[1], b[1])] }
-    }
-    #[inline(always)]
-    unsafe fn max(a: V, b: V) -> V {
-        unsafe { [_mm256_max_ps(a[0], b[0]), _mm256_max_ps(a[1], b[1])] }
-    }
-    #[inline(always)]
-    unsafe fn min(a: V, b: V) -> V {
-        unsafe { [_mm256_min_ps(a[0], b[0]), _mm256_min_ps(a[1], b[1])] }
-    }
-    #[inline(always)]
-    unsafe fn sqrt(a: V) -> V {
-        unsafe { [_mm256_sqrt_ps(a[0]), _mm256_sqrt_ps(a[1])] }
-    }
-    #[inline(always)]
-    unsafe fn fma(a: V, b: V, c: V) -> V {
-        unsafe { [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])] }
-    }
-    #[inline(always)]
-    unsafe fn choose(a: V, b: V, yes: V, no: V) -> V {
+    unsafe fn exp2i(a: __m256) -> __m256 {
         unsafe {
-            let part = |i: usize| _mm256_blendv_ps(no[i], yes[i], _mm256_cmp_ps::<_CMP_GT_OQ>(a[i], b[i]));
-            [part(0), part(1)]
-        }
-    }
-    #[inline(always)]
-    unsafe fn with_sign(size: V, sign: V) -> V {
-        unsafe {
-            let bit = _mm256_set1_ps(-0.0);
-            let part = |i: usize| _mm256_or_ps(size[i], _mm256_and_ps(bit, sign[i]));
-            [part(0), part(1)]
-        }
-    }
-    #[inline(always)]
-    unsafe fn scale(v: V, n: V) -> V {
-        unsafe {
-            let part = |i: usize| {
-                let power = _mm256_slli_epi32::<23>(_mm256_castps_si256(n[i]));
-                _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(v[i]), power))
-            };
-            [part(0), part(1)]
-        }
-    }
-    #[inline(always)]
-    unsafe fn round(a: V) -> V {
-        const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-        unsafe { [_mm256_round_ps::<NEAREST>(a[0]), _mm256_round_ps::<NEAREST>(a[1])] }
-    }
-    #[inline(always)]
-    unsafe fn exp2i(a: V) -> V {
-        unsafe {
-            let bias = _mm256_set1_epi32(127);
-            let power = |v| _mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_cvtps_epi32(v), bias));
-            [_mm256_castsi256_ps(power(a[0])), _mm256_castsi256_ps(power(a[1]))]
+            let biased = _mm256_add_epi32(_mm256_cvtps_epi32(a), _mm256_set1_epi32(127));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
         }
     }
 }
 
 // SAFETY: as above.
 unsafe impl Simd for Avx2 {
-    type Eight = __m256;
+    type Eight = Eight;
     const TILE: usize = 6;
 
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> V {
-        unsafe { [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))] }
-    }
-    #[inline(always)]
-    unsafe fn store(to: *mut f32, v: V) {
-        unsafe {
-            _mm256_storeu_ps(to, v[0]);
-            _mm256_storeu_ps(to.add(8), v[1]);
-        }
-    }
-    #[inline(always)]
-    unsafe fn load8(from: *const f32) -> __m256 {
-        unsafe { _mm256_loadu_ps(from) }
-    }
-    #[inline(always)]
-    unsafe fn store8(to: *mut f32, v: __m256) {
-        unsafe { _mm256_storeu_ps(to, v) }
-    }
-    #[inline(always)]
-    unsafe fn fma8(a: __m256, b: __m256, c: __m256) -> __m256 {
-        unsafe { _mm256_fmadd_ps(a, b, c) }
-    }
     #[inline(always)]
     unsafe fn turn_four(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
         unsafe {

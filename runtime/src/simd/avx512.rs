@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::avx2::Avx2;
+use super::avx2::{Avx2, Eight};
 use super::{Arithmetic, Kernel, LANES, Simd};
 
 #[derive(Clone, Copy)]
@@ -29,6 +29,16 @@ pub unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
 // SAFETY: pointers are used as the trait says; the caller has AVX-512.
 unsafe impl Arithmetic for Avx512 {
     type V = __m512;
+    const WIDTH: usize = LANES;
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> __m512 {
+        unsafe { _mm512_loadu_ps(from) }
+    }
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, v: __m512) {
+        unsafe { _mm512_storeu_ps(to, v) }
+    }
     #[inline(always)]
     unsafe fn splat(v: f32) -> __m512 {
         unsafe { _mm512_set1_ps(v) }
@@ -95,30 +105,10 @@ unsafe impl Arithmetic for Avx512 {
 
 // SAFETY: as above.
 unsafe impl Simd for Avx512 {
-    type Eight = __m256;
+    type Eight = Eight;
     const TILE: usize = 12;
     const BLOCKS: usize = 2;
 
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> __m512 {
-        unsafe { _mm512_loadu_ps(from) }
-    }
-    #[inline(always)]
-    unsafe fn store(to: *mut f32, v: __m512) {
-        unsafe { _mm512_storeu_ps(to, v) }
-    }
-    #[inline(always)]
-    unsafe fn load8(from: *const f32) -> __m256 {
-        unsafe { Avx2::load8(from) }
-    }
-    #[inline(always)]
-    unsafe fn store8(to: *mut f32, v: __m256) {
-        unsafe { Avx2::store8(to, v) }
-    }
-    #[inline(always)]
-    unsafe fn fma8(a: __m256, b: __m256, c: __m256) -> __m256 {
-        unsafe { Avx2::fma8(a, b, c) }
-    }
     #[inline(always)]
     unsafe fn turn(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
         unsafe {

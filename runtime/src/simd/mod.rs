@@ -33,7 +33,13 @@ pub const LANES: usize = 16;
 pub unsafe trait Arithmetic: Copy {
     /// A vector.
     type V: Copy;
+    /// Its lanes.
+    const WIDTH: usize;
 
+    /// Reads `WIDTH` floats, at any alignment.
+    unsafe fn load(from: *const f32) -> Self::V;
+    /// Writes them.
+    unsafe fn store(to: *mut f32, v: Self::V);
     unsafe fn splat(v: f32) -> Self::V;
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
@@ -62,21 +68,16 @@ pub unsafe trait Arithmetic: Copy {
 /// Vectors of [`LANES`] floats.
 ///
 /// # Safety
-/// As for [`Arithmetic`]; functions that take a pointer read or write `LANES` numbers there, or eight, at any alignment.
+/// As for [`Arithmetic`], whose `WIDTH` is `LANES`; functions that take a pointer read or write `LANES` numbers there, at any
+/// alignment.
 pub unsafe trait Simd: Arithmetic {
     /// Eight lanes, for kernels that keep many numbers in registers.
-    type Eight: Copy;
+    type Eight: Arithmetic;
     /// Rows of [`LANES`] accumulators that fit the registers beside what a matrix product needs else.
     const TILE: usize;
     /// Blocks of columns, one or two, that a matrix product works on at a time.
     const BLOCKS: usize = 1;
 
-    unsafe fn load(from: *const f32) -> Self::V;
-    unsafe fn store(to: *mut f32, v: Self::V);
-    unsafe fn load8(from: *const f32) -> Self::Eight;
-    unsafe fn store8(to: *mut f32, v: Self::Eight);
-    /// As [`Arithmetic::fma`].
-    unsafe fn fma8(a: Self::Eight, b: Self::Eight, c: Self::Eight) -> Self::Eight;
     /// Sixteen rows of sixteen floats as sixteen columns; from one row to the next there and here.
     #[inline(always)]
     unsafe fn turn(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {

@@ -5,126 +5,96 @@ use std::arch::asm;
 
 use half::f16;
 
-use super::{Arithmetic, Simd};
+use super::{Arithmetic, Simd, Twice};
 
+/// One register.
 #[derive(Clone, Copy)]
-pub struct Neon;
+pub struct Four;
 
-type V = [float32x4_t; 4];
+/// Sixteen lanes.
+pub type Neon = Twice<Twice<Four>>;
 
-#[inline(always)]
-unsafe fn map2(a: V, b: V, f: unsafe fn(float32x4_t, float32x4_t) -> float32x4_t) -> V {
-    unsafe { [f(a[0], b[0]), f(a[1], b[1]), f(a[2], b[2]), f(a[3], b[3])] }
-}
+type V = [[float32x4_t; 2]; 2];
 
 // SAFETY: pointers are used as the trait says; every 64-bit ARM machine has these instructions.
-unsafe impl Arithmetic for Neon {
-    type V = V;
+unsafe impl Arithmetic for Four {
+    type V = float32x4_t;
+    const WIDTH: usize = 4;
+
     #[inline(always)]
-    unsafe fn splat(v: f32) -> V {
-        unsafe { [vdupq_n_f32(v); 4] }
+    unsafe fn load(from: *const f32) -> float32x4_t {
+        unsafe { vld1q_f32(from) }
     }
     #[inline(always)]
-    unsafe fn add(a: V, b: V) -> V {
-        unsafe { map2(a, b, |a, b| vaddq_f32(a, b)) }
+    unsafe fn store(to: *mut f32, v: float32x4_t) {
+        unsafe { vst1q_f32(to, v) }
     }
     #[inline(always)]
-    unsafe fn sub(a: V, b: V) -> V {
-        unsafe { map2(a, b, |a, b| vsubq_f32(a, b)) }
+    unsafe fn splat(v: f32) -> float32x4_t {
+        unsafe { vdupq_n_f32(v) }
     }
     #[inline(always)]
-    unsafe fn mul(a: V, b: V) -> V {
-        unsafe { map2(a, b, |a, b| vmulq_f32(a, b)) }
+    unsafe fn add(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vaddq_f32(a, b) }
     }
     #[inline(always)]
-    unsafe fn div(a: V, b: V) -> V {
-        unsafe { map2(a, b, |a, b| vdivq_f32(a, b)) }
+    unsafe fn sub(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vsubq_f32(a, b) }
     }
     #[inline(always)]
-    unsafe fn max(a: V, b: V) -> V {
-        unsafe { map2(a, b, |a, b| vmaxq_f32(a, b)) }
+    unsafe fn mul(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vmulq_f32(a, b) }
     }
     #[inline(always)]
-    unsafe fn min(a: V, b: V) -> V {
-        unsafe { map2(a, b, |a, b| vminq_f32(a, b)) }
+    unsafe fn div(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vdivq_f32(a, b) }
     }
     #[inline(always)]
-    unsafe fn sqrt(a: V) -> V {
-        unsafe { map2(a, a, |a, _| vsqrtq_f32(a)) }
+    unsafe fn max(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vmaxq_f32(a, b) }
     }
     #[inline(always)]
-    unsafe fn fma(a: V, b: V, c: V) -> V {
+    unsafe fn min(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vminq_f32(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn sqrt(a: float32x4_t) -> float32x4_t {
+        unsafe { vsqrtq_f32(a) }
+    }
+    #[inline(always)]
+    unsafe fn fma(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
+        unsafe { vfmaq_f32(c, a, b) }
+    }
+    #[inline(always)]
+    unsafe fn choose(a: float32x4_t, b: float32x4_t, yes: float32x4_t, no: float32x4_t) -> float32x4_t {
+        unsafe { vbslq_f32(vcgtq_f32(a, b), yes, no) }
+    }
+    #[inline(always)]
+    unsafe fn with_sign(size: float32x4_t, sign: float32x4_t) -> float32x4_t {
+        unsafe { vbslq_f32(vdupq_n_u32(1 << 31), sign, size) }
+    }
+    #[inline(always)]
+    unsafe fn scale(v: float32x4_t, n: float32x4_t) -> float32x4_t {
         unsafe {
-            [
-                vfmaq_f32(c[0], a[0], b[0]),
-                vfmaq_f32(c[1], a[1], b[1]),
-                vfmaq_f32(c[2], a[2], b[2]),
-                vfmaq_f32(c[3], a[3], b[3]),
-            ]
+            let power = vshlq_n_u32::<23>(vreinterpretq_u32_f32(n));
+            vreinterpretq_f32_u32(vaddq_u32(vreinterpretq_u32_f32(v), power))
         }
     }
     #[inline(always)]
-    unsafe fn choose(a: V, b: V, yes: V, no: V) -> V {
-        unsafe {
-            let part = |i: usize| vbslq_f32(vcgtq_f32(a[i], b[i]), yes[i], no[i]);
-            [part(0), part(1), part(2), part(3)]
-        }
+    unsafe fn round(a: float32x4_t) -> float32x4_t {
+        unsafe { vrndnq_f32(a) }
     }
     #[inline(always)]
-    unsafe fn with_sign(size: V, sign: V) -> V {
-        unsafe { map2(size, sign, |size, sign| vbslq_f32(vdupq_n_u32(1 << 31), sign, size)) }
-    }
-    #[inline(always)]
-    unsafe fn scale(v: V, n: V) -> V {
-        unsafe {
-            map2(v, n, |v, n| {
-                let power = vshlq_n_u32::<23>(vreinterpretq_u32_f32(n));
-                vreinterpretq_f32_u32(vaddq_u32(vreinterpretq_u32_f32(v), power))
-            })
-        }
-    }
-    #[inline(always)]
-    unsafe fn round(a: V) -> V {
-        unsafe { map2(a, a, |a, _| vrndnq_f32(a)) }
-    }
-    #[inline(always)]
-    unsafe fn exp2i(a: V) -> V {
-        unsafe {
-            map2(a, a, |a, _| vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(vcvtq_s32_f32(a), vdupq_n_s32(127)))))
-        }
+    unsafe fn exp2i(a: float32x4_t) -> float32x4_t {
+        unsafe { vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(vcvtq_s32_f32(a), vdupq_n_s32(127)))) }
     }
 }
 
 // SAFETY: as above.
 unsafe impl Simd for Neon {
-    type Eight = [float32x4_t; 2];
+    type Eight = Twice<Four>;
     const TILE: usize = 6;
 
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> V {
-        unsafe { [vld1q_f32(from), vld1q_f32(from.add(4)), vld1q_f32(from.add(8)), vld1q_f32(from.add(12))] }
-    }
-    #[inline(always)]
-    unsafe fn store(to: *mut f32, v: V) {
-        for (i, part) in v.into_iter().enumerate() {
-            unsafe { vst1q_f32(to.add(4 * i), part) }
-        }
-    }
-    #[inline(always)]
-    unsafe fn load8(from: *const f32) -> [float32x4_t; 2] {
-        unsafe { [vld1q_f32(from), vld1q_f32(from.add(4))] }
-    }
-    #[inline(always)]
-    unsafe fn store8(to: *mut f32, v: [float32x4_t; 2]) {
-        unsafe {
-            vst1q_f32(to, v[0]);
-            vst1q_f32(to.add(4), v[1]);
-        }
-    }
-    #[inline(always)]
-    unsafe fn fma8(a: [float32x4_t; 2], b: [float32x4_t; 2], c: [float32x4_t; 2]) -> [float32x4_t; 2] {
-        unsafe { [vfmaq_f32(c[0], a[0], b[0]), vfmaq_f32(c[1], a[1], b[1])] }
-    }
     #[inline(always)]
     unsafe fn turn_four(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
         unsafe {
@@ -140,11 +110,11 @@ unsafe impl Simd for Neon {
     #[inline(always)]
     unsafe fn widen(from: *const f16) -> V {
         let part = |i: usize| unsafe { vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from.cast::<u16>().add(4 * i)))) };
-        [part(0), part(1), part(2), part(3)]
+        [[part(0), part(1)], [part(2), part(3)]]
     }
     #[inline(always)]
     unsafe fn narrow(to: *mut f16, v: V) {
-        for (i, part) in v.into_iter().enumerate() {
+        for (i, part) in v.into_iter().flatten().enumerate() {
             unsafe { vst1_u16(to.cast::<u16>().add(4 * i), vreinterpret_u16_f16(vcvt_f16_f32(part))) }
         }
     }
@@ -158,7 +128,7 @@ unsafe impl Simd for Neon {
             let lanes = [1u32, 2, 4, 8];
             let lanes = vld1q_u32(lanes.as_ptr());
             (0..4).fold(0, |bits, i| {
-                let on = vandq_u32(vcgtq_f32(a[i], b[i]), lanes);
+                let on = vandq_u32(vcgtq_f32(a[i / 2][i % 2], b[i / 2][i % 2]), lanes);
                 bits | (vaddvq_u32(on) as u16) << (4 * i)
             })
         }
@@ -169,7 +139,7 @@ unsafe impl Simd for Neon {
             let lanes = [1u32, 2, 4, 8];
             let lanes = vld1q_u32(lanes.as_ptr());
             let mut out = a;
-            for (i, part) in out.iter_mut().enumerate() {
+            for (i, part) in out.iter_mut().flatten().enumerate() {
                 let on = vtstq_u32(vdupq_n_u32((bits >> (4 * i)) as u32), lanes);
                 *part = vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(*part), on));
             }

@@ -45,9 +45,8 @@ unsafe impl Half for NeonHalves {
         unsafe { [vfmaq_f16(c[0], a[0], b[0]), vfmaq_f16(c[1], a[1], b[1])] }
     }
     #[inline(always)]
-    unsafe fn widen(v: H) -> [float32x4_t; 4] {
+    unsafe fn widen(v: H) -> [[float32x4_t; 2]; 2] {
         let part = |v: float16x8_t| unsafe { [vcvt_f32_f16(vget_low_f16(v)), vcvt_f32_f16(vget_high_f16(v))] };
-        let ([a, b], [c, d]) = (part(v[0]), part(v[1]));
-        [a, b, c, d]
+        [part(v[0]), part(v[1])]
     }
 }

@@ -1,5 +1,5 @@
-//! Two vectors side by side. A long function of one number is a chain in which every step waits for the one before; with
-//! two such chains at hand the machine waits less.
+//! Two vectors side by side: wide vectors of narrow registers. And a long function of one number is a chain in which every step
+//! waits for the one before; with two such chains at hand the machine waits less.
 
 use std::marker::PhantomData;
 
@@ -23,6 +23,22 @@ macro_rules! on_both {
 // SAFETY: what `A` needs.
 unsafe impl<A: Arithmetic> Arithmetic for Twice<A> {
     type V = [A::V; 2];
+    const WIDTH: usize = 2 * A::WIDTH;
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self::V {
+        // SAFETY: the caller's.
+        unsafe { [A::load(from), A::load(from.add(A::WIDTH))] }
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, [first, second]: Self::V) {
+        // SAFETY: the caller's.
+        unsafe {
+            A::store(to, first);
+            A::store(to.add(A::WIDTH), second);
+        }
+    }
 
     #[inline(always)]
     unsafe fn splat(v: f32) -> Self::V {

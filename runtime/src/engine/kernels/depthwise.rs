@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::phase::{Epilogue, Phase, Reach, Share, covered, fill, row_parts};
-use crate::simd::{Isa, Kernel, LANES, Lined, Simd};
+use crate::simd::{Arithmetic, Isa, Kernel, LANES, Lined, Simd};
 
 /// A convolution of each channel by itself. The weights of a phase are `[block][tap][16]`, and its taps go from left to
 /// right and from top to bottom.
@@ -167,18 +167,18 @@ impl Plane<'_> {
                 }
                 for half in [0, LANES / 2] {
                     if padded && columns == 7 {
-                        row.tile::<S, RUN, SHARED, 7, true, true>(0, half);
+                        row.tile::<S::Eight, RUN, SHARED, 7, true, true>(0, half);
                     } else if padded {
-                        row.tile::<S, RUN, SHARED, 7, true, false>(0, half);
-                        row.tile::<S, RUN, SHARED, 7, false, true>(high, half);
+                        row.tile::<S::Eight, RUN, SHARED, 7, true, false>(0, half);
+                        row.tile::<S::Eight, RUN, SHARED, 7, false, true>(high, half);
                     }
                     let mut column = low;
                     while column < high {
                         column += match high - column {
-                            7.. => row.tile::<S, RUN, SHARED, 7, false, false>(column, half),
-                            4.. => row.tile::<S, RUN, SHARED, 4, false, false>(column, half),
-                            2.. => row.tile::<S, RUN, SHARED, 2, false, false>(column, half),
-                            _ => row.tile::<S, RUN, SHARED, 1, false, false>(column, half),
+                            7.. => row.tile::<S::Eight, RUN, SHARED, 7, false, false>(column, half),
+                            4.. => row.tile::<S::Eight, RUN, SHARED, 4, false, false>(column, half),
+                            2.. => row.tile::<S::Eight, RUN, SHARED, 2, false, false>(column, half),
+                            _ => row.tile::<S::Eight, RUN, SHARED, 1, false, false>(column, half),
                         };
                     }
                 }
@@ -234,7 +234,7 @@ impl Row<'_> {
     /// `M` neighbouring places, half of the channels; at the `LEFT` or the `RIGHT` end without what lies beside the input.
     #[inline(always)]
     unsafe fn tile<
-        S: Simd,
+        A: Arithmetic,
         const RUN: usize,
         const SHARED: bool,
         const M: usize,
@@ -247,23 +247,23 @@ impl Row<'_> {
     ) -> usize {
         // SAFETY: the caller's; weights and bias are padded to blocks.
         unsafe {
-            let mut sums = [S::load8(self.bias.add(half)); M];
+            let mut sums = [A::load(self.bias.add(half)); M];
             let mut weights = self.weights.add(half);
             for run in self.taps.chunks_exact(RUN) {
                 let from = self.read(run[0], column).wrapping_add(half);
                 let mut row = [sums[0]; RUN];
                 for (k, w) in row.iter_mut().enumerate() {
-                    *w = S::load8(weights.add(k * LANES));
+                    *w = A::load(weights.add(k * LANES));
                 }
                 // Plain ranges, so that the compiler unrolls them and the sums stay in registers.
                 if SHARED {
                     let first = if LEFT { RUN / 2 } else { 0 };
                     let last = if RIGHT { M + RUN / 2 } else { M + RUN - 1 };
                     for j in first..last {
-                        let v = S::load8(from.wrapping_add(j * LANES));
+                        let v = A::load(from.wrapping_add(j * LANES));
                         for k in 0..RUN {
                             if j >= k && j - k < M {
-                                sums[j - k] = S::fma8(v, row[k], sums[j - k]);
+                                sums[j - k] = A::fma(v, row[k], sums[j - k]);
                             }
                         }
                     }
@@ -271,7 +271,7 @@ impl Row<'_> {
                     for m in 0..M {
                         let from = from.add(m * self.step);
                         for k in 0..RUN {
-                            sums[m] = S::fma8(S::load8(from.add(k * LANES)), row[k], sums[m]);
+                            sums[m] = A::fma(A::load(from.add(k * LANES)), row[k], sums[m]);
                         }
                     }
                 }
@@ -279,7 +279,7 @@ impl Row<'_> {
             }
             let to = self.to.add(column * self.spread + half);
             for m in 0..M {
-                S::store8(to.add(m * self.spread), sums[m]);
+                A::store(to.add(m * self.spread), sums[m]);
             }
         }
         M

@@ -22,4 +22,5 @@ pub mod rows;
 pub mod stored;
 mod strip;
 mod tile;
+mod transforms;
 pub mod winograd;

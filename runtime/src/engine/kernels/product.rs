@@ -26,7 +26,7 @@ use crate::simd::{Half, HalfKernel, Isa, Kernel, LANES, Simd};
 pub const DEPTH: usize = 256;
 
 /// Terms that one running sum adds before its part goes to the result.
-const PART: usize = 128;
+pub const PART: usize = 128;
 
 /// How packed weights lie: `[part of k][block][k within the part][16]`.
 #[derive(Clone, Copy, Debug)]

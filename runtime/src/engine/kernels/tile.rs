@@ -64,10 +64,26 @@ impl<S: Simd, const BLOCKS: usize> End<S, BLOCKS> {
     }
 }
 
-/// Rows of the next tile: evenly, because a tile of one row takes nearly as long as one of four.
-#[inline(always)]
-fn tile_rows(rows: usize, most: usize) -> usize {
-    rows.div_ceil(rows.div_ceil(most))
+/// How rows are cut into tiles: evenly, because a tile of one row takes nearly as long as one of four.
+struct Tiles {
+    count: usize,
+    /// Rows of the last tiles, and how many tiles at first have one more.
+    rows: usize,
+    longer: usize,
+}
+
+impl Tiles {
+    #[inline(always)]
+    fn of(rows: usize, most: usize) -> Tiles {
+        let count = rows.div_ceil(most);
+        Tiles { count, rows: rows / count, longer: rows % count }
+    }
+
+    /// Rows of a tile.
+    #[inline(always)]
+    fn rows(&self, tile: usize) -> usize {
+        self.rows + usize::from(tile < self.longer)
+    }
 }
 
 /// The weights of one block of columns, or of more.
@@ -95,9 +111,9 @@ pub unsafe fn rows_of<S: Simd, const ORDER: u8, const BLOCKS: usize>(
         ROWS => 1,
         _ => stride,
     };
-    let mut row = 0;
-    while row < rows {
-        let count = tile_rows(rows - row, S::TILE);
+    let (tiles, mut row) = (Tiles::of(rows, S::TILE), 0);
+    for number in 0..tiles.count {
+        let count = tiles.rows(number);
         // SAFETY: the rows lie inside `0..rows`.
         unsafe {
             let (left, end) = (left.add(row * step), end.below(row));
@@ -195,9 +211,9 @@ pub unsafe fn half_rows_of<H: Half>(
     weights: *const f16,
     end: End<H::Single, 1>,
 ) {
-    let mut row = 0;
-    while row < rows {
-        let count = tile_rows(rows - row, H::TILE);
+    let (tiles, mut row) = (Tiles::of(rows, H::TILE), 0);
+    for number in 0..tiles.count {
+        let count = tiles.rows(number);
         // SAFETY: the rows lie inside `0..rows`.
         unsafe {
             let (left, end) = (left.add(row * LANES), end.below(row));

@@ -12,16 +12,13 @@
 //! in half precision, which are to save memory, are kept as they are and taken to the points in each pass, a few blocks
 //! of channels at a time, which takes a fifth longer where channels are many.
 
-// An iterator over columns would be a closure, which is not compiled for the instruction set.
-#![allow(clippy::needless_range_loop)]
-
 use std::ops::Range;
 
-use super::left::Left;
-use super::phase::Epilogue;
-use super::polynomials::{column_of, inward, outward, weigh};
-use super::product::{Packing, Product};
-use super::stored::{Stored, Weights};
+use super::phase::{Epilogue, row_parts};
+use super::product::{PART, Packing};
+use super::stored::Stored;
+use super::tile::{Ahead, BLOCKED, Columns, End, rows_of};
+use super::transforms::{Inward, Outward, Weigh};
 use crate::simd::{Isa, Kernel, LANES, Lined, Simd};
 
 /// Floats of transformed tiles that are worked on together: about what the second cache holds.
@@ -29,7 +26,7 @@ const STRIP: usize = 300_000;
 /// Floats of transformed weights that are worked on together.
 const GROUP: usize = 160_000;
 /// Taps of a kernel.
-const TAPS: usize = 9;
+pub(super) const TAPS: usize = 9;
 
 /// The weights of all pairs of channels.
 #[derive(Clone, Debug)]
@@ -63,12 +60,12 @@ pub struct Winograd {
 
 /// A distance from one point to the next that is not a power of two, which would put all points into the same few lines
 /// of the first cache.
-fn apart(floats: usize) -> usize {
+pub(super) fn apart(floats: usize) -> usize {
     floats + LANES
 }
 
 /// Floats from the tiles of one point to those of the next.
-fn tile_step(blocks: usize, tiles: usize) -> usize {
+pub(super) fn tile_step(blocks: usize, tiles: usize) -> usize {
     apart(blocks * tiles * LANES)
 }
 
@@ -100,7 +97,7 @@ impl Winograd {
     }
 
     /// Rows and columns of tiles.
-    fn tiles(&self) -> [usize; 2] {
+    pub(super) fn tiles(&self) -> [usize; 2] {
         self.output.map(|extent| extent.div_ceil(self.tile))
     }
 
@@ -121,12 +118,12 @@ impl Winograd {
     }
 
     /// How the weights of one point lie for some output blocks.
-    fn packed(&self, blocks: usize) -> Packing {
+    pub(super) fn packed(&self, blocks: usize) -> Packing {
         Packing { depth: self.from * LANES, blocks }
     }
 
     /// Floats from the weights of one point to those of the next.
-    fn step(&self, blocks: usize) -> usize {
+    pub(super) fn step(&self, blocks: usize) -> usize {
         apart(self.packed(blocks).len())
     }
 
@@ -182,155 +179,64 @@ impl Winograd {
                     Kernels::Plain(_) => &*own,
                     Kernels::AtPoints(values) => values,
                 };
-                self.multiply(isa, blocks, tiles, values, weights, products);
+                isa.run(Multiply { conv: self, blocks, tiles, values, weights, products: &mut *products });
             }
-            match self.tile {
-                2 => isa.run(Outward::<4, 2> { conv: self, products, first, tiles, output: &mut *output }),
-                _ => isa.run(Outward::<6, 4> { conv: self, products, first, tiles, output: &mut *output }),
-            }
-            let width = self.output[1];
-            let (start, end) = (first * self.tile * width, ((first + strip) * self.tile).min(self.output[0]) * width);
+            let ([height, width], last) = (self.output, (first + strip) * self.tile);
             for block in 0..self.to {
-                let at = block * self.output[0] * width;
-                epilogue((at + start) * LANES, &mut output[(at + start) * LANES..(at + end) * LANES]);
+                let plane = block * height * width;
+                for rows in row_parts(first * self.tile..last.min(height), width, self.tile) {
+                    let part = (plane + rows.start * width) * LANES..(plane + rows.end * width) * LANES;
+                    let (at, output) = (part.start, &mut output[part]);
+                    let skipped = (rows.start / self.tile - first) * columns;
+                    let products = &products[(block * tiles + skipped) * LANES..];
+                    match self.tile {
+                        2 => isa.run(Outward::<4, 2> { conv: self, block, products, tiles, output: &mut *output }),
+                        _ => isa.run(Outward::<6, 4> { conv: self, block, products, tiles, output: &mut *output }),
+                    }
+                    epilogue(at, output);
+                }
             }
-        }
-    }
-
-    /// The products of some output blocks at every point, `[point][block][tile][16]` like the values.
-    fn multiply(
-        &self,
-        isa: Isa,
-        blocks: Range<usize>,
-        tiles: usize,
-        values: &[f32],
-        weights: &[f32],
-        products: &mut [f32],
-    ) {
-        let order = self.packed(blocks.len());
-        for point in 0..points(self.tile) {
-            Product {
-                left: Left::Blocked(&values[point * tile_step(self.from, tiles)..], tiles * LANES),
-                rows: tiles,
-                depth: order.depth,
-                weights: Weights::Single(&weights[point * self.step(blocks.len())..][..order.len()]),
-                packed: order,
-                from: 0,
-                result: &mut products[point * tile_step(self.to, tiles) + blocks.start * tiles * LANES..],
-                block_stride: tiles * LANES,
-                row_stride: LANES,
-                columns: 0..order.blocks,
-                add: false,
-                bias: &[],
-                // Channels of zeros are rare, and looking for them takes time at every point.
-                finite: false,
-            }
-            .run(isa);
         }
     }
 }
 
-/// Takes the weights of some output blocks to their values at the points: point by point, packed as for a product.
-struct Weigh<'a, const FROM: usize> {
+/// The products of some output blocks at every point, `[point][block][tile][16]` like the values: as [`Product`] makes them, but
+/// in one go, for those of one point are few.
+///
+/// [`Product`]: super::product::Product
+struct Multiply<'a> {
     conv: &'a Winograd,
-    kernels: &'a Stored,
     blocks: Range<usize>,
-    values: &'a mut [f32],
-}
-
-impl<const FROM: usize> Kernel for Weigh<'_, FROM> {
-    type Output = ();
-
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        let order = self.conv.packed(self.blocks.len());
-        let step = self.conv.step(self.blocks.len());
-        for (i, block) in self.blocks.enumerate() {
-            let each = order.depth * TAPS * LANES;
-            let kernels = self.kernels.part(block * each..(block + 1) * each);
-            for k in 0..order.depth {
-                let values = &mut self.values[order.at(k, i)..][..(FROM * FROM - 1) * step + LANES];
-                // SAFETY: what is read lies inside the kernels, what is written inside `values`.
-                unsafe {
-                    let mut rows = [[S::splat(0.0); FROM]; 3];
-                    for (i, row) in rows.iter_mut().enumerate() {
-                        let mut taps = [S::splat(0.0); 3];
-                        for (j, tap) in taps.iter_mut().enumerate() {
-                            let at = (k * TAPS + 3 * i + j) * LANES;
-                            *tap = match kernels {
-                                Weights::Single(kernels) => S::load(kernels.as_ptr().add(at)),
-                                Weights::Half(kernels, factor) => {
-                                    S::mul(S::splat(factor), S::widen(kernels.as_ptr().add(at)))
-                                }
-                            };
-                        }
-                        *row = weigh::<S, FROM>(taps);
-                    }
-                    for j in 0..FROM {
-                        let column = weigh::<S, FROM>(column_of(&rows, j));
-                        for (i, v) in column.into_iter().enumerate() {
-                            S::store(values.as_mut_ptr().add((i * FROM + j) * step), v);
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Takes tiles of the input to their values at the points: `[point][block][tile][16]`.
-struct Inward<'a, const FROM: usize> {
-    conv: &'a Winograd,
-    input: &'a [f32],
-    first: usize,
     tiles: usize,
-    values: &'a mut [f32],
+    values: &'a [f32],
+    /// Of these blocks.
+    weights: &'a [f32],
+    products: &'a mut [f32],
 }
 
-impl<const FROM: usize> Kernel for Inward<'_, FROM> {
+impl Kernel for Multiply<'_> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let conv = self.conv;
-        let [height, width] = conv.input;
-        let columns = conv.tiles()[1];
-        let step = tile_step(conv.from, self.tiles);
-        for block in 0..conv.from {
-            let plane = &self.input[block * height * width * LANES..][..height * width * LANES];
-            for tile in 0..self.tiles {
-                let top = ((self.first + tile / columns) * conv.tile) as isize + conv.shift[0];
-                let left = ((tile % columns) * conv.tile) as isize + conv.shift[1];
-                let values =
-                    &mut self.values[(block * self.tiles + tile) * LANES..][..(FROM * FROM - 1) * step + LANES];
-                // SAFETY: what is read lies inside the plane, what is written inside `values`.
-                unsafe {
-                    let mut rows = [[S::splat(0.0); FROM]; FROM];
-                    for (i, row) in rows.iter_mut().enumerate() {
-                        let y = top + i as isize;
-                        if y < 0 || y >= height as isize {
-                            continue;
-                        }
-                        let line = plane.as_ptr().add(y as usize * width * LANES);
-                        let mut taken = [S::splat(0.0); FROM];
-                        if left >= 0 && left as usize + FROM <= width {
-                            for (j, v) in taken.iter_mut().enumerate() {
-                                *v = S::load(line.add((left as usize + j) * LANES));
-                            }
-                        } else {
-                            for (j, v) in taken.iter_mut().enumerate() {
-                                let x = left + j as isize;
-                                if x >= 0 && x < width as isize {
-                                    *v = S::load(line.add(x as usize * LANES));
-                                }
-                            }
-                        }
-                        *row = inward::<S, FROM>(taken);
-                    }
-                    for j in 0..FROM {
-                        let column = inward::<S, FROM>(column_of(&rows, j));
-                        for (i, v) in column.into_iter().enumerate() {
-                            S::store(values.as_mut_ptr().add((i * FROM + j) * step), v);
+        let (order, plane) = (self.conv.packed(self.blocks.len()), self.tiles * LANES);
+        let (from, to) = (tile_step(self.conv.from, self.tiles), tile_step(self.conv.to, self.tiles));
+        for point in 0..points(self.conv.tile) {
+            let left = &self.values[point * from..][..self.conv.from * plane];
+            let weights = &self.weights[point * self.conv.step(self.blocks.len())..][..order.len()];
+            let products = &mut self.products[point * to + self.blocks.start * plane..][..order.blocks * plane];
+            for at in (0..order.depth).step_by(PART) {
+                for block in (0..order.blocks).step_by(S::BLOCKS) {
+                    let left = left[at / LANES * plane..].as_ptr();
+                    let result = products[block * plane..].as_mut_ptr();
+                    let weights = &weights[order.at(at, block)..];
+                    let depth = PART.min(order.depth - at);
+                    let panel = (plane, self.tiles, depth, weights, at > 0);
+                    // SAFETY: the slices hold all tiles of all blocks, and a panel as many blocks as are left.
+                    unsafe {
+                        match S::BLOCKS.min(order.blocks - block) {
+                            2 => panel_of::<S, 2>(left, panel, result),
+                            _ => panel_of::<S, 1>(left, panel, result),
                         }
                     }
                 }
@@ -339,53 +245,18 @@ impl<const FROM: usize> Kernel for Inward<'_, FROM> {
     }
 }
 
-/// Takes products back to places of the output, and adds the bias.
-struct Outward<'a, const FROM: usize, const TO: usize> {
-    conv: &'a Winograd,
-    products: &'a [f32],
-    first: usize,
-    tiles: usize,
-    output: &'a mut [f32],
-}
-
-impl<const FROM: usize, const TO: usize> Kernel for Outward<'_, FROM, TO> {
-    type Output = ();
-
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        let conv = self.conv;
-        let [height, width] = conv.output;
-        let columns = conv.tiles()[1];
-        let step = tile_step(conv.to, self.tiles);
-        for block in 0..conv.to {
-            let plane = &mut self.output[block * height * width * LANES..][..height * width * LANES];
-            for tile in 0..self.tiles {
-                let (top, left) = ((self.first + tile / columns) * TO, tile % columns * TO);
-                let products =
-                    &self.products[(block * self.tiles + tile) * LANES..][..(FROM * FROM - 1) * step + LANES];
-                // SAFETY: what is read lies inside `products`, what is written inside the plane.
-                unsafe {
-                    let bias = match conv.bias.is_empty() {
-                        true => S::splat(0.0),
-                        false => S::load(conv.bias[block * LANES..(block + 1) * LANES].as_ptr()),
-                    };
-                    let mut rows = [[S::splat(0.0); TO]; FROM];
-                    for (i, row) in rows.iter_mut().enumerate() {
-                        let mut taken = [S::splat(0.0); FROM];
-                        for (j, v) in taken.iter_mut().enumerate() {
-                            *v = S::load(products.as_ptr().add((i * FROM + j) * step));
-                        }
-                        *row = outward::<S, FROM, TO>(taken);
-                    }
-                    for j in 0..TO.min(width - left) {
-                        let column = outward::<S, FROM, TO>(column_of(&rows, j));
-                        for (i, v) in column.into_iter().enumerate().take(height - top) {
-                            let at = ((top + i) * width + left + j) * LANES;
-                            S::store(plane.as_mut_ptr().add(at), S::add(v, bias));
-                        }
-                    }
-                }
-            }
-        }
-    }
+/// Some terms of a few blocks' products.
+#[inline(always)]
+unsafe fn panel_of<S: Simd, const BLOCKS: usize>(
+    left: *const f32,
+    (plane, tiles, depth, weights, add): (usize, usize, usize, &[f32], bool),
+    result: *mut f32,
+) {
+    let numbers = BLOCKS * depth * LANES;
+    let ahead = weights.as_ptr().wrapping_add(numbers).cast();
+    let ahead = Ahead::over(ahead, numbers * size_of::<f32>(), depth, tiles.div_ceil(S::TILE));
+    let columns = Columns { weights: weights.as_ptr(), stride: depth * LANES };
+    let end = End { result, block_stride: plane, factor: 1.0, add, bias: None, stride: LANES };
+    // SAFETY: the caller's.
+    unsafe { rows_of::<S, BLOCKED, BLOCKS>(left, plane, tiles, depth, columns, ahead, end) };
 }
