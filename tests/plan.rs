@@ -199,12 +199,13 @@ fn smooth_activations_agree_with_tract() {
     }
 }
 
-/// Both tiles of Winograd's algorithm, with whole and cut tiles on every side.
+/// Both tiles of Winograd's algorithm, with whole and cut tiles on every side; sums that are cut into parts, and images that
+/// are cut into strips, and these into rows.
 #[test]
 fn winograd_agrees_with_tract() {
-    for (h, w) in [(4, 5), (5, 7), (7, 7), (8, 9), (13, 18)] {
+    let small = [(4, 5), (5, 7), (7, 7), (8, 9), (13, 18)].map(|(h, w)| (h, w, 17, 33));
+    for (h, w, ins, outs) in small.into_iter().chain([(6, 9, 150, 20), (45, 41, 17, 33)]) {
         for pads in [[0, 0, 0, 0], [1, 1, 1, 1], [2, 0, 1, 2]] {
-            let (ins, outs) = (17, 33);
             let (rows, columns) = (h + 2 - pads[0] - pads[2], w + 2 - pads[1] - pads[3]);
             let attributes = vec![("pads", ints(&pads.map(|p| p as i64)))];
             let weights = vec![weight(&[outs, ins, 3, 3], 1), weight(&[outs], 2)];
