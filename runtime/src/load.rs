@@ -87,7 +87,7 @@ const UNCHANGEABLE: &str = "a model with other weights wants the forward model, 
 pub struct Loaded {
     /// Name and hash.
     pub model: Model,
-    /// The typed graph.
+    /// The typed graph; how many classes it has is remembered once somebody has asked.
     pub typed: TypedGraph,
     /// Present where the file is a gradient graph.
     pub ready_made: Option<GradientGraph>,

@@ -1,5 +1,6 @@
 //! Pointing game (Zhang et al. 2018): whether the map's largest value is on the object, or near it: one or zero, and over a
-//! dataset the mean over the explained classes of their shares of hits. Any of equal largest values may hit. The paper's
+//! dataset the mean over the explained classes of their shares of hits: the paper's classes are those of the labels, which
+//! `--target label` explains. Any of equal largest values may hit. The paper's
 //! tolerance of 15 pixels, for images of 500, is a share of the larger side here.
 //!
 //! Cost: none. Kept: hits and misses of about a thousand classes.

@@ -68,7 +68,7 @@ pub unsafe trait Arithmetic: Copy {
 /// Vectors of [`LANES`] floats.
 ///
 /// # Safety
-/// As for [`Arithmetic`], whose `WIDTH` is `LANES`; functions that take a pointer read or write `LANES` numbers there, at any
+/// As for [`Arithmetic`], whose `WIDTH` is `LANES`, and `Eight`'s is eight; functions that take a pointer read or write `LANES` numbers there, at any
 /// alignment.
 pub unsafe trait Simd: Arithmetic {
     /// Eight lanes, for kernels that keep many numbers in registers.
@@ -111,6 +111,16 @@ pub unsafe trait Simd: Arithmetic {
     /// `a` in the lanes whose bit is set, zero in the others.
     unsafe fn keep(a: Self::V, bits: u16) -> Self::V;
 }
+
+/// Refuses to compile with an instruction set of other widths.
+const fn has_widths<S: Simd>() {
+    assert!(S::WIDTH == LANES && <S::Eight as Arithmetic>::WIDTH == LANES / 2);
+}
+const _: () = has_widths::<portable::Portable>();
+#[cfg(target_arch = "x86_64")]
+const _: () = (has_widths::<avx2::Avx2>(), has_widths::<avx512::Avx512>()).0;
+#[cfg(target_arch = "aarch64")]
+const _: () = has_widths::<neon::Neon>();
 
 /// A kernel with its arguments.
 pub trait Kernel {

@@ -97,24 +97,19 @@ impl<const N: usize> Table<N> {
     }
 
     /// The labels' mean share of samples that have `class`, whichever label has how many samples. Its standard error is that of
-    /// labels which are all equally spread about their own shares, `s^2 / L^2 * sum of 1 / n_l` with the spread `s^2` of
-    /// `n` samples about `L` shares; where no label has two samples, that of samples about the mean.
+    /// labels which are drawn, `s / sqrt(L)` of `L` shares that deviate by `s`; of one label, that of its samples.
     pub fn mean_share(&self, class: u64) -> Moments {
-        let (mut samples, mut labels, mut spread, mut inverse) = (0u64, Moments::default(), 0.0, 0.0);
+        let (mut labels, mut samples) = (Moments::default(), Moments::default());
         for same in self.rows.chunk_by(|a, b| a.label == b.label) {
-            let count: u64 = same.iter().map(|row| row.count).sum();
-            let own: u64 = same.iter().filter(|row| row.class == class).map(|row| row.count).sum();
-            let share = own as f64 / count as f64;
-            labels.push(share);
-            samples += count;
-            spread += count as f64 * share * (1.0 - share);
-            inverse += 1.0 / count as f64;
+            let mut own = Moments::default();
+            same.iter().for_each(|row| own.push_many(f64::from(u8::from(row.class == class)), row.count));
+            labels.push(own.mean());
+            samples.merge(&own);
         }
-        if samples == labels.count() {
-            return labels;
+        match labels.count() {
+            0 | 1 => samples,
+            _ => Moments::of(samples.count(), labels.mean(), labels.standard_error()),
         }
-        let (free, count) = ((samples - labels.count()) as f64, labels.count() as f64);
-        Moments::of(samples, labels.mean(), libm::sqrt(spread / free * inverse) / count)
     }
 }
 
@@ -167,10 +162,13 @@ mod tests {
             samples.iter().for_each(|&(label, class)| table.push(label, class));
             table.mean_share(1)
         };
-        // One of three, and both of two; spread 2/3 about two shares, of five samples.
+        // One of three, and both of two: two shares a third of one from their mean.
         let shares = of(&[(5, 1), (5, 0), (5, 0), (9, 1), (9, 1)]);
         assert!(shares.count() == 5 && (shares.mean() - 2.0 / 3.0).abs() < 1e-12);
-        assert!((shares.standard_error() - libm::sqrt(2.0 / 9.0 * (1.0 / 3.0 + 0.5)) / 2.0).abs() < 1e-12);
+        assert!((shares.standard_error() - 1.0 / 3.0).abs() < 1e-12);
+        // Labels that are hit throughout, or never, say little where they are few.
+        let shares = of(&[(3, 1), (3, 1), (3, 1), (7, 0)]);
+        assert!(shares.count() == 4 && shares.mean() == 0.5 && (shares.standard_error() - 0.5).abs() < 1e-12);
         // Of one label, and of samples that are alone with theirs: the plain mean and error.
         let mut plain = Moments::default();
         [1.0, 0.0, 1.0, 1.0].into_iter().for_each(|v| plain.push(v));

@@ -200,8 +200,8 @@ impl Winograd {
     }
 }
 
-/// The products of some output blocks at every point, `[point][block][tile][16]` like the values: as [`Product`] makes them, but
-/// in one go, for those of one point are few.
+/// The products of some output blocks at every point, `[point][block][tile][16]` like the values: as [`Product`] makes
+/// them, but in one go, for those of one point are few.
 ///
 /// [`Product`]: super::product::Product
 struct Multiply<'a> {
@@ -235,7 +235,7 @@ impl Kernel for Multiply<'_> {
                     // SAFETY: the slices hold all tiles of all blocks, and a panel as many blocks as are left.
                     unsafe {
                         match S::BLOCKS.min(order.blocks - block) {
-                            2 => panel_of::<S, 2>(left, panel, result),
+                            2 if S::BLOCKS >= 2 => panel_of::<S, 2>(left, panel, result),
                             _ => panel_of::<S, 1>(left, panel, result),
                         }
                     }
@@ -246,6 +246,10 @@ impl Kernel for Multiply<'_> {
 }
 
 /// Some terms of a few blocks' products.
+///
+/// # Safety
+/// Of `S`; there are `depth / 16` blocks of `tiles` rows on the left, weights for `BLOCKS` times `depth` terms, and room for the rows
+/// of as many blocks; `depth` is a multiple of 16.
 #[inline(always)]
 unsafe fn panel_of<S: Simd, const BLOCKS: usize>(
     left: *const f32,
