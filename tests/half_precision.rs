@@ -149,3 +149,29 @@ fn halves_round_alike_everywhere() {
         assert!(error < 1e-4, "relative error {error}");
     }
 }
+
+/// Weights kept as halves are taken to Winograd's points a few blocks of channels at a time: here in four groups, for each of two
+/// strips of the image.
+#[test]
+fn winograd_of_halves_goes_by_groups() {
+    let nodes = vec![node("Conv", &["x", "w"], &["y"], vec![("pads", ints(&[1, 1, 1, 1]))])];
+    let mut graph = graph(&[1, 128, 48, 12], nodes, "y");
+    graph.constants.insert("w".into(), Tensor::f32(&[128, 128, 3, 3], &normal(128 * 128 * 9, 1)));
+    let (derived, x) = (differentiate(&typed(graph).unwrap(), &Spec::default()).unwrap(), normal(128 * 48 * 12, 3));
+    for &isa in Isa::here() {
+        let [single, half] = [Precision::F32, Precision::F16Weights].map(|precision| {
+            let plans = Plans::sharing(&derived, &mut Packs::new(precision, isa)).unwrap();
+            let mut session = PlanSession::of(Arc::new(plans), Resources::default()).unwrap();
+            let steps = session.profile_forward(&x).unwrap();
+            assert!(steps.iter().any(|step| step.kernel == "winograd"), "{}: {steps:?}", precision.name());
+            let logits = session.forward(&x).unwrap().to_vec();
+            let gradient = session.gradient(&x, &normal(logits.len(), 4)).unwrap().input.to_vec();
+            [logits, gradient]
+        });
+        for (single, half) in single.iter().zip(&half) {
+            let apart: Vec<f32> = half.iter().zip(single).map(|(a, b)| a - b).collect();
+            let error = (dot(&apart, &apart) / dot(single, single)).sqrt();
+            assert!(error < 1e-3 && error > 0.0, "{}: relative error {error}", isa.name());
+        }
+    }
+}
