@@ -136,7 +136,10 @@ impl<const N: usize> Wire for Table<N> {
             }
         }
         let ordered = table.rows.is_sorted_by(|a, b| (a.label, a.class) < (b.label, b.class));
-        let sound = len <= N as u64 && ordered && table.rows.iter().all(|row| row.count > 0 && row.label < limit);
+        // What nobody can have counted would overflow the sums.
+        let countable = table.rows.iter().try_fold(dropped, |sum, row| sum.checked_add(row.count)).is_some();
+        let sound =
+            len <= N as u64 && ordered && countable && table.rows.iter().all(|row| row.count > 0 && row.label < limit);
         sound.then_some((table, rest))
     }
 }
@@ -178,5 +181,18 @@ mod tests {
             assert!((shares.standard_error() - plain.standard_error()).abs() < 1e-12);
         }
         assert_eq!(of(&[]), Moments::default());
+    }
+
+    #[test]
+    fn counts_beyond_all_samples_are_refused() {
+        for count in [7, u64::MAX] {
+            let mut table = Table::<4>::default();
+            table.push(1, 0);
+            table.push(2, 0);
+            table.rows[1].count = count;
+            let mut bytes = [0; Table::<4>::BYTES];
+            assert!(table.put(&mut bytes).is_empty());
+            assert_eq!(Table::<4>::get(&bytes).is_some(), count == 7);
+        }
     }
 }
