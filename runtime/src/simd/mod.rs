@@ -68,8 +68,8 @@ pub unsafe trait Arithmetic: Copy {
 /// Vectors of [`LANES`] floats.
 ///
 /// # Safety
-/// As for [`Arithmetic`], whose `WIDTH` is `LANES`, and `Eight`'s is eight; functions that take a pointer read or write `LANES` numbers there, at any
-/// alignment.
+/// As for [`Arithmetic`], whose `WIDTH` is `LANES`, and `Eight`'s is eight; functions that take a pointer read or write
+/// `LANES` numbers there, at any alignment.
 pub unsafe trait Simd: Arithmetic {
     /// Eight lanes, for kernels that keep many numbers in registers.
     type Eight: Arithmetic;

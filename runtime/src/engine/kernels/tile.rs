@@ -75,8 +75,9 @@ struct Tiles {
 impl Tiles {
     #[inline(always)]
     fn of(rows: usize, most: usize) -> Tiles {
+        let count = rows.div_ceil(most);
         // No rows have no tiles.
-        let (count, by) = (rows.div_ceil(most), rows.div_ceil(most).max(1));
+        let by = count.max(1);
         Tiles { count, rows: rows / by, longer: rows % by }
     }
 
