@@ -5,11 +5,11 @@ use half::f16;
 use crate::simd::{Arithmetic, Half, LANES, Simd};
 
 /// Weights that are asked for while others are multiplied, so that their way from memory takes no time of its own: a few
-/// lines of the cache with every sixteen terms.
+/// bytes with every term, for the processor keeps track of no more than a dozen lines of the cache at a time.
 #[derive(Clone, Copy)]
 pub struct Ahead {
     from: *const u8,
-    lines: usize,
+    step: usize,
 }
 
 /// Bytes that memory gives at a time.
@@ -18,17 +18,17 @@ const LINE: usize = 64;
 impl Ahead {
     /// `bytes`, spread over `tiles` of `depth` terms each.
     pub fn over(from: *const u8, bytes: usize, depth: usize, tiles: usize) -> Ahead {
-        Ahead { from, lines: bytes.div_ceil(LINE).div_ceil((depth / LANES).max(1) * tiles) }
+        Ahead { from, step: bytes.div_ceil(depth.max(1) * tiles) }
     }
 
-    /// Asks for the next lines.
+    /// Asks for a term's share, of `LINES` lines at most.
     #[inline(always)]
-    unsafe fn step<S: Simd>(&mut self) {
-        for _ in 0..self.lines {
+    unsafe fn step<S: Simd, const LINES: usize>(&mut self) {
+        for line in 0..LINES {
             // SAFETY: a hint reads nothing.
-            unsafe { S::ahead(self.from) };
-            self.from = self.from.wrapping_add(LINE);
+            unsafe { S::ahead(self.from.wrapping_add(line * LINE)) };
         }
+        self.from = self.from.wrapping_add(self.step);
     }
 }
 
@@ -154,8 +154,8 @@ unsafe fn tile<S: Simd, const M: usize, const ORDER: u8, const BLOCKS: usize>(
         let mut left = left;
         if ORDER == BLOCKED {
             for _ in 0..depth / LANES {
-                ahead.step::<S>();
                 for k in 0..LANES {
+                    ahead.step::<S, BLOCKS>();
                     add::<S, M, BLOCKS>(&mut sums, left.add(k), LANES, weights.add(k * LANES), apart);
                 }
                 left = left.add(stride);
@@ -169,9 +169,7 @@ unsafe fn tile<S: Simd, const M: usize, const ORDER: u8, const BLOCKS: usize>(
             }
         } else {
             for k in 0..depth {
-                if k % LANES == 0 {
-                    ahead.step::<S>();
-                }
+                ahead.step::<S, BLOCKS>();
                 add::<S, M, BLOCKS>(&mut sums, left.add(k), stride, weights.add(k * LANES), apart);
             }
         }
