@@ -84,8 +84,7 @@ pub(super) fn spearman(map: &[f64], output: &[f64]) -> Score {
 
 /// The same, of ranks.
 pub(super) fn of_ranks(map: &[f64], output: &[f64]) -> Score {
-    let mut pearson = Pearson::default();
-    map.iter().zip(output).for_each(|(a, b)| pearson.push(*a, *b));
+    let pearson = Pearson::of(map, output);
     let constant = |values: &[f64]| values.iter().all(|v| *v == values[0]);
     pearson.correlation().ok_or(if constant(map) { Undefined::ConstantMap } else { Undefined::ConstantOutput })
 }

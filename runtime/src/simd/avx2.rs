@@ -103,7 +103,7 @@ unsafe impl Arithmetic for Eight {
 
 // SAFETY: as above.
 unsafe impl Simd for Avx2 {
-    type Eight = Eight;
+    type Few = Eight;
     const TILE: usize = 6;
 
     #[inline(always)]

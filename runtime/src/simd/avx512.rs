@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::avx2::{Avx2, Eight};
+use super::avx2::Avx2;
 use super::{Arithmetic, Kernel, LANES, Simd};
 
 #[derive(Clone, Copy)]
@@ -105,7 +105,7 @@ unsafe impl Arithmetic for Avx512 {
 
 // SAFETY: as above.
 unsafe impl Simd for Avx512 {
-    type Eight = Eight;
+    type Few = Avx512;
     const TILE: usize = 12;
     const BLOCKS: usize = 2;
 

@@ -68,11 +68,11 @@ pub unsafe trait Arithmetic: Copy {
 /// Vectors of [`LANES`] floats.
 ///
 /// # Safety
-/// As for [`Arithmetic`], whose `WIDTH` is `LANES`, and `Eight`'s is eight; functions that take a pointer read or write
+/// As for [`Arithmetic`], whose `WIDTH` is `LANES`, and that of `Few` a part of it; functions that take a pointer read or write
 /// `LANES` numbers there, at any alignment.
 pub unsafe trait Simd: Arithmetic {
-    /// Eight lanes, for kernels that keep many numbers in registers.
-    type Eight: Arithmetic;
+    /// As many lanes as a dozen vectors may have that stay in registers.
+    type Few: Arithmetic;
     /// Rows of [`LANES`] accumulators that fit the registers beside what a matrix product needs else.
     const TILE: usize;
     /// Blocks of columns, one or two, that a matrix product works on at a time.
@@ -114,7 +114,7 @@ pub unsafe trait Simd: Arithmetic {
 
 /// Refuses to compile with an instruction set of other widths.
 const fn has_widths<S: Simd>() {
-    assert!(S::WIDTH == LANES && <S::Eight as Arithmetic>::WIDTH == LANES / 2);
+    assert!(S::WIDTH == LANES && LANES.is_multiple_of(<S::Few as Arithmetic>::WIDTH));
 }
 const _: () = has_widths::<portable::Portable>();
 #[cfg(target_arch = "x86_64")]

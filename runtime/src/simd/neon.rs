@@ -92,7 +92,7 @@ unsafe impl Arithmetic for Four {
 
 // SAFETY: as above.
 unsafe impl Simd for Neon {
-    type Eight = Twice<Four>;
+    type Few = Twice<Four>;
     const TILE: usize = 6;
 
     #[inline(always)]

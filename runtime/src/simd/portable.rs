@@ -106,7 +106,7 @@ unsafe impl<const N: usize> Arithmetic for Floats<N> {
 
 // SAFETY: as above.
 unsafe impl Simd for Portable {
-    type Eight = Floats<8>;
+    type Few = Floats<8>;
     const TILE: usize = 4;
 
     #[inline(always)]

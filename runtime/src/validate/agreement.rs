@@ -38,9 +38,7 @@ pub fn top_decile(a: &[f32], b: &[f32]) -> f64 {
 pub fn rank_correlation(a: &[f32], b: &[f32]) -> f64 {
     let ranks = |map: &[f32]| ranked(&map.iter().map(|v| *v as f64).collect::<Vec<_>>());
     let (a, b) = (ranks(a), ranks(b));
-    let mut pearson = Pearson::default();
-    a.iter().zip(&b).for_each(|(a, b)| pearson.push(*a, *b));
-    pearson.correlation().unwrap_or_else(|| f64::from(a == b))
+    Pearson::of(&a, &b).correlation().unwrap_or_else(|| f64::from(a == b))
 }
 
 #[cfg(test)]

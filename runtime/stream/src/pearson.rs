@@ -16,6 +16,20 @@ pub struct Pearson {
 const ROUNDING: f64 = 1e-12;
 
 impl Pearson {
+    /// Of pairs that are all there: several at a time, in two passes. Shorter slices limit the others.
+    pub fn of(a: &[f64], b: &[f64]) -> Pearson {
+        let count = a.len().min(b.len());
+        let (a, b) = (&a[..count], &b[..count]);
+        if count == 0 {
+            return Pearson::default();
+        }
+        let mean = |values: &[f64]| sum(values, values, |v, _| v) / count as f64;
+        let means = [mean(a), mean(b)];
+        let about = |x: &[f64], x_mean: f64, y: &[f64], y_mean: f64| sum(x, y, |x, y| (x - x_mean) * (y - y_mean));
+        let squares = [about(a, means[0], a, means[0]), about(b, means[1], b, means[1])];
+        Pearson { count: count as u64, means, squares, product: about(a, means[0], b, means[1]) }
+    }
+
     /// Takes in a pair.
     pub fn push(&mut self, a: f64, b: f64) {
         self.count += 1;
@@ -66,6 +80,18 @@ impl Pearson {
     }
 }
 
+/// The sum of something of each pair, in as many parts as vectors have lanes.
+fn sum(a: &[f64], b: &[f64], of: impl Fn(f64, f64) -> f64) -> f64 {
+    const PARTS: usize = 8;
+    let mut parts = [0.0; PARTS];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<PARTS>(), b.as_chunks::<PARTS>());
+    for (a, b) in a.iter().zip(b) {
+        (0..PARTS).for_each(|i| parts[i] += of(a[i], b[i]));
+    }
+    let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| of(*a, *b)).sum();
+    parts.iter().sum::<f64>() + rest
+}
+
 impl Wire for Pearson {
     const BYTES: usize = u64::BYTES + 5 * f64::BYTES;
 
@@ -101,6 +127,19 @@ mod tests {
         (0..9).for_each(|i| constant.push(i as f64, 0.1));
         assert_eq!(constant.correlation(), None);
         assert_eq!(Pearson::default().correlation(), None);
+    }
+
+    #[test]
+    fn pairs_that_are_all_there_give_the_same_as_one_after_the_other() {
+        let pairs: [[f64; 50]; 2] = [0.0, 0.5].map(|by| core::array::from_fn(|i| 1e3 + libm::sin(i as f64 + by)));
+        for count in 0..=50 {
+            let mut pushed = Pearson::default();
+            (0..count).for_each(|i| pushed.push(pairs[0][i], pairs[1][i]));
+            let [all, one] = [Pearson::of(&pairs[0][..count], &pairs[1]), pushed].map(|p| p.correlation());
+            assert_eq!((all.is_some(), one.is_some()), (count > 1, count > 1));
+            assert!(all.zip(one).is_none_or(|(all, one)| (all - one).abs() < 1e-12), "{count}: {all:?} and {one:?}");
+        }
+        assert_eq!(Pearson::of(&[0.1; 9], &pairs[0]).correlation(), None);
     }
 
     #[test]

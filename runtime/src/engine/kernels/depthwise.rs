@@ -1,7 +1,8 @@
 //! Convolutions of each channel by itself, average pools, and the adjoints of both, for channel-blocked images.
 //!
-//! Neighbouring places share most of what they read. A tile holds the sums of seven of them, for eight channels, and the
-//! weights of one row of the kernel; each input is loaded once per row and added to every sum that it belongs to.
+//! Neighbouring places share most of what they read. A tile holds the sums of seven of them, for as many channels as the
+//! registers take, and the weights of one row of the kernel; each input is loaded once per row and added to every sum that
+//! it belongs to.
 // Loops over registers are written with numbers, so that they are unrolled.
 #![allow(clippy::needless_range_loop)]
 
@@ -149,8 +150,9 @@ impl Plane<'_> {
         let (mut low, mut high) = self.interior();
         // The usual padding has tiles of its own at both ends, which leave out what they would read beside the input.
         let middle = RUN as isize / 2;
-        let padded = SHARED && RUN % 2 == 1 && columns == conv.input[1] && (columns == 7 || columns >= 7 + RUN / 2);
+        let padded = SHARED && RUN % 2 == 1 && columns == conv.input[1];
         let padded = padded && self.phase.taps.chunks_exact(RUN).all(|run| run[0][1] == -middle);
+        let (alone, padded) = (padded && (4..=7).contains(&columns), padded && columns >= 7 + RUN / 2);
         if padded {
             (low, high) = (7, columns - 7);
         }
@@ -160,25 +162,32 @@ impl Plane<'_> {
             // every tap of the columns from `low` to `high` reads inside the input, and so do those of the first and the last
             // columns that the tiles there do not leave out.
             unsafe {
-                if !padded {
+                if !padded && !alone {
                     for column in (0..low).chain(high..columns) {
                         row.edge::<S, RUN>(column, conv);
                     }
                 }
-                for half in [0, LANES / 2] {
-                    if padded && columns == 7 {
-                        row.tile::<S::Eight, RUN, SHARED, 7, true, true>(0, half);
-                    } else if padded {
-                        row.tile::<S::Eight, RUN, SHARED, 7, true, false>(0, half);
-                        row.tile::<S::Eight, RUN, SHARED, 7, false, true>(high, half);
+                for lane in (0..LANES).step_by(S::Few::WIDTH) {
+                    if alone {
+                        match columns {
+                            7 => row.tile::<S::Few, RUN, SHARED, 7, true, true>(0, lane),
+                            6 => row.tile::<S::Few, RUN, SHARED, 6, true, true>(0, lane),
+                            5 => row.tile::<S::Few, RUN, SHARED, 5, true, true>(0, lane),
+                            _ => row.tile::<S::Few, RUN, SHARED, 4, true, true>(0, lane),
+                        };
+                        continue;
+                    }
+                    if padded {
+                        row.tile::<S::Few, RUN, SHARED, 7, true, false>(0, lane);
+                        row.tile::<S::Few, RUN, SHARED, 7, false, true>(high, lane);
                     }
                     let mut column = low;
                     while column < high {
                         column += match high - column {
-                            7.. => row.tile::<S::Eight, RUN, SHARED, 7, false, false>(column, half),
-                            4.. => row.tile::<S::Eight, RUN, SHARED, 4, false, false>(column, half),
-                            2.. => row.tile::<S::Eight, RUN, SHARED, 2, false, false>(column, half),
-                            _ => row.tile::<S::Eight, RUN, SHARED, 1, false, false>(column, half),
+                            7.. => row.tile::<S::Few, RUN, SHARED, 7, false, false>(column, lane),
+                            4.. => row.tile::<S::Few, RUN, SHARED, 4, false, false>(column, lane),
+                            2.. => row.tile::<S::Few, RUN, SHARED, 2, false, false>(column, lane),
+                            _ => row.tile::<S::Few, RUN, SHARED, 1, false, false>(column, lane),
                         };
                     }
                 }
@@ -231,7 +240,7 @@ impl Row<'_> {
         self.from.wrapping_offset(tap[0] * self.line + tap[1] * LANES as isize).wrapping_add(column * self.step)
     }
 
-    /// `M` neighbouring places, half of the channels; at the `LEFT` or the `RIGHT` end without what lies beside the input.
+    /// `M` neighbouring places, the channels from `lane` on; at the `LEFT` or the `RIGHT` end without what lies beside the input.
     #[inline(always)]
     unsafe fn tile<
         A: Arithmetic,
@@ -243,14 +252,14 @@ impl Row<'_> {
     >(
         &self,
         column: usize,
-        half: usize,
+        lane: usize,
     ) -> usize {
         // SAFETY: the caller's; weights and bias are padded to blocks.
         unsafe {
-            let mut sums = [A::load(self.bias.add(half)); M];
-            let mut weights = self.weights.add(half);
+            let mut sums = [A::load(self.bias.add(lane)); M];
+            let mut weights = self.weights.add(lane);
             for run in self.taps.chunks_exact(RUN) {
-                let from = self.read(run[0], column).wrapping_add(half);
+                let from = self.read(run[0], column).wrapping_add(lane);
                 let mut row = [sums[0]; RUN];
                 for (k, w) in row.iter_mut().enumerate() {
                     *w = A::load(weights.add(k * LANES));
@@ -277,7 +286,7 @@ impl Row<'_> {
                 }
                 weights = weights.add(RUN * LANES);
             }
-            let to = self.to.add(column * self.spread + half);
+            let to = self.to.add(column * self.spread + lane);
             for m in 0..M {
                 A::store(to.add(m * self.spread), sums[m]);
             }

@@ -1,8 +1,8 @@
 //! Transposed convolutions to a few planes: the last adjoint of a network, down to the colours of the image.
 //!
 //! Sixteen lanes of output channels would be mostly padding. Here the lanes are pixels: one product gives what
-//! every tap adds for a row of the input, and whole vectors of that are added to the output's rows. With a
-//! stride a row is held as one part per offset within the stride until all is added.
+//! every tap adds for a row of the input, between zeros, and whole vectors of that are added to the output's rows. With
+//! a stride a row is held as one part per offset within the stride until all is added.
 
 use super::conv::Source;
 use super::left::Left;
@@ -51,9 +51,26 @@ impl Narrow {
         self.input[1].next_multiple_of(LANES)
     }
 
+    /// The part of an output row, by its offset within the stride, and the column of it that a tap adds the first pixel to.
+    fn places(&self, tap: [isize; 2]) -> (usize, isize) {
+        match self.stride[1] as isize {
+            // Nothing to divide, which takes as long as a dozen sums.
+            1 => (0, tap[1]),
+            step => (tap[1].rem_euclid(step) as usize, tap[1].div_euclid(step)),
+        }
+    }
+
+    /// Zeros before a row's products, and floats from one row to the next: wherever a tap shifts them, the output's columns
+    /// find products or zeros.
+    fn margin(&self) -> (usize, usize) {
+        let most = self.taps.iter().map(|&tap| self.places(tap).1.unsigned_abs()).max().unwrap_or(0);
+        let (margin, columns) = (most.next_multiple_of(LANES), self.part(0).1.next_multiple_of(LANES));
+        (margin, 2 * margin + self.columns().max(columns))
+    }
+
     /// Floats of scratch memory.
     pub fn scratch(&self) -> usize {
-        (self.depth() + self.rows()) * self.columns() + self.output[1]
+        self.depth() * self.columns() + self.rows() * self.margin().1 + self.output[1]
     }
 
     /// Multiplications and additions, each counted.
@@ -86,7 +103,9 @@ impl Narrow {
             }
         }
         let (packed, rest) = scratch.split_at_mut(self.depth() * self.columns());
-        let (results, line) = rest.split_at_mut(self.rows() * self.columns());
+        let (margin, stride) = self.margin();
+        let (results, line) = rest.split_at_mut(self.rows() * stride);
+        results.fill(0.0);
         let order = Packing { depth: self.depth(), blocks: self.columns() / LANES };
         for row in share.rows.clone() {
             let (held, height) = (row - share.input.start, share.input.len());
@@ -98,9 +117,9 @@ impl Narrow {
                 weights: Weights::Single(packed),
                 packed: order,
                 from: 0,
-                result: &mut *results,
-                block_stride: self.rows() * LANES,
-                row_stride: LANES,
+                result: &mut results[margin..],
+                block_stride: LANES,
+                row_stride: stride,
                 columns: 0..order.blocks,
                 add: false,
                 bias: &[],
@@ -108,7 +127,7 @@ impl Narrow {
                 finite: false,
             }
             .run(isa);
-            isa.run(Scatter { conv: self, row, results, output: &mut *output });
+            isa.run(Scatter { conv: self, row, results, margin, stride, output: &mut *output });
         }
         if self.stride[1] > 1 && share.rows.end == self.input[0] {
             for row in output.chunks_exact_mut(self.output[1]) {
@@ -187,37 +206,13 @@ fn turn_some(pixels: &[f32], lanes: &mut [f32]) {
     }
 }
 
-/// Adds what lies inside the line, which is at least a vector long, of sixteen values from `at` on.
-#[inline(always)]
-unsafe fn add_at_end<S: Simd>(line: &mut [f32], at: isize, from: &[f32]) {
-    let (lanes, last) = (LANES as isize, (line.len() - LANES) as isize);
-    let first = at.clamp(0, last);
-    // Where the vector that starts at `first` begins among the values, with a vector of zeros on either side.
-    let start = lanes + first - at;
-    if !(0..=2 * lanes).contains(&start) {
-        return;
-    }
-    let mut wide = [0.0; 3 * LANES];
-    wide[LANES..2 * LANES].copy_from_slice(from);
-    let to = line[first as usize..first as usize + LANES].as_mut_ptr();
-    // SAFETY: sixteen floats each.
-    unsafe { S::store(to, S::add(S::load(to), S::load(wide[start as usize..start as usize + LANES].as_ptr()))) };
-}
-
-/// The same for any line.
-fn add_inside(line: &mut [f32], at: isize, from: &[f32]) {
-    for (lane, v) in from.iter().enumerate() {
-        if let Some(to) = usize::try_from(at + lane as isize).ok().and_then(|x| line.get_mut(x)) {
-            *to += v;
-        }
-    }
-}
-
 /// Adds one input row's products to the output.
 struct Scatter<'a> {
     conv: &'a Narrow,
     row: usize,
     results: &'a [f32],
+    margin: usize,
+    stride: usize,
     output: &'a mut [f32],
 }
 
@@ -226,33 +221,25 @@ impl Kernel for Scatter<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let conv = self.conv;
-        let ([height, width], step) = (conv.output, conv.stride[1] as isize);
-        for (i, tap) in conv.taps.iter().enumerate() {
+        let (conv, [height, width]) = (self.conv, self.conv.output);
+        for (i, &tap) in conv.taps.iter().enumerate() {
             let y = (self.row * conv.stride[0]) as isize + tap[0];
             if y < 0 || y >= height as isize {
                 continue;
             }
-            let (start, len) = conv.part(tap[1].rem_euclid(step) as usize);
-            let shift = tap[1].div_euclid(step);
+            let (phase, shift) = conv.places(tap);
+            let (start, len) = conv.part(phase);
             for channel in 0..conv.channels {
                 let line = (channel * height + y as usize) * width + start;
-                let line = &mut self.output[line..line + len];
-                let product = i * conv.channels + channel;
-                for (block, results) in self.results.chunks_exact(conv.rows() * LANES).enumerate() {
-                    let from = &results[product * LANES..(product + 1) * LANES];
-                    let at = (block * LANES) as isize + shift;
-                    if at >= 0 && at as usize + LANES <= len {
-                        let to = line[at as usize..at as usize + LANES].as_mut_ptr();
-                        // SAFETY: sixteen floats each.
-                        unsafe { S::store(to, S::add(S::load(to), S::load(from.as_ptr()))) };
-                    } else if len >= LANES {
-                        // SAFETY: of the machine.
-                        unsafe { add_at_end::<S>(line, at, from) };
-                    } else {
-                        add_inside(line, at, from);
-                    }
+                let (whole, rest) = self.output[line..line + len].as_chunks_mut::<LANES>();
+                let products = &self.results[(i * conv.channels + channel) * self.stride..][..self.stride];
+                let products = &products[self.margin.wrapping_add_signed(-shift)..];
+                for (to, from) in whole.iter_mut().zip(products.as_chunks::<LANES>().0) {
+                    // SAFETY: sixteen floats each.
+                    unsafe { S::store(to.as_mut_ptr(), S::add(S::load(to.as_ptr()), S::load(from.as_ptr()))) };
                 }
+                let from = &products[whole.len() * LANES..];
+                rest.iter_mut().zip(from).for_each(|(to, from)| *to += from);
             }
         }
     }

@@ -96,36 +96,90 @@ impl Kernel for Forward<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let (pool, taps) = (self.pool, self.pool.taps.len());
-        let ([_, width], reach) = (pool.input, pool.reach());
-        for row in self.rows {
+        // SAFETY: the caller's.
+        unsafe {
+            match self.pool.taps.len() {
+                4 => self.rows::<S, 4>(),
+                9 => self.rows::<S, 9>(),
+                _ => self.rows::<S, 0>(),
+            }
+        }
+    }
+}
+
+impl Forward<'_> {
+    /// All rows, of windows of `TAPS`; of any number where that is zero.
+    #[inline(always)]
+    unsafe fn rows<S: Simd, const TAPS: usize>(mut self) {
+        let (pool, width) = (self.pool, self.pool.input[1] as isize);
+        let reach = pool.reach();
+        let mut shifts = [0; TAPS];
+        for (shift, [dy, dx]) in shifts.iter_mut().zip(&pool.taps) {
+            *shift = (dy * width + dx) * LANES as isize;
+        }
+        for row in self.rows.clone() {
             for column in 0..pool.output[1] {
-                let place = row * pool.output[1] + column;
                 let [top, left] = [row * pool.stride[0], column * pool.stride[1]];
-                let first = self.input.as_ptr().wrapping_add((top * width + left) * LANES);
-                let read = |[dy, dx]: [isize; 2]| first.wrapping_offset((dy * width as isize + dx) * LANES as isize);
-                let inside = pool.is_inside([top, left], reach);
-                let reads = |tap: [isize; 2]| inside || pool.is_inside([top, left], [tap, tap]);
-                // SAFETY: whole vectors of places inside the input and the output.
+                let place = row * pool.output[1] + column;
+                // SAFETY: whole vectors of places inside the input.
                 unsafe {
-                    let mut most = S::splat(f32::NEG_INFINITY);
-                    for &tap in &pool.taps {
-                        if reads(tap) {
-                            most = S::max(S::load(read(tap)), most);
-                        }
-                    }
-                    S::store(self.output[place * LANES..(place + 1) * LANES].as_mut_ptr(), most);
-                    if self.winners.is_empty() {
-                        continue;
-                    }
-                    let winners = &mut self.winners[place * taps..(place + 1) * taps];
-                    let mut open = u16::MAX;
-                    for (winner, &tap) in winners.iter_mut().zip(&pool.taps) {
-                        let won = if reads(tap) { open & !S::greater(most, S::load(read(tap))) } else { 0 };
-                        open &= !won;
-                        *winner = won;
+                    match TAPS > 0 && pool.is_inside([top, left], reach) {
+                        true => self.inner::<S, TAPS>(place, (top * width as usize + left) * LANES, &shifts),
+                        false => self.any::<S>(place, [top, left], reach),
                     }
                 }
+            }
+        }
+    }
+
+    /// A window whose taps, so much after its first place, all lie inside the input.
+    #[inline(always)]
+    unsafe fn inner<S: Simd, const TAPS: usize>(&mut self, place: usize, first: usize, shifts: &[isize; TAPS]) {
+        // SAFETY: the caller's; whole vectors of the output.
+        unsafe {
+            let (first, mut read) = (self.input.as_ptr().wrapping_add(first), [S::splat(0.0); TAPS]);
+            let mut most = S::splat(f32::NEG_INFINITY);
+            for (read, &shift) in read.iter_mut().zip(shifts) {
+                *read = S::load(first.wrapping_offset(shift));
+                most = S::max(*read, most);
+            }
+            S::store(self.output[place * LANES..][..LANES].as_mut_ptr(), most);
+            if self.winners.is_empty() {
+                return;
+            }
+            let mut open = u16::MAX;
+            for (winner, read) in self.winners[place * TAPS..][..TAPS].iter_mut().zip(read) {
+                *winner = open & !S::greater(most, read);
+                open &= !*winner;
+            }
+        }
+    }
+
+    /// Any window, without the taps that lie beside the input.
+    #[inline(always)]
+    unsafe fn any<S: Simd>(&mut self, place: usize, [top, left]: [usize; 2], reach: [[isize; 2]; 2]) {
+        let (pool, taps, width) = (self.pool, self.pool.taps.len(), self.pool.input[1]);
+        let first = self.input.as_ptr().wrapping_add((top * width + left) * LANES);
+        let read = |[dy, dx]: [isize; 2]| first.wrapping_offset((dy * width as isize + dx) * LANES as isize);
+        let inside = pool.is_inside([top, left], reach);
+        let reads = |tap: [isize; 2]| inside || pool.is_inside([top, left], [tap, tap]);
+        // SAFETY: whole vectors of places inside the input and the output.
+        unsafe {
+            let mut most = S::splat(f32::NEG_INFINITY);
+            for &tap in &pool.taps {
+                if reads(tap) {
+                    most = S::max(S::load(read(tap)), most);
+                }
+            }
+            S::store(self.output[place * LANES..][..LANES].as_mut_ptr(), most);
+            if self.winners.is_empty() {
+                return;
+            }
+            let mut open = u16::MAX;
+            for (winner, &tap) in self.winners[place * taps..][..taps].iter_mut().zip(&pool.taps) {
+                let won = if reads(tap) { open & !S::greater(most, S::load(read(tap))) } else { 0 };
+                open &= !won;
+                *winner = won;
             }
         }
     }
@@ -146,28 +200,65 @@ impl Kernel for Backward<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let (pool, phase) = (self.pool, self.phase);
+        let (pool, phase, taps) = (self.pool, self.phase, self.pool.taps.len());
         let [height, width] = pool.output;
         for row in self.rows {
             let first = (row * pool.stride[0] + phase.offset[0]) * pool.input[1] + phase.offset[1];
-            let places = self.output.as_chunks_mut::<LANES>().0[first..].iter_mut().step_by(pool.stride[1]);
-            for (column, place) in places.take(phase.grid[1]).enumerate() {
-                // SAFETY: whole vectors, of windows inside the pool's output.
-                unsafe {
-                    let mut sum = S::splat(0.0);
-                    for (&[dy, dx], &tap) in phase.taps.iter().zip(&phase.weights) {
-                        let (y, x) = (row.wrapping_add_signed(dy), column.wrapping_add_signed(dx));
-                        if y < height && x < width {
-                            let window = y * width + x;
-                            let cotangent = S::load(self.cotangent.as_ptr().add(window * LANES));
-                            let bits = *self.winners.get_unchecked(window * pool.taps.len() + tap);
-                            sum = S::add(sum, S::keep(cotangent, bits));
-                        }
-                    }
-                    S::store(place.as_mut_ptr(), sum);
+            let mut line = Line {
+                places: &mut self.output.as_chunks_mut::<LANES>().0[first..],
+                step: pool.stride[1],
+                begun: false,
+            };
+            for (&[dy, dx], &tap) in phase.taps.iter().zip(&phase.weights) {
+                let y = row.wrapping_add_signed(dy);
+                if y < height {
+                    let cotangent = &self.cotangent[y * width * LANES..][..width * LANES];
+                    let winners = &self.winners[y * width * taps..][..width * taps];
+                    // SAFETY: the caller's.
+                    unsafe { line.add::<S>(phase.grid[1], dx, cotangent, &winners[tap..], taps) };
                 }
             }
+            if !line.begun {
+                line.clear(0..phase.grid[1]);
+            }
         }
+    }
+}
+
+/// The places of a row, `step` apart, that lie in the same windows.
+struct Line<'a> {
+    places: &'a mut [[f32; LANES]],
+    step: usize,
+    /// Whether there are sums.
+    begun: bool,
+}
+
+impl Line<'_> {
+    fn clear(&mut self, columns: Range<usize>) {
+        columns.for_each(|column| self.places[column * self.step] = [0.0; LANES]);
+    }
+
+    /// Adds the cotangents of the windows so many columns to the right, where this tap won.
+    #[inline(always)]
+    unsafe fn add<S: Simd>(&mut self, columns: usize, by: isize, cotangent: &[f32], winners: &[u16], taps: usize) {
+        let cotangent = cotangent.as_chunks::<LANES>().0;
+        let last = columns.min(cotangent.len().saturating_add_signed(-by));
+        let first = by.min(0).unsigned_abs().min(last);
+        if !self.begun {
+            self.clear(0..first);
+            self.clear(last..columns);
+        }
+        for column in first..last {
+            let window = column.wrapping_add_signed(by);
+            let place = self.places[column * self.step].as_mut_ptr();
+            // SAFETY: whole vectors.
+            unsafe {
+                let sum = if self.begun { S::load(place) } else { S::splat(0.0) };
+                let own = S::keep(S::load(cotangent[window].as_ptr()), winners[window * taps]);
+                S::store(place, S::add(sum, own));
+            }
+        }
+        self.begun = true;
     }
 }
 

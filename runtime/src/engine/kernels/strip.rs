@@ -10,7 +10,7 @@ use super::left::Left;
 use super::phase::{Phase, Share};
 use super::product::{DEPTH, Packing, Product};
 use super::stored::{Stored, to_halves};
-use crate::simd::{Isa, LANES};
+use crate::simd::{Isa, Kernel, LANES, Simd};
 
 /// The pixels `from..to` of a phase's grid, in one group.
 pub struct Strip<'a> {
@@ -113,10 +113,7 @@ impl Strip<'_> {
                     products(Left::Blocked(strip, rows * LANES), from, terms);
                 }
                 Source::Planes(_) => {
-                    for (i, place) in strip.chunks_exact_mut(rows).enumerate() {
-                        let at = from + i;
-                        self.pack_plane(image, at / phase.taps.len(), phase.taps[at % phase.taps.len()], place);
-                    }
+                    isa.run(PackPlanes { strip: self, image, from, to: &mut *strip });
                     products(Left::Rows(strip, rows), from, terms);
                 }
             }
@@ -141,6 +138,12 @@ impl Strip<'_> {
     fn inside(&self, first: usize, count: usize, shift: isize) -> (usize, usize, usize) {
         let (step, width) = (self.conv.stride[1] as isize, self.conv.input[1] as isize);
         let start = first as isize * step + shift;
+        if step == 1 {
+            // Nothing to divide, which would take longer than a short row is copied.
+            let before = (-start).clamp(0, count as isize);
+            let reach = (width - start).clamp(before, count as isize);
+            return (before as usize, (reach - before) as usize, (start + before) as usize);
+        }
         let before = if start < 0 { ((-start + step - 1) / step).min(count as isize) } else { 0 };
         let reach = (width - start + step - 1).div_euclid(step).clamp(before, count as isize);
         (before as usize, (reach - before) as usize, (start + before * step).max(0) as usize)
@@ -184,28 +187,6 @@ impl Strip<'_> {
         }
     }
 
-    fn pack_plane(&self, image: &[f32], channel: usize, tap: [isize; 2], to: &mut [f32]) {
-        let (line, step) = (self.conv.row(), self.conv.stride[1]);
-        let plane = &image[channel * self.conv.input[0] * line..][..self.conv.input[0] * line];
-        for (row, first, count, at) in self.segments() {
-            let to = &mut to[at..at + count];
-            let Some(y) = self.input_row(row, tap[0]) else {
-                to.fill(0.0);
-                continue;
-            };
-            let (before, inside, x) = self.inside(first, count, tap[1]);
-            to[..before].fill(0.0);
-            to[before + inside..].fill(0.0);
-            if inside == 0 {
-                continue;
-            }
-            let to = &mut to[before..before + inside];
-            // Columns as `sort` leaves them; with a stride of one they are where they were.
-            let at = y * line + x % step * (line / step) + x / step;
-            to.copy_from_slice(&plane[at..at + to.len()]);
-        }
-    }
-
     /// Moves a strip's results, `[block][pixel][16]`, to their places.
     fn spread(&self, results: &[f32], output: &mut [f32]) {
         let ([height, width], [sy, sx], [oy, ox]) = (self.conv.output, self.conv.spread, self.phase.offset);
@@ -220,4 +201,74 @@ impl Strip<'_> {
             }
         }
     }
+}
+
+/// Terms of planes from the one of number `from` on, for the pixels of a strip: `[term][pixel]`.
+struct PackPlanes<'a> {
+    strip: &'a Strip<'a>,
+    image: &'a [f32],
+    from: usize,
+    to: &'a mut [f32],
+}
+
+impl Kernel for PackPlanes<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let (strip, conv, taps) = (self.strip, self.strip.conv, &self.strip.phase.taps);
+        let (line, step) = (conv.row(), conv.stride[1]);
+        let plane = conv.input[0] * line;
+        for (i, to) in self.to.chunks_exact_mut(strip.to - strip.from).enumerate() {
+            let (channel, tap) = ((self.from + i) / taps.len(), taps[(self.from + i) % taps.len()]);
+            let image = &self.image[channel * plane..][..plane];
+            for (row, first, count, at) in strip.segments() {
+                let to = &mut to[at..at + count];
+                // SAFETY: of the machine.
+                unsafe {
+                    let Some(y) = strip.input_row(row, tap[0]) else {
+                        copy_between_zeros::<S>(&[], 0, to);
+                        continue;
+                    };
+                    let (before, inside, x) = strip.inside(first, count, tap[1]);
+                    // Columns as `sort` leaves them; with a stride of one they are where they were.
+                    let at = if step == 1 { y * line + x } else { y * line + x % step * (line / step) + x / step };
+                    let from = if inside > 0 { &image[at..at + inside] } else { &[] };
+                    copy_between_zeros::<S>(from, before, to);
+                }
+            }
+        }
+    }
+}
+
+/// Copies a few dozen numbers to so many places behind the first, and writes zeros before and after them: a call for each would
+/// take longer than that.
+#[inline(always)]
+unsafe fn copy_between_zeros<S: Simd>(from: &[f32], before: usize, to: &mut [f32]) {
+    if to.len() < LANES || from.len() < LANES {
+        to.fill(0.0);
+        return to[before..before + from.len()].copy_from_slice(from);
+    }
+    let inner = before..before + from.len();
+    let (last, end) = (from.len() - LANES, to.len() - LANES);
+    // SAFETY: of the machine.
+    unsafe {
+        for at in (0..inner.start).step_by(LANES) {
+            put::<S>(to, at.min(end), S::splat(0.0));
+        }
+        for at in (inner.end..to.len()).step_by(LANES) {
+            put::<S>(to, at.min(end), S::splat(0.0));
+        }
+        for at in (0..last).step_by(LANES) {
+            put::<S>(to, inner.start + at, S::load(from[at..at + LANES].as_ptr()));
+        }
+        put::<S>(to, inner.start + last, S::load(from[last..].as_ptr()));
+    }
+}
+
+/// Stores a vector at a place of a slice.
+#[inline(always)]
+unsafe fn put<S: Simd>(to: &mut [f32], at: usize, v: S::V) {
+    // SAFETY: a whole vector of it.
+    unsafe { S::store(to[at..at + LANES].as_mut_ptr(), v) }
 }
