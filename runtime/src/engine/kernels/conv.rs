@@ -97,6 +97,15 @@ impl Conv {
         }
     }
 
+    /// Pixels of a grid so wide that make a strip from this one on: of planes whole rows, or a part of one.
+    fn strip(&self, width: usize, from: usize) -> usize {
+        match self.source {
+            Source::Blocked(_) => STRIP,
+            Source::Planes(_) if width <= STRIP => STRIP / width * width,
+            Source::Planes(_) => STRIP.min(width - from % width),
+        }
+    }
+
     /// Terms of each output's sum.
     pub(super) fn depth(&self, phase: &Phase<Stored>) -> usize {
         phase.taps.len()
@@ -213,8 +222,11 @@ impl Conv {
         for group in 0..self.groups {
             let image = &input[group * in_group..][..in_group];
             let output = &mut output[group * out_group..][..out_group];
-            for from in pixels.clone().step_by(STRIP) {
-                let strip = Strip { conv: self, phase, share, group, factor, from, to: pixels.end.min(from + STRIP) };
+            let mut end = pixels.start;
+            while end < pixels.end {
+                let from = end;
+                end = pixels.end.min(from + self.strip(phase.grid[1], from));
+                let strip = Strip { conv: self, phase, share, group, factor, from, to: end };
                 strip.run(isa, image, output, scratch, |at, part| epilogue(group * all + at, part));
             }
         }

@@ -203,7 +203,8 @@ impl Strip<'_> {
     }
 }
 
-/// Terms of planes from the one of number `from` on, for the pixels of a strip: `[term][pixel]`.
+/// Terms of planes from the one of number `from` on, for the pixels of a strip, which are rows or a part of one:
+/// `[term][pixel]`.
 struct PackPlanes<'a> {
     strip: &'a Strip<'a>,
     image: &'a [f32],
@@ -217,25 +218,23 @@ impl Kernel for PackPlanes<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let (strip, conv, taps) = (self.strip, self.strip.conv, &self.strip.phase.taps);
+        let (pixels, width) = (strip.to - strip.from, strip.phase.grid[1]);
+        let (top, first, count) = (strip.from / width, strip.from % width, width.min(pixels));
         let (line, step) = (conv.row(), conv.stride[1]);
         let plane = conv.input[0] * line;
-        for (i, to) in self.to.chunks_exact_mut(strip.to - strip.from).enumerate() {
+        for (i, to) in self.to.chunks_exact_mut(pixels).enumerate() {
             let (channel, tap) = ((self.from + i) / taps.len(), taps[(self.from + i) % taps.len()]);
             let image = &self.image[channel * plane..][..plane];
-            for (row, first, count, at) in strip.segments() {
-                let to = &mut to[at..at + count];
+            let (before, inside, x) = strip.inside(first, count, tap[1]);
+            // Columns as `sort` leaves them; with a stride of one they are where they were.
+            let column = if step == 1 { x } else { x % step * (line / step) + x / step };
+            for (row, to) in to.chunks_exact_mut(count).enumerate() {
+                let from = match strip.input_row(top + row, tap[0]) {
+                    Some(y) if inside > 0 => &image[y * line + column..][..inside],
+                    _ => &[],
+                };
                 // SAFETY: of the machine.
-                unsafe {
-                    let Some(y) = strip.input_row(row, tap[0]) else {
-                        copy_between_zeros::<S>(&[], 0, to);
-                        continue;
-                    };
-                    let (before, inside, x) = strip.inside(first, count, tap[1]);
-                    // Columns as `sort` leaves them; with a stride of one they are where they were.
-                    let at = if step == 1 { y * line + x } else { y * line + x % step * (line / step) + x / step };
-                    let from = if inside > 0 { &image[at..at + inside] } else { &[] };
-                    copy_between_zeros::<S>(from, before, to);
-                }
+                unsafe { copy_between_zeros::<S>(from, before, to) };
             }
         }
     }
