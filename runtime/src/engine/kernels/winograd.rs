@@ -14,10 +14,10 @@
 
 use std::ops::Range;
 
+use super::left::Left;
 use super::phase::{Epilogue, row_parts};
-use super::product::{PART, Packing};
-use super::stored::Stored;
-use super::tile::{Ahead, BLOCKED, Columns, End, rows_of};
+use super::product::{Packing, Product};
+use super::stored::{Stored, Weights};
 use super::transforms::{Inward, Outward, Weigh};
 use crate::simd::{Isa, Kernel, LANES, Lined, Simd};
 
@@ -200,10 +200,8 @@ impl Winograd {
     }
 }
 
-/// The products of some output blocks at every point, `[point][block][tile][16]` like the values: as [`Product`] makes
-/// them, but in one go, for those of one point are few.
-///
-/// [`Product`]: super::product::Product
+/// The products of some output blocks at every point, `[point][block][tile][16]` like the values: in one go, for those of
+/// one point are few.
 struct Multiply<'a> {
     conv: &'a Winograd,
     blocks: Range<usize>,
@@ -225,42 +223,23 @@ impl Kernel for Multiply<'_> {
             let left = &self.values[point * from..][..self.conv.from * plane];
             let weights = &self.weights[point * self.conv.step(self.blocks.len())..][..order.len()];
             let products = &mut self.products[point * to + self.blocks.start * plane..][..order.blocks * plane];
-            for at in (0..order.depth).step_by(PART) {
-                for block in (0..order.blocks).step_by(S::BLOCKS) {
-                    let left = left[at / LANES * plane..].as_ptr();
-                    let result = products[block * plane..].as_mut_ptr();
-                    let weights = &weights[order.at(at, block)..];
-                    let depth = PART.min(order.depth - at);
-                    let panel = (plane, self.tiles, depth, weights, at > 0);
-                    // SAFETY: the slices hold all tiles of all blocks, and a panel as many blocks as are left.
-                    unsafe {
-                        match S::BLOCKS.min(order.blocks - block) {
-                            2 if S::BLOCKS >= 2 => panel_of::<S, 2>(left, panel, result),
-                            _ => panel_of::<S, 1>(left, panel, result),
-                        }
-                    }
-                }
-            }
+            let product = Product {
+                left: Left::Blocked(left, plane),
+                rows: self.tiles,
+                depth: order.depth,
+                weights: Weights::Single(weights),
+                packed: order,
+                from: 0,
+                columns: 0..order.blocks,
+                result: products,
+                block_stride: plane,
+                row_stride: LANES,
+                add: false,
+                bias: &[],
+                finite: false,
+            };
+            // SAFETY: the slices hold all tiles of all blocks.
+            unsafe { Kernel::run::<S>(product) };
         }
     }
-}
-
-/// Some terms of a few blocks' products.
-///
-/// # Safety
-/// Of `S`; there are `depth / 16` blocks of `tiles` rows on the left, weights for `BLOCKS` times `depth` terms, and room for the rows
-/// of as many blocks; `depth` is a multiple of 16.
-#[inline(always)]
-unsafe fn panel_of<S: Simd, const BLOCKS: usize>(
-    left: *const f32,
-    (plane, tiles, depth, weights, add): (usize, usize, usize, &[f32], bool),
-    result: *mut f32,
-) {
-    let numbers = BLOCKS * depth * LANES;
-    let ahead = weights.as_ptr().wrapping_add(numbers).cast();
-    let ahead = Ahead::over(ahead, numbers * size_of::<f32>(), depth, tiles.div_ceil(S::TILE));
-    let columns = Columns { weights: weights.as_ptr(), stride: depth * LANES };
-    let end = End { result, block_stride: plane, factor: 1.0, add, bias: None, stride: LANES };
-    // SAFETY: the caller's.
-    unsafe { rows_of::<S, BLOCKED, BLOCKS>(left, plane, tiles, depth, columns, ahead, end) };
 }
