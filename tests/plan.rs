@@ -384,7 +384,9 @@ fn inverted_residual_blocks_agree_with_tract() {
 #[test]
 fn depthwise_tiles_agree_with_tract() {
     for kernel in 1..11usize {
-        for (stride, width) in [(1, 6), (1, 7), (1, 8), (1, 14), (1, 23), (2, 7), (2, 15), (2, 16), (2, 30), (3, 25)] {
+        let widths =
+            [(1, 4), (1, 5), (1, 6), (1, 7), (1, 8), (1, 14), (1, 23), (2, 7), (2, 15), (2, 16), (2, 30), (3, 25)];
+        for (stride, width) in widths {
             let (same, odd) = (kernel / 2, kernel % 2);
             for (before, after) in
                 [(same, same), (0, 0), (same, (same + odd).saturating_sub(1)), (1, kernel.saturating_sub(2))]
@@ -400,6 +402,26 @@ fn depthwise_tiles_agree_with_tract() {
                 agrees(&format!("depthwise Conv, {w:?}"), &derived, TOLERANCE);
             }
         }
+    }
+}
+
+/// Planes whose rows are cut into strips, and taps that reach further than a vector is long.
+#[test]
+fn wide_planes_agree_with_tract() {
+    for (width, kernel, stride, before, after) in [
+        (253, 3, 1, 1, 1),
+        (300, 5, 1, 0, 3),
+        (520, 3, 2, 1, 0),
+        (1031, 4, 3, 2, 1),
+        (126, 3, 1, 1, 1),
+        (90, 37, 1, 18, 18),
+        (90, 70, 1, 0, 40),
+        (90, 41, 2, 20, 3),
+    ] {
+        let (h, w) = ((2, 1, 1, 1, 0, 3), (kernel, stride, 1, before, after, width));
+        let weights = vec![weight(&[18, 2, 2, kernel], 1), weight(&[18], 2)];
+        let derived = all_kernels(one("Conv", &[1, 2, 3, width], weights, flags(h, w)));
+        agrees(&format!("Conv of two planes, {w:?}"), &derived, TOLERANCE);
     }
 }
 
