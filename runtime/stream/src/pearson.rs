@@ -1,4 +1,4 @@
-//! Pearson's correlation of two streams, in one pass.
+//! Pearson's correlation of two streams, in one pass, or of what is all there.
 
 use crate::wire::Wire;
 
@@ -23,7 +23,8 @@ impl Pearson {
         if count == 0 {
             return Pearson::default();
         }
-        let mean = |values: &[f64]| sum(values, values, |v, _| v) / count as f64;
+        // From the first on, so that what is the same everywhere has no deviations.
+        let mean = |values: &[f64]| values[0] + sum(values, values, |v, _| v - values[0]) / count as f64;
         let means = [mean(a), mean(b)];
         let about = |x: &[f64], x_mean: f64, y: &[f64], y_mean: f64| sum(x, y, |x, y| (x - x_mean) * (y - y_mean));
         let squares = [about(a, means[0], a, means[0]), about(b, means[1], b, means[1])];
@@ -140,6 +141,8 @@ mod tests {
             assert!(all.zip(one).is_none_or(|(all, one)| (all - one).abs() < 1e-12), "{count}: {all:?} and {one:?}");
         }
         assert_eq!(Pearson::of(&[0.1; 9], &pairs[0]).correlation(), None);
+        let line: [f64; 10_000] = core::array::from_fn(|i| i as f64);
+        assert_eq!(Pearson::of(&[0.1; 10_000], &line).correlation(), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::stored::{Stored, values_factor};
 use super::strip::Strip;
 use crate::simd::{Isa, LANES};
 
-/// Pixels that are packed and multiplied together: what fits the second cache beside the weights.
+/// Pixels that are packed and multiplied together, at most: what fits the second cache beside the weights.
 const STRIP: usize = 252;
 
 /// Where the input's channels lie.
@@ -102,7 +102,8 @@ impl Conv {
         match self.source {
             Source::Blocked(_) => STRIP,
             Source::Planes(_) if width <= STRIP => STRIP / width * width,
-            Source::Planes(_) => STRIP.min(width - from % width),
+            // Evenly, for a strip of one pixel takes nearly as long as one of a dozen.
+            Source::Planes(_) => width.div_ceil(width.div_ceil(STRIP)).min(width - from % width),
         }
     }
 

@@ -60,17 +60,14 @@ impl Narrow {
         }
     }
 
-    /// Zeros before a row's products, and floats from one row to the next: wherever a tap shifts them, the output's columns
-    /// find products or zeros.
-    fn margin(&self) -> (usize, usize) {
-        let most = self.taps.iter().map(|&tap| self.places(tap).1.unsigned_abs()).max().unwrap_or(0);
-        let (margin, columns) = (most.next_multiple_of(LANES), self.part(0).1.next_multiple_of(LANES));
-        (margin, 2 * margin + self.columns().max(columns))
+    /// Floats from one row of products to the next, between a vector of zeros on either side.
+    fn stride(&self) -> usize {
+        LANES + self.columns() + LANES
     }
 
     /// Floats of scratch memory.
     pub fn scratch(&self) -> usize {
-        self.depth() * self.columns() + self.rows() * self.margin().1 + self.output[1]
+        self.depth() * self.columns() + self.rows() * self.stride() + self.output[1]
     }
 
     /// Multiplications and additions, each counted.
@@ -103,8 +100,7 @@ impl Narrow {
             }
         }
         let (packed, rest) = scratch.split_at_mut(self.depth() * self.columns());
-        let (margin, stride) = self.margin();
-        let (results, line) = rest.split_at_mut(self.rows() * stride);
+        let (results, line) = rest.split_at_mut(self.rows() * self.stride());
         results.fill(0.0);
         let order = Packing { depth: self.depth(), blocks: self.columns() / LANES };
         for row in share.rows.clone() {
@@ -117,9 +113,9 @@ impl Narrow {
                 weights: Weights::Single(packed),
                 packed: order,
                 from: 0,
-                result: &mut results[margin..],
+                result: &mut results[LANES..],
                 block_stride: LANES,
-                row_stride: stride,
+                row_stride: self.stride(),
                 columns: 0..order.blocks,
                 add: false,
                 bias: &[],
@@ -127,7 +123,7 @@ impl Narrow {
                 finite: false,
             }
             .run(isa);
-            isa.run(Scatter { conv: self, row, results, margin, stride, output: &mut *output });
+            isa.run(Scatter { conv: self, row, results, output: &mut *output });
         }
         if self.stride[1] > 1 && share.rows.end == self.input[0] {
             for row in output.chunks_exact_mut(self.output[1]) {
@@ -211,8 +207,6 @@ struct Scatter<'a> {
     conv: &'a Narrow,
     row: usize,
     results: &'a [f32],
-    margin: usize,
-    stride: usize,
     output: &'a mut [f32],
 }
 
@@ -231,15 +225,20 @@ impl Kernel for Scatter<'_> {
             let (start, len) = conv.part(phase);
             for channel in 0..conv.channels {
                 let line = (channel * height + y as usize) * width + start;
-                let (whole, rest) = self.output[line..line + len].as_chunks_mut::<LANES>();
-                let products = &self.results[(i * conv.channels + channel) * self.stride..][..self.stride];
-                let products = &products[self.margin.wrapping_add_signed(-shift)..];
-                for (to, from) in whole.iter_mut().zip(products.as_chunks::<LANES>().0) {
-                    // SAFETY: sixteen floats each.
-                    unsafe { S::store(to.as_mut_ptr(), S::add(S::load(to.as_ptr()), S::load(from.as_ptr()))) };
+                let line = &mut self.output[line..line + len];
+                let products = &self.results[(i * conv.channels + channel) * conv.stride()..][..conv.stride()];
+                // Of the vectors that the line is cut into, those that products come to lie in.
+                let end = len.min((conv.columns() as isize + shift).max(0) as usize);
+                for at in (shift.max(0) as usize / LANES * LANES..end).step_by(LANES) {
+                    let from = &products[(LANES + at).wrapping_add_signed(-shift)..][..LANES];
+                    match line[at..].first_chunk_mut::<LANES>() {
+                        // SAFETY: sixteen floats each.
+                        Some(to) => unsafe {
+                            S::store(to.as_mut_ptr(), S::add(S::load(to.as_ptr()), S::load(from.as_ptr())));
+                        },
+                        None => line[at..].iter_mut().zip(from).for_each(|(to, from)| *to += from),
+                    }
                 }
-                let from = &products[whole.len() * LANES..];
-                rest.iter_mut().zip(from).for_each(|(to, from)| *to += from);
             }
         }
     }

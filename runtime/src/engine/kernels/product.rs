@@ -84,7 +84,7 @@ pub struct Product<'a> {
 
 impl Product<'_> {
     /// Whether every access lies inside its slice.
-    fn fits(&self) -> bool {
+    pub(super) fn fits(&self) -> bool {
         let blocked = |stride: usize, len: usize| {
             self.depth.is_multiple_of(LANES) && (self.depth / LANES - 1) * stride + self.rows * LANES <= len
         };

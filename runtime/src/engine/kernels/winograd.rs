@@ -238,6 +238,7 @@ impl Kernel for Multiply<'_> {
                 bias: &[],
                 finite: false,
             };
+            debug_assert!(product.fits());
             // SAFETY: the slices hold all tiles of all blocks.
             unsafe { Kernel::run::<S>(product) };
         }
