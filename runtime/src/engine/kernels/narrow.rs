@@ -61,13 +61,13 @@ impl Narrow {
     }
 
     /// Floats from one row of products to the next, between a vector of zeros on either side.
-    fn stride(&self) -> usize {
+    fn line(&self) -> usize {
         LANES + self.columns() + LANES
     }
 
     /// Floats of scratch memory.
     pub fn scratch(&self) -> usize {
-        self.depth() * self.columns() + self.rows() * self.stride() + self.output[1]
+        self.depth() * self.columns() + self.rows() * self.line() + self.output[1]
     }
 
     /// Multiplications and additions, each counted.
@@ -100,7 +100,7 @@ impl Narrow {
             }
         }
         let (packed, rest) = scratch.split_at_mut(self.depth() * self.columns());
-        let (results, line) = rest.split_at_mut(self.rows() * self.stride());
+        let (results, line) = rest.split_at_mut(self.rows() * self.line());
         results.fill(0.0);
         let order = Packing { depth: self.depth(), blocks: self.columns() / LANES };
         for row in share.rows.clone() {
@@ -115,7 +115,7 @@ impl Narrow {
                 from: 0,
                 result: &mut results[LANES..],
                 block_stride: LANES,
-                row_stride: self.stride(),
+                row_stride: self.line(),
                 columns: 0..order.blocks,
                 add: false,
                 bias: &[],
@@ -226,7 +226,7 @@ impl Kernel for Scatter<'_> {
             for channel in 0..conv.channels {
                 let line = (channel * height + y as usize) * width + start;
                 let line = &mut self.output[line..line + len];
-                let products = &self.results[(i * conv.channels + channel) * conv.stride()..][..conv.stride()];
+                let products = &self.results[(i * conv.channels + channel) * conv.line()..][..conv.line()];
                 // Of the vectors that the line is cut into, those that products come to lie in.
                 let end = len.min((conv.columns() as isize + shift).max(0) as usize);
                 for at in (shift.max(0) as usize / LANES * LANES..end).step_by(LANES) {
