@@ -6,7 +6,7 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use common::{assert_close, assert_shared, graph, ints, node, normal, typed, weight};
+use common::{assert_close, assert_incremental, assert_shared, graph, ints, node, normal, typed, weight};
 use proptest::prelude::*;
 use whyline_runtime::engine::{Bands, Isa, Packs, PlanSession, Plans, Precision, Resources, Session, TractSession};
 use whyline_runtime::explain::Wanted;
@@ -34,11 +34,13 @@ fn agrees(what: &str, derived: &GradientGraph, tolerance: f32) {
         assert_close(&format!("{what}: gradient"), &first, &gradient, tolerance);
         assert_eq!(first, ours.gradient(&x, &seed).unwrap().input, "{what}: the second run gives another gradient");
         assert_shared(&what, &mut ours, &x, &seed);
+        assert_incremental(&what, &mut ours, &x);
         for bands in [Bands::NONE, by_rows(1), by_rows(3)] {
             let mut other = session(derived, isa, bands);
             assert_eq!(other.forward(&x).unwrap(), ours.forward(&x).unwrap(), "{what}: logits by {bands:?}");
             assert_eq!(other.gradient(&x, &seed).unwrap().input, first, "{what}: gradient by {bands:?}");
             assert_shared(&what, &mut other, &x, &seed);
+            assert_incremental(&what, &mut other, &x);
         }
     }
 }
@@ -50,7 +52,7 @@ fn by_rows(rows: usize) -> Bands {
 
 fn session(derived: &GradientGraph, isa: Isa, bands: Bands) -> PlanSession<'static> {
     let mut packs = Packs::new(Precision::F32, isa).with_bands(bands);
-    PlanSession::of(Arc::new(Plans::sharing(derived, &mut packs).unwrap()), Resources::default()).unwrap()
+    PlanSession::of(Arc::new(Plans::keeping(derived, &mut packs, usize::MAX).unwrap()), Resources::default()).unwrap()
 }
 
 /// The kernels of steps of a gradient pass that go by rows together.

@@ -5,7 +5,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{assert_close, assert_shared, graph, ints, node, normal, typed};
+use common::{assert_close, assert_incremental, assert_shared, graph, ints, node, normal, typed};
 use whyline_runtime::engine::{Isa, Packs, PlanSession, Plans, Precision, Resources, Session, TractSession};
 use whyline_runtime::gradient::{GradientGraph, Spec, differentiate};
 use whyline_runtime::onnx::{Attr, Graph, Tensor};
@@ -262,7 +262,7 @@ fn random_graphs_agree_with_tract() {
         let cotangent = normal(7, 6);
         for &isa in Isa::here() {
             let plans = Arc::new(
-                Plans::sharing(&derived, &mut Packs::new(Precision::F32, isa))
+                Plans::keeping(&derived, &mut Packs::new(Precision::F32, isa), usize::MAX)
                     .unwrap_or_else(|e| panic!("{what}: {e}")),
             );
             let mut ours = PlanSession::of(plans, Resources::default()).unwrap();
@@ -272,6 +272,7 @@ fn random_graphs_agree_with_tract() {
             assert_close(&format!("{what}: logits of the gradient pass"), both.logits, &alone, 1e-5);
             let both = both.input.to_vec();
             assert_shared(&what, &mut ours, &x, &cotangent);
+            assert_incremental(&what, &mut ours, &x);
             let Some((logits, gradient)) = by_tract(&derived, &x, &cotangent) else { continue };
             compared += 1;
             assert_close(&format!("{what}: logits"), &alone, &logits, 1e-4);

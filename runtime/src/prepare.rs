@@ -24,6 +24,7 @@ pub struct Shared {
     packs: Vec<Packs>,
     shuffles: Shuffles,
     spare: Spare,
+    points_in_a_row: bool,
 }
 
 /// A model, planned for what a method needs.
@@ -117,7 +118,7 @@ impl<'a> Part<'a> {
         resources: Resources,
     ) -> Result<Part<'a>> {
         let (wanted, mut biases) = wanted((loaded, changes), &mut shared.shuffles, needs, layer.as_ref())?;
-        let prepared = shared.prepared(loaded, needs, &wanted, layer.as_ref(), (precision, resources.engine))?;
+        let prepared = shared.prepared(loaded, needs, &wanted, layer.as_ref(), (precision, resources))?;
         biases.extend_from_slice(&prepared.implicit);
         // Perturbed weights stand beside the model's own.
         let other = if needs.weights { prepared.plans.memory().weights } else { 0 };
@@ -157,14 +158,21 @@ impl<'a> Part<'a> {
 }
 
 impl Shared {
+    /// For methods whose model will be asked for scores at many points in a row that differ little from each other, as metrics
+    /// do: what stays the same from one to the next is kept, in up to twice the memory of an arena.
+    pub fn for_points_in_a_row() -> Shared {
+        Shared { points_in_a_row: true, ..Shared::default() }
+    }
+
     fn prepared(
         &mut self,
         loaded: &Loaded,
         needs: &Needs,
         wanted: &Wanted,
         layer: Option<&Layer>,
-        (precision, engine): (Precision, Engine),
+        (precision, resources): (Precision, Resources),
     ) -> Result<Arc<Prepared>> {
+        let engine = resources.engine;
         let name = layer.map(|l| l.name.clone());
         let same = |p: &&Arc<Prepared>| {
             (&p.needs.composite, &p.needs.settings, p.needs.taps) == (&needs.composite, &needs.settings, needs.taps)
@@ -183,6 +191,9 @@ impl Shared {
             }
             false => vec![],
         };
+        // As many threads as were asked for are worth more.
+        let each = resources.memory.map_or(usize::MAX, |most| most / resources.threads.max(1));
+        let kept = if self.points_in_a_row { each } else { 0 };
         let prepared = Arc::new(Prepared {
             implicit,
             needs: needs.clone(),
@@ -190,7 +201,7 @@ impl Shared {
             layer: name,
             precision,
             engine,
-            plans: Arc::new(Plans::sharing(&derived, self.packs(precision))?),
+            plans: Arc::new(Plans::keeping(&derived, self.packs(precision), kept)?),
             remembered: Arc::default(),
             warnings: warnings(loaded, &derived, needs, engine),
             composite: derived.composite,

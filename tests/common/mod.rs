@@ -2,8 +2,9 @@
 #![allow(dead_code)]
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
-use whyline_runtime::engine::{PlanSession, Session, TractOperators, TractSession};
+use whyline_runtime::engine::{Gradient, PlanSession, Session, TractOperators, TractSession};
 use whyline_runtime::gradient::{Spec, differentiate};
 use whyline_runtime::onnx::{Attr, DType, Dim, Graph, Input, Node, Tensor, TypedGraph, type_graph};
 use whyline_runtime::rng::Rng;
@@ -81,6 +82,48 @@ pub fn assert_shared(what: &str, session: &mut dyn Session, x: &[f32], seed: &[f
     session.prepare(x).unwrap();
     session.forward(&elsewhere).unwrap();
     assert_eq!(session.gradient(x, seed).unwrap().input, first.1, "{what}: a gradient behind a forward pass elsewhere");
+}
+
+/// Scores at points in a row are bit for bit those of passes of their own: at points that differ from the one before in a patch
+/// of an image, in two, in one element, in the sign of a zero, everywhere, or not at all.
+pub fn assert_incremental(what: &str, session: &mut dyn Session, x: &[f32]) {
+    let shape = session.input_shape().to_vec();
+    let (width, height) = (shape[shape.len() - 1], shape[shape.len().saturating_sub(2)]);
+    let mut points = vec![x.to_vec()];
+    for draw in 0..12 {
+        let rng = Rng::new(3, draw);
+        let pick = |i: u64, n: usize| (rng.bits(i) % n as u64) as usize;
+        let mut point = points[points.len() - 1].clone();
+        for patch in 0..[1, 2, 1, 0][pick(0, 4)] {
+            let (top, left) = (pick(8 * patch + 1, height), pick(8 * patch + 2, width));
+            let rows = top..height.min(top + 1 + pick(8 * patch + 3, 5));
+            let columns = left..width.min(left + 1 + pick(8 * patch + 4, 5));
+            let inside = |i: usize| rows.contains(&(i / width % height)) && columns.contains(&(i % width));
+            point.iter_mut().enumerate().filter(|(i, _)| inside(*i)).for_each(|(i, v)| *v = (i % 3) as f32 - 0.5);
+        }
+        match draw {
+            5 => point[pick(50, x.len())] = 0.0,
+            6 => point.iter_mut().for_each(|v| *v = if *v == 0.0 { -0.0 } else { *v }),
+            7 => point.iter_mut().for_each(|v| *v = 0.5 - *v),
+            _ => {}
+        }
+        points.push(point);
+    }
+    let expected: Vec<Vec<f32>> = points.iter().map(|point| session.forward(point).unwrap().to_vec()).collect();
+    for _ in 0..2 {
+        let mut found: Vec<Vec<f32>> = vec![];
+        let make = |i: usize, point: &mut [f32]| point.copy_from_slice(&points[i]);
+        let mut take = |_: usize, pass: Gradient<'_>| {
+            found.push(pass.logits.to_vec());
+            Ok(ControlFlow::Continue(()))
+        };
+        session.forwards(points.len(), &make, &mut take).unwrap();
+        let bits = |logits: &[f32]| logits.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            assert_eq!(bits(found), bits(expected), "{what}: the scores of point {i}");
+        }
+        assert_eq!(found.len(), points.len());
+    }
 }
 
 pub fn session(graph: Graph, spec: &Spec) -> Result<PlanSession<'static>> {

@@ -166,7 +166,7 @@ fn prepare<'a>(args: &EvaluateArgs, loaded: &'a Loaded, measures: Vec<Measure>) 
     let (mut given, entries) = (pairs(&args.params)?, entries(&args.methods)?);
     name_files(&mut given);
     refuse_unknown(&given, &entries)?;
-    let (mut shared, mut explainers) = (Shared::default(), vec![]);
+    let (mut shared, mut explainers) = (Shared::for_points_in_a_row(), vec![]);
     let (budget, resources) = (budget(&args.budget), args.engine.of(resources(&args.resources)));
     for entry in entries {
         let own = for_method(&given, entry, is_bounded(&args.budget));

@@ -234,8 +234,8 @@ impl Session for PlanSession<'_> {
         self.is_prepared = false;
         let plan = &self.plans.forward;
         in_turns(&mut self.arenas, count, take, &|arena, turn| {
-            make(turn.number, plan.input(arena, 0));
-            let ended = plan.run_loaded(arena);
+            make(turn.number, plan.point(arena));
+            let ended = plan.run_point(arena, turn.first);
             turn.give(ended.map(|()| Gradient { logits: plan.output(arena, 0), input: &[] }));
         })
     }

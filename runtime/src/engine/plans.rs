@@ -50,6 +50,12 @@ impl Plans {
 
     /// Plans that share packed weights with those made before.
     pub fn sharing(derived: &GradientGraph, packs: &mut Packs) -> Result<Plans> {
+        Self::keeping(derived, packs, 0)
+    }
+
+    /// Plans whose forward passes at points in a row ([`super::Session::forwards`]) keep what does not change from one to the
+    /// next: as much as fits, with the weights, into `most` bytes, and into an arena twice as large as else.
+    pub fn keeping(derived: &GradientGraph, packs: &mut Packs, most: usize) -> Result<Plans> {
         let mut wanted = vec![derived.logits.clone()];
         wanted.extend(derived.input_gradient.clone());
         for tap in &derived.taps {
@@ -74,9 +80,11 @@ impl Plans {
         // The maximum of a window that is all alike, as in a constant baseline, is then its first and not what rounding says.
         let pools = derived.baseline.is_some() && typed.graph.nodes.iter().any(|node| node.op == "MaxPool");
         let even = if pools { apart_from(&typed.graph, &derived.seed) } else { Even::new() };
-        let gradient = make_plan(&typed, (slopes, &even), &inputs, &wanted, packs)?;
+        let gradient = make_plan(&typed, (slopes, &even), &inputs, &wanted, packs, 0)?;
+        let weights: usize = gradient.weights().collect::<BTreeMap<_, _>>().values().sum();
+        let room = (most.saturating_sub(weights) / 4).min(2 * gradient.arena_floats());
         let forward = forward_part(&typed, &wanted[..1]);
-        let forward = make_plan(&forward, (Slopes::new(), &even), &inputs[..1], &wanted[..1], packs)?;
+        let forward = make_plan(&forward, (Slopes::new(), &even), &inputs[..1], &wanted[..1], packs, room)?;
         Ok(Plans {
             weight_bytes: weights_of(&forward, &gradient).values().sum(),
             shape: shape_of(&derived.input)?,
@@ -116,6 +124,11 @@ impl Plans {
     /// Nodes that no kernel of ours covers: tract runs them, and they allocate.
     pub fn fallbacks(&self) -> Vec<String> {
         self.gradient.fallbacks().map(str::to_string).collect()
+    }
+
+    /// Steps of a forward pass that compute only what has changed where inputs come in a row that differ in some rows.
+    pub fn incremental_steps(&self) -> usize {
+        self.forward.incremental_steps()
     }
 
     pub(super) fn zero_baseline(&self) -> Vec<f32> {

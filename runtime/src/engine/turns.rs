@@ -16,7 +16,9 @@ pub fn in_turns<'m>(
 ) -> Result<()> {
     let turns = Turns::new(count, take);
     let work = |arena: &mut Arena<'m>| {
-        while let Some(turn) = turns.claim() {
+        let mut first = true;
+        while let Some(mut turn) = turns.claim() {
+            turn.first = std::mem::take(&mut first);
             run(arena, turn);
         }
     };
@@ -74,7 +76,7 @@ impl<'a> Turns<'a> {
         let wanted = number < self.count && state.wants();
         state.next += usize::from(wanted);
         // Not made where it is not wanted: what is dropped passes its turn on.
-        wanted.then(|| Turn { turns: self, number })
+        wanted.then(|| Turn { turns: self, number, first: false })
     }
 
     /// How it ended.
@@ -102,6 +104,8 @@ pub struct Turn<'t, 'a> {
     turns: &'t Turns<'a>,
     /// The number.
     pub number: usize,
+    /// Whether it is the first in its arena.
+    pub first: bool,
 }
 
 impl Turn<'_, '_> {

@@ -83,7 +83,8 @@ impl Narrow {
     /// It goes by rows of its input, and adds what each gives to the whole output.
     pub fn reach(&self) -> Reach {
         let [rows, columns] = self.input;
-        Reach { input: rows, output: rows, line: columns * LANES, adds: true, stride: 1, spread: 1, taps: [0, 0] }
+        let line = columns * LANES;
+        Reach { input: rows, output: rows, line, adds: true, whole: false, stride: 1, spread: 1, taps: [0, 0] }
     }
 
     /// Computes the planes of one image.

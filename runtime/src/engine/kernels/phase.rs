@@ -74,6 +74,8 @@ pub struct Reach {
     /// Whether rows are those of the input instead, and what each of them gives is added to the output as a whole, which is
     /// there when the last has come.
     pub adds: bool,
+    /// Whether the buffers hold all rows of both images, whichever are computed.
+    pub whole: bool,
     /// Input rows per row of the grid.
     pub stride: usize,
     /// Output rows per row of the grid.
@@ -87,7 +89,7 @@ impl Reach {
     pub fn of<W>(phases: &[Phase<W>], input: usize, output: [usize; 2], [stride, spread]: [usize; 2]) -> Reach {
         let rows = || phases.iter().flat_map(|phase| &phase.taps).map(|tap| tap[0]);
         let taps = [rows().min().unwrap_or(0), rows().max().unwrap_or(0)];
-        Reach { input, output: output[0], line: output[1] * LANES, adds: false, stride, spread, taps }
+        Reach { input, output: output[0], line: output[1] * LANES, adds: false, whole: false, stride, spread, taps }
     }
 
     /// The input rows that some output rows are made of.
@@ -97,6 +99,29 @@ impl Reach {
         let last = ((rows.end.div_ceil(self.spread).max(1) - 1) * self.stride) as isize + self.taps[1];
         let end = inside(last + 1);
         inside(first).min(end)..end
+    }
+
+    /// The output rows that some input rows go into, and what else their rows of the grid give.
+    pub fn touched(&self, rows: &Range<usize>) -> Range<usize> {
+        if rows.is_empty() {
+            return 0..0;
+        }
+        let stride = self.stride as isize;
+        let first = (rows.start as isize - self.taps[1] + stride - 1).div_euclid(stride).max(0);
+        let last = (rows.end as isize - 1 - self.taps[0]).div_euclid(stride);
+        let end = (((last + 1).max(first) as usize) * self.spread).min(self.output);
+        (first as usize * self.spread).min(end)..end
+    }
+
+    /// The rows of the grid that some output rows belong to, as rows of the output.
+    pub fn whole_rows(&self, rows: &Range<usize>) -> Range<usize> {
+        let end = rows.end.next_multiple_of(self.spread).min(self.output);
+        rows.start / self.spread * self.spread..end
+    }
+
+    /// How many input rows so many output rows are made of, far from the border.
+    pub fn span(&self, rows: usize) -> usize {
+        (rows.div_ceil(self.spread).max(1) - 1) * self.stride + (self.taps[1] - self.taps[0] + 1) as usize
     }
 
     /// Whether a share has room for what it reads and writes, and begins where a row of the grid does.

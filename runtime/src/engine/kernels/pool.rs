@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::phase::{Epilogue, Phase, covered, row_parts};
+use super::phase::{Epilogue, Phase, Reach, covered, row_parts};
 use crate::simd::{Isa, Kernel, LANES, Simd};
 
 /// A max pool. Which tap won is kept as a bit per tap and element, `[block][place][tap]` sixteens of bits.
@@ -37,8 +37,23 @@ impl MaxPool {
         (0..2).all(|i| inside(i, reach[0][i]) && inside(i, reach[1][i]))
     }
 
+    /// Which rows of the input go into which of the output.
+    pub fn reach(&self) -> Reach {
+        let [low, high] = self.bounds();
+        Reach {
+            input: self.input[0],
+            output: self.output[0],
+            line: self.output[1] * LANES,
+            adds: false,
+            whole: true,
+            stride: self.stride[0],
+            spread: 1,
+            taps: [low[0], high[0]],
+        }
+    }
+
     /// The least and the most that taps add to the input row and column.
-    fn reach(&self) -> [[isize; 2]; 2] {
+    fn bounds(&self) -> [[isize; 2]; 2] {
         let first = self.taps.first().copied().unwrap_or_default();
         let wider = |[low, high]: [[isize; 2]; 2], tap: &[isize; 2]| {
             [[low[0].min(tap[0]), low[1].min(tap[1])], [high[0].max(tap[0]), high[1].max(tap[1])]]
@@ -46,14 +61,22 @@ impl MaxPool {
         self.taps.iter().fold([first, first], wider)
     }
 
-    /// Pools, and notes the winners where `winners` is not empty.
-    pub fn forward(&self, isa: Isa, input: &[f32], output: &mut [f32], winners: &mut [u16], epilogue: Epilogue) {
+    /// Pools to some rows, and notes the winners where `winners` is not empty.
+    pub fn forward(
+        &self,
+        isa: Isa,
+        input: &[f32],
+        output: &mut [f32],
+        rows: &Range<usize>,
+        winners: &mut [u16],
+        epilogue: Epilogue,
+    ) {
         let (from, to) = (Self::plane(self.input), Self::plane(self.output));
         let noted = to / LANES * self.taps.len();
         for (block, (input, output)) in input.chunks_exact(from).zip(output.chunks_exact_mut(to)).enumerate() {
             let winners: &mut [u16] = if winners.is_empty() { &mut [] } else { &mut winners[block * noted..][..noted] };
             let width = self.output[1] * LANES;
-            for rows in row_parts(0..self.output[0], self.output[1], 1) {
+            for rows in row_parts(rows.clone(), self.output[1], 1) {
                 let part = rows.start * width..rows.end * width;
                 isa.run(Forward { pool: self, input, output: &mut *output, winners: &mut *winners, rows });
                 epilogue(block * to + part.start, &mut output[part]);
@@ -112,7 +135,7 @@ impl Forward<'_> {
     #[inline(always)]
     unsafe fn rows<S: Simd, const TAPS: usize>(mut self) {
         let (pool, width) = (self.pool, self.pool.input[1] as isize);
-        let reach = pool.reach();
+        let reach = pool.bounds();
         let mut shifts = [0; TAPS];
         for (shift, [dy, dx]) in shifts.iter_mut().zip(&pool.taps) {
             *shift = (dy * width + dx) * LANES as isize;

@@ -15,7 +15,7 @@
 use std::ops::Range;
 
 use super::left::Left;
-use super::phase::{Epilogue, row_parts};
+use super::phase::{Epilogue, Reach, row_parts};
 use super::product::{Packing, Product};
 use super::stored::{Stored, Weights};
 use super::transforms::{Inward, Outward, Weigh};
@@ -156,12 +156,36 @@ impl Winograd {
         }
     }
 
-    /// Convolves one image.
-    pub fn run(&self, isa: Isa, input: &[f32], output: &mut [f32], scratch: &mut [f32], epilogue: Epilogue) {
-        let ([rows, columns], points) = (self.tiles(), points(self.tile));
+    /// Which rows go into which: a row of the grid is one of tiles.
+    pub fn reach(&self) -> Reach {
+        let (tile, first) = (self.tile, self.shift[0]);
+        Reach {
+            input: self.input[0],
+            output: self.output[0],
+            line: self.output[1] * LANES,
+            adds: false,
+            whole: true,
+            stride: tile,
+            spread: tile,
+            taps: [first, first + tile as isize + 1],
+        }
+    }
+
+    /// Computes some rows of the convolution of one image, from a multiple of the tile on.
+    pub fn run(
+        &self,
+        isa: Isa,
+        input: &[f32],
+        output: &mut [f32],
+        rows: &Range<usize>,
+        scratch: &mut [f32],
+        epilogue: Epilogue,
+    ) {
+        let (columns, points) = (self.tiles()[1], points(self.tile));
+        let rows = rows.start / self.tile..rows.end.div_ceil(self.tile);
         let (own, scratch) = scratch.split_at_mut(self.own_weights());
-        for first in (0..rows).step_by(self.strip()) {
-            let strip = self.strip().min(rows - first);
+        for first in rows.clone().step_by(self.strip()) {
+            let strip = self.strip().min(rows.end - first);
             let tiles = strip * columns;
             let (values, products) = scratch.split_at_mut(points * tile_step(self.from, tiles));
             let products = &mut products[..points * tile_step(self.to, tiles)];
@@ -172,7 +196,7 @@ impl Winograd {
             for block in (0..self.to).step_by(self.group()) {
                 let blocks = block..self.to.min(block + self.group());
                 // All in one group stay for the next strip.
-                if first == 0 || self.group() < self.to {
+                if first == rows.start || self.group() < self.to {
                     self.weigh(isa, blocks.clone(), own);
                 }
                 let weights = match &self.weights {

@@ -1,7 +1,7 @@
 //! One piece of memory for everything that a plan computes, and where in it each buffer lies.
 #![allow(unsafe_code)]
 
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 use std::sync::Arc;
 
 use bytemuck::Zeroable;
@@ -190,6 +190,13 @@ impl<'m> Arena<'m> {
         }
     }
 
+    /// Copies a part of a buffer to the same place of another, which is as long.
+    pub fn copy(&mut self, from: &Home, to: &Home, part: Range<usize>) {
+        if let (Home::Arena { offset: from, .. }, Home::Arena { offset: to, .. }) = (from, to) {
+            self.floats().copy_within(from + part.start..from + part.end, to + part.start);
+        }
+    }
+
     /// The floats behind a buffer, up to the end of its guard.
     fn guard(&mut self, home: &Home) -> &mut [f32] {
         match home {
@@ -255,7 +262,7 @@ pub fn lie_apart(node: &str, homes: &[Home], reads: &[BufferId], writes: &[Buffe
     let read = reads.iter().map(|&id| range(&homes[id]));
     let all: Vec<_> = written.iter().cloned().chain(read).collect();
     for (i, a) in written.iter().enumerate() {
-        let meets = |(j, b): (usize, &std::ops::Range<usize>)| j != i && a.start < b.end && b.start < a.end;
+        let meets = |(j, b): (usize, &Range<usize>)| j != i && a.start < b.end && b.start < a.end;
         if all.iter().enumerate().any(meets) {
             return Err(Error::Plan { reason: format!("two buffers of the step for '{node}' overlap") });
         }

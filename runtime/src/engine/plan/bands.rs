@@ -9,6 +9,7 @@ use std::ops::Range;
 use super::arena::BufferId;
 use super::run::Step;
 use crate::engine::kernels::phase::{Reach, Share};
+use crate::error::Result;
 use crate::simd::LANES;
 
 /// When steps go by rows together.
@@ -39,10 +40,37 @@ impl Bands {
 pub struct Group {
     /// Which.
     pub steps: Range<usize>,
-    /// What is done one after the other; nothing for a single step, which simply runs.
-    pub acts: Vec<Act>,
     /// What lies between each step and the next.
     pub bands: Vec<Band>,
+    /// Which rows each step reads; nothing for a single step, which simply runs.
+    reaches: Vec<Reach>,
+    /// Rows of the last step at a time.
+    rows: usize,
+}
+
+impl Group {
+    /// Of a single step.
+    pub fn single(step: usize) -> Group {
+        Group { steps: step..step + 1, bands: vec![], reaches: vec![], rows: 0 }
+    }
+
+    /// Says, act by act, how the steps compute some rows of the last one's result: from one on that begins a row of its grid.
+    pub fn go(&self, rows: &Range<usize>, act: &mut dyn FnMut(Act) -> Result<()>) -> Result<()> {
+        let Some(last) = self.reaches.len().checked_sub(1) else { return Ok(()) };
+        let room = self.bands.iter().map(|band| band.rows).collect();
+        let mut schedule = Schedule::new(&self.reaches, room, rows.start, act);
+        schedule.rows(rows.clone(), self.rows)?;
+        // Rows that nobody reads have bits and slopes all the same.
+        if *rows == (0..self.reaches[last].output) {
+            schedule.rest()?;
+        }
+        Ok(())
+    }
+
+    /// All rows of the last step's result, of steps that go by rows.
+    pub fn all(&self) -> Range<usize> {
+        0..self.reaches.last().map_or(0, |reach| reach.output)
+    }
 }
 
 /// A part of a group's work.
@@ -88,9 +116,9 @@ pub fn find(
 ) -> Vec<Group> {
     let (mut groups, mut first) = (vec![], 0);
     while first < steps.len() {
-        let mut group = Group { steps: first..first + 1, acts: vec![], bands: vec![] };
+        let mut group = Group::single(first);
         let (mut reaches, mut between) = (vec![], vec![]);
-        while group.steps.end < steps.len() && group.steps.end != backward {
+        while group.steps.end < steps.len() && group.steps.end != backward && group.steps.len() < MOST_STEPS {
             let Some(joint) = joint(steps, &group.steps, &whole) else { break };
             let Some(all) = floats(joint.buffer).filter(|all| *all >= bands.large) else { break };
             if reaches.is_empty() {
@@ -98,9 +126,9 @@ pub fn find(
             }
             reaches.push(joint.behind);
             between.push((joint.buffer, all));
-            let Some(schedule) = Schedule::best(&reaches, &between, bands) else { break };
-            group.steps.end += 1;
-            (group.acts, group.bands) = schedule.end(&between);
+            let Some((rows, found)) = best(&reaches, &between, bands) else { break };
+            let steps = group.steps.start..group.steps.end + 1;
+            group = Group { steps, bands: found, reaches: reaches.clone(), rows };
         }
         first = group.steps.end;
         groups.push(group);
@@ -120,7 +148,12 @@ struct Joint {
 fn joint(steps: &[Step], group: &Range<usize>, whole: impl Fn(BufferId) -> BufferId) -> Option<Joint> {
     let (step, next) = (&steps[group.end - 1], &steps[group.end]);
     let (before, behind, buffer) = (step.work.reach()?, next.work.reach()?, *step.writes.first()?);
-    if before.adds || before.output != behind.input || next.reads.first() != Some(&buffer) {
+    if before.adds
+        || before.whole
+        || behind.whole
+        || before.output != behind.input
+        || next.reads.first() != Some(&buffer)
+    {
         return None;
     }
     let uses = |ids: fn(&Step) -> &[BufferId]| steps.iter().flat_map(ids).filter(|&&id| whole(id) == buffer).count();
@@ -130,102 +163,122 @@ fn joint(steps: &[Step], group: &Range<usize>, whole: impl Fn(BufferId) -> Buffe
     (once && apart).then_some(Joint { buffer, before, behind })
 }
 
-/// The order in which the steps of a group compute their rows.
-struct Schedule<'a> {
-    reaches: &'a [Reach],
-    /// By step but the last: the first row that its band holds, the rows that it has computed, and the most that the band holds
-    /// at a time.
-    first: Vec<usize>,
-    done: Vec<usize>,
-    most: Vec<usize>,
-    acts: Vec<Act>,
+/// As many rows of the last step at a time as fit into the bands, if enough do, and these bands. `between` gives the values
+/// between the steps, and the floats that each has as a whole.
+fn best(reaches: &[Reach], between: &[(BufferId, usize)], bands: Bands) -> Option<(usize, Vec<Band>)> {
+    let last = reaches.last()?;
+    let rows = std::iter::successors(Some(bands.rows), |rows| Some(rows / 2)).take_while(|rows| *rows > 0);
+    let enough = |rows: &usize| *rows >= last.output || rows * last.line / LANES >= bands.places;
+    let found = rows.map(|rows| rows * last.spread).take_while(enough);
+    let mut found = found.map(|rows| (rows, bands_of(reaches, between, rows)));
+    found.find(|(_, found)| found.iter().map(|band| band.floats).sum::<usize>() <= bands.most)
 }
 
-impl<'a> Schedule<'a> {
-    /// With as many rows at a time as fit into the bands, if enough do. `between` gives the values between the steps, and the
-    /// floats that each has as a whole.
-    fn best(reaches: &'a [Reach], between: &[(BufferId, usize)], bands: Bands) -> Option<Schedule<'a>> {
-        let last = reaches.last()?;
-        let rows = std::iter::successors(Some(bands.rows), |rows| Some(rows / 2)).take_while(|rows| *rows > 0);
-        let enough = |rows: &usize| *rows >= last.output || rows * last.line / LANES >= bands.places;
-        let mut schedules =
-            rows.map(|rows| rows * last.spread).take_while(enough).map(|rows| Schedule::of(reaches, rows));
-        schedules.find(|schedule| schedule.bands(between).iter().map(|band| band.floats).sum::<usize>() <= bands.most)
+/// What lies between the steps where so many rows of the last come at a time, whichever they are.
+fn bands_of(reaches: &[Reach], between: &[(BufferId, usize)], rows: usize) -> Vec<Band> {
+    let mut nothing = |_| Ok(());
+    let mut schedule = Schedule::new(reaches, heapless::Vec::new(), 0, &mut nothing);
+    // Nothing is done, so nothing fails.
+    let _ = schedule.rows(0..reaches[reaches.len() - 1].output, rows).and_then(|()| schedule.rest());
+    let mut most = schedule.most;
+    let mut some = rows;
+    for (step, most) in most.iter_mut().enumerate().rev() {
+        // Rows that are computed alone may begin anywhere, and need those on both sides of them.
+        let reach = reaches[step];
+        some = (reaches[step + 1].span(some) + reach.spread - 1).next_multiple_of(reach.spread).min(reach.output);
+        *most = some.max(*most);
     }
+    let each = most.iter().zip(between).zip(reaches);
+    let band = |((&rows, &(buffer, all)), reach): ((&usize, &(BufferId, usize)), &Reach)| Band {
+        buffer,
+        floats: all / reach.output * rows,
+        rows,
+        line: reach.line,
+    };
+    each.map(band).collect()
+}
 
-    /// So many rows of the last step at a time.
-    fn of(reaches: &'a [Reach], rows: usize) -> Schedule<'a> {
+/// Steps that go by rows together, at most.
+const MOST_STEPS: usize = 16;
+
+/// A number for each step but the last.
+type Each = heapless::Vec<usize, MOST_STEPS>;
+
+/// The order in which the steps of a group compute their rows.
+struct Schedule<'a, 'b> {
+    reaches: &'a [Reach],
+    /// The rows that each band has room for, once that is known.
+    room: Each,
+    /// The first row that each band holds, the end of those that it has computed, and the most that it has held.
+    first: Each,
+    done: Each,
+    most: Each,
+    act: &'a mut (dyn FnMut(Act) -> Result<()> + 'b),
+}
+
+impl<'a, 'b> Schedule<'a, 'b> {
+    /// Before the first row of the last step.
+    fn new(
+        reaches: &'a [Reach],
+        room: Each,
+        first: usize,
+        act: &'a mut (dyn FnMut(Act) -> Result<()> + 'b),
+    ) -> Schedule<'a, 'b> {
         let count = reaches.len() - 1;
-        let mut schedule =
-            Schedule { reaches, first: vec![0; count], done: vec![0; count], most: vec![0; count], acts: vec![] };
-        let all = reaches[count].output;
-        for from in (0..all).step_by(rows) {
-            schedule.run(count, from..all.min(from + rows));
-        }
-        // Rows that nobody reads have bits and slopes all the same.
+        let (mut firsts, mut row) = (Each::new(), first);
+        let _ = firsts.resize(count, 0);
+        let most = firsts.clone();
         for step in (0..count).rev() {
-            schedule.provide(step, reaches[step].output..reaches[step].output);
+            row = reaches[step].whole_rows(&reaches[step + 1].read(&(row..row + 1))).start;
+            firsts[step] = row;
         }
-        schedule
+        Schedule { reaches, room, done: firsts.clone(), first: firsts, most, act }
     }
 
-    /// A step computes some rows. How many its bands hold is not known before the end: until then they hold none.
-    fn run(&mut self, step: usize, rows: Range<usize>) {
+    /// Rows of the last step, so many at a time.
+    fn rows(&mut self, rows: Range<usize>, each: usize) -> Result<()> {
+        let mut parts = rows.clone().step_by(each);
+        parts.try_for_each(|from| self.run(self.reaches.len() - 1, from..rows.end.min(from + each)))
+    }
+
+    /// What no row of the last step has asked for.
+    fn rest(&mut self) -> Result<()> {
+        (0..self.first.len()).rev().try_for_each(|step| {
+            let end = self.reaches[step].output;
+            self.provide(step, end..end)
+        })
+    }
+
+    /// A step computes some rows.
+    fn run(&mut self, step: usize, rows: Range<usize>) -> Result<()> {
         if step > 0 {
-            self.provide(step - 1, self.reaches[step].read(&rows));
+            self.provide(step - 1, self.reaches[step].read(&rows))?;
         }
-        let held = |band: Option<usize>, all: usize| match band.and_then(|band| self.first.get(band)) {
-            Some(&first) => first..first,
+        let held = |band: Option<usize>, all: usize| match band.and_then(|band| Some((band, *self.first.get(band)?))) {
+            Some((band, first)) => first..first + self.room.get(band).copied().unwrap_or(0),
             None => 0..all,
         };
         let input = held(step.checked_sub(1), self.reaches[step].input);
         let output = held(Some(step), self.reaches[step].output);
-        self.acts.push(Act::Run(step, Share { rows, input, output }));
+        (self.act)(Act::Run(step, Share { rows, input, output }))
     }
 
     /// Has a step compute rows up to the last of these; those before the first are not wanted again.
-    fn provide(&mut self, step: usize, rows: Range<usize>) {
+    fn provide(&mut self, step: usize, rows: Range<usize>) -> Result<()> {
         let (done, first, reach) = (self.done[step], self.first[step], self.reaches[step]);
         if rows.end <= done {
-            return;
+            return Ok(());
         }
         let kept = rows.start.clamp(first, done);
         if kept > first {
-            self.acts.push(Act::Keep(step, kept - first..done - first));
+            (self.act)(Act::Keep(step, kept - first..done - first))?;
             self.first[step] = kept;
         }
         let end = rows.end.next_multiple_of(reach.spread).min(reach.output);
         self.most[step] = self.most[step].max(end - kept);
-        self.run(step, done..end);
+        self.run(step, done..end)?;
         self.done[step] = end;
-    }
-
-    /// What lies between the steps.
-    fn bands(&self, between: &[(BufferId, usize)]) -> Vec<Band> {
-        let each = self.most.iter().zip(between).zip(self.reaches);
-        let band = |((&rows, &(buffer, all)), reach): ((&usize, &(BufferId, usize)), &Reach)| Band {
-            buffer,
-            floats: all / reach.output * rows,
-            rows,
-            line: reach.line,
-        };
-        each.map(band).collect()
-    }
-
-    /// The acts, now that it is known how many rows each band holds.
-    fn end(mut self, between: &[(BufferId, usize)]) -> (Vec<Act>, Vec<Band>) {
-        for act in &mut self.acts {
-            if let Act::Run(step, share) = act {
-                if *step > 0 {
-                    share.input.end += self.most[*step - 1];
-                }
-                if *step < self.most.len() {
-                    share.output.end += self.most[*step];
-                }
-            }
-        }
-        let bands = self.bands(between);
-        (self.acts, bands)
+        Ok(())
     }
 }
 
@@ -243,24 +296,25 @@ mod tests {
             0 => (input * stride - pick(3, stride as u64), 1, stride),
             _ => (input.div_ceil(stride), stride, 1),
         };
-        Reach { input, output, line, adds: false, stride, spread, taps }
+        Reach { input, output, line, adds: false, whole: false, stride, spread, taps }
     }
 
     /// Follows a schedule, with the number of a row in place of its values: every step computes each row once, one after the
     /// other, and finds the rows that it reads in the band before it.
-    fn follow(reaches: &[Reach], rows: usize) {
+    fn follow(reaches: &[Reach], rows: usize, wanted: Range<usize>) {
         let between: Vec<_> = reaches.iter().map(|reach| (0, 2 * reach.output * reach.line)).collect();
-        let between = &between[..reaches.len() - 1];
-        let (acts, bands) = Schedule::of(reaches, rows).end(between);
-        let mut held: Vec<Vec<f32>> = bands.iter().map(|band| vec![-1.0; band.floats]).collect();
-        let mut done = vec![0; reaches.len()];
-        for act in acts {
+        let bands = bands_of(reaches, &between[..reaches.len() - 1], rows);
+        let group = Group { steps: 0..reaches.len(), bands, reaches: reaches.to_vec(), rows };
+        let mut held: Vec<Vec<f32>> = group.bands.iter().map(|band| vec![-1.0; band.floats]).collect();
+        let mut done: Vec<Option<Range<usize>>> = vec![None; reaches.len()];
+        let act = &mut |act| {
             match act {
-                Act::Keep(band, rows) => bands[band].keep(&mut held[band], &rows),
+                Act::Keep(band, rows) => group.bands[band].keep(&mut held[band], &rows),
                 Act::Run(step, share) => {
                     let reach = reaches[step];
-                    assert!(share.rows.start == done[step] && reach.fits(&share), "{reaches:?}");
-                    done[step] = share.rows.end;
+                    let before = done[step].get_or_insert(share.rows.start..share.rows.start);
+                    assert!(share.rows.start == before.end && reach.fits(&share), "{reaches:?}");
+                    before.end = share.rows.end;
                     for row in reach.read(&share.rows).filter(|_| step > 0) {
                         let line = reaches[step - 1].line;
                         for block in held[step - 1].chunks_exact(share.input.len() * line) {
@@ -276,8 +330,13 @@ mod tests {
                     }
                 }
             }
+            Ok(())
+        };
+        group.go(&wanted, act).unwrap();
+        assert_eq!(done[reaches.len() - 1], Some(wanted.clone()));
+        if wanted == group.all() {
+            assert_eq!(done, reaches.iter().map(|reach| Some(0..reach.output)).collect::<Vec<_>>());
         }
-        assert_eq!(done, reaches.iter().map(|reach| reach.output).collect::<Vec<_>>());
     }
 
     #[test]
@@ -289,9 +348,12 @@ mod tests {
                 reaches.push(random(&rng, step, input));
                 input = reaches[reaches.len() - 1].output;
             }
-            let spread = reaches[reaches.len() - 1].spread;
+            let Reach { spread, output, .. } = reaches[reaches.len() - 1];
+            let pick = |i: u64| (rng.bits(i) % output as u64) as usize;
+            let (first, end) = (pick(2_000) / spread * spread, pick(2_001));
             for rows in [1, 3, 32] {
-                follow(&reaches, rows * spread);
+                follow(&reaches, rows * spread, 0..output);
+                follow(&reaches, rows * spread, first..(first + 1).max(end));
             }
         }
     }
@@ -299,15 +361,15 @@ mod tests {
     #[test]
     fn as_many_rows_come_at_a_time_as_fit_and_none_where_too_few_do() {
         let (line, taps, bands) = (112 * LANES, [-1, 1], Bands::default());
-        let reach = Reach { input: 112, output: 112, line, adds: false, stride: 1, spread: 1, taps };
+        let reach = Reach { input: 112, output: 112, line, adds: false, whole: false, stride: 1, spread: 1, taps };
         let reaches = [reach, reach];
         let rows = |blocks: usize| {
-            let schedule = Schedule::best(&reaches, &[(0, blocks * 112 * line)], bands)?;
+            let (_, found) = best(&reaches, &[(0, blocks * 112 * line)], bands)?;
             // Of a band of n rows two are kept for what comes.
-            Some(schedule.most[0] - 2)
+            Some(found[0].rows - 2)
         };
         assert_eq!([1, 2, 4, 18, 19].map(rows), [Some(32), Some(16), Some(8), Some(1), None]);
         let narrow = [reach, Reach { line: 99 * LANES, ..reach }];
-        assert!(Schedule::best(&narrow, &[(0, 18 * 112 * line)], bands).is_none(), "a row has too few places");
+        assert!(best(&narrow, &[(0, 18 * 112 * line)], bands).is_none(), "a row has too few places");
     }
 }

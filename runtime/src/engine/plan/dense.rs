@@ -143,6 +143,8 @@ impl Work for HostWork {
         let reach = match &self.host.kind {
             HostKind::Conv(conv) => conv.reach(),
             HostKind::Depthwise(conv) => conv.reach(),
+            HostKind::Winograd(conv) => Some(conv.reach()),
+            HostKind::MaxPool(pool) if self.host.writes.is_empty() => Some(pool.reach()),
             _ => None,
         };
         reach.filter(|_| self.host.batch == 1)
@@ -157,6 +159,8 @@ impl Work for HostWork {
         match &self.host.kind {
             HostKind::Conv(conv) => conv.run_rows(isa, image, output, share, io.scratch, &mut epilogue),
             HostKind::Depthwise(conv) => conv.run_rows(isa, image, output, share, &mut epilogue),
+            HostKind::Winograd(conv) => conv.run(isa, image, output, &share.rows, io.scratch, &mut epilogue),
+            HostKind::MaxPool(pool) => pool.forward(isa, image, output, &share.rows, &mut [], &mut epilogue),
             _ => return Err(not_by_rows(self.kernel())),
         }
         Ok(())
@@ -178,12 +182,14 @@ impl Work for HostWork {
             let mut epilogue = |at: usize, part: &mut [f32]| self.finish(isa, i * to + at, part, &mut operands);
             match &host.kind {
                 HostKind::Conv(conv) => conv.run(isa, image, output, scratch, &mut epilogue),
-                HostKind::Winograd(conv) => conv.run(isa, image, output, scratch, &mut epilogue),
+                HostKind::Winograd(conv) => {
+                    conv.run(isa, image, output, &(0..conv.output[0]), scratch, &mut epilogue);
+                }
                 HostKind::Depthwise(conv) => conv.run(isa, image, output, &mut epilogue),
                 HostKind::Products(products) => products.run(isa, own, output, scratch, &mut epilogue),
                 HostKind::MaxPool(pool) => {
                     let winners = &mut winners[i * noted..(i + 1) * noted];
-                    pool.forward(isa, image, output, winners, &mut epilogue);
+                    pool.forward(isa, image, output, &(0..pool.output[0]), winners, &mut epilogue);
                 }
                 HostKind::MaxPoolGrad(pool) => {
                     let winners: &[u16] = bytemuck::cast_slice(own[1]);

@@ -5,17 +5,17 @@ use std::collections::HashSet;
 use super::absorb;
 use super::activations::link_of;
 use super::arena::BufferId;
-use super::builder::{Builder, ChainParts};
+use super::builder::Builder;
+use super::chains::ChainWork;
 use super::fold_scales::batch_norm as batch_norm_factors;
 use super::planner::{Beside, Lowered, Planner};
 use super::recipes::{Recipe, recipe};
-use super::run::Work;
 use super::values::{Image, Lazy, Order};
-use crate::engine::kernels::chain::{Along, Op, Source, Walk};
+use crate::engine::kernels::chain::{Along, Op, Source};
 use crate::error::{Error, Result};
 use crate::gradient::functions::DOMAIN;
 use crate::onnx::{DType, Fact, Node};
-use crate::simd::{Isa, LANES};
+use crate::simd::LANES;
 
 impl Planner<'_> {
     /// How an input of `shape` goes along with a blocked image: element for element, by channel, or as one number.
@@ -204,7 +204,8 @@ fn finish(planner: &mut Planner, mut builder: Builder, root: Source, name: &str)
     for slope in &builder.beside {
         planner.set(&slope.value, order, slope.buffer)?;
     }
-    let parts = builder.finish(planner.image(name).filter(|_| order == Order::Blocked));
+    let image = planner.image(name);
+    let parts = builder.finish(image.filter(|_| order == Order::Blocked));
     if let Some(host) = host {
         return host.emit(planner, name, Some(parts));
     }
@@ -212,7 +213,7 @@ fn finish(planner: &mut Planner, mut builder: Builder, root: Source, name: &str)
     let output = planner.buffer(len);
     let (reads, writes) = parts.buffers();
     let writes = [vec![output], writes].concat();
-    planner.step(name, Box::new(ChainWork { parts }), reads, writes);
+    planner.step(name, Box::new(ChainWork::new(parts, image, order)), reads, writes);
     planner.set(name, order, output)
 }
 
@@ -355,33 +356,5 @@ impl Planner<'_> {
     fn fixed_lanes(&mut self, mut values: Vec<f32>) -> BufferId {
         values.resize(values.len().next_multiple_of(LANES), 0.0);
         self.fixed(values.into())
-    }
-}
-
-/// A chain on its own.
-struct ChainWork {
-    parts: ChainParts,
-}
-
-impl Work for ChainWork {
-    fn kernel(&self) -> &str {
-        "chain"
-    }
-
-    fn may_overwrite(&self) -> Vec<usize> {
-        let whole = |w: &Walk| w.along == Along::Elements && self.parts.chain.covers(w);
-        (0..self.parts.chain.walks.len()).filter(|&i| whole(&self.parts.chain.walks[i])).collect()
-    }
-
-    fn overwrite(&mut self, operand: usize) {
-        self.parts.operands.remove(operand);
-        self.parts.chain.read_output_for(operand);
-    }
-
-    fn run(&self, isa: Isa, io: super::arena::Io<'_>) -> Result<()> {
-        let mut write = io.write.into_iter();
-        let Some(output) = write.next() else { return Ok(()) };
-        self.parts.chain.run(isa, 0, output, &mut self.parts.lent(&io.read, write));
-        Ok(())
     }
 }

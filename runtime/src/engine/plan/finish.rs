@@ -1,14 +1,26 @@
 //! The last part of planning: which steps go by rows together, how long every buffer is needed, and where it lies.
 
-use super::arena::{BufferId, Home, Life, place};
-use super::planner::Planner;
+use super::arena::{BufferId, GUARD, Home, Life, place};
+use super::bands::Group;
+use super::incremental::Incremental;
+use super::planner::{Buffer, Planner};
 use super::run::{Ends, Plan, Step};
-use super::{bands, in_place};
+use super::values::Image;
+use super::{bands, in_place, incremental};
 use crate::error::Result;
+use crate::simd::LANES;
 
 impl Planner<'_> {
-    /// The plan of the steps that were emitted, with the buffers of its inputs, and of its outputs with their floats.
-    pub(super) fn finish(self, inputs: Vec<BufferId>, outputs: Vec<(BufferId, usize)>) -> Result<Plan> {
+    /// The plan of the steps that were emitted, with the buffers of its inputs, and of its outputs with their floats. Values stay
+    /// for the next pass ([`incremental`]) where the arena then has no more than `room` floats; `image` is what the first input is,
+    /// if it is one.
+    pub(super) fn finish(
+        self,
+        inputs: Vec<BufferId>,
+        outputs: Vec<(BufferId, usize)>,
+        image: Option<Image>,
+        room: usize,
+    ) -> Result<Plan> {
         let Planner { isa, packs, mut buffers, parts, mut steps, .. } = self;
         let whole = |id: BufferId| parts.whole(id).0;
         let backward = first_backward(&steps, inputs.get(1).copied(), whole);
@@ -17,23 +29,41 @@ impl Planner<'_> {
             own.then_some(buffers[id].floats)
         });
         groups.iter().flat_map(|group| &group.bands).for_each(|band| buffers[band.buffer].floats = band.floats);
-        let mut lives: Vec<Option<Life>> = vec![None; buffers.len()];
-        let mut live = |id: BufferId, at: usize| {
-            let id = parts.whole(id).0;
-            let life = lives[id].get_or_insert(Life { len: buffers[id].floats, from: at, to: at });
-            life.from = life.from.min(at);
-            life.to = life.to.max(at);
+        let used = Used { steps: &steps, groups: &groups, inputs: &inputs, outputs: &outputs, backward };
+        let mut leads = match image.filter(|_| room > 0) {
+            Some(image) => {
+                let floats = |id: BufferId| buffers[id].constant.is_none().then_some(buffers[id].floats);
+                let is_between = |id: BufferId| {
+                    let own = !parts.has_parts(id) && !outputs.iter().any(|output| whole(output.0) == id);
+                    own && used.is_between(id, whole)
+                };
+                incremental::leads(&steps, &groups, (inputs[0], image), whole, floats, is_between)
+            }
+            None => vec![],
         };
-        inputs.iter().for_each(|&id| live(id, 0));
-        for group in &groups {
-            let used = steps[group.steps.clone()].iter().flat_map(|step| step.reads.iter().chain(&step.writes));
-            used.for_each(|&id| [group.steps.start, group.steps.end - 1].into_iter().for_each(|at| live(id, at)));
+        let point = buffers.len();
+        if !leads.is_empty() {
+            buffers.push(Buffer { floats: buffers[inputs[0]].floats, constant: None });
         }
-        outputs.iter().for_each(|&(id, _)| live(id, steps.len()));
-        // What the backward steps read of the forward ones stays to the end, for further cotangents.
-        for id in steps[backward..].iter().flat_map(|step| &step.reads) {
-            let life = lives[whole(*id)].as_mut().filter(|life| life.from < backward && Some(id) != inputs.get(1));
-            life.into_iter().for_each(|life| life.to = steps.len());
+        let mut lives;
+        loop {
+            lives = used.lives(&buffers, &whole);
+            if !leads.is_empty() {
+                let mut live = |id: BufferId, to| lives[id] = Some(Life { len: buffers[id].floats, from: 0, to });
+                live(point, 0);
+                // The outputs, too: where nothing changes they stay what they are.
+                let outputs = outputs.iter().map(|output| output.0);
+                let kept = leads.iter().map(|lead| lead.buffer).chain([inputs[0]]).chain(outputs);
+                kept.for_each(|id| live(whole(id), steps.len()));
+            }
+            let in_arena = lives.iter().zip(&buffers).filter(|(_, buffer)| buffer.constant.is_none());
+            // No more than that: some will work in place.
+            if leads.is_empty()
+                || place(&in_arena.filter_map(|(life, _)| *life).collect::<Vec<_>>()).1 + used.scratch() <= room
+            {
+                break;
+            }
+            leads.pop();
         }
         let merged = in_place::work_in_place(&mut steps, &mut lives, |id| {
             buffers[id].constant.is_none() && !parts.has_parts(id)
@@ -60,7 +90,61 @@ impl Planner<'_> {
                 homes[id] = Home::Arena { offset: offset + from, len: buffers[id].floats };
             }
         }
-        Plan::new(isa, (steps, groups), homes, parts.all().collect(), floats, Ends { inputs, outputs, backward })
+        let kept = image.filter(|_| !leads.is_empty());
+        let incremental = kept.map(|image| Incremental { input: inputs[0], point, image, leads });
+        let ends = Ends { inputs, outputs, backward, incremental };
+        Plan::new(isa, (steps, groups), homes, parts.all().collect(), floats, ends)
+    }
+}
+
+/// What uses buffers, and when.
+struct Used<'a> {
+    steps: &'a [Step],
+    groups: &'a [Group],
+    inputs: &'a [BufferId],
+    outputs: &'a [(BufferId, usize)],
+    backward: usize,
+}
+
+impl Used<'_> {
+    /// How long each buffer that is no part of another is needed.
+    fn lives(&self, buffers: &[Buffer], whole: impl Fn(BufferId) -> BufferId) -> Vec<Option<Life>> {
+        let Used { steps, groups, inputs, outputs, backward } = *self;
+        let mut lives: Vec<Option<Life>> = vec![None; buffers.len()];
+        let mut live = |id: BufferId, at: usize| {
+            let id = whole(id);
+            let life = lives[id].get_or_insert(Life { len: buffers[id].floats, from: at, to: at });
+            life.from = life.from.min(at);
+            life.to = life.to.max(at);
+        };
+        inputs.iter().for_each(|&id| live(id, 0));
+        for group in groups {
+            let used = steps[group.steps.clone()].iter().flat_map(|step| step.reads.iter().chain(&step.writes));
+            used.for_each(|&id| [group.steps.start, group.steps.end - 1].into_iter().for_each(|at| live(id, at)));
+        }
+        outputs.iter().for_each(|&(id, _)| live(id, steps.len()));
+        // What the backward steps read of the forward ones stays to the end, for further cotangents.
+        for id in steps[backward..].iter().flat_map(|step| &step.reads) {
+            let life = lives[whole(*id)].as_mut().filter(|life| life.from < backward && Some(id) != inputs.get(1));
+            life.into_iter().for_each(|life| life.to = steps.len());
+        }
+        lives
+    }
+
+    /// Whether the only reader of a value is the step behind the one that gives it, whose first operand it is.
+    fn is_between(&self, id: BufferId, whole: impl Fn(BufferId) -> BufferId) -> bool {
+        let all = self.steps.iter().enumerate().flat_map(|(at, step)| step.reads.iter().map(move |&read| (at, read)));
+        let writer = self.steps.iter().position(|step| step.writes.contains(&id));
+        writer.and_then(|at| self.steps.get(at + 1)).is_some_and(|next| {
+            next.reads.first() == Some(&id)
+                && all.filter(|read| whole(read.1) == id).map(|read| read.0).eq(writer.map(|at| at + 1))
+        })
+    }
+
+    /// Floats of scratch memory, and of a guard behind it.
+    fn scratch(&self) -> usize {
+        let most = self.steps.iter().map(|step| step.work.scratch()).max().unwrap_or(0);
+        most.next_multiple_of(LANES) + GUARD
     }
 }
 

@@ -25,7 +25,7 @@ pub fn work_in_place(
         step.work.overwrite(operand);
         step.reads.remove(operand);
         if let Some(life) = &mut lives[root] {
-            life.to = own.to;
+            (life.from, life.to) = (life.from.min(own.from), own.to);
         }
         lives[output] = None;
         roots[output] = root;

@@ -80,13 +80,15 @@ pub fn unpaired(graph: &Graph) -> HashSet<String> {
     graph.nodes.iter().filter(left).map(|n| n.name.clone()).collect()
 }
 
-/// Plans the computation of `outputs` from `inputs`. `slopes` stand in front of their activations.
+/// Plans the computation of `outputs` from `inputs`. `slopes` stand in front of their activations. Values stay for the next pass
+/// where the arena then has no more than `room` floats.
 pub fn make_plan(
     typed: &TypedGraph,
     (slopes, even): (Slopes, &Even),
     inputs: &[&str],
     outputs: &[String],
     packs: &mut Packs,
+    room: usize,
 ) -> Result<Plan> {
     let (graph, masks) = (&typed.graph, Masks::find(&typed.graph));
     let (values, beside) = (HashMap::new(), HashMap::new());
@@ -103,13 +105,13 @@ pub fn make_plan(
         parts: Parts::default(),
         steps: vec![],
     };
-    planner.plan(&typed.facts, inputs, outputs)
+    planner.plan(&typed.facts, inputs, outputs, room)
 }
 
 impl<'a> Planner<'a> {
     /// Plans the computation of `outputs` from `inputs`. The graph is typed, pruned and in topological order; of
     /// functions it calls only ours.
-    fn plan(self, facts: &Facts, inputs: &[&str], outputs: &[String]) -> Result<Plan> {
+    fn plan(self, facts: &Facts, inputs: &[&str], outputs: &[String], room: usize) -> Result<Plan> {
         let mut planner = self;
         let graph = planner.graph;
         planner.count_uses(facts, outputs);
@@ -149,7 +151,8 @@ impl<'a> Planner<'a> {
             let len = planner.fact(name)?.shape.iter().product();
             output_buffers.push((planner.planes(name)?, len));
         }
-        planner.finish(input_buffers, output_buffers)
+        let image = inputs.first().and_then(|name| planner.image(name));
+        planner.finish(input_buffers, output_buffers, image, room)
     }
 
     /// Whether all that a node gives is empty; then its values are there, and nothing computes them.

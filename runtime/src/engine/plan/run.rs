@@ -1,12 +1,14 @@
 //! A plan, ready to run.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::time::Instant;
 
 use serde::Serialize;
 
 use super::arena::{Arena, BufferId, GUARD, Home, Io, lie_apart};
 use super::bands::{Act, Group};
+use super::incremental::{Incremental, Lead};
 use crate::engine::kernels::phase::{Reach, Share};
 use crate::error::{Error, Result};
 use crate::simd::{Isa, LANES};
@@ -123,6 +125,8 @@ pub(super) struct Ends {
     pub outputs: Vec<(BufferId, usize)>,
     /// The first step that may depend on the cotangent.
     pub backward: usize,
+    /// What passes leave for the next one.
+    pub incremental: Option<Incremental>,
 }
 
 impl Plan {
@@ -168,6 +172,13 @@ impl Plan {
         self.steps.iter().filter_map(|s| Some((s.node.as_str(), s.work.numbers()?)))
     }
 
+    /// How many of its steps [`Plan::run_point`] runs on some rows alone.
+    pub fn incremental_steps(&self) -> usize {
+        let leads = self.ends.incremental.iter().flat_map(|incremental| &incremental.leads);
+        let leading = leads.map(Lead::len).sum();
+        self.groups[..leading].iter().map(|group| group.steps.len()).sum()
+    }
+
     /// Instruction set of its kernels.
     pub fn isa(&self) -> Isa {
         self.isa
@@ -208,25 +219,62 @@ impl Plan {
         !self.steps[self.ends.backward..].iter().any(|step| step.writes.contains(&id))
     }
 
-    /// Runs the steps of a group: one, or several a few rows at a time.
-    fn run_group(&self, arena: &mut Arena, group: &Group) -> Result<()> {
-        let steps = &self.steps[group.steps.clone()];
-        if let [step] = steps {
-            return self.guarded(arena, step, |io| step.work.run(self.isa, io));
+    /// Runs every step on the point that is there already ([`Plan::point`]); unless it is the `first` one in this arena, to which
+    /// nothing else was done since, only as far as it differs from the one before.
+    pub fn run_point(&self, arena: &mut Arena, first: bool) -> Result<()> {
+        let Some(incremental) = &self.ends.incremental else { return self.run_loaded(arena) };
+        if first {
+            let (input, point) = (&self.homes[incremental.input], &self.homes[incremental.point]);
+            arena.copy(point, input, 0..incremental.image.channels * incremental.image.places());
+            return self.run_loaded(arena);
         }
-        for act in &group.acts {
-            match act {
-                Act::Run(number, share) => {
-                    let step = &steps[*number];
-                    self.guarded(arena, step, |io| step.work.run_rows(self.isa, io, share))?;
-                }
-                Act::Keep(step, rows) => {
-                    let band = &group.bands[*step];
-                    band.keep(arena.write(&self.homes[band.buffer]), rows);
-                }
+        let mut changes = incremental.moved(arena, &self.homes);
+        if changes[0].is_empty() {
+            return Ok(());
+        }
+        let mut groups = &self.groups[..];
+        for lead in &incremental.leads {
+            let (own, behind) = groups.split_at(lead.len());
+            groups = behind;
+            for rows in lead.follow(&mut changes).ranges() {
+                let mut each = own.iter().zip(lead.wanted(rows));
+                each.try_for_each(|(group, (rows, reach))| self.run_rows(arena, group, &rows, reach))?;
             }
         }
-        Ok(())
+        groups.iter().try_for_each(|group| self.run_group(arena, group))
+    }
+
+    /// Runs the steps of a group: one, or several a few rows at a time.
+    fn run_group(&self, arena: &mut Arena, group: &Group) -> Result<()> {
+        match &self.steps[group.steps.clone()] {
+            [step] => self.guarded(arena, step, |io| step.work.run(self.isa, io)),
+            steps => self.run_acts(arena, group, steps, &group.all()),
+        }
+    }
+
+    /// Computes some rows of what a group gives; a single step, by its reach.
+    fn run_rows(&self, arena: &mut Arena, group: &Group, rows: &Range<usize>, reach: &Reach) -> Result<()> {
+        match &self.steps[group.steps.clone()] {
+            [step] => {
+                let share = Share { rows: rows.clone(), ..Share::whole(reach.input, reach.output) };
+                self.guarded(arena, step, |io| step.work.run_rows(self.isa, io, &share))
+            }
+            steps => self.run_acts(arena, group, steps, rows),
+        }
+    }
+
+    fn run_acts(&self, arena: &mut Arena, group: &Group, steps: &[Step], rows: &Range<usize>) -> Result<()> {
+        group.go(rows, &mut |act| match act {
+            Act::Run(number, share) => {
+                let step = &steps[number];
+                self.guarded(arena, step, |io| step.work.run_rows(self.isa, io, &share))
+            }
+            Act::Keep(step, rows) => {
+                let band = &group.bands[step];
+                band.keep(arena.write(&self.homes[band.buffer]), &rows);
+                Ok(())
+            }
+        })
     }
 
     /// Lends a step its buffers; where debug assertions are on, a kernel that writes outside them is an error.
@@ -278,6 +326,14 @@ impl Plan {
         arena.write(&self.homes[self.ends.inputs[i]])
     }
 
+    /// Where the next point goes for [`Plan::run_point`].
+    pub fn point<'a>(&self, arena: &'a mut Arena) -> &'a mut [f32] {
+        match &self.ends.incremental {
+            Some(incremental) => arena.write(&self.homes[incremental.point]),
+            None => self.input(arena, 0),
+        }
+    }
+
     /// The i-th output, after a run.
     pub fn output<'a>(&'a self, arena: &'a Arena<'_>, i: usize) -> &'a [f32] {
         let (id, len) = self.ends.outputs[i];
@@ -314,8 +370,8 @@ mod tests {
         for (outside, ends_well) in [(0, true), (1, false), (6, false)] {
             let homes = vec![Home::Arena { offset: 0, len: 10 }];
             let step = Step { node: "y".into(), work: Box::new(Writes(outside)), reads: vec![], writes: vec![0] };
-            let ends = Ends { inputs: vec![], outputs: vec![(0, 10)], backward: 0 };
-            let steps = (vec![step], vec![Group { steps: 0..1, acts: vec![], bands: vec![] }]);
+            let ends = Ends { inputs: vec![], outputs: vec![(0, 10)], backward: 0, incremental: None };
+            let steps = (vec![step], vec![Group::single(0)]);
             let plan = Plan::new(Isa::Portable, steps, homes, HashSet::new(), LANES + GUARD, ends).unwrap();
             let mut arena = Arena::new(plan.arena_floats()).unwrap();
             assert_eq!(plan.run(&mut arena, &[]).is_ok(), ends_well, "{outside} floats outside");
