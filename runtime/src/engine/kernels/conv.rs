@@ -6,8 +6,9 @@
 
 use std::ops::Range;
 
-use super::phase::{Epilogue, Phase, Reach, Share, covered, fill};
+use super::phase::{Epilogue, Phase, covered, fill};
 use super::product::DEPTH;
+use super::reach::{Area, Reach, Share};
 use super::stored::{Stored, values_factor};
 use super::strip::Strip;
 use crate::simd::{Isa, LANES};
@@ -147,7 +148,7 @@ impl Conv {
     }
 
     fn reading(&self) -> Reach {
-        Reach::of(&self.phases, self.input[0], self.output, [self.stride[0], self.spread[0]])
+        Reach::of(&self.phases, [self.input, self.output], [self.stride, self.spread])
     }
 
     /// Whether a strip's results stay where they are written, and can be finished while they lie in the first cache.
@@ -157,9 +158,10 @@ impl Conv {
 
     /// Convolves one image.
     pub fn run(&self, isa: Isa, input: &[f32], output: &mut [f32], scratch: &mut [f32], epilogue: Epilogue) {
-        let whole = Share::whole(self.input[0], self.output[0]);
+        let reach = self.reading();
+        let whole = reach.share(reach.all());
         if self.finishes_strips() {
-            return self.run_rows(isa, input, output, &whole, scratch, epilogue);
+            return self.run_part(isa, input, output, &whole, scratch, epilogue);
         }
         let plane = self.output[0] * self.output[1] * LANES;
         if covered(&self.phases) < self.output[0] * self.output[1] {
@@ -167,7 +169,8 @@ impl Conv {
         }
         let factor = self.factor(isa, input);
         for phase in &self.phases {
-            let share = Share { rows: 0..phase.grid[0], ..whole.clone() };
+            let [rows, columns] = phase.grid.map(|extent| 0..extent);
+            let share = Share { area: Area { rows, columns }, ..whole.clone() };
             self.run_phase(isa, input, output, (phase, &share, factor), scratch, &mut |_, _| {});
         }
         for (block, part) in output.chunks_exact_mut(plane).enumerate() {
@@ -175,9 +178,9 @@ impl Conv {
         }
     }
 
-    /// Computes some rows of the convolution of one image that finishes its strips; all of them, unless it has a
+    /// Computes a part of the convolution of one image that finishes its strips; all of them, unless it has a
     /// [`Conv::reach`].
-    pub fn run_rows(
+    pub fn run_part(
         &self,
         isa: Isa,
         input: &[f32],
@@ -195,7 +198,7 @@ impl Conv {
         let input = match sorted.is_empty() {
             true => input,
             false => {
-                self.sort(input, reach.read(&share.rows), sorted);
+                self.sort(input, reach.rows.read(&share.area.rows), sorted);
                 &*sorted
             }
         };
@@ -207,7 +210,7 @@ impl Conv {
         if self.halves { values_factor(isa, input) } else { 1.0 }
     }
 
-    /// Computes rows of a phase's grid; values become halves by the factor.
+    /// Computes a part of a phase's grid; values become halves by the factor.
     fn run_phase(
         &self,
         isa: Isa,
@@ -219,16 +222,22 @@ impl Conv {
     ) {
         let (in_group, out_group) = (input.len() / self.groups, output.len() / self.groups);
         let all = self.blocks * self.output[0] * self.output[1] * LANES;
-        let pixels = share.rows.start * phase.grid[1]..share.rows.end * phase.grid[1];
+        let (width, Area { rows, columns }) = (phase.grid[1], &share.area);
+        // Whole rows lie behind each other.
+        let together = if columns.len() == width { rows.len().max(1) } else { 1 };
         for group in 0..self.groups {
             let image = &input[group * in_group..][..in_group];
             let output = &mut output[group * out_group..][..out_group];
-            let mut end = pixels.start;
-            while end < pixels.end {
-                let from = end;
-                end = pixels.end.min(from + self.strip(phase.grid[1], from));
-                let strip = Strip { conv: self, phase, share, group, factor, from, to: end };
-                strip.run(isa, image, output, scratch, |at, part| epilogue(group * all + at, part));
+            for first in rows.clone().step_by(together) {
+                let last = rows.end.min(first + together) - 1;
+                let pixels = first * width + columns.start..last * width + columns.end;
+                let mut end = pixels.start;
+                while end < pixels.end {
+                    let from = end;
+                    end = pixels.end.min(from + self.strip(width, from));
+                    let strip = Strip { conv: self, phase, share, group, factor, from, to: end };
+                    strip.run(isa, image, output, scratch, |at, part| epilogue(group * all + at, part));
+                }
             }
         }
     }

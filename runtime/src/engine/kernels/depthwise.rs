@@ -8,7 +8,8 @@
 
 use std::ops::Range;
 
-use super::phase::{Epilogue, Phase, Reach, Share, covered, fill, row_parts};
+use super::phase::{Epilogue, Phase, covered, fill, finish, row_parts};
+use super::reach::{Reach, Share};
 use crate::simd::{Arithmetic, Isa, Kernel, LANES, Lined, Simd};
 
 /// A convolution of each channel by itself. The weights of a phase are `[block][tap][16]`, and its taps go from left to
@@ -44,7 +45,7 @@ impl Depthwise {
     }
 
     fn reading(&self) -> Reach {
-        Reach::of(&self.phases, self.input[0], self.output, [self.stride[0], self.spread[0]])
+        Reach::of(&self.phases, [self.input, self.output], [self.stride, self.spread])
     }
 
     /// Which rows it reads, where it can be run by rows: every place of the output has its phase.
@@ -57,24 +58,27 @@ impl Depthwise {
         if covered(&self.phases) < self.output[0] * self.output[1] {
             fill(output, self.output[0] * self.output[1] * LANES, &self.bias);
         }
-        self.run_rows(isa, input, output, &Share::whole(self.input[0], self.output[0]), epilogue);
+        let reach = self.reading();
+        self.run_part(isa, input, output, &reach.share(reach.all()), epilogue);
     }
 
-    /// Computes some rows of the convolution of one image, the epilogue's with them.
-    pub fn run_rows(&self, isa: Isa, input: &[f32], output: &mut [f32], share: &Share, epilogue: Epilogue) {
+    /// Computes a part of the convolution of one image, the epilogue's with it.
+    pub fn run_part(&self, isa: Isa, input: &[f32], output: &mut [f32], share: &Share, epilogue: Epilogue) {
         let width = self.output[1] * LANES;
         let (from, to) = (share.input.len() * self.input[1] * LANES, share.output.len() * width);
         let holds = input.len() == self.blocks * from && output.len() == self.blocks * to;
         assert!(holds && self.reading().fits(share), "a depthwise convolution reaches outside its buffers");
         for (block, (input, output)) in input.chunks_exact(from).zip(output.chunks_exact_mut(to)).enumerate() {
-            for part in row_parts(share.rows.clone(), self.output[1], self.spread[0]) {
+            for part in row_parts(share.area.rows.clone(), self.output[1], self.spread[0]) {
                 for phase in &self.phases {
-                    let rows = phase.rows(&part, self.spread[0]);
-                    isa.run(Plane { conv: self, phase, block, input, output: &mut *output, rows, share });
+                    let rows = phase.part(0, &part, self.spread);
+                    let columns = phase.part(1, &share.area.columns, self.spread);
+                    isa.run(Plane { conv: self, phase, block, input, output: &mut *output, rows, columns, share });
                 }
                 let held = part.start - share.output.start..part.end - share.output.start;
                 let at = (block * self.output[0] + part.start) * width;
-                epilogue(at, &mut output[held.start * width..held.end * width]);
+                let rows = &mut output[held.start * width..held.end * width];
+                finish(&mut *epilogue, at, rows, self.output[1], &share.area.columns);
             }
         }
     }
@@ -102,6 +106,7 @@ struct Plane<'a> {
     input: &'a [f32],
     output: &'a mut [f32],
     rows: Range<usize>,
+    columns: Range<usize>,
     share: &'a Share,
 }
 
@@ -146,11 +151,13 @@ impl Plane<'_> {
     /// All rows, with runs of `RUN` taps. With a stride of one neighbours share what they read.
     #[inline(always)]
     unsafe fn rows<S: Simd, const RUN: usize, const SHARED: bool>(mut self) {
-        let (conv, columns) = (self.conv, self.phase.grid[1]);
+        let (conv, columns, part) = (self.conv, self.phase.grid[1], self.columns.clone());
         let (mut low, mut high) = self.interior();
+        low = low.clamp(part.start, part.end);
+        high = high.clamp(low, part.end);
         // The usual padding has tiles of its own at both ends, which leave out what they would read beside the input.
         let middle = RUN as isize / 2;
-        let padded = SHARED && RUN % 2 == 1 && columns == conv.input[1];
+        let padded = SHARED && RUN % 2 == 1 && columns == conv.input[1] && part.len() == columns;
         let padded = padded && self.phase.taps.chunks_exact(RUN).all(|run| run[0][1] == -middle);
         let (alone, padded) = (padded && (4..=7).contains(&columns), padded && columns >= 7 + RUN / 2);
         if padded {
@@ -163,7 +170,7 @@ impl Plane<'_> {
             // columns that the tiles there do not leave out.
             unsafe {
                 if !padded && !alone {
-                    for column in (0..low).chain(high..columns) {
+                    for column in (part.start..low).chain(high..part.end) {
                         row.edge::<S, RUN>(column, conv);
                     }
                 }

@@ -18,6 +18,7 @@ pub mod phase;
 mod polynomials;
 pub mod pool;
 pub mod product;
+pub mod reach;
 pub mod rows;
 pub mod stored;
 mod strip;

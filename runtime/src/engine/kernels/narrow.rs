@@ -6,8 +6,8 @@
 
 use super::conv::Source;
 use super::left::Left;
-use super::phase::{Reach, Share};
 use super::product::{Packing, Product};
+use super::reach::{Axis, Reach, Share};
 use super::stored::Weights;
 use crate::simd::{Isa, Kernel, LANES, Lined, Simd};
 
@@ -82,20 +82,20 @@ impl Narrow {
 
     /// It goes by rows of its input, and adds what each gives to the whole output.
     pub fn reach(&self) -> Reach {
-        let [rows, columns] = self.input;
-        let line = columns * LANES;
-        Reach { input: rows, output: rows, line, adds: true, whole: false, stride: 1, spread: 1, taps: [0, 0] }
+        let [rows, columns] = self.input.map(Axis::same);
+        Reach { rows, columns, adds: true, whole: false }
     }
 
     /// Computes the planes of one image.
     pub fn run(&self, isa: Isa, input: &[f32], output: &mut [f32], scratch: &mut [f32]) {
-        self.run_rows(isa, input, output, &Share::whole(self.input[0], self.input[0]), scratch);
+        let reach = self.reach();
+        self.run_part(isa, input, output, &reach.share(reach.all()), scratch);
     }
 
     /// Adds what some rows of the input give; the first and the last ones, which begin and end the output, come at their time.
-    pub fn run_rows(&self, isa: Isa, input: &[f32], output: &mut [f32], share: &Share, scratch: &mut [f32]) {
+    pub fn run_part(&self, isa: Isa, input: &[f32], output: &mut [f32], share: &Share, scratch: &mut [f32]) {
         let plane = self.output[0] * self.output[1];
-        if share.rows.start == 0 {
+        if share.area.rows.start == 0 {
             for (channel, plane) in output.chunks_exact_mut(plane).enumerate() {
                 plane.fill(self.bias.get(channel).copied().unwrap_or(0.0));
             }
@@ -104,7 +104,7 @@ impl Narrow {
         let (results, line) = rest.split_at_mut(self.rows() * self.line());
         results.fill(0.0);
         let order = Packing { depth: self.depth(), blocks: self.columns() / LANES };
-        for row in share.rows.clone() {
+        for row in share.area.rows.clone() {
             let (held, height) = (row - share.input.start, share.input.len());
             isa.run(Pack { conv: self, input, row: held, height, order, to: &mut *packed });
             Product {
@@ -126,7 +126,7 @@ impl Narrow {
             .run(isa);
             isa.run(Scatter { conv: self, row, results, output: &mut *output });
         }
-        if self.stride[1] > 1 && share.rows.end == self.input[0] {
+        if self.stride[1] > 1 && share.area.rows.end == self.input[0] {
             for row in output.chunks_exact_mut(self.output[1]) {
                 let line = &mut line[..row.len()];
                 line.copy_from_slice(row);

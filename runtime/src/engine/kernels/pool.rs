@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::phase::{Epilogue, Phase, Reach, covered, row_parts};
+use super::phase::{Epilogue, Phase, covered, finish, row_parts};
+use super::reach::{Area, Axis, Reach};
 use crate::simd::{Isa, Kernel, LANES, Simd};
 
 /// A max pool. Which tap won is kept as a bit per tap and element, `[block][place][tap]` sixteens of bits.
@@ -37,19 +38,14 @@ impl MaxPool {
         (0..2).all(|i| inside(i, reach[0][i]) && inside(i, reach[1][i]))
     }
 
-    /// Which rows of the input go into which of the output.
+    /// Which places of the input go into which of the output.
     pub fn reach(&self) -> Reach {
         let [low, high] = self.bounds();
-        Reach {
-            input: self.input[0],
-            output: self.output[0],
-            line: self.output[1] * LANES,
-            adds: false,
-            whole: true,
-            stride: self.stride[0],
-            spread: 1,
-            taps: [low[0], high[0]],
-        }
+        let axis = |i: usize| {
+            let (input, output, stride) = (self.input[i], self.output[i], self.stride[i]);
+            Axis { input, output, stride, spread: 1, taps: [low[i], high[i]] }
+        };
+        Reach { rows: axis(0), columns: axis(1), adds: false, whole: true }
     }
 
     /// The least and the most that taps add to the input row and column.
@@ -61,13 +57,13 @@ impl MaxPool {
         self.taps.iter().fold([first, first], wider)
     }
 
-    /// Pools to some rows, and notes the winners where `winners` is not empty.
+    /// Pools to a part of the output, and notes the winners where `winners` is not empty.
     pub fn forward(
         &self,
         isa: Isa,
         input: &[f32],
         output: &mut [f32],
-        rows: &Range<usize>,
+        area: &Area,
         winners: &mut [u16],
         epilogue: Epilogue,
     ) {
@@ -76,10 +72,11 @@ impl MaxPool {
         for (block, (input, output)) in input.chunks_exact(from).zip(output.chunks_exact_mut(to)).enumerate() {
             let winners: &mut [u16] = if winners.is_empty() { &mut [] } else { &mut winners[block * noted..][..noted] };
             let width = self.output[1] * LANES;
-            for rows in row_parts(rows.clone(), self.output[1], 1) {
-                let part = rows.start * width..rows.end * width;
-                isa.run(Forward { pool: self, input, output: &mut *output, winners: &mut *winners, rows });
-                epilogue(block * to + part.start, &mut output[part]);
+            for rows in row_parts(area.rows.clone(), self.output[1], 1) {
+                let (part, columns) = (rows.start * width..rows.end * width, area.columns.clone());
+                isa.run(Forward { pool: self, input, output: &mut *output, winners: &mut *winners, rows, columns });
+                let at = block * to + part.start;
+                finish(&mut *epilogue, at, &mut output[part], self.output[1], &area.columns);
             }
         }
     }
@@ -95,7 +92,7 @@ impl MaxPool {
             }
             for part in row_parts(0..self.input[0], self.input[1], self.stride[0]) {
                 for phase in &self.phases {
-                    let rows = phase.rows(&part, self.stride[0]);
+                    let rows = phase.part(0, &part, self.stride);
                     isa.run(Backward { pool: self, phase, cotangent, winners, output: &mut *output, rows });
                 }
                 let width = self.input[1] * LANES;
@@ -105,13 +102,14 @@ impl MaxPool {
     }
 }
 
-/// Some rows of an output block.
+/// A part of an output block.
 struct Forward<'a> {
     pool: &'a MaxPool,
     input: &'a [f32],
     output: &'a mut [f32],
     winners: &'a mut [u16],
     rows: Range<usize>,
+    columns: Range<usize>,
 }
 
 impl Kernel for Forward<'_> {
@@ -141,7 +139,7 @@ impl Forward<'_> {
             *shift = (dy * width + dx) * LANES as isize;
         }
         for row in self.rows.clone() {
-            for column in 0..pool.output[1] {
+            for column in self.columns.clone() {
                 let [top, left] = [row * pool.stride[0], column * pool.stride[1]];
                 let place = row * pool.output[1] + column;
                 // SAFETY: whole vectors of places inside the input.

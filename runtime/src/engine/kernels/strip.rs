@@ -7,8 +7,9 @@ use half::f16;
 
 use super::conv::{Conv, Source};
 use super::left::Left;
-use super::phase::{Phase, Share};
+use super::phase::Phase;
 use super::product::{DEPTH, Packing, Product};
+use super::reach::Share;
 use super::stored::{Stored, to_halves};
 use crate::simd::{Isa, Kernel, LANES, Simd};
 

@@ -67,7 +67,9 @@ impl<const FROM: usize> Kernel for Weigh<'_, FROM> {
 pub struct Inward<'a, const FROM: usize> {
     pub conv: &'a Winograd,
     pub input: &'a [f32],
+    /// The first row of tiles, and which columns of them.
     pub first: usize,
+    pub columns: Range<usize>,
     pub tiles: usize,
     pub values: &'a mut [f32],
 }
@@ -79,13 +81,13 @@ impl<const FROM: usize> Kernel for Inward<'_, FROM> {
     unsafe fn run<S: Simd>(self) {
         let conv = self.conv;
         let [height, width] = conv.input;
-        let columns = conv.tiles()[1];
+        let columns = self.columns.len();
         let step = tile_step(conv.from, self.tiles);
         for block in 0..conv.from {
             let plane = &self.input[block * height * width * LANES..][..height * width * LANES];
             for tile in 0..self.tiles {
                 let top = ((self.first + tile / columns) * conv.tile) as isize + conv.shift[0];
-                let left = ((tile % columns) * conv.tile) as isize + conv.shift[1];
+                let left = ((self.columns.start + tile % columns) * conv.tile) as isize + conv.shift[1];
                 let mut inside = [false; FROM];
                 for (j, inside) in inside.iter_mut().enumerate() {
                     *inside = (0..width as isize).contains(&(left + j as isize));
@@ -119,7 +121,7 @@ impl<const FROM: usize> Kernel for Inward<'_, FROM> {
     }
 }
 
-/// Takes products back to some rows of one block of the output, and adds the bias.
+/// Takes products back to some columns of tiles in some rows of one block of the output, and adds the bias.
 pub struct Outward<'a, const FROM: usize, const TO: usize> {
     pub conv: &'a Winograd,
     pub block: usize,
@@ -127,6 +129,7 @@ pub struct Outward<'a, const FROM: usize, const TO: usize> {
     pub products: &'a [f32],
     /// Tiles of a block whose products lie together.
     pub tiles: usize,
+    pub columns: Range<usize>,
     pub output: &'a mut [f32],
 }
 
@@ -136,10 +139,10 @@ impl<const FROM: usize, const TO: usize> Kernel for Outward<'_, FROM, TO> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let (conv, width) = (self.conv, self.conv.output[1]);
-        let (height, columns) = (self.output.len() / (width * LANES), self.conv.tiles()[1]);
+        let (height, columns) = (self.output.len() / (width * LANES), self.columns.len());
         let step = tile_step(conv.to, self.tiles);
         for tile in 0..height.div_ceil(TO) * columns {
-            let (top, left) = (tile / columns * TO, tile % columns * TO);
+            let (top, left) = (tile / columns * TO, (self.columns.start + tile % columns) * TO);
             let products = &self.products[tile * LANES..][..(FROM * FROM - 1) * step + LANES];
             // SAFETY: what is read lies inside `products` and the bias, what is written inside the output.
             unsafe {

@@ -15,8 +15,9 @@
 use std::ops::Range;
 
 use super::left::Left;
-use super::phase::{Epilogue, Reach, row_parts};
+use super::phase::{Epilogue, finish, row_parts};
 use super::product::{Packing, Product};
+use super::reach::{Area, Axis, Reach};
 use super::stored::{Stored, Weights};
 use super::transforms::{Inward, Outward, Weigh};
 use crate::simd::{Isa, Kernel, LANES, Lined, Simd};
@@ -156,42 +157,38 @@ impl Winograd {
         }
     }
 
-    /// Which rows go into which: a row of the grid is one of tiles.
+    /// Which places go into which: a row of the grid is one of tiles.
     pub fn reach(&self) -> Reach {
-        let (tile, first) = (self.tile, self.shift[0]);
-        Reach {
-            input: self.input[0],
-            output: self.output[0],
-            line: self.output[1] * LANES,
-            adds: false,
-            whole: true,
-            stride: tile,
-            spread: tile,
-            taps: [first, first + tile as isize + 1],
-        }
+        let axis = |i: usize| {
+            let (input, output, tile, first) = (self.input[i], self.output[i], self.tile, self.shift[i]);
+            Axis { input, output, stride: tile, spread: tile, taps: [first, first + tile as isize + 1] }
+        };
+        Reach { rows: axis(0), columns: axis(1), adds: false, whole: true }
     }
 
-    /// Computes some rows of the convolution of one image, from a multiple of the tile on.
+    /// Computes a part of the convolution of one image, from multiples of the tile on.
     pub fn run(
         &self,
         isa: Isa,
         input: &[f32],
         output: &mut [f32],
-        rows: &Range<usize>,
+        area: &Area,
         scratch: &mut [f32],
         epilogue: Epilogue,
     ) {
-        let (columns, points) = (self.tiles()[1], points(self.tile));
-        let rows = rows.start / self.tile..rows.end.div_ceil(self.tile);
+        let (points, of_tiles) =
+            (points(self.tile), |part: &Range<usize>| part.start / self.tile..part.end.div_ceil(self.tile));
+        let (rows, columns) = (of_tiles(&area.rows), of_tiles(&area.columns));
         let (own, scratch) = scratch.split_at_mut(self.own_weights());
-        for first in rows.clone().step_by(self.strip()) {
-            let strip = self.strip().min(rows.end - first);
-            let tiles = strip * columns;
+        let together = self.strip() * self.tiles()[1] / columns.len().max(1);
+        for first in rows.clone().step_by(together) {
+            let strip = together.min(rows.end - first);
+            let tiles = strip * columns.len();
             let (values, products) = scratch.split_at_mut(points * tile_step(self.from, tiles));
             let products = &mut products[..points * tile_step(self.to, tiles)];
             match self.tile {
-                2 => isa.run(Inward::<4> { conv: self, input, first, tiles, values }),
-                _ => isa.run(Inward::<6> { conv: self, input, first, tiles, values }),
+                2 => isa.run(Inward::<4> { conv: self, input, first, columns: columns.clone(), tiles, values }),
+                _ => isa.run(Inward::<6> { conv: self, input, first, columns: columns.clone(), tiles, values }),
             }
             for block in (0..self.to).step_by(self.group()) {
                 let blocks = block..self.to.min(block + self.group());
@@ -211,13 +208,28 @@ impl Winograd {
                 for rows in row_parts(first * self.tile..last.min(height), width, self.tile) {
                     let part = (plane + rows.start * width) * LANES..(plane + rows.end * width) * LANES;
                     let (at, output) = (part.start, &mut output[part]);
-                    let skipped = (rows.start / self.tile - first) * columns;
+                    let skipped = (rows.start / self.tile - first) * columns.len();
                     let products = &products[(block * tiles + skipped) * LANES..];
+                    let (output, columns) = (&mut *output, columns.clone());
                     match self.tile {
-                        2 => isa.run(Outward::<4, 2> { conv: self, block, products, tiles, output: &mut *output }),
-                        _ => isa.run(Outward::<6, 4> { conv: self, block, products, tiles, output: &mut *output }),
+                        2 => isa.run(Outward::<4, 2> {
+                            conv: self,
+                            block,
+                            products,
+                            tiles,
+                            columns,
+                            output: &mut *output,
+                        }),
+                        _ => isa.run(Outward::<6, 4> {
+                            conv: self,
+                            block,
+                            products,
+                            tiles,
+                            columns,
+                            output: &mut *output,
+                        }),
                     }
-                    epilogue(at, output);
+                    finish(&mut *epilogue, at, output, width, &area.columns);
                 }
             }
         }

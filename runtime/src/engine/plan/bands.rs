@@ -8,9 +8,8 @@ use std::ops::Range;
 
 use super::arena::BufferId;
 use super::run::Step;
-use crate::engine::kernels::phase::{Reach, Share};
+use crate::engine::kernels::reach::{Area, Reach, Share};
 use crate::error::Result;
-use crate::simd::LANES;
 
 /// When steps go by rows together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,29 +53,28 @@ impl Group {
         Group { steps: step..step + 1, bands: vec![], reaches: vec![], rows: 0 }
     }
 
-    /// Says, act by act, how the steps compute some rows of the last one's result: from one on that begins a row of its grid.
-    pub fn go(&self, rows: &Range<usize>, act: &mut dyn FnMut(Act) -> Result<()>) -> Result<()> {
-        let Some(last) = self.reaches.len().checked_sub(1) else { return Ok(()) };
+    /// Says, act by act, how the steps compute a part of the last one's result: as wholes of its grid.
+    pub fn go(&self, area: &Area, act: &mut dyn FnMut(Act) -> Result<()>) -> Result<()> {
         let room = self.bands.iter().map(|band| band.rows).collect();
-        let mut schedule = Schedule::new(&self.reaches, room, rows.start, act);
-        schedule.rows(rows.clone(), self.rows)?;
+        let mut schedule = Schedule::new(&self.reaches, room, area, act);
+        schedule.rows(area.rows.clone(), self.rows)?;
         // Rows that nobody reads have bits and slopes all the same.
-        if *rows == (0..self.reaches[last].output) {
+        if *area == self.all() {
             schedule.rest()?;
         }
         Ok(())
     }
 
-    /// All rows of the last step's result, of steps that go by rows.
-    pub fn all(&self) -> Range<usize> {
-        0..self.reaches.last().map_or(0, |reach| reach.output)
+    /// All of the last step's result, of steps that go by rows.
+    pub fn all(&self) -> Area {
+        self.reaches.last().map(Reach::all).unwrap_or_default()
     }
 }
 
 /// A part of a group's work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// A step, by its number in the group, computes some rows.
+    /// A step, by its number in the group, computes a part.
     Run(usize, Share),
     /// The band behind a step keeps these of the rows that it holds, by their places in it, and has room for others behind them.
     Keep(usize, Range<usize>),
@@ -151,7 +149,7 @@ fn joint(steps: &[Step], group: &Range<usize>, whole: impl Fn(BufferId) -> Buffe
     if before.adds
         || before.whole
         || behind.whole
-        || before.output != behind.input
+        || before.rows.output != behind.rows.input
         || next.reads.first() != Some(&buffer)
     {
         return None;
@@ -168,32 +166,32 @@ fn joint(steps: &[Step], group: &Range<usize>, whole: impl Fn(BufferId) -> Buffe
 fn best(reaches: &[Reach], between: &[(BufferId, usize)], bands: Bands) -> Option<(usize, Vec<Band>)> {
     let last = reaches.last()?;
     let rows = std::iter::successors(Some(bands.rows), |rows| Some(rows / 2)).take_while(|rows| *rows > 0);
-    let enough = |rows: &usize| *rows >= last.output || rows * last.line / LANES >= bands.places;
-    let found = rows.map(|rows| rows * last.spread).take_while(enough);
+    let enough = |rows: &usize| *rows >= last.rows.output || rows * last.columns.output >= bands.places;
+    let found = rows.map(|rows| rows * last.rows.spread).take_while(enough);
     let mut found = found.map(|rows| (rows, bands_of(reaches, between, rows)));
     found.find(|(_, found)| found.iter().map(|band| band.floats).sum::<usize>() <= bands.most)
 }
 
 /// What lies between the steps where so many rows of the last come at a time, whichever they are.
 fn bands_of(reaches: &[Reach], between: &[(BufferId, usize)], rows: usize) -> Vec<Band> {
-    let mut nothing = |_| Ok(());
-    let mut schedule = Schedule::new(reaches, heapless::Vec::new(), 0, &mut nothing);
+    let (mut nothing, all) = (|_| Ok(()), reaches[reaches.len() - 1].all());
+    let mut schedule = Schedule::new(reaches, heapless::Vec::new(), &all, &mut nothing);
     // Nothing is done, so nothing fails.
-    let _ = schedule.rows(0..reaches[reaches.len() - 1].output, rows).and_then(|()| schedule.rest());
+    let _ = schedule.rows(all.rows, rows).and_then(|()| schedule.rest());
     let mut most = schedule.most;
     let mut some = rows;
     for (step, most) in most.iter_mut().enumerate().rev() {
         // Rows that are computed alone may begin anywhere, and need those on both sides of them.
-        let reach = reaches[step];
-        some = (reaches[step + 1].span(some) + reach.spread - 1).next_multiple_of(reach.spread).min(reach.output);
+        let own = reaches[step].rows;
+        some = (reaches[step + 1].rows.span(some) + own.spread - 1).next_multiple_of(own.spread).min(own.output);
         *most = some.max(*most);
     }
     let each = most.iter().zip(between).zip(reaches);
     let band = |((&rows, &(buffer, all)), reach): ((&usize, &(BufferId, usize)), &Reach)| Band {
         buffer,
-        floats: all / reach.output * rows,
+        floats: all / reach.rows.output * rows,
         rows,
-        line: reach.line,
+        line: reach.line(),
     };
     each.map(band).collect()
 }
@@ -213,26 +211,36 @@ struct Schedule<'a, 'b> {
     first: Each,
     done: Each,
     most: Each,
+    /// The columns that each step computes.
+    columns: heapless::Vec<Range<usize>, MOST_STEPS>,
     act: &'a mut (dyn FnMut(Act) -> Result<()> + 'b),
 }
 
 impl<'a, 'b> Schedule<'a, 'b> {
-    /// Before the first row of the last step.
+    /// Before the first row of a part of the last step.
     fn new(
         reaches: &'a [Reach],
         room: Each,
-        first: usize,
+        area: &Area,
         act: &'a mut (dyn FnMut(Act) -> Result<()> + 'b),
     ) -> Schedule<'a, 'b> {
         let count = reaches.len() - 1;
-        let (mut firsts, mut row) = (Each::new(), first);
-        let _ = firsts.resize(count, 0);
-        let most = firsts.clone();
+        let (mut first, mut columns) = (Each::new(), heapless::Vec::new());
+        // There is room for as many: groups have no more steps.
+        let _ = (first.resize(count, 0), columns.resize(count + 1, area.columns.clone()));
+        let most = first.clone();
+        let mut row = area.rows.start;
         for step in (0..count).rev() {
-            row = reaches[step].whole_rows(&reaches[step + 1].read(&(row..row + 1))).start;
-            firsts[step] = row;
+            let (own, behind) = (reaches[step], reaches[step + 1]);
+            row = own.rows.whole(&behind.rows.read(&(row..row + 1))).start;
+            first[step] = row;
+            columns[step] = own.columns.whole(&behind.columns.read(&columns[step + 1]));
         }
-        Schedule { reaches, room, done: firsts.clone(), first: firsts, most, act }
+        // With all of what comes last all of the others is wanted, read or not.
+        if *area == reaches[count].all() {
+            columns.iter_mut().zip(reaches).for_each(|(columns, reach)| *columns = 0..reach.columns.output);
+        }
+        Schedule { reaches, room, done: first.clone(), first, most, columns, act }
     }
 
     /// Rows of the last step, so many at a time.
@@ -244,7 +252,7 @@ impl<'a, 'b> Schedule<'a, 'b> {
     /// What no row of the last step has asked for.
     fn rest(&mut self) -> Result<()> {
         (0..self.first.len()).rev().try_for_each(|step| {
-            let end = self.reaches[step].output;
+            let end = self.reaches[step].rows.output;
             self.provide(step, end..end)
         })
     }
@@ -252,20 +260,21 @@ impl<'a, 'b> Schedule<'a, 'b> {
     /// A step computes some rows.
     fn run(&mut self, step: usize, rows: Range<usize>) -> Result<()> {
         if step > 0 {
-            self.provide(step - 1, self.reaches[step].read(&rows))?;
+            self.provide(step - 1, self.reaches[step].rows.read(&rows))?;
         }
         let held = |band: Option<usize>, all: usize| match band.and_then(|band| Some((band, *self.first.get(band)?))) {
             Some((band, first)) => first..first + self.room.get(band).copied().unwrap_or(0),
             None => 0..all,
         };
-        let input = held(step.checked_sub(1), self.reaches[step].input);
-        let output = held(Some(step), self.reaches[step].output);
-        (self.act)(Act::Run(step, Share { rows, input, output }))
+        let input = held(step.checked_sub(1), self.reaches[step].rows.input);
+        let output = held(Some(step), self.reaches[step].rows.output);
+        let area = Area { rows, columns: self.columns[step].clone() };
+        (self.act)(Act::Run(step, Share { area, input, output }))
     }
 
     /// Has a step compute rows up to the last of these; those before the first are not wanted again.
     fn provide(&mut self, step: usize, rows: Range<usize>) -> Result<()> {
-        let (done, first, reach) = (self.done[step], self.first[step], self.reaches[step]);
+        let (done, first, own) = (self.done[step], self.first[step], self.reaches[step].rows);
         if rows.end <= done {
             return Ok(());
         }
@@ -274,7 +283,7 @@ impl<'a, 'b> Schedule<'a, 'b> {
             (self.act)(Act::Keep(step, kept - first..done - first))?;
             self.first[step] = kept;
         }
-        let end = rows.end.next_multiple_of(reach.spread).min(reach.output);
+        let end = rows.end.next_multiple_of(own.spread).min(own.output);
         self.most[step] = self.most[step].max(end - kept);
         self.run(step, done..end)?;
         self.done[step] = end;
@@ -285,91 +294,108 @@ impl<'a, 'b> Schedule<'a, 'b> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::kernels::reach::Axis;
     use crate::rng::Rng;
+    use crate::simd::LANES;
 
-    /// A step like those of networks, behind so many rows: a kernel with a stride, or an adjoint of one.
-    fn random(rng: &Rng, at: u64, input: usize) -> Reach {
+    /// A step like those of networks, behind so many rows and columns: a kernel with a stride, or an adjoint of one.
+    fn random(rng: &Rng, at: u64, [rows, columns]: [usize; 2]) -> Reach {
         let pick = |i: u64, n: u64| (rng.bits(8 * at + i) % n) as usize;
-        let (kernel, stride, line) = (1 + 2 * pick(0, 3), 1 + pick(1, 3), 16);
+        let (kernel, stride) = (1 + 2 * pick(0, 3), 1 + pick(1, 3));
         let taps = [-((kernel / 2) as isize), (kernel / 2) as isize];
-        let (output, stride, spread) = match pick(2, 4) {
-            0 => (input * stride - pick(3, stride as u64), 1, stride),
-            _ => (input.div_ceil(stride), stride, 1),
+        let axis = |input: usize| {
+            let (output, stride, spread) = match pick(2, 4) {
+                0 => (input * stride - pick(3, stride as u64), 1, stride),
+                _ => (input.div_ceil(stride), stride, 1),
+            };
+            Axis { input, output, stride, spread, taps }
         };
-        Reach { input, output, line, adds: false, whole: false, stride, spread, taps }
+        Reach { rows: axis(rows), columns: axis(columns), adds: false, whole: false }
     }
 
-    /// Follows a schedule, with the number of a row in place of its values: every step computes each row once, one after the
-    /// other, and finds the rows that it reads in the band before it.
-    fn follow(reaches: &[Reach], rows: usize, wanted: Range<usize>) {
-        let between: Vec<_> = reaches.iter().map(|reach| (0, 2 * reach.output * reach.line)).collect();
+    /// Follows a schedule, with the number of a place in place of its values: every step computes each row once, one after the
+    /// other, and finds the places that it reads in the band before it.
+    fn follow(reaches: &[Reach], rows: usize, wanted: &Area) {
+        let between: Vec<_> = reaches.iter().map(|reach| (0, 2 * reach.rows.output * reach.line())).collect();
         let bands = bands_of(reaches, &between[..reaches.len() - 1], rows);
         let group = Group { steps: 0..reaches.len(), bands, reaches: reaches.to_vec(), rows };
         let mut held: Vec<Vec<f32>> = group.bands.iter().map(|band| vec![-1.0; band.floats]).collect();
         let mut done: Vec<Option<Range<usize>>> = vec![None; reaches.len()];
+        let places = |area: &Area| {
+            let columns = area.columns.clone();
+            area.rows.clone().flat_map(move |row| columns.clone().map(move |column| (row, column)))
+        };
+        let number = |row: usize, column: usize| (1_000 * row + column) as f32;
         let act = &mut |act| {
             match act {
                 Act::Keep(band, rows) => group.bands[band].keep(&mut held[band], &rows),
                 Act::Run(step, share) => {
-                    let reach = reaches[step];
-                    let before = done[step].get_or_insert(share.rows.start..share.rows.start);
-                    assert!(share.rows.start == before.end && reach.fits(&share), "{reaches:?}");
-                    before.end = share.rows.end;
-                    for row in reach.read(&share.rows).filter(|_| step > 0) {
-                        let line = reaches[step - 1].line;
+                    let (reach, rows) = (reaches[step], &share.area.rows);
+                    let before = done[step].get_or_insert(rows.start..rows.start);
+                    assert!(rows.start == before.end && reach.fits(&share), "{reaches:?}");
+                    before.end = rows.end;
+                    for (row, column) in places(&reach.read(&share.area)).filter(|_| step > 0) {
+                        let line = reaches[step - 1].line();
                         for block in held[step - 1].chunks_exact(share.input.len() * line) {
-                            assert_eq!(block[(row - share.input.start) * line], row as f32, "{reaches:?}");
+                            let found = block[(row - share.input.start) * line + column * LANES];
+                            assert_eq!(found, number(row, column), "{reaches:?}");
                         }
                     }
                     let blocks = held.get_mut(step).into_iter();
-                    for block in blocks.flat_map(|held| held.chunks_exact_mut(share.output.len() * reach.line)) {
-                        for row in share.rows.clone() {
-                            let at = (row - share.output.start) * reach.line;
-                            block[at..at + reach.line].fill(row as f32);
+                    for block in blocks.flat_map(|held| held.chunks_exact_mut(share.output.len() * reach.line())) {
+                        for (row, column) in places(&share.area) {
+                            let at = (row - share.output.start) * reach.line() + column * LANES;
+                            block[at..at + LANES].fill(number(row, column));
                         }
                     }
+                    assert!(step + 1 < reaches.len() || share.area.columns == wanted.columns);
                 }
             }
             Ok(())
         };
-        group.go(&wanted, act).unwrap();
-        assert_eq!(done[reaches.len() - 1], Some(wanted.clone()));
-        if wanted == group.all() {
-            assert_eq!(done, reaches.iter().map(|reach| Some(0..reach.output)).collect::<Vec<_>>());
+        group.go(wanted, act).unwrap();
+        assert_eq!(done[reaches.len() - 1], Some(wanted.rows.clone()));
+        if *wanted == group.all() {
+            assert_eq!(done, reaches.iter().map(|reach| Some(0..reach.rows.output)).collect::<Vec<_>>());
         }
     }
 
     #[test]
     fn every_row_is_computed_once_and_there_when_it_is_read() {
-        for draw in 0..2_000 {
+        for draw in 0..1_000 {
             let rng = Rng::new(11, draw);
-            let (mut input, mut reaches) = (1 + (rng.bits(1_000) % 40) as usize, vec![]);
-            for step in 0..2 + rng.bits(1_001) % 3 {
-                reaches.push(random(&rng, step, input));
-                input = reaches[reaches.len() - 1].output;
+            let (mut input, mut reaches) = ([1_000, 1_001].map(|i| 1 + (rng.bits(i) % 20) as usize), vec![]);
+            for step in 0..2 + rng.bits(1_002) % 3 {
+                let reach = random(&rng, step, input);
+                input = [reach.rows.output, reach.columns.output];
+                reaches.push(reach);
             }
-            let Reach { spread, output, .. } = reaches[reaches.len() - 1];
-            let pick = |i: u64| (rng.bits(i) % output as u64) as usize;
-            let (first, end) = (pick(2_000) / spread * spread, pick(2_001));
+            let last = reaches[reaches.len() - 1];
+            let part = |axis: Axis, i: u64| {
+                let pick = |i: u64| (rng.bits(i) % axis.output as u64) as usize;
+                let first = pick(i) / axis.spread * axis.spread;
+                first..(first + 1).max(pick(i + 1))
+            };
+            let area = Area { rows: part(last.rows, 2_000), columns: part(last.columns, 2_002) };
             for rows in [1, 3, 32] {
-                follow(&reaches, rows * spread, 0..output);
-                follow(&reaches, rows * spread, first..(first + 1).max(end));
+                follow(&reaches, rows * last.rows.spread, &last.all());
+                follow(&reaches, rows * last.rows.spread, &area);
             }
         }
     }
 
     #[test]
     fn as_many_rows_come_at_a_time_as_fit_and_none_where_too_few_do() {
-        let (line, taps, bands) = (112 * LANES, [-1, 1], Bands::default());
-        let reach = Reach { input: 112, output: 112, line, adds: false, whole: false, stride: 1, spread: 1, taps };
+        let axis = Axis { taps: [-1, 1], ..Axis::same(112) };
+        let (bands, reach) = (Bands::default(), Reach { rows: axis, columns: axis, adds: false, whole: false });
         let reaches = [reach, reach];
         let rows = |blocks: usize| {
-            let (_, found) = best(&reaches, &[(0, blocks * 112 * line)], bands)?;
+            let (_, found) = best(&reaches, &[(0, blocks * 112 * 112 * LANES)], bands)?;
             // Of a band of n rows two are kept for what comes.
             Some(found[0].rows - 2)
         };
         assert_eq!([1, 2, 4, 18, 19].map(rows), [Some(32), Some(16), Some(8), Some(1), None]);
-        let narrow = [reach, Reach { line: 99 * LANES, ..reach }];
-        assert!(best(&narrow, &[(0, 18 * 112 * line)], bands).is_none(), "a row has too few places");
+        let narrow = [reach, Reach { columns: Axis::same(99), ..reach }];
+        assert!(best(&narrow, &[(0, 18 * 112 * 112 * LANES)], bands).is_none(), "a row has too few places");
     }
 }

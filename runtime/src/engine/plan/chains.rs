@@ -5,7 +5,7 @@ use super::builder::ChainParts;
 use super::run::{Work, not_by_rows};
 use super::values::{Image, Order};
 use crate::engine::kernels::chain::{Along, Walk};
-use crate::engine::kernels::phase::{Reach, Share};
+use crate::engine::kernels::reach::{Area, Axis, Reach, Share};
 use crate::error::Result;
 use crate::simd::{Isa, LANES};
 
@@ -23,9 +23,9 @@ impl ChainWork {
         ChainWork { parts, image: image.filter(|image| image.batch == 1), order }
     }
 
-    /// Floats of a row of the image in one of its planes.
-    fn line(&self, image: Image) -> usize {
-        if self.order == Order::Blocked { image.extents[1] * LANES } else { image.extents[1] }
+    /// Floats of a place of the image in one of its planes.
+    fn lanes(&self) -> usize {
+        if self.order == Order::Blocked { LANES } else { 1 }
     }
 }
 
@@ -45,18 +45,24 @@ impl Work for ChainWork {
     }
 
     fn reach(&self) -> Option<Reach> {
-        let image = self.image?;
-        let ([rows, _], line) = (image.extents, self.line(image));
-        Some(Reach { input: rows, output: rows, line, adds: false, whole: true, stride: 1, spread: 1, taps: [0, 0] })
+        let [rows, columns] = self.image?.extents.map(Axis::same);
+        Some(Reach { rows, columns, adds: false, whole: true })
     }
 
-    fn run_rows(&self, isa: Isa, io: Io<'_>, share: &Share) -> Result<()> {
+    fn run_part(&self, isa: Isa, io: Io<'_>, share: &Share) -> Result<()> {
         let mut write = io.write.into_iter();
         let (Some(output), Some(image)) = (write.next(), self.image) else { return Err(not_by_rows(self.kernel())) };
-        let (rows, line, mut lent) = (image.extents[0], self.line(image), self.parts.lent(&io.read, write));
-        for plane in (0..output.len()).step_by(rows * line) {
-            let part = plane + share.rows.start * line..plane + share.rows.end * line;
-            self.parts.chain.run(isa, part.start, &mut output[part], &mut lent);
+        let (width, lanes, mut lent) = (image.extents[1], self.lanes(), self.parts.lent(&io.read, write));
+        let Area { rows, columns } = &share.area;
+        // Whole rows lie behind each other.
+        let together = if columns.len() == width { rows.len().max(1) } else { 1 };
+        for plane in (0..output.len()).step_by(image.places() * lanes) {
+            for first in rows.clone().step_by(together) {
+                let last = rows.end.min(first + together) - 1;
+                let place = |row: usize, column: usize| plane + (row * width + column) * lanes;
+                let part = place(first, columns.start)..place(last, columns.end);
+                self.parts.chain.run(isa, part.start, &mut output[part], &mut lent);
+            }
         }
         Ok(())
     }

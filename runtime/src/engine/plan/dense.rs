@@ -14,8 +14,8 @@ use crate::engine::kernels::chain::Operands;
 use crate::engine::kernels::conv::Conv;
 use crate::engine::kernels::depthwise::Depthwise;
 use crate::engine::kernels::narrow::Narrow;
-use crate::engine::kernels::phase::{Reach, Share};
 use crate::engine::kernels::pool::MaxPool;
+use crate::engine::kernels::reach::{Reach, Share};
 use crate::engine::kernels::winograd::Winograd;
 use crate::error::Result;
 use crate::onnx::{Node, Tensor};
@@ -150,17 +150,17 @@ impl Work for HostWork {
         reach.filter(|_| self.host.batch == 1)
     }
 
-    fn run_rows(&self, isa: Isa, io: Io<'_>, share: &Share) -> Result<()> {
+    fn run_part(&self, isa: Isa, io: Io<'_>, share: &Share) -> Result<()> {
         let (own, rest) = io.read.split_at(self.host.reads.len());
         let mut write = io.write.into_iter();
         let (Some(output), [image]) = (write.next(), own) else { return Err(not_by_rows(self.kernel())) };
         let mut operands = self.chain.as_ref().map(|parts| parts.lent(rest, write)).unwrap_or_default();
         let mut epilogue = |at: usize, part: &mut [f32]| self.finish(isa, at, part, &mut operands);
         match &self.host.kind {
-            HostKind::Conv(conv) => conv.run_rows(isa, image, output, share, io.scratch, &mut epilogue),
-            HostKind::Depthwise(conv) => conv.run_rows(isa, image, output, share, &mut epilogue),
-            HostKind::Winograd(conv) => conv.run(isa, image, output, &share.rows, io.scratch, &mut epilogue),
-            HostKind::MaxPool(pool) => pool.forward(isa, image, output, &share.rows, &mut [], &mut epilogue),
+            HostKind::Conv(conv) => conv.run_part(isa, image, output, share, io.scratch, &mut epilogue),
+            HostKind::Depthwise(conv) => conv.run_part(isa, image, output, share, &mut epilogue),
+            HostKind::Winograd(conv) => conv.run(isa, image, output, &share.area, io.scratch, &mut epilogue),
+            HostKind::MaxPool(pool) => pool.forward(isa, image, output, &share.area, &mut [], &mut epilogue),
             _ => return Err(not_by_rows(self.kernel())),
         }
         Ok(())
@@ -183,13 +183,13 @@ impl Work for HostWork {
             match &host.kind {
                 HostKind::Conv(conv) => conv.run(isa, image, output, scratch, &mut epilogue),
                 HostKind::Winograd(conv) => {
-                    conv.run(isa, image, output, &(0..conv.output[0]), scratch, &mut epilogue);
+                    conv.run(isa, image, output, &conv.reach().all(), scratch, &mut epilogue);
                 }
                 HostKind::Depthwise(conv) => conv.run(isa, image, output, &mut epilogue),
                 HostKind::Products(products) => products.run(isa, own, output, scratch, &mut epilogue),
                 HostKind::MaxPool(pool) => {
                     let winners = &mut winners[i * noted..(i + 1) * noted];
-                    pool.forward(isa, image, output, &(0..pool.output[0]), winners, &mut epilogue);
+                    pool.forward(isa, image, output, &pool.reach().all(), winners, &mut epilogue);
                 }
                 HostKind::MaxPoolGrad(pool) => {
                     let winners: &[u16] = bytemuck::cast_slice(own[1]);
@@ -322,8 +322,8 @@ impl Work for NarrowWork {
         (self.images == 1).then(|| self.kernel.reach())
     }
 
-    fn run_rows(&self, isa: Isa, mut io: Io<'_>, share: &Share) -> Result<()> {
-        self.kernel.run_rows(isa, io.read[0], io.write[0], share, io.scratch);
+    fn run_part(&self, isa: Isa, mut io: Io<'_>, share: &Share) -> Result<()> {
+        self.kernel.run_part(isa, io.read[0], io.write[0], share, io.scratch);
         Ok(())
     }
 

@@ -47,7 +47,7 @@ impl Planner<'_> {
         }
         let mut lives;
         loop {
-            lives = used.lives(&buffers, &whole);
+            lives = used.lives(&buffers, whole);
             if !leads.is_empty() {
                 let mut live = |id: BufferId, to| lives[id] = Some(Life { len: buffers[id].floats, from: 0, to });
                 live(point, 0);

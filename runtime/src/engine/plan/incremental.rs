@@ -1,5 +1,5 @@
-//! Passes at points that differ from the one before in some rows, as while an image is occluded patch by patch: only what is
-//! made of these rows is computed again, to the same bytes (Nakandala et al., "Incremental and approximate inference for faster
+//! Passes at points that differ from the one before in a part, as while an image is occluded patch by patch: only what is made
+//! of that part is computed again, to the same bytes (Nakandala et al., "Incremental and approximate inference for faster
 //! occlusion-based deep CNN explanations", 2019).
 //!
 //! The values of the leading groups of steps stay where they are from one pass to the next, as long as every step goes by rows.
@@ -12,56 +12,57 @@ use super::arena::{Arena, BufferId, Home};
 use super::bands::Group;
 use super::run::Step;
 use super::values::Image;
-use crate::engine::kernels::phase::Reach;
+use crate::engine::kernels::reach::{Area, Reach};
 
 /// Values that are kept, at most.
 const MOST_KEPT: usize = 128;
 
-/// Of the rows of the image one in so many is thought to change.
+/// The rows and columns of an image of which a change takes one, it is thought.
 const CHANGING: usize = 8;
 
-/// Ranges of rows that are computed by themselves, at most.
-const MOST_RANGES: usize = 4;
+/// Areas that are computed by themselves, at most.
+const MOST_AREAS: usize = 4;
 
 /// Groups that give one value, at most.
 const MOST_JOINED: usize = 4;
 
-/// Rows between two ranges up to which they are computed with them: weights are read anew for each range.
+/// Rows and columns between two areas up to which they are computed with what lies between: weights are read anew for each.
 const NEAR: usize = 4;
 
-/// Some rows of an image: ranges from top to bottom, no two of them near each other.
+/// Some parts of an image, no two of them near each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rows(heapless::Vec<Range<usize>, { MOST_RANGES + 1 }>);
+pub struct Areas(heapless::Vec<Area, { MOST_AREAS + 1 }>);
 
-impl Rows {
-    /// These too. Where there would be too many ranges, the two next to each other become one.
-    pub fn join(&mut self, rows: Range<usize>) {
-        if rows.is_empty() {
+impl Areas {
+    /// This one too. Those near each other become one, and those that then have the least between them where there would be too
+    /// many.
+    pub fn join(&mut self, area: Area) {
+        if area.is_empty() {
             return;
         }
-        let hull = |a: &Range<usize>, b: &Range<usize>| a.start.min(b.start)..a.end.max(b.end);
-        let mut joined = rows;
-        self.0.retain(|other| {
-            let near = other.start <= joined.end + NEAR && joined.start <= other.end + NEAR;
-            if near {
-                joined = hull(other, &joined);
-            }
-            !near
-        });
-        let at = self.0.iter().position(|other| other.start > joined.start).unwrap_or(self.0.len());
+        let mut joined = area;
+        while let Some(near) = self.0.iter().position(|other| are_near(other, &joined)) {
+            joined = hull(&joined, &self.0.swap_remove(near));
+        }
         // There is always room for one more.
-        let _ = self.0.insert(at, joined);
-        if self.0.is_full() {
-            let gap = |i: &usize| self.0[i + 1].start - self.0[*i].end;
-            if let Some(least) = (0..MOST_RANGES).min_by_key(gap) {
-                let behind = self.0.remove(least + 1);
-                self.0[least].end = behind.end;
-            }
+        let _ = self.0.push(joined);
+        if !self.0.is_full() {
+            return;
+        }
+        let pairs = (1..self.0.len()).flat_map(|b| (0..b).map(move |a| (a, b)));
+        let between = |&(a, b): &(usize, usize)| {
+            let (a, b) = (&self.0[a], &self.0[b]);
+            hull(a, b).places().saturating_sub(a.places() + b.places())
+        };
+        if let Some((a, b)) = pairs.min_by_key(between) {
+            // The later one first: the other stays where it is.
+            let (b, a) = (self.0.swap_remove(b), self.0.swap_remove(a));
+            self.join(hull(&a, &b));
         }
     }
 
-    /// From top to bottom.
-    pub fn ranges(&self) -> impl Iterator<Item = &Range<usize>> {
+    /// One by one.
+    pub fn each(&self) -> impl Iterator<Item = &Area> {
         self.0.iter()
     }
 
@@ -71,8 +72,19 @@ impl Rows {
     }
 }
 
-/// The rows of each value that is kept that have changed.
-pub type Changes = heapless::Vec<Rows, MOST_KEPT>;
+/// What has both in it.
+fn hull(a: &Area, b: &Area) -> Area {
+    let hull = |a: &Range<usize>, b: &Range<usize>| a.start.min(b.start)..a.end.max(b.end);
+    Area { rows: hull(&a.rows, &b.rows), columns: hull(&a.columns, &b.columns) }
+}
+
+fn are_near(a: &Area, b: &Area) -> bool {
+    let near = |a: &Range<usize>, b: &Range<usize>| a.start <= b.end + NEAR && b.start <= a.end + NEAR;
+    near(&a.rows, &b.rows) && near(&a.columns, &b.columns)
+}
+
+/// The parts of each value that is kept that have changed.
+pub type Changes = heapless::Vec<Areas, MOST_KEPT>;
 
 fn none_changed() -> Changes {
     let mut changes = Changes::new();
@@ -95,7 +107,7 @@ struct Reading {
     reach: Reach,
     /// What its reach is about, unless that is what the step before it gives.
     image: Option<usize>,
-    /// What goes along with its result row by row.
+    /// What goes along with its result place by place.
     beside: Vec<usize>,
 }
 
@@ -105,36 +117,42 @@ impl Lead {
         self.groups.len()
     }
 
-    /// Which rows of its value have changed, as whole rows of its grid; notes them.
-    pub fn follow(&self, changes: &mut Changes) -> Rows {
-        let mut rows = Rows::default();
+    /// Which parts of its value have changed, as wholes of its grid; notes them.
+    pub fn follow(&self, changes: &mut Changes) -> Areas {
+        let mut areas = Areas::default();
         for Reading { reach, image, beside } in self.groups.iter().flatten() {
-            let before = std::mem::take(&mut rows);
-            let read = image.iter().flat_map(|&kept| changes[kept].ranges()).chain(before.ranges());
-            read.for_each(|read| rows.join(reach.touched(read)));
-            let along = beside.iter().flat_map(|&kept| changes[kept].ranges());
-            along.for_each(|along| rows.join(reach.whole_rows(along)));
+            let before = std::mem::take(&mut areas);
+            let read = image.iter().flat_map(|&kept| changes[kept].each()).chain(before.each());
+            read.for_each(|read| areas.join(reach.touched(read)));
+            let along = beside.iter().flat_map(|&kept| changes[kept].each());
+            along.for_each(|along| areas.join(reach.whole(along)));
         }
-        rows.ranges().for_each(|range| changes[self.to].join(range.clone()));
-        rows
+        areas.each().for_each(|area| changes[self.to].join(area.clone()));
+        areas
     }
 
-    /// The rows that each group computes, the first one's first, for some rows of the value; with how it reads its image.
-    pub fn wanted(&self, rows: &Range<usize>) -> impl Iterator<Item = (Range<usize>, &Reach)> {
-        let (mut rows, mut wanted) = (rows.clone(), heapless::Vec::<_, MOST_JOINED>::new());
+    /// The part that each group computes, the first one's first, for a part of the value; with how it reads its image.
+    pub fn wanted(&self, area: &Area) -> impl Iterator<Item = (Area, &Reach)> {
+        let (mut area, mut wanted) = (area.clone(), heapless::Vec::<_, MOST_JOINED>::new());
         for group in self.groups.iter().rev() {
-            let mut own = rows.clone();
-            for (at, Reading { reach, .. }) in group.iter().enumerate().rev() {
-                rows = reach.whole_rows(&rows);
-                if at + 1 == group.len() {
-                    own = rows.clone();
-                }
-                rows = reach.read(&rows);
+            let mut own = None;
+            for Reading { reach, .. } in group.iter().rev() {
+                area = generous(reach.whole(&area), reach);
+                own.get_or_insert_with(|| area.clone());
+                area = reach.read(&area);
             }
-            // No more are joined.
-            let _ = wanted.push((own, &group[0].reach));
+            // No more are joined, and none without steps.
+            let _ = own.map(|own| wanted.push((own, &group[0].reach)));
         }
         wanted.into_iter().rev()
+    }
+}
+
+/// With all columns, where it has most: whole rows are computed together.
+fn generous(area: Area, reach: &Reach) -> Area {
+    match 4 * area.columns.len() > 3 * reach.columns.output {
+        true => Area { columns: 0..reach.columns.output, ..area },
+        false => area,
     }
 }
 
@@ -154,16 +172,22 @@ impl Incremental {
     pub fn moved(&self, arena: &mut Arena, homes: &[Home]) -> Changes {
         let (input, point) = (&homes[self.input], &homes[self.point]);
         let [height, width] = self.image.extents;
-        let places = |row: usize| (0..self.image.channels).map(move |c| (c * height + row) * width);
+        let lines = |row: usize| (0..self.image.channels).map(move |channel| (channel * height + row) * width);
         let (old, new) = (bits(arena.read(input)), bits(arena.read(point)));
-        let mut rows = Rows::default();
-        let differs = |row: &usize| places(*row).any(|at| old[at..at + width] != new[at..at + width]);
-        (0..height).filter(differs).for_each(|row| rows.join(row..row + 1));
-        for at in rows.ranges().cloned().flatten().flat_map(places) {
-            arena.copy(point, input, at..at + width);
-        }
         let mut changes = none_changed();
-        changes[0] = rows;
+        for row in 0..height {
+            for at in lines(row).filter(|&at| old[at..at + width] != new[at..at + width]) {
+                let mut differ = (0..width).filter(|column| old[at + column] != new[at + column]);
+                let first = differ.next().unwrap_or_default();
+                let end = 1 + differ.next_back().unwrap_or(first);
+                changes[0].join(Area { rows: row..row + 1, columns: first..end });
+            }
+        }
+        for area in changes[0].each() {
+            for at in area.rows.clone().flat_map(lines) {
+                arena.copy(point, input, at + area.columns.start..at + area.columns.end);
+            }
+        }
         changes
     }
 }
@@ -185,18 +209,18 @@ pub fn leads(
     if image.batch != 1 {
         return vec![];
     }
-    // The number of each value, and its rows.
-    let mut kept = HashMap::from([(whole(input), (0, image.extents[0]))]);
+    // The number of each value, and its extents.
+    let mut kept = HashMap::from([(whole(input), (0, image.extents))]);
     let (mut leads, mut changes) = (vec![], none_changed());
-    let middle = image.extents[0] / 2;
-    changes[0].join(middle..middle + image.extents[0].div_ceil(CHANGING));
+    let [rows, columns] = image.extents.map(|extent| extent / 2..extent / 2 + extent.div_ceil(CHANGING));
+    changes[0].join(Area { rows, columns });
     for group in groups {
         let of_group = || {
             let mut readings = vec![];
             for at in group.steps.clone() {
                 let band = at.checked_sub(1).filter(|before| group.steps.contains(before));
-                readings.push(reading(&steps[at], band.map(|before| steps[before].writes[0]), |id, rows| {
-                    let known = kept.get(&whole(id)).filter(|known| known.1 == rows);
+                readings.push(reading(&steps[at], band.map(|before| steps[before].writes[0]), |id, extents| {
+                    let known = kept.get(&whole(id)).filter(|known| known.1 == extents);
                     known.map(|known| Some(known.0)).or_else(|| floats(id).is_none().then_some(None))
                 })?);
             }
@@ -204,15 +228,16 @@ pub fn leads(
         };
         let Some(readings) = of_group() else { break };
         let (Some(last), next) = (readings.last(), kept.len()) else { break };
-        let (rows, buffer) = (last.reach.output, whole(steps[group.steps.end - 1].writes[0]));
-        let &mut (to, known) = kept.entry(buffer).or_insert((next, rows));
-        if known != rows || to >= MOST_KEPT {
+        let extents = [last.reach.rows.output, last.reach.columns.output];
+        let buffer = whole(steps[group.steps.end - 1].writes[0]);
+        let &mut (to, known) = kept.entry(buffer).or_insert((next, extents));
+        if known != extents || to >= MOST_KEPT {
             break;
         }
         let lead = Lead { groups: vec![readings], to, buffer };
         // A value that changes nearly everywhere is not worth its memory.
-        let changed: usize = lead.follow(&mut changes).ranges().map(|range| range.len()).sum();
-        if 4 * changed > 3 * rows {
+        let changed: usize = lead.follow(&mut changes).each().map(Area::places).sum();
+        if 4 * changed > 3 * extents[0] * extents[1] {
             break;
         }
         leads.push(lead);
@@ -256,23 +281,24 @@ fn joined(
 }
 
 /// What a step reads, if it goes by rows and all it reads is kept, or constant, or the band before it. `kept` gives the number of
-/// a value of so many rows that is kept, and none for a constant.
+/// a value of these extents that is kept, and none for a constant.
 fn reading(
     step: &Step,
     band: Option<BufferId>,
-    kept: impl Fn(BufferId, usize) -> Option<Option<usize>>,
+    kept: impl Fn(BufferId, [usize; 2]) -> Option<Option<usize>>,
 ) -> Option<Reading> {
     let reach = step.work.reach()?;
     if reach.adds || step.writes.len() != 1 {
         return None;
     }
+    let [input, output] = [[reach.rows.input, reach.columns.input], [reach.rows.output, reach.columns.output]];
     let mut reads = step.reads.iter();
     let image = match reads.next() {
         first if first.copied() == band && band.is_some() => None,
-        Some(&first) => kept(first, reach.input)?,
+        Some(&first) => kept(first, input)?,
         None => None,
     };
-    let beside = reads.map(|&id| kept(id, reach.output)).collect::<Option<Vec<_>>>()?;
+    let beside = reads.map(|&id| kept(id, output)).collect::<Option<Vec<_>>>()?;
     Some(Reading { reach, image, beside: beside.into_iter().flatten().collect() })
 }
 
@@ -282,28 +308,34 @@ mod tests {
     use crate::rng::Rng;
 
     #[test]
-    fn rows_hold_what_was_joined_and_little_more() {
+    fn areas_hold_what_was_joined_and_lie_apart() {
         for draw in 0..500 {
             let rng = Rng::new(5, draw);
-            let (mut rows, mut joined) = (Rows::default(), vec![false; 300]);
-            for i in 0..rng.bits(100) % 9 {
-                let start = (rng.bits(2 * i) % 280) as usize;
-                let range = start..start + (rng.bits(2 * i + 1) % 20) as usize;
-                joined[range.clone()].fill(true);
-                rows.join(range);
+            let (mut areas, mut joined) = (Areas::default(), vec![]);
+            for i in 0..rng.bits(100) % 12 {
+                let range = |at: u64| {
+                    let start = (rng.bits(8 * i + at) % 90) as usize;
+                    start..start + (rng.bits(8 * i + at + 1) % 9) as usize
+                };
+                let area = Area { rows: range(0), columns: range(2) };
+                areas.join(area.clone());
+                joined.push(area);
             }
-            let ranges: Vec<_> = rows.ranges().cloned().collect();
-            assert!(
-                ranges.len() <= MOST_RANGES && ranges.windows(2).all(|w| w[0].end + NEAR < w[1].start),
-                "{ranges:?}"
-            );
-            for (row, wanted) in joined.iter().enumerate() {
-                assert!(!wanted || ranges.iter().any(|range| range.contains(&row)), "{row} of {ranges:?}");
+            let lie_in = |a: &Range<usize>, b: &Range<usize>| b.start <= a.start && a.end <= b.end;
+            for area in joined.iter().filter(|area| !area.is_empty()) {
+                let held = |other: &Area| lie_in(&area.rows, &other.rows) && lie_in(&area.columns, &other.columns);
+                assert!(areas.each().any(held), "{area:?} of {areas:?}");
             }
-            assert!(ranges.iter().all(|range| joined[range.start] && joined[range.end - 1]), "{ranges:?}");
+            let all: Vec<_> = areas.each().collect();
+            assert!(all.len() <= MOST_AREAS, "{areas:?}");
+            for (i, a) in all.iter().enumerate() {
+                assert!(all[..i].iter().all(|b| !are_near(a, b)), "{areas:?}");
+            }
         }
-        let mut rows = Rows::default();
-        [0..2, 100..102, 50..51, 20..21, 90..91].into_iter().for_each(|range| rows.join(range));
-        assert_eq!(rows.ranges().cloned().collect::<Vec<_>>(), [0..2, 20..21, 50..51, 90..102]);
+        let (mut areas, square) = (Areas::default(), |at: usize| Area { rows: at..at + 2, columns: at..at + 2 });
+        [0, 100, 50, 20, 90].map(square).into_iter().for_each(|area| areas.join(area));
+        let mut all: Vec<_> = areas.each().map(|area| area.rows.clone()).collect();
+        all.sort_by_key(|rows| rows.start);
+        assert_eq!(all, [0..2, 20..22, 50..52, 90..102]);
     }
 }

@@ -1,7 +1,6 @@
 //! A plan, ready to run.
 
 use std::collections::HashSet;
-use std::ops::Range;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -9,7 +8,7 @@ use serde::Serialize;
 use super::arena::{Arena, BufferId, GUARD, Home, Io, lie_apart};
 use super::bands::{Act, Group};
 use super::incremental::{Incremental, Lead};
-use crate::engine::kernels::phase::{Reach, Share};
+use crate::engine::kernels::reach::{Area, Reach, Share};
 use crate::error::{Error, Result};
 use crate::simd::{Isa, LANES};
 
@@ -63,13 +62,13 @@ pub trait Work: Send + Sync {
     fn overwrite(&mut self, _read: usize) {}
     /// Does it.
     fn run(&self, isa: Isa, io: Io<'_>) -> Result<()>;
-    /// Which rows of its first read, an image, go into which of its first write; for work that goes by rows, with no other image
+    /// Which places of its first read, an image, go into which of its first write; for work that goes by rows, with no other image
     /// of its own.
     fn reach(&self) -> Option<Reach> {
         None
     }
-    /// Computes some rows of the first write, and of what else it writes, from a first read that holds some rows.
-    fn run_rows(&self, _isa: Isa, _io: Io<'_>, _share: &Share) -> Result<()> {
+    /// Computes a part of the first write, and of what else it writes, from a first read that holds some rows.
+    fn run_part(&self, _isa: Isa, _io: Io<'_>, _share: &Share) -> Result<()> {
         Err(not_by_rows(self.kernel()))
     }
 }
@@ -236,9 +235,9 @@ impl Plan {
         for lead in &incremental.leads {
             let (own, behind) = groups.split_at(lead.len());
             groups = behind;
-            for rows in lead.follow(&mut changes).ranges() {
-                let mut each = own.iter().zip(lead.wanted(rows));
-                each.try_for_each(|(group, (rows, reach))| self.run_rows(arena, group, &rows, reach))?;
+            for area in lead.follow(&mut changes).each() {
+                let mut each = own.iter().zip(lead.wanted(area));
+                each.try_for_each(|(group, (area, reach))| self.run_part(arena, group, area, reach))?;
             }
         }
         groups.iter().try_for_each(|group| self.run_group(arena, group))
@@ -252,22 +251,22 @@ impl Plan {
         }
     }
 
-    /// Computes some rows of what a group gives; a single step, by its reach.
-    fn run_rows(&self, arena: &mut Arena, group: &Group, rows: &Range<usize>, reach: &Reach) -> Result<()> {
+    /// Computes a part of what a group gives; a single step, by its reach.
+    fn run_part(&self, arena: &mut Arena, group: &Group, area: Area, reach: &Reach) -> Result<()> {
         match &self.steps[group.steps.clone()] {
             [step] => {
-                let share = Share { rows: rows.clone(), ..Share::whole(reach.input, reach.output) };
-                self.guarded(arena, step, |io| step.work.run_rows(self.isa, io, &share))
+                let share = reach.share(area);
+                self.guarded(arena, step, |io| step.work.run_part(self.isa, io, &share))
             }
-            steps => self.run_acts(arena, group, steps, rows),
+            steps => self.run_acts(arena, group, steps, &area),
         }
     }
 
-    fn run_acts(&self, arena: &mut Arena, group: &Group, steps: &[Step], rows: &Range<usize>) -> Result<()> {
-        group.go(rows, &mut |act| match act {
+    fn run_acts(&self, arena: &mut Arena, group: &Group, steps: &[Step], area: &Area) -> Result<()> {
+        group.go(area, &mut |act| match act {
             Act::Run(number, share) => {
                 let step = &steps[number];
-                self.guarded(arena, step, |io| step.work.run_rows(self.isa, io, &share))
+                self.guarded(arena, step, |io| step.work.run_part(self.isa, io, &share))
             }
             Act::Keep(step, rows) => {
                 let band = &group.bands[step];
