@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use common::normal;
 use whyline_runtime::Error;
-use whyline_runtime::engine::{Gradient, PlanSession, Plans, Precision, Resources, Session};
+use whyline_runtime::engine::{Gradient, Isa, Packs, PlanSession, Plans, Precision, Resources, Session};
 use whyline_runtime::explain::Wanted;
 use whyline_runtime::explain::{LoadOptions, Loaded};
 
@@ -65,7 +65,8 @@ fn running_allocates_nothing() {
         let derived = loaded.derive(&Wanted::default()).unwrap();
         for precision in [Precision::F32, Precision::F16Emulated] {
             let before = counted();
-            let plans = Arc::new(Plans::new(&derived, precision).unwrap());
+            let mut packs = Packs::new(precision, Isa::best());
+            let plans = Arc::new(Plans::keeping(&derived, &mut packs, usize::MAX).unwrap());
             let mut session = PlanSession::of(plans, Resources::default()).unwrap();
             assert!(counted() > before, "the counter counts nothing");
             let input = normal(session.input_shape().iter().product(), 1);
@@ -73,6 +74,11 @@ fn running_allocates_nothing() {
             let before = counted();
             session.forward(&input).unwrap();
             session.gradient(&input, &seed).unwrap();
+            let make = |i: usize, point: &mut [f32]| {
+                point.copy_from_slice(&input);
+                point[50 * i..50 * i + 5].fill(0.5);
+            };
+            session.forwards(3, &make, &mut |_, _| Ok(ControlFlow::Continue(()))).unwrap();
             assert_eq!(counted(), before, "{name} in {} allocates while it runs", precision.name());
         }
     }
