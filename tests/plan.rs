@@ -386,9 +386,8 @@ fn inverted_residual_blocks_agree_with_tract() {
 #[test]
 fn depthwise_tiles_agree_with_tract() {
     for kernel in 1..11usize {
-        let widths =
-            [(1, 4), (1, 5), (1, 6), (1, 7), (1, 8), (1, 14), (1, 23), (2, 7), (2, 15), (2, 16), (2, 30), (3, 25)];
-        for (stride, width) in widths {
+        let shared = [4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 23].map(|width| (1, width));
+        for (stride, width) in shared.into_iter().chain([(2, 7), (2, 15), (2, 16), (2, 30), (3, 25)]) {
             let (same, odd) = (kernel / 2, kernel % 2);
             for (before, after) in
                 [(same, same), (0, 0), (same, (same + odd).saturating_sub(1)), (1, kernel.saturating_sub(2))]
@@ -424,6 +423,58 @@ fn wide_planes_agree_with_tract() {
         let weights = vec![weight(&[18, 2, 2, kernel], 1), weight(&[18], 2)];
         let derived = all_kernels(one("Conv", &[1, 2, 3, width], weights, flags(h, w)));
         agrees(&format!("Conv of two planes, {w:?}"), &derived, TOLERANCE);
+    }
+}
+
+/// Windows of as many taps as there are kernels for, and others; that reach over the end, or are dilated.
+#[test]
+fn max_pools_agree_with_tract() {
+    for (h, w, ceil) in [
+        ((2, 2, 1, 0, 0, 8), (2, 2, 1, 0, 0, 12), 0),
+        ((3, 2, 1, 1, 1, 13), (3, 2, 1, 1, 1, 16), 0),
+        ((3, 2, 1, 0, 0, 10), (3, 2, 1, 0, 0, 12), 1),
+        ((3, 1, 1, 1, 1, 9), (3, 1, 1, 1, 1, 10), 0),
+        ((3, 1, 2, 2, 2, 9), (3, 2, 2, 0, 1, 14), 0),
+        ((2, 3, 1, 1, 0, 10), (4, 3, 1, 0, 2, 11), 1),
+        ((3, 3, 1, 0, 0, 9), (1, 1, 1, 0, 0, 5), 0),
+    ] {
+        let mut attributes = flags(h, w);
+        attributes.extend([("kernel_shape", pair(h.0, w.0)), ("ceil_mode", Attr::Int(ceil))]);
+        let derived = all_kernels(one("MaxPool", &[1, 19, h.5, w.5], vec![], attributes));
+        agrees(&format!("MaxPool, {h:?} {w:?}, ceil_mode {ceil}"), &derived, TOLERANCE);
+    }
+}
+
+/// Convolutions of images, whose adjoints are the last of a network: patches, and kernels as large as the image.
+#[test]
+fn last_adjoints_agree_with_tract() {
+    for (h, w) in [
+        ((4, 4, 1, 0, 0, 20), (4, 4, 1, 0, 0, 32)),
+        ((16, 16, 1, 0, 0, 33), (16, 16, 1, 0, 0, 50)),
+        ((7, 2, 1, 3, 3, 19), (7, 2, 1, 3, 3, 34)),
+        ((9, 1, 1, 0, 0, 9), (17, 1, 1, 0, 0, 17)),
+        ((5, 3, 2, 4, 1, 18), (3, 4, 1, 0, 1, 21)),
+    ] {
+        let weights = vec![weight(&[18, 3, h.0, w.0], 1), weight(&[18], 2)];
+        let derived = all_kernels(one("Conv", &[1, 3, h.5, w.5], weights, flags(h, w)));
+        agrees(&format!("Conv of an image, {h:?} {w:?}"), &derived, TOLERANCE);
+    }
+}
+
+/// Transposed convolutions with padding, and with rows and columns beyond what the kernel reaches.
+#[test]
+fn padded_transposed_convolutions_agree_with_tract() {
+    for (kernel, stride, pads, beyond) in [
+        (3, 2, [1, 1, 1, 1], [1, 1]),
+        (4, 2, [1, 1, 1, 1], [0, 0]),
+        (3, 1, [0, 1, 2, 1], [0, 0]),
+        (2, 3, [0, 0, 0, 1], [1, 0]),
+    ] {
+        let mut attributes = vec![("strides", pair(stride, stride)), ("pads", ints(&pads))];
+        attributes.push(("output_padding", ints(&beyond)));
+        let weights = vec![weight(&[18, 21, kernel, kernel], 1), weight(&[21], 2)];
+        let derived = all_kernels(one("ConvTranspose", &[1, 18, 7, 9], weights, attributes));
+        agrees(&format!("ConvTranspose, {kernel} {stride} {pads:?} {beyond:?}"), &derived, WINOGRAD);
     }
 }
 

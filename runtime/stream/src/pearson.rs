@@ -140,6 +140,10 @@ mod tests {
             assert_eq!((all.is_some(), one.is_some()), (count > 1, count > 1));
             assert!(all.zip(one).is_none_or(|(all, one)| (all - one).abs() < 1e-12), "{count}: {all:?} and {one:?}");
         }
+        let part = |range: core::ops::Range<usize>| Pearson::of(&pairs[0][range.clone()], &pairs[1][range]);
+        let (mut merged, whole) = (part(0..20), part(0..50).correlation().unwrap());
+        merged.merge(&part(20..50));
+        assert!((merged.correlation().unwrap() - whole).abs() < 1e-12);
         assert_eq!(Pearson::of(&[0.1; 9], &pairs[0]).correlation(), None);
         let line: [f64; 10_000] = core::array::from_fn(|i| i as f64);
         assert_eq!(Pearson::of(&[0.1; 10_000], &line).correlation(), None);
