@@ -102,7 +102,7 @@ fn network(seed: u64) -> Graph {
     let channels = 1 + (rng.bits(1_002) % 3) as usize;
     let empty = graph(&[1, channels, height, width], vec![], "");
     let mut maker = Maker { rng, drawn: 0, graph: empty, end: ("x".into(), [channels, height, width]) };
-    if seed % 3 == 0 {
+    if seed.is_multiple_of(3) {
         maker.end.0 = maker.push("HardSwish", &["x"], vec![]);
     }
     maker.conv(&[3, 5], 1);
