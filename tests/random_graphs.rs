@@ -5,7 +5,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{assert_close, assert_incremental, assert_shared, graph, ints, node, normal, typed};
+use common::{assert_close, assert_incremental, assert_shared, graph, graphs, ints, node, normal, typed};
 use whyline_runtime::engine::{Isa, Packs, PlanSession, Plans, Precision, Resources, Session, TractSession};
 use whyline_runtime::gradient::{GradientGraph, Spec, differentiate};
 use whyline_runtime::onnx::{Attr, Graph, Tensor};
@@ -249,12 +249,8 @@ fn by_tract(derived: &GradientGraph, x: &[f32], cotangent: &[f32]) -> Option<(Ve
 
 #[test]
 fn random_graphs_agree_with_tract() {
-    // More of them, or a single one: WHYLINE_GRAPHS=FIRST..END.
-    let range = std::env::var("WHYLINE_GRAPHS").ok();
-    let bounds: Option<Vec<u64>> = range.map(|r| r.split("..").map(|n| n.parse().unwrap()).collect());
-    let (first, end) = bounds.map_or((0, 24), |b| (b[0], b[1]));
-    let mut compared = 0;
-    for seed in first..end {
+    let (range, mut compared) = (graphs(0..24), 0);
+    for seed in range.clone() {
         let graph = random_graph(seed);
         let ops: Vec<&str> = graph.nodes.iter().map(|n| n.op.as_str()).collect();
         let what = format!("graph {seed}: {}", ops.join(" "));
@@ -282,5 +278,6 @@ fn random_graphs_agree_with_tract() {
             }
         }
     }
-    assert!(compared >= (end - first), "tract ran {compared} of {} plans only", 2 * (end - first));
+    let count = range.end - range.start;
+    assert!(compared >= count, "tract ran {compared} of {} plans only", 2 * count);
 }

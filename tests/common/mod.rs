@@ -2,13 +2,20 @@
 #![allow(dead_code)]
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use whyline_runtime::engine::{Gradient, PlanSession, Session, TractOperators, TractSession};
 use whyline_runtime::gradient::{Spec, differentiate};
 use whyline_runtime::onnx::{Attr, DType, Dim, Graph, Input, Node, Tensor, TypedGraph, type_graph};
 use whyline_runtime::rng::Rng;
 use whyline_runtime::{Error, Result};
+
+/// Which random graphs: these, or more of them, or a single one, as WHYLINE_GRAPHS=FIRST..END says.
+pub fn graphs(usual: Range<u64>) -> Range<u64> {
+    let told = std::env::var("WHYLINE_GRAPHS").ok();
+    let bounds: Option<Vec<u64>> = told.map(|told| told.split("..").map(|n| n.parse().unwrap()).collect());
+    bounds.map_or(usual, |bounds| bounds[0]..bounds[1])
+}
 
 /// A graph with one float input `x`.
 pub fn graph(x: &[usize], nodes: Vec<Node>, output: &str) -> Graph {
