@@ -7,7 +7,7 @@ use crate::engine::Passes;
 use crate::error::{Error, Kind, Result};
 use crate::explain::{Explainer, Explanation, Target};
 use crate::load::Loaded;
-use crate::metrics::{self, Model, Observed, Observer, Sample, Tally, Undefined};
+use crate::metrics::{self, Cost, Model, Observed, Observer, Sample, Tally, Undefined};
 use crate::params::{Given, Params};
 use crate::probe::Probe;
 use crate::record::{FileRecord, Record};
@@ -40,10 +40,15 @@ impl Measure {
         Ok(Measure { entry, params, metric })
     }
 
+    /// What a sample of the model takes at most.
+    pub fn cost(&self, loaded: &Loaded) -> Result<Cost> {
+        Ok(self.metric.cost(&loaded.grid()?))
+    }
+
     /// Refuses a model of which the metric can never be measured; the metric is named.
     pub fn admits(&self, loaded: &Loaded) -> Result<()> {
         let layer = |name: Option<&str>| loaded.layer(name).map(|_| ());
-        let grid = Grid::of(&loaded.input_shape()?, loaded.layout()?);
+        let grid = loaded.grid()?;
         let model = Model { grid, changes: loaded.ready_made.is_none(), layer: &layer };
         let name = self.entry.name;
         self.metric.admits(&model).map_err(|error| Error::usage(format!("{name}: {error}")))

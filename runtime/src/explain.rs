@@ -18,6 +18,11 @@ use crate::record::{
 use crate::values::first_infinite;
 
 impl Loaded {
+    /// What a map has values for.
+    pub fn grid(&self) -> Result<Grid> {
+        Ok(Grid::of(&self.input_shape()?, self.layout()?))
+    }
+
     /// Prepares a method for this model.
     pub fn explainer(
         &self,
@@ -269,7 +274,7 @@ impl<'a> Explainer<'a> {
 
     /// What the map has values for, once channels are taken together.
     pub fn grid(&self) -> Result<Grid> {
-        Ok(Grid::of(&self.loaded.input_shape()?, self.loaded.layout()?))
+        self.loaded.grid()
     }
 
     /// A map with one value per feature: of an image, per pixel.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde_json::{Map, Value, json};
 use whyline_runtime::evaluate::{Effort, Evaluation, Measure, SampleScores, Subjected};
 use whyline_runtime::explain::{Explainer, Loaded, Shared};
-use whyline_runtime::metrics::{self, Cost, Grid, METRICS, Observation, Wants, quantus};
+use whyline_runtime::metrics::{self, Cost, METRICS, Observation, Wants, quantus};
 use whyline_runtime::params::Params;
 use whyline_runtime::state::{Header, State, difference};
 use whyline_runtime::variants::MEMORY;
@@ -103,7 +103,7 @@ fn queue(state: &State) -> Queue {
 
 /// The metrics that were named, alone, by family, or as all of a kind.
 fn measures(args: &EvaluateArgs, loaded: &Loaded, dataset: &Dataset) -> Outcome<Vec<Measure>> {
-    let grid = Grid::of(&loaded.input_shape()?, loaded.layout()?);
+    let grid = loaded.grid()?;
     let fits = |entry: &&'static metrics::Entry| match entry.wants {
         Wants::Nothing => true,
         Wants::Mask => dataset.has_masks(),
@@ -166,7 +166,12 @@ fn prepare<'a>(args: &EvaluateArgs, loaded: &'a Loaded, measures: Vec<Measure>) 
     let (mut given, entries) = (pairs(&args.params)?, entries(&args.methods)?);
     name_files(&mut given);
     refuse_unknown(&given, &entries)?;
-    let (mut shared, mut explainers) = (Shared::for_points_in_a_row(), vec![]);
+    let mut in_a_row = false;
+    for measure in &measures {
+        in_a_row |= measure.cost(loaded)?.forward > 1;
+    }
+    let mut shared = if in_a_row { Shared::for_points_in_a_row() } else { Shared::default() };
+    let mut explainers = vec![];
     let (budget, resources) = (budget(&args.budget), args.engine.of(resources(&args.resources)));
     for entry in entries {
         let own = for_method(&given, entry, is_bounded(&args.budget));
