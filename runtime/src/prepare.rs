@@ -191,9 +191,8 @@ impl Shared {
             }
             false => vec![],
         };
-        // As many threads as were asked for are worth more.
-        let each = resources.memory.map_or(usize::MAX, |most| most / resources.threads.max(1));
-        let kept = if self.points_in_a_row { each } else { 0 };
+        // Where memory is bounded, other parts and threads are worth more.
+        let kept = if self.points_in_a_row && resources.memory.is_none() { usize::MAX } else { 0 };
         let prepared = Arc::new(Prepared {
             implicit,
             needs: needs.clone(),

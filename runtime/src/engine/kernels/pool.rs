@@ -67,6 +67,8 @@ impl MaxPool {
         winners: &mut [u16],
         epilogue: Epilogue,
     ) {
+        let reach = self.reach();
+        assert!(reach.fits(&reach.share(area.clone())), "a pool reaches outside its buffers");
         let (from, to) = (Self::plane(self.input), Self::plane(self.output));
         let noted = to / LANES * self.taps.len();
         for (block, (input, output)) in input.chunks_exact(from).zip(output.chunks_exact_mut(to)).enumerate() {

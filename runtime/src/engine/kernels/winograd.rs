@@ -179,6 +179,8 @@ impl Winograd {
         let (points, of_tiles) =
             (points(self.tile), |part: &Range<usize>| part.start / self.tile..part.end.div_ceil(self.tile));
         let (rows, columns) = (of_tiles(&area.rows), of_tiles(&area.columns));
+        let reach = self.reach();
+        assert!(reach.fits(&reach.share(area.clone())), "a convolution reaches outside its buffers");
         let (own, scratch) = scratch.split_at_mut(self.own_weights());
         let together = self.strip() * self.tiles()[1] / columns.len().max(1);
         for first in rows.clone().step_by(together) {

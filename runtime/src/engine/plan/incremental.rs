@@ -226,7 +226,7 @@ pub fn leads(
             }
             Some(readings)
         };
-        let Some(readings) = of_group() else { break };
+        let Some(readings) = of_group().filter(|_| group.has_room_for_parts()) else { break };
         let (Some(last), next) = (readings.last(), kept.len()) else { break };
         let extents = [last.reach.rows.output, last.reach.columns.output];
         let buffer = whole(steps[group.steps.end - 1].writes[0]);
