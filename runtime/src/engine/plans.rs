@@ -126,7 +126,7 @@ impl Plans {
         self.gradient.fallbacks().map(str::to_string).collect()
     }
 
-    /// Steps of a forward pass that compute only what has changed where inputs come in a row that differ in some rows.
+    /// Steps of a forward pass that compute only what has changed where inputs come in a row that differ in a part.
     pub fn incremental_steps(&self) -> usize {
         self.forward.incremental_steps()
     }

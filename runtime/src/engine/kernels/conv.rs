@@ -141,7 +141,7 @@ impl Conv {
         self.phases.iter().map(|p| p.weights.bytes()).sum::<usize>() + size_of_val(self.bias.as_slice())
     }
 
-    /// Which rows it reads, where it can be run by rows: it writes its results where they stay, and multiplies floats (what halves
+    /// Which places it reads, where it can be run by parts: it writes its results where they stay, and multiplies floats (what halves
     /// are multiplied by depends on the whole input).
     pub fn reach(&self) -> Option<Reach> {
         (self.finishes_strips() && !self.halves).then(|| self.reading())
@@ -222,15 +222,11 @@ impl Conv {
     ) {
         let (in_group, out_group) = (input.len() / self.groups, output.len() / self.groups);
         let all = self.blocks * self.output[0] * self.output[1] * LANES;
-        let (width, Area { rows, columns }) = (phase.grid[1], &share.area);
-        // Whole rows lie behind each other.
-        let together = if columns.len() == width { rows.len().max(1) } else { 1 };
+        let width = phase.grid[1];
         for group in 0..self.groups {
             let image = &input[group * in_group..][..in_group];
             let output = &mut output[group * out_group..][..out_group];
-            for first in rows.clone().step_by(together) {
-                let last = rows.end.min(first + together) - 1;
-                let pixels = first * width + columns.start..last * width + columns.end;
+            for pixels in share.area.spans(width) {
                 let mut end = pixels.start;
                 while end < pixels.end {
                     let from = end;

@@ -8,8 +8,8 @@
 
 use std::ops::Range;
 
-use super::phase::{Epilogue, Phase, covered, fill, finish, row_parts};
-use super::reach::{Reach, Share};
+use super::phase::{Epilogue, Phase, covered, fill, row_parts};
+use super::reach::{Reach, Share, finish};
 use crate::simd::{Arithmetic, Isa, Kernel, LANES, Lined, Simd};
 
 /// A convolution of each channel by itself. The weights of a phase are `[block][tap][16]`, and its taps go from left to
@@ -48,7 +48,7 @@ impl Depthwise {
         Reach::of(&self.phases, [self.input, self.output], [self.stride, self.spread])
     }
 
-    /// Which rows it reads, where it can be run by rows: every place of the output has its phase.
+    /// Which places it reads, where it can be run by parts: every place of the output has its phase.
     pub fn reach(&self) -> Option<Reach> {
         (covered(&self.phases) == self.output[0] * self.output[1]).then(|| self.reading())
     }
@@ -165,7 +165,7 @@ impl Plane<'_> {
         }
         for row in self.rows.clone() {
             let row = self.row::<RUN>(row);
-            // SAFETY: `row` gives pointers into this block, and the buffers hold the rows that it reads and writes (`run_rows`);
+            // SAFETY: `row` gives pointers into this block, and the buffers hold the rows that it reads and writes (`run_part`);
             // every tap of the columns from `low` to `high` reads inside the input, and so do those of the first and the last
             // columns that the tiles there do not leave out.
             unsafe {

@@ -41,17 +41,6 @@ pub fn row_parts(rows: Range<usize>, width: usize, spread: usize) -> impl Iterat
     rows.clone().step_by(each).map(move |first| first..rows.end.min(first + each))
 }
 
-/// Runs the epilogue on some columns of rows of one block of an output of that width, which begin at its element `at`.
-pub fn finish(epilogue: Epilogue, at: usize, rows: &mut [f32], width: usize, columns: &Range<usize>) {
-    if columns.len() == width {
-        return epilogue(at, rows);
-    }
-    let part = columns.start * LANES..columns.end * LANES;
-    for (row, line) in rows.chunks_exact_mut(width * LANES).enumerate() {
-        epilogue(at + row * width * LANES + part.start, &mut line[part.clone()]);
-    }
-}
-
 /// Writes the bias, or zero where there is none, to every place of `[block][place][16]`.
 pub fn fill(output: &mut [f32], plane: usize, bias: &[f32]) {
     for (block, part) in output.chunks_exact_mut(plane).enumerate() {

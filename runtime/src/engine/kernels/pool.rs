@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::phase::{Epilogue, Phase, covered, finish, row_parts};
-use super::reach::{Area, Axis, Reach};
+use super::phase::{Epilogue, Phase, covered, row_parts};
+use super::reach::{Area, Axis, Reach, finish};
 use crate::simd::{Isa, Kernel, LANES, Simd};
 
 /// A max pool. Which tap won is kept as a bit per tap and element, `[block][place][tap]` sixteens of bits.

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::phase::Phase;
+use super::phase::{Epilogue, Phase};
 use crate::simd::LANES;
 
 /// The rows, or the columns, of a kernel's images.
@@ -79,6 +79,25 @@ impl Area {
     /// How many places lie in it.
     pub fn places(&self) -> usize {
         self.rows.len() * self.columns.len()
+    }
+
+    /// Its places in an image of that width, row behind row, as ranges: a single one where it has whole rows.
+    pub fn spans(&self, width: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let Area { rows, columns } = self.clone();
+        let together = if columns.len() == width { rows.len().max(1) } else { 1 };
+        rows.clone().step_by(together).map(move |first| {
+            let last = rows.end.min(first + together) - 1;
+            first * width + columns.start..last * width + columns.end
+        })
+    }
+}
+
+/// Runs the epilogue on some columns of rows of one block of an output of that width, which begin at its element `at`.
+pub fn finish(epilogue: Epilogue, at: usize, rows: &mut [f32], width: usize, columns: &Range<usize>) {
+    let area = Area { rows: 0..rows.len() / (width * LANES), columns: columns.clone() };
+    for span in area.spans(width) {
+        let part = span.start * LANES..span.end * LANES;
+        epilogue(at + part.start, &mut rows[part]);
     }
 }
 

@@ -15,9 +15,9 @@
 use std::ops::Range;
 
 use super::left::Left;
-use super::phase::{Epilogue, finish, row_parts};
+use super::phase::{Epilogue, row_parts};
 use super::product::{Packing, Product};
-use super::reach::{Area, Axis, Reach};
+use super::reach::{Area, Axis, Reach, finish};
 use super::stored::{Stored, Weights};
 use super::transforms::{Inward, Outward, Weigh};
 use crate::simd::{Isa, Kernel, LANES, Lined, Simd};
@@ -176,11 +176,10 @@ impl Winograd {
         scratch: &mut [f32],
         epilogue: Epilogue,
     ) {
-        let (points, of_tiles) =
-            (points(self.tile), |part: &Range<usize>| part.start / self.tile..part.end.div_ceil(self.tile));
-        let (rows, columns) = (of_tiles(&area.rows), of_tiles(&area.columns));
         let reach = self.reach();
         assert!(reach.fits(&reach.share(area.clone())), "a convolution reaches outside its buffers");
+        let of_tiles = |part: &Range<usize>| part.start / self.tile..part.end.div_ceil(self.tile);
+        let (rows, columns, points) = (of_tiles(&area.rows), of_tiles(&area.columns), points(self.tile));
         let (own, scratch) = scratch.split_at_mut(self.own_weights());
         let together = self.strip() * self.tiles()[1] / columns.len().max(1);
         for first in rows.clone().step_by(together) {
@@ -212,24 +211,10 @@ impl Winograd {
                     let (at, output) = (part.start, &mut output[part]);
                     let skipped = (rows.start / self.tile - first) * columns.len();
                     let products = &products[(block * tiles + skipped) * LANES..];
-                    let (output, columns) = (&mut *output, columns.clone());
+                    let (columns, to) = (columns.clone(), &mut *output);
                     match self.tile {
-                        2 => isa.run(Outward::<4, 2> {
-                            conv: self,
-                            block,
-                            products,
-                            tiles,
-                            columns,
-                            output: &mut *output,
-                        }),
-                        _ => isa.run(Outward::<6, 4> {
-                            conv: self,
-                            block,
-                            products,
-                            tiles,
-                            columns,
-                            output: &mut *output,
-                        }),
+                        2 => isa.run(Outward::<4, 2> { conv: self, block, products, tiles, columns, output: to }),
+                        _ => isa.run(Outward::<6, 4> { conv: self, block, products, tiles, columns, output: to }),
                     }
                     finish(&mut *epilogue, at, output, width, &area.columns);
                 }

@@ -5,7 +5,7 @@ use super::builder::ChainParts;
 use super::run::{Work, not_by_rows};
 use super::values::{Image, Order};
 use crate::engine::kernels::chain::{Along, Walk};
-use crate::engine::kernels::reach::{Area, Axis, Reach, Share};
+use crate::engine::kernels::reach::{Axis, Reach, Share};
 use crate::error::Result;
 use crate::simd::{Isa, LANES};
 
@@ -52,15 +52,10 @@ impl Work for ChainWork {
     fn run_part(&self, isa: Isa, io: Io<'_>, share: &Share) -> Result<()> {
         let mut write = io.write.into_iter();
         let (Some(output), Some(image)) = (write.next(), self.image) else { return Err(not_by_rows(self.kernel())) };
-        let (width, lanes, mut lent) = (image.extents[1], self.lanes(), self.parts.lent(&io.read, write));
-        let Area { rows, columns } = &share.area;
-        // Whole rows lie behind each other.
-        let together = if columns.len() == width { rows.len().max(1) } else { 1 };
+        let (lanes, mut lent) = (self.lanes(), self.parts.lent(&io.read, write));
         for plane in (0..output.len()).step_by(image.places() * lanes) {
-            for first in rows.clone().step_by(together) {
-                let last = rows.end.min(first + together) - 1;
-                let place = |row: usize, column: usize| plane + (row * width + column) * lanes;
-                let part = place(first, columns.start)..place(last, columns.end);
+            for span in share.area.spans(image.extents[1]) {
+                let part = plane + span.start * lanes..plane + span.end * lanes;
                 self.parts.chain.run(isa, part.start, &mut output[part], &mut lent);
             }
         }

@@ -1,14 +1,13 @@
 //! The last part of planning: which steps go by rows together, how long every buffer is needed, and where it lies.
 
-use super::arena::{BufferId, GUARD, Home, Life, place};
+use super::arena::{BufferId, Home, Life, place};
 use super::bands::Group;
 use super::incremental::Incremental;
 use super::planner::{Buffer, Planner};
-use super::run::{Ends, Plan, Step};
+use super::run::{Ends, Plan, Step, with_scratch};
 use super::values::Image;
 use super::{bands, in_place, incremental};
 use crate::error::Result;
-use crate::simd::LANES;
 
 impl Planner<'_> {
     /// The plan of the steps that were emitted, with the buffers of its inputs, and of its outputs with their floats. Values stay
@@ -24,18 +23,19 @@ impl Planner<'_> {
         let Planner { isa, packs, mut buffers, parts, mut steps, .. } = self;
         let whole = |id: BufferId| parts.whole(id).0;
         let backward = first_backward(&steps, inputs.get(1).copied(), whole);
-        let groups = bands::find(&steps, backward, packs.bands, whole, |id| {
-            let own = whole(id) == id && !parts.has_parts(id) && !outputs.iter().any(|output| whole(output.0) == id);
-            own.then_some(buffers[id].floats)
-        });
+        let is_inner = |id: BufferId| {
+            whole(id) == id && !parts.has_parts(id) && !outputs.iter().any(|output| whole(output.0) == id)
+        };
+        let floats = |id: BufferId| is_inner(id).then_some(buffers[id].floats);
+        let groups = bands::find(&steps, backward, packs.bands, whole, floats);
         groups.iter().flat_map(|group| &group.bands).for_each(|band| buffers[band.buffer].floats = band.floats);
         let used = Used { steps: &steps, groups: &groups, inputs: &inputs, outputs: &outputs, backward };
         let mut leads = match image.filter(|_| room > 0) {
             Some(image) => {
                 let floats = |id: BufferId| buffers[id].constant.is_none().then_some(buffers[id].floats);
                 let is_between = |id: BufferId| {
-                    let own = !parts.has_parts(id) && !outputs.iter().any(|output| whole(output.0) == id);
-                    own && used.is_between(id, whole)
+                    let writer = steps.iter().position(|step| step.writes.contains(&id));
+                    is_inner(id) && writer.is_some_and(|at| bands::goes_on_alone(&steps, at, whole))
                 };
                 incremental::leads(&steps, &groups, (inputs[0], image), whole, floats, is_between)
             }
@@ -56,11 +56,8 @@ impl Planner<'_> {
                 let kept = leads.iter().map(|lead| lead.buffer).chain([inputs[0]]).chain(outputs);
                 kept.for_each(|id| live(whole(id), steps.len()));
             }
-            let in_arena = lives.iter().zip(&buffers).filter(|(_, buffer)| buffer.constant.is_none());
-            // No more than that: some will work in place.
-            if leads.is_empty()
-                || place(&in_arena.filter_map(|(life, _)| *life).collect::<Vec<_>>()).1 + used.scratch() <= room
-            {
+            // About that much: some will work in place.
+            if leads.is_empty() || with_scratch(placed(&buffers, &lives).1, &steps) <= room {
                 break;
             }
             leads.pop();
@@ -68,9 +65,7 @@ impl Planner<'_> {
         let merged = in_place::work_in_place(&mut steps, &mut lives, |id| {
             buffers[id].constant.is_none() && !parts.has_parts(id)
         });
-        let placed: Vec<BufferId> =
-            (0..buffers.len()).filter(|&id| buffers[id].constant.is_none() && lives[id].is_some()).collect();
-        let (offsets, floats) = place(&placed.iter().filter_map(|&id| lives[id]).collect::<Vec<_>>());
+        let (places, floats) = placed(&buffers, &lives);
         let mut homes: Vec<Home> = buffers
             .iter()
             .map(|b| match &b.constant {
@@ -78,7 +73,7 @@ impl Planner<'_> {
                 None => Home::Arena { offset: 0, len: 0 },
             })
             .collect();
-        for (&id, offset) in placed.iter().zip(offsets) {
+        for (id, offset) in places {
             homes[id] = Home::Arena { offset, len: buffers[id].floats };
         }
         for (from, to) in merged {
@@ -130,22 +125,15 @@ impl Used<'_> {
         }
         lives
     }
+}
 
-    /// Whether the only reader of a value is the step behind the one that gives it, whose first operand it is.
-    fn is_between(&self, id: BufferId, whole: impl Fn(BufferId) -> BufferId) -> bool {
-        let all = self.steps.iter().enumerate().flat_map(|(at, step)| step.reads.iter().map(move |&read| (at, read)));
-        let writer = self.steps.iter().position(|step| step.writes.contains(&id));
-        writer.and_then(|at| self.steps.get(at + 1)).is_some_and(|next| {
-            next.reads.first() == Some(&id)
-                && all.filter(|read| whole(read.1) == id).map(|read| read.0).eq(writer.map(|at| at + 1))
-        })
-    }
-
-    /// Floats of scratch memory, and of a guard behind it.
-    fn scratch(&self) -> usize {
-        let most = self.steps.iter().map(|step| step.work.scratch()).max().unwrap_or(0);
-        most.next_multiple_of(LANES) + GUARD
-    }
+/// Where each buffer begins that lies in the arena by itself, and the floats of all.
+fn placed(buffers: &[Buffer], lives: &[Option<Life>]) -> (Vec<(BufferId, usize)>, usize) {
+    let in_arena =
+        |(id, life): (usize, &Option<Life>)| life.filter(|_| buffers[id].constant.is_none()).map(|life| (id, life));
+    let (ids, lives): (Vec<_>, Vec<_>) = lives.iter().enumerate().filter_map(in_arena).unzip();
+    let (offsets, floats) = place(&lives);
+    (ids.into_iter().zip(offsets).collect(), floats)
 }
 
 /// The first step that depends on a cotangent; none does where there is no cotangent.

@@ -128,6 +128,16 @@ pub(super) struct Ends {
     pub incremental: Option<Incremental>,
 }
 
+/// Floats of scratch memory that the steps share.
+fn scratch_of(steps: &[Step]) -> usize {
+    steps.iter().map(|step| step.work.scratch()).max().unwrap_or(0)
+}
+
+/// Floats of an arena of so many for buffers, with the steps' scratch memory and its guard.
+pub(super) fn with_scratch(floats: usize, steps: &[Step]) -> usize {
+    floats + scratch_of(steps).next_multiple_of(LANES) + GUARD
+}
+
 impl Plan {
     /// Checks the steps' operands; nothing is allocated yet.
     pub(super) fn new(
@@ -138,12 +148,11 @@ impl Plan {
         floats: usize,
         ends: Ends,
     ) -> Result<Plan> {
-        let scratch = Home::Arena { offset: floats, len: steps.iter().map(|s| s.work.scratch()).max().unwrap_or(0) };
-        let Home::Arena { offset, len } = scratch else { return Err(Error::Plan { reason: "no scratch".into() }) };
+        let scratch = Home::Arena { offset: floats, len: scratch_of(&steps) };
         for step in &steps {
             lie_apart(&step.node, &homes, &step.reads, &step.writes, &scratch)?;
         }
-        let floats = offset + len.next_multiple_of(LANES) + GUARD;
+        let floats = with_scratch(floats, &steps);
         Ok(Plan { isa, steps, groups, homes, parts, scratch, floats, ends })
     }
 
@@ -171,7 +180,7 @@ impl Plan {
         self.steps.iter().filter_map(|s| Some((s.node.as_str(), s.work.numbers()?)))
     }
 
-    /// How many of its steps [`Plan::run_point`] runs on some rows alone.
+    /// How many of its steps [`Plan::run_point`] runs for what has changed alone.
     pub fn incremental_steps(&self) -> usize {
         let leads = self.ends.incremental.iter().flat_map(|incremental| &incremental.leads);
         let leading = leads.map(Lead::len).sum();
