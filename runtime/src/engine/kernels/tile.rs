@@ -154,9 +154,12 @@ unsafe fn tile<S: Simd, const M: usize, const ORDER: u8, const BLOCKS: usize>(
         let mut left = left;
         if ORDER == BLOCKED {
             for _ in 0..depth / LANES {
-                for k in 0..LANES {
-                    ahead.step::<S, BLOCKS>();
-                    add::<S, M, BLOCKS>(&mut sums, left.add(k), LANES, weights.add(k * LANES), apart);
+                // The compiler unrolls the inner loop, but would not a longer one.
+                for k in (0..LANES).step_by(4) {
+                    for k in k..k + 4 {
+                        ahead.step::<S, BLOCKS>();
+                        add::<S, M, BLOCKS>(&mut sums, left.add(k), LANES, weights.add(k * LANES), apart);
+                    }
                 }
                 left = left.add(stride);
                 weights = weights.add(LANES * LANES);
