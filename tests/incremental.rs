@@ -15,6 +15,22 @@ use whyline_runtime::gradient::{Spec, differentiate};
 use whyline_runtime::onnx::{Attr, Graph, Node, Tensor};
 use whyline_runtime::rng::Rng;
 
+/// What networks are made of.
+const LAYERS: &[&str] = &[
+    "conv",
+    "conv",
+    "grouped",
+    "depthwise",
+    "transposed",
+    "max",
+    "mean",
+    "relu",
+    "swish",
+    "residual",
+    "concat",
+    "split",
+];
+
 /// A network of convolutions and pools that grows layer by layer.
 struct Maker {
     rng: Rng,
@@ -47,20 +63,32 @@ impl Maker {
     /// A window with a stride over the end; what it makes of an extent.
     fn window(&mut self, kernels: &[usize]) -> (Vec<(&'static str, Attr)>, usize, impl Fn(usize) -> usize + use<>) {
         let (kernel, stride) = (self.pick(kernels), self.pick(&[1, 1, 2]));
-        let (pad, dilation) = (self.pick(&[kernel / 2, kernel / 2, 0]), self.pick(&[1, 1, 1, 2]));
+        let dilation = self.pick(&[1, 1, 1, 2]);
+        let [before, behind] = [0, 1].map(|_| self.pick(&[kernel / 2, kernel / 2, kernel / 2, 0]));
         let flags = vec![
-            ("pads", ints(&[pad as i64; 4])),
+            ("pads", ints(&[before, before, behind, behind].map(|pad| pad as i64))),
             ("strides", ints(&[stride as i64; 2])),
             ("dilations", ints(&[dilation as i64; 2])),
         ];
-        (flags, kernel, move |extent| (extent + 2 * pad - (kernel - 1) * dilation - 1) / stride + 1)
+        (flags, kernel, move |extent| (extent + before + behind - (kernel - 1) * dilation - 1) / stride + 1)
     }
 
     fn layer(&mut self) {
         let (x, [channels, height, width]) = self.end.clone();
-        match self.pick(&["conv", "conv", "depthwise", "max", "mean", "relu", "swish", "residual", "concat"]) {
+        match self.pick(LAYERS) {
             "conv" => self.conv(&[1, 3, 3, 5], 1),
+            "grouped" => self.conv(&[1, 3], if channels.is_multiple_of(2) { 2 } else { 1 }),
             "depthwise" => self.conv(&[3, 3, 5], channels),
+            "transposed" => self.transposed(),
+            "split" => {
+                let few = channels.min(8) as i64;
+                let sizes = format!("w{}", self.graph.constants.len());
+                self.graph.constants.insert(sizes.clone(), Tensor::ints(&[few, channels as i64 - few]));
+                let parts = [0, 1].map(|part| format!("v{}.{part}", self.graph.nodes.len()));
+                let outputs = [&*parts[0], &*parts[1]];
+                self.graph.nodes.push(node("Split", &[&x, &sizes], &outputs, vec![("axis", Attr::Int(1))]));
+                self.end.0 = self.push("Concat", &[outputs[1], outputs[0]], vec![("axis", Attr::Int(1))]);
+            }
             kind @ ("max" | "mean") => {
                 let (mut flags, kernel, to) = self.window(&[2, 3]);
                 flags.push(("kernel_shape", ints(&[kernel as i64; 2])));
@@ -83,6 +111,17 @@ impl Maker {
                 self.end = (name, [if both { channels } else { 2 * channels }, height, width]);
             }
         }
+    }
+
+    fn transposed(&mut self) {
+        let (x, [channels, height, width]) = self.end.clone();
+        let (outs, kernel, stride) = (self.pick(&[3, 16, 24]), self.pick(&[2, 3, 4]), self.pick(&[1, 2]));
+        let pad = self.pick(&[0, 1]);
+        let flags = vec![("pads", ints(&[pad as i64; 4])), ("strides", ints(&[stride as i64; 2]))];
+        let weights = self.weights(&[channels, outs, kernel, kernel]);
+        let name = self.push("ConvTranspose", &[&x, &weights], flags);
+        let to = |extent: usize| (extent - 1) * stride + kernel - 2 * pad;
+        self.end = (name, [outs, to(height), to(width)]);
     }
 
     fn conv(&mut self, kernels: &[usize], groups: usize) {
