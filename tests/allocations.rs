@@ -66,7 +66,7 @@ fn running_allocates_nothing() {
         for precision in [Precision::F32, Precision::F16Emulated] {
             let before = counted();
             let mut packs = Packs::new(precision, Isa::best());
-            let plans = Arc::new(Plans::keeping(&derived, &mut packs, usize::MAX).unwrap());
+            let plans = Arc::new(Plans::keeping(&derived, &mut packs).unwrap());
             let mut session = PlanSession::of(plans, Resources::default()).unwrap();
             assert!(counted() > before, "the counter counts nothing");
             let input = normal(session.input_shape().iter().product(), 1);

@@ -170,7 +170,7 @@ fn random_networks_compute_only_what_has_changed() {
         for &isa in Isa::here() {
             for bands in [Bands::default(), Bands { large: 1, most: usize::MAX, rows: 3, places: 0 }] {
                 let mut packs = Packs::new(precision, isa).with_bands(bands);
-                let plans = Arc::new(Plans::keeping(&derived, &mut packs, usize::MAX).unwrap());
+                let plans = Arc::new(Plans::keeping(&derived, &mut packs).unwrap());
                 let kept = plans.incremental_steps();
                 steps += kept;
                 let mut session = PlanSession::of(plans, Resources::default()).unwrap();
@@ -192,27 +192,23 @@ fn random_networks_compute_only_what_has_changed() {
 }
 
 #[test]
-fn it_takes_memory_only_where_that_is_given() {
+fn it_takes_memory_only_where_that_is_asked_for() {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/digits-cnn.onnx");
     let derived = Loaded::read(&model, &LoadOptions::default()).unwrap().derive(&Wanted::default()).unwrap();
-    let plans = |most: usize| Plans::keeping(&derived, &mut Packs::new(Precision::F32, Isa::best()), most).unwrap();
-    let (none, all) = (plans(0), plans(usize::MAX));
+    let packs = || Packs::new(Precision::F32, Isa::best());
+    let (none, all) =
+        (Plans::sharing(&derived, &mut packs()).unwrap(), Plans::keeping(&derived, &mut packs()).unwrap());
     assert_eq!(none.incremental_steps(), 0);
     assert_eq!(none.memory(), Plans::new(&derived, Precision::F32).unwrap().memory());
     assert!(all.incremental_steps() > 5, "{} steps", all.incremental_steps());
     assert!(all.arena_bytes() <= 2 * none.arena_bytes());
-    // As much as fits into what is given, with the weights.
-    let given = all.memory().weights + none.memory().forward_arena.midpoint(all.memory().forward_arena);
-    let some = plans(given);
-    assert!((1..all.incremental_steps()).contains(&some.incremental_steps()), "{} steps", some.incremental_steps());
-    assert!(some.memory().weights + some.memory().forward_arena <= given);
 }
 
 /// Every thread has its own point before.
 #[test]
 fn threads_share_the_points_in_a_row() {
     let derived = differentiate(&typed(network(3)).unwrap(), &Spec::default()).unwrap();
-    let plans = Arc::new(Plans::keeping(&derived, &mut Packs::new(Precision::F32, Isa::best()), usize::MAX).unwrap());
+    let plans = Arc::new(Plans::keeping(&derived, &mut Packs::new(Precision::F32, Isa::best())).unwrap());
     let x = normal(plans_input(&plans), 5);
     let make = |i: usize, point: &mut [f32]| {
         point.copy_from_slice(&x);

@@ -52,7 +52,7 @@ fn by_rows(rows: usize) -> Bands {
 
 fn session(derived: &GradientGraph, isa: Isa, bands: Bands) -> PlanSession<'static> {
     let mut packs = Packs::new(Precision::F32, isa).with_bands(bands);
-    PlanSession::of(Arc::new(Plans::keeping(derived, &mut packs, usize::MAX).unwrap()), Resources::default()).unwrap()
+    PlanSession::of(Arc::new(Plans::keeping(derived, &mut packs).unwrap()), Resources::default()).unwrap()
 }
 
 /// The kernels of steps of a gradient pass that go by rows together.

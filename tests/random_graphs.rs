@@ -258,7 +258,7 @@ fn random_graphs_agree_with_tract() {
         let cotangent = normal(7, 6);
         for &isa in Isa::here() {
             let plans = Arc::new(
-                Plans::keeping(&derived, &mut Packs::new(Precision::F32, isa), usize::MAX)
+                Plans::keeping(&derived, &mut Packs::new(Precision::F32, isa))
                     .unwrap_or_else(|e| panic!("{what}: {e}")),
             );
             let mut ours = PlanSession::of(plans, Resources::default()).unwrap();

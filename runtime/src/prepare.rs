@@ -192,7 +192,10 @@ impl Shared {
             false => vec![],
         };
         // Where memory is bounded, other parts and threads are worth more.
-        let kept = if self.points_in_a_row && resources.memory.is_none() { usize::MAX } else { 0 };
+        let plan = match self.points_in_a_row && resources.memory.is_none() {
+            true => Plans::keeping,
+            false => Plans::sharing,
+        };
         let prepared = Arc::new(Prepared {
             implicit,
             needs: needs.clone(),
@@ -200,7 +203,7 @@ impl Shared {
             layer: name,
             precision,
             engine,
-            plans: Arc::new(Plans::keeping(&derived, self.packs(precision), kept)?),
+            plans: Arc::new(plan(&derived, self.packs(precision))?),
             remembered: Arc::default(),
             warnings: warnings(loaded, &derived, needs, engine),
             composite: derived.composite,

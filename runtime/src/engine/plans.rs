@@ -50,12 +50,16 @@ impl Plans {
 
     /// Plans that share packed weights with those made before.
     pub fn sharing(derived: &GradientGraph, packs: &mut Packs) -> Result<Plans> {
-        Self::keeping(derived, packs, 0)
+        Self::make(derived, packs, false)
     }
 
     /// Plans whose forward passes at points in a row ([`super::Session::forwards`]) keep what does not change from one to the
-    /// next: as much as fits, with the weights, into `most` bytes, and into an arena twice as large as else.
-    pub fn keeping(derived: &GradientGraph, packs: &mut Packs, most: usize) -> Result<Plans> {
+    /// next: as much as fits into an arena twice as large as else.
+    pub fn keeping(derived: &GradientGraph, packs: &mut Packs) -> Result<Plans> {
+        Self::make(derived, packs, true)
+    }
+
+    fn make(derived: &GradientGraph, packs: &mut Packs, keeps: bool) -> Result<Plans> {
         let mut wanted = vec![derived.logits.clone()];
         wanted.extend(derived.input_gradient.clone());
         for tap in &derived.taps {
@@ -81,8 +85,7 @@ impl Plans {
         let pools = derived.baseline.is_some() && typed.graph.nodes.iter().any(|node| node.op == "MaxPool");
         let even = if pools { apart_from(&typed.graph, &derived.seed) } else { Even::new() };
         let gradient = make_plan(&typed, (slopes, &even), &inputs, &wanted, packs, 0)?;
-        let weights: usize = gradient.weights().collect::<BTreeMap<_, _>>().values().sum();
-        let room = (most.saturating_sub(weights) / 4).min(2 * gradient.arena_floats());
+        let room = if keeps { 2 * gradient.arena_floats() } else { 0 };
         let forward = forward_part(&typed, &wanted[..1]);
         let forward = make_plan(&forward, (Slopes::new(), &even), &inputs[..1], &wanted[..1], packs, room)?;
         Ok(Plans {

@@ -1,14 +1,16 @@
 //! The whole way: a model file, an input, a method; out comes a map with its record.
 
+mod ready;
+
 use std::time::Instant;
 
 pub use crate::asked::{Budget, Target};
 use crate::attribution::{Attribution, Grid};
-use crate::engine::{Halves, Limit, Passes, Precision, Resources, Session, Watcher};
+use crate::engine::{Halves, Limit, Passes, Resources, Session, Watcher};
 use crate::error::{Error, Result};
 use crate::gradient::target::{Score, top_class};
 pub use crate::load::{CardSource, LoadOptions, Loaded, Wanted};
-use crate::methods::{self, Extents, Given, Method, Outcome, Params, Status, Task};
+use crate::methods::{self, Extents, Method, Outcome, Params, Status, Task};
 use crate::onnx::Change;
 use crate::prepare::Part;
 pub use crate::prepare::Shared;
@@ -16,111 +18,6 @@ use crate::record::{
     ClassRecord, FileRecord, MapRecord, MemoryRecord, Record, StoppedBy, TargetRecord, Timing, cpu_features,
 };
 use crate::values::first_infinite;
-
-impl Loaded {
-    /// What a map has values for.
-    pub fn grid(&self) -> Result<Grid> {
-        Ok(Grid::of(&self.input_shape()?, self.layout()?))
-    }
-
-    /// Prepares a method for this model.
-    pub fn explainer(
-        &self,
-        method: &str,
-        given: &Given,
-        precision: Precision,
-        resources: Resources,
-    ) -> Result<Explainer<'_>> {
-        self.explainer_sharing(&mut Shared::default(), method, given, precision, resources)
-    }
-
-    /// The same; plans and passes at the input are shared with the other methods of `shared` that need the same.
-    pub fn explainer_sharing(
-        &self,
-        shared: &mut Shared,
-        method: &str,
-        given: &Given,
-        precision: Precision,
-        resources: Resources,
-    ) -> Result<Explainer<'_>> {
-        self.explainer_of(&[], shared, method, given, precision, resources)
-    }
-
-    /// The same, for the model with some changes.
-    fn explainer_of(
-        &self,
-        changes: &[Change],
-        shared: &mut Shared,
-        method: &str,
-        given: &Given,
-        precision: Precision,
-        resources: Resources,
-    ) -> Result<Explainer<'_>> {
-        let start = Instant::now();
-        let entry = methods::find(method)?;
-        let params = entry.params(given)?;
-        let method = (entry.build)(&params)?;
-        let (needs, also) = (method.needs(), method.also());
-        let layer = self.layer_for(&needs)?;
-        let model = self.extents(method.as_ref())?;
-        // No more threads than passes of a kind: an arena that nobody uses is memory lost.
-        let passes = method.passes(model);
-        let most = usize::try_from(passes.gradient.max(passes.forward).max(1)).unwrap_or(usize::MAX);
-        let kept = method.keeps(model);
-        let memory = resources.memory.map(|most| without(most, kept, entry.name)).transpose()?;
-        let resources = Resources { threads: resources.threads.min(most), memory, ..resources };
-        let part = Part::new((self, changes), shared, &needs, layer, precision, resources)
-            .map_err(|error| if kept > 0 { beside(error, kept) } else { error })?;
-        let model = Extents { piecewise_linear: part.prepared.piecewise_linear, ..model };
-        let other = match &also {
-            Some(also) => {
-                // It takes single passes, in what memory is left.
-                let left = memory.map(|most| most.saturating_sub(part.bytes()));
-                let resources = Resources { threads: 1, memory: left, ..resources };
-                let layer = self.layer_for(also)?;
-                let mut other = Part::new((self, changes), shared, also, layer, precision, resources)?;
-                other.session.inner.share_limit(&part.session.inner);
-                Some(other)
-            }
-            None => None,
-        };
-        let kept = kept + if needs.weights { part.plans().memory().weights } else { 0 };
-        let prepare_ms = milliseconds(start);
-        Ok(Explainer {
-            loaded: self,
-            changes: changes.to_vec(),
-            entry,
-            params,
-            method,
-            model,
-            kept,
-            part,
-            other,
-            prepare_ms,
-            budget: Budget::default(),
-            baselines: vec![],
-            baseline_files: vec![],
-            region: None,
-        })
-    }
-}
-
-/// The bytes that are left beside what a method keeps.
-fn without(most: usize, kept: usize, method: &str) -> Result<usize> {
-    most.checked_sub(kept).ok_or_else(|| Error::Budget {
-        reason: format!("{method} keeps up to {kept} bytes of gradients; {most} are too few: allow fewer with --steps"),
-    })
-}
-
-/// Says what a method keeps, where the rest of the memory did not suffice.
-fn beside(error: Error, kept: usize) -> Error {
-    match error {
-        Error::Budget { reason } => {
-            Error::Budget { reason: format!("{reason}: the gradients that are kept take {kept}") }
-        }
-        other => other,
-    }
-}
 
 fn milliseconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
