@@ -1,5 +1,8 @@
 //! Halves of 64-bit ARM, from version 8.2 on: sixteen lanes are two registers.
 
+// What is always inlined into `run` is compiled for its features, and its instructions are inlined there.
+#![allow(inline_always_mismatching_target_features)]
+
 use std::arch::aarch64::*;
 
 use half::f16;
