@@ -184,7 +184,9 @@ fn random_networks_compute_only_what_has_changed() {
             }
         }
     }
-    assert!(steps > sessions, "only {steps} steps of {sessions} sessions computed parts");
+    // A few networks may have few such steps.
+    let least = if told == usual { 5 * sessions / 2 } else { sessions };
+    assert!(steps > least, "only {steps} steps of {sessions} sessions computed parts");
     let all = ["conv", "winograd", "depthwise", "max pool", "chain"].into_iter().filter(|_| told == usual);
     for kernel in all {
         assert!(kernels.iter().any(|together| together.contains(kernel)), "{kernel}: never, of {kernels:?}");

@@ -51,13 +51,13 @@ impl Work for ChainWork {
 
     fn run_part(&self, isa: Isa, io: Io<'_>, share: &Share) -> Result<()> {
         let mut write = io.write.into_iter();
-        let (Some(output), Some(image)) = (write.next(), self.image) else { return Err(not_by_rows(self.kernel())) };
+        let (Some(output), Some(image), Some(reach)) = (write.next(), self.image, self.reach()) else {
+            return Err(not_by_rows(self.kernel()));
+        };
+        assert!(reach.fits(&reach.share(share.area.clone())), "a chain reaches outside its image");
         let (lanes, mut lent) = (self.lanes(), self.parts.lent(&io.read, write));
-        let area = &share.area;
-        let [height, width] = image.extents;
-        assert!(area.rows.end <= height && area.columns.end <= width, "a chain reaches outside its image");
         for plane in (0..output.len()).step_by(image.places() * lanes) {
-            for span in area.spans(width) {
+            for span in share.area.spans(image.extents[1]) {
                 let part = plane + span.start * lanes..plane + span.end * lanes;
                 self.parts.chain.run(isa, part.start, &mut output[part], &mut lent);
             }
