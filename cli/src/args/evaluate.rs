@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{BudgetArgs, EngineArgs, ModelArgs, PrecisionArgs, PreprocessArgs, ResourceArgs, TargetArgs, time};
+use super::quantities::time;
+use super::{BudgetArgs, EngineArgs, ModelArgs, PrecisionArgs, PreprocessArgs, ResourceArgs, TargetArgs};
 
 #[derive(Debug, Args)]
 pub struct EvaluateArgs {

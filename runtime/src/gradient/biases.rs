@@ -1,6 +1,6 @@
 //! The biases of a model, and the values that they are added to: what FullGrad adds up beside the input.
 
-use super::differentiate::TapOutputs;
+use super::graph::TapOutputs;
 use super::layers::{images, path_of};
 use crate::error::Result;
 use crate::onnx::{Layout, Node, Tensor, TypedGraph};

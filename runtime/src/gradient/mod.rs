@@ -12,6 +12,7 @@ pub mod coverage;
 mod differentiate;
 mod emit;
 pub mod functions;
+mod graph;
 mod implicit;
 mod known;
 pub mod layers;
@@ -22,10 +23,12 @@ mod site;
 mod soften;
 pub mod target;
 mod twin;
+mod walk;
 
 pub use composite::{COMPOSITES, Composite};
-pub use differentiate::{GradientGraph, Spec, TapOutputs, differentiate, sole_input};
+pub use differentiate::{differentiate, sole_input};
 pub use emit::Emit;
+pub use graph::{GradientGraph, Spec, TapOutputs};
 pub use settings::{Bounds, Settings};
 pub use site::{AdjointFn, Refusal, Site};
 

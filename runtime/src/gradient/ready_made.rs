@@ -1,6 +1,6 @@
 //! Gradient graphs that come as files: our own, and those that somebody else exported.
 
-use super::differentiate::{GradientGraph, TapOutputs};
+use super::graph::{GradientGraph, TapOutputs};
 use super::names;
 use super::target::Head;
 use crate::error::{Error, Result};

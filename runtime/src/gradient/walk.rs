@@ -1,0 +1,293 @@
+//! The walk backwards, node by node.
+
+use std::collections::HashMap;
+
+use crate::error::{Error, Result};
+use crate::onnx::{Attr, DType, Dim, Fact, Facts, Input, TypedGraph};
+
+use super::composite::{Composite, Kind, Start};
+use super::coverage::{self, Path};
+use super::emit::{Emit, Name};
+use super::graph::{GradientGraph, Spec, TapOutputs};
+use super::implicit::implicit_bias;
+use super::known::{Known, is_piecewise_linear};
+use super::names;
+use super::rules::reveal_cancel::by_sign;
+use super::settings::Settings;
+use super::site::{AdjointFn, Parts, Refusal, Site};
+use super::target::{Head, Score, Target, class_axis};
+use super::twin::Twin;
+
+/// One walk: what it knows, and what it has appended so far.
+pub struct Walk<'a> {
+    typed: &'a TypedGraph,
+    path: &'a Path,
+    composite: &'a Composite,
+    settings: &'a Settings,
+    known: Known,
+    pub twin: Twin,
+    pub emit: Emit,
+    cotangents: HashMap<String, Name>,
+    /// Of the part that takes from a value, where it is another than its cotangent.
+    minus: HashMap<String, Name>,
+    parts: HashMap<String, Parts>,
+    /// What ops write, and their implicit biases times its cotangent, where those are wanted.
+    implicit: Option<Vec<(String, Name)>>,
+    ruled: usize,
+    probabilities: Option<Name>,
+}
+
+/// Runs an adjoint; once for each part of the output's difference where each has a multiplier and the adjoint does not take
+/// both.
+fn both_parts(site: &mut Site, adjoint: AdjointFn) -> std::result::Result<(), Refusal> {
+    adjoint(site)?;
+    if let Some(minus) = site.minus.take() {
+        let plus = std::mem::take(&mut site.given);
+        site.cotangents[0] = Some(minus);
+        adjoint(site)?;
+        site.given_minus = std::mem::replace(&mut site.given, plus);
+    }
+    Ok(())
+}
+
+impl<'a> Walk<'a> {
+    pub fn new(typed: &'a TypedGraph, path: &'a Path, spec: &'a Spec) -> Walk<'a> {
+        Walk {
+            typed,
+            path,
+            composite: spec.composite,
+            settings: &spec.settings,
+            known: Known::of(typed, path),
+            twin: Twin::default(),
+            emit: Emit::new(typed.graph.clone()),
+            cotangents: HashMap::new(),
+            minus: HashMap::new(),
+            parts: HashMap::new(),
+            implicit: spec.implicit_biases.then(Vec::new),
+            ruled: 0,
+            probabilities: None,
+        }
+    }
+
+    /// What the walk begins with: the cotangent of the logits, or of their probabilities, or relevance.
+    pub fn seed(&mut self, target: &Target, score: Score) -> Result<()> {
+        let dims = target.shape.iter().map(|&d| Dim::Fixed(d)).collect();
+        self.emit.graph.inputs.push(Input { name: names::SEED.into(), dtype: DType::F32, dims: Some(dims) });
+        let start = match (self.composite.kind, score) {
+            (Kind::Gradient, Score::Probability) => self.through_softmax(target)?,
+            (_, Score::Probability) if target.head != Head::Sigmoid => {
+                let reason = format!("the composite '{}' explains logits, not probabilities", self.composite.name);
+                return Err(Error::usage(reason));
+            }
+            (Kind::Relevance(Start::Logit), _) => self.emit.mul(names::SEED, &target.logits),
+            (Kind::Relevance(Start::PositiveLogit), _) => {
+                let positive = self.emit.op("Relu", &[&target.logits]);
+                self.emit.mul(names::SEED, &positive)
+            }
+            _ => names::SEED.into(),
+        };
+        self.cotangents.insert(target.logits.clone(), start);
+        Ok(())
+    }
+
+    /// The cotangent of the logits, where the seed is that of `p = softmax`: `p (seed - sum of p seed)`.
+    fn through_softmax(&mut self, target: &Target) -> Result<Name> {
+        match target.head {
+            Head::Sigmoid => return Ok(names::SEED.into()),
+            Head::None => return Err(Error::usage("the model's scores have no probabilities; explain the logit")),
+            Head::Softmax => {}
+        }
+        let axis = class_axis(&target.shape);
+        let attributes = vec![("axis", Attr::Int(axis as i64))];
+        let p = self.emit.op_with("Softmax", &[&target.logits], attributes);
+        let weighed = self.emit.mul(names::SEED, &p);
+        let mean = self.emit.reduce("ReduceSum", &weighed, &[axis]);
+        let apart = self.emit.sub(names::SEED, &mean);
+        self.probabilities = Some(p.clone());
+        Ok(self.emit.mul(&p, &apart))
+    }
+
+    /// The parts of every difference that has any, for composites that tell them apart.
+    pub fn tell_apart(&mut self) -> Result<()> {
+        let Some(parts) = self.composite.parts else { return Ok(()) };
+        let typed = self.typed;
+        for (index, node) in typed.graph.nodes.iter().enumerate().filter(|(index, _)| self.path.between[*index]) {
+            let Some(form) = parts(&node.op) else { continue };
+            let mut site = self.site(index, vec![]);
+            let told = form(&mut site).map(|()| site.own_parts);
+            let told =
+                told.map_err(|reason| Error::NoAdjoint { gaps: vec![coverage::gap(node, self.path, reason)] })?;
+            self.parts.extend(told.map(|parts| (node.outputs[0].clone(), parts)));
+        }
+        Ok(())
+    }
+
+    pub fn run(&mut self) -> Result<()> {
+        let (mut gaps, mut implicit) = (vec![], vec![]);
+        let wants_implicit = self.implicit.is_some();
+        for (index, node) in self.typed.graph.nodes.iter().enumerate().rev() {
+            node.outputs.iter().for_each(|output| self.settle(output));
+            let cotangents: Vec<Option<Name>> = node.outputs.iter().map(|o| self.cotangents.get(o).cloned()).collect();
+            if !self.path.between[index] || cotangents.iter().all(Option::is_none) {
+                continue;
+            }
+            if node.op != "Split" && cotangents.iter().skip(1).any(Option::is_some) {
+                gaps.push(coverage::gap(node, self.path, "a further output of it is read on the way".into()));
+                continue;
+            }
+            let Some(adjoint) = self.composite.adjoint(&node.op, self.known.is_first(index)) else { continue };
+            self.ruled += self.composite.rule(&node.op).is_some() as usize;
+            let mut site = self.site(index, cotangents);
+            match both_parts(&mut site, adjoint) {
+                Ok(()) => {
+                    if let Some(bias) = wants_implicit.then(|| implicit_bias(&mut site)).flatten() {
+                        implicit.push((node.outputs[0].clone(), bias));
+                    }
+                    let (given, given_minus) = (site.given, site.given_minus);
+                    for (i, (slot, cotangent)) in given.into_iter().enumerate() {
+                        let minus = given_minus.get(i).map(|(_, name)| name.clone());
+                        self.collect(&node.inputs[slot], cotangent, minus);
+                    }
+                }
+                Err(reason) => gaps.push(coverage::gap(node, self.path, reason)),
+            }
+        }
+        gaps.reverse();
+        self.implicit = wants_implicit.then_some(implicit);
+        if gaps.is_empty() { Ok(()) } else { Err(Error::NoAdjoint { gaps }) }
+    }
+
+    fn site(&mut self, index: usize, cotangents: Vec<Option<Name>>) -> Site<'_> {
+        let node = &self.typed.graph.nodes[index];
+        Site {
+            node,
+            emit: &mut self.emit,
+            index,
+            facts: &self.typed.facts,
+            cotangents,
+            active: node.inputs.iter().map(|i| self.path.active.contains(i)).collect(),
+            given: vec![],
+            known: &self.known,
+            settings: self.settings,
+            twin: &self.twin,
+            instead: vec![],
+            parts: &self.parts,
+            own_parts: None,
+            minus: node.output(0).and_then(|y| self.minus.get(y).cloned()),
+            given_minus: vec![],
+        }
+    }
+
+    /// Adds to the cotangent of a value; what nobody differentiates for is dropped.
+    fn collect(&mut self, value: &str, cotangent: Name, minus: Option<Name>) {
+        if !self.path.active.contains(value) {
+            return;
+        }
+        let earlier = self.cotangents.get(value).cloned();
+        let earlier_minus = self.minus.get(value).cloned();
+        let mut sum = |earlier: &Option<Name>, more: &str| match earlier {
+            Some(earlier) => self.emit.add(earlier, more),
+            None => more.to_string(),
+        };
+        // A multiplier that was given alone is that of both parts.
+        if minus.is_some() || earlier_minus.is_some() {
+            let minus = sum(&earlier_minus.or(earlier.clone()), minus.as_ref().unwrap_or(&cotangent));
+            self.minus.insert(value.to_string(), minus);
+        }
+        let plus = sum(&earlier, &cotangent);
+        self.cotangents.insert(value.to_string(), plus);
+    }
+
+    /// Leaves a value that has no parts one multiplier.
+    fn settle(&mut self, value: &str) {
+        if self.parts.contains_key(value) {
+            return;
+        }
+        let plus = self.cotangents.get(value).cloned();
+        if let (Some(plus), Some(minus)) = (plus, self.minus.remove(value)) {
+            let one = by_sign(&mut self.emit, (value, &self.twin.of(value)), &plus, &minus);
+            self.cotangents.insert(value.to_string(), one);
+        }
+    }
+
+    pub fn finish(mut self, spec: &Spec, input: String, target: Target) -> Result<GradientGraph> {
+        let mut facts = Facts::new();
+        let typed = self.typed;
+        for name in typed.graph.outputs.iter().chain(typed.graph.inputs.iter().map(|i| &i.name)) {
+            facts.extend(typed.facts.get(name).map(|f| (name.clone(), f.clone())));
+        }
+        facts.insert(names::SEED.into(), Fact::f32(&target.shape));
+        let baseline = (self.composite.kind == Kind::Difference).then(|| names::BASELINE.to_string());
+        facts.extend(baseline.iter().map(|name| (name.clone(), typed.facts[&input].clone())));
+        let mut publish = |emit: &mut Emit, from: &str, to: String, fact: Fact| {
+            emit.rename(from, &to);
+            emit.graph.outputs.push(to.clone());
+            facts.insert(to, fact);
+        };
+        let logits = match (&self.probabilities, typed.graph.outputs.contains(&target.logits)) {
+            (Some(p), _) => {
+                publish(&mut self.emit, p, names::PROBABILITIES.into(), Fact::f32(&target.shape));
+                names::PROBABILITIES.into()
+            }
+            (None, true) => target.logits.clone(),
+            (None, false) => {
+                publish(&mut self.emit, &target.logits, names::LOGITS.into(), Fact::f32(&target.shape));
+                names::LOGITS.into()
+            }
+        };
+        let mut wanted: Vec<&String> = spec.taps.iter().collect();
+        wanted.extend(spec.input_gradient.then_some(&input));
+        for value in &wanted {
+            self.parts.remove(*value);
+            self.settle(value);
+        }
+        for value in wanted {
+            let Some(cotangent) = self.cotangents.get(value).cloned() else {
+                return Err(unreached(value, &target, self.path));
+            };
+            publish(&mut self.emit, &cotangent, format!("{}{value}", names::GRAD), typed.facts[value].clone());
+        }
+        let mut taps = vec![];
+        for layer in &spec.taps {
+            let (value, gradient) = (format!("{}{layer}", names::VALUE), format!("{}{layer}", names::GRAD));
+            publish(&mut self.emit, layer, value.clone(), typed.facts[layer].clone());
+            taps.push(TapOutputs { layer: layer.clone(), value, gradient });
+        }
+        for (value, bias) in self.implicit.take().into_iter().flatten() {
+            let output = format!("{}{value}", names::IMPLICIT);
+            publish(&mut self.emit, &bias, output.clone(), typed.facts[&value].clone());
+            taps.push(TapOutputs { layer: value, value: output.clone(), gradient: output });
+        }
+        let mut graph = self.emit.graph;
+        graph.metadata.insert(names::FORMAT.into(), names::FORMAT_VERSION.into());
+        graph.metadata.insert(names::COMPOSITE.into(), spec.composite.name.into());
+        graph.metadata.insert(names::TARGET.into(), target.logits.clone());
+        graph.sort()?;
+        graph.prune();
+        Ok(GradientGraph {
+            graph,
+            facts,
+            seed: names::SEED.into(),
+            baseline,
+            logits,
+            input_gradient: spec.input_gradient.then(|| format!("{}{input}", names::GRAD)),
+            input,
+            taps,
+            composite: spec.composite.name.into(),
+            flat: self.path.flat.clone(),
+            ruled: self.ruled,
+            piecewise_linear: self.probabilities.is_none() && is_piecewise_linear(typed, self.path),
+            softened: 0,
+            head: if self.probabilities.is_some() { Head::Sigmoid } else { target.head },
+        })
+    }
+}
+
+/// What is wrong where a source of the target has no derivative.
+pub fn unreached(source: &str, target: &Target, path: &Path) -> Error {
+    let mut reason = format!("the target '{}' has no derivative with respect to '{source}'", target.logits);
+    if let Some((node, op)) = path.flat.first() {
+        reason += &format!(": node '{node}' ({op}) is flat");
+    }
+    Error::NoTarget { reason }
+}

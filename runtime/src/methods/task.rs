@@ -1,0 +1,126 @@
+//! What a method is given.
+
+use super::Extents;
+use crate::baseline::Origin;
+use crate::engine::{Gradient, Make, Session, Take};
+use crate::error::{Error, Result};
+use crate::gradient::Bounds;
+use crate::gradient::biases::Bias;
+use crate::gradient::target::Head;
+use crate::onnx::Layout;
+use crate::onnx::card::StepsCard;
+use crate::values::range;
+
+/// What is explained, and with what.
+pub struct Task<'a> {
+    /// The model.
+    pub session: &'a mut dyn Session,
+    /// Row-major, in the session's input shape.
+    pub input: &'a [f32],
+    /// Where the input's channels are, if it is an image.
+    pub layout: Option<Layout>,
+    /// The cotangent of the logits: the target is `seed . logits`.
+    pub seed: &'a [f32],
+    /// Where the tapped layer's channels are.
+    pub layer_layout: Option<Layout>,
+    /// Baselines that the caller has given, each in the input's shape.
+    pub baselines: &'a [Vec<f32>],
+    /// Pixels that the caller has marked, row by row, if any.
+    pub region: Option<&'a [bool]>,
+    /// What makes probabilities of scores.
+    pub head: Head,
+    /// Where inputs may lie.
+    pub bounds: Bounds,
+    /// What the cost depends on.
+    pub extents: Extents,
+    /// Where steps are best taken, if somebody has found out.
+    pub steps: Option<&'a StepsCard>,
+    /// The model prepared for [`Method::also`](super::Method::also).
+    pub other: Option<&'a mut dyn Session>,
+    /// What is added to the values tapped for [`Taps::Biases`](super::Taps::Biases).
+    pub biases: &'a [Bias],
+}
+
+impl<'a> Task<'a> {
+    /// The target `seed . logits` at an input, and nothing else known.
+    pub fn new(session: &'a mut dyn Session, input: &'a [f32], seed: &'a [f32]) -> Task<'a> {
+        Task {
+            session,
+            input,
+            layout: None,
+            seed,
+            layer_layout: None,
+            baselines: &[],
+            region: None,
+            head: Head::Softmax,
+            bounds: Bounds::default(),
+            extents: Extents { input: input.len(), classes: seed.len(), ..Extents::default() },
+            steps: None,
+            other: None,
+            biases: &[],
+        }
+    }
+
+    /// The class explained, where it is one alone.
+    pub fn class(&self, who: &str) -> Result<usize> {
+        let explained: Vec<usize> = (0..self.seed.len()).filter(|&c| self.seed[c] != 0.0).collect();
+        match explained[..] {
+            [class] if self.seed.len() > 1 => Ok(class),
+            _ => Err(Error::usage(format!("{who} wants one class of several as its target"))),
+        }
+    }
+
+    /// The input's layout and its (channels, height, width), which `who` wants.
+    pub fn image(&self, who: &str) -> Result<(Layout, (usize, usize, usize))> {
+        self.origin().image.ok_or_else(|| Error::usage(format!("{who} wants an image input")))
+    }
+
+    /// What baselines are made for.
+    pub fn origin(&self) -> Origin<'a> {
+        let image = self.layout.and_then(|l| Some((l, l.split(self.session.input_shape())?)));
+        Origin { input: self.input, image, given: self.baselines }
+    }
+
+    /// The input's least and largest value.
+    pub fn range(&self) -> (f32, f32) {
+        range(self.input)
+    }
+
+    /// One gradient pass at `input`.
+    pub fn gradient_at(&mut self, input: &[f32]) -> Result<Gradient<'_>> {
+        self.session.gradient(input, self.seed)
+    }
+
+    /// The gradients at `count` points, in their order, until `take` wants no more.
+    pub fn gradients_at(&mut self, count: usize, make: Make, take: Take) -> Result<()> {
+        self.session.gradients(self.seed, count, make, take)
+    }
+
+    /// The target at `input`: one forward pass.
+    pub fn target_at(&mut self, input: &[f32]) -> Result<f64> {
+        let logits = self.session.forward(input)?;
+        Ok(logits.iter().zip(self.seed).map(|(l, s)| *l as f64 * *s as f64).sum())
+    }
+
+    /// The same task at another input.
+    pub fn at<'b>(&'b mut self, input: &'b [f32]) -> Task<'b> {
+        Task {
+            session: &mut *self.session,
+            input,
+            layout: self.layout,
+            seed: self.seed,
+            layer_layout: self.layer_layout,
+            baselines: self.baselines,
+            region: self.region,
+            head: self.head,
+            bounds: self.bounds.clone(),
+            extents: self.extents,
+            steps: self.steps,
+            other: match &mut self.other {
+                Some(other) => Some(&mut **other),
+                None => None,
+            },
+            biases: self.biases,
+        }
+    }
+}
