@@ -56,7 +56,7 @@ fn scores(metrics: &[(&str, Given)], count: usize) -> (Vec<Vec<Option<f64>>>, Ve
             scores
                 .into_iter()
                 .map(|observed| match observed {
-                    Ok(Observation::Score(score)) => Some(score),
+                    Ok(Observation::Score(score) | Observation::Grouped { score, .. }) => Some(score),
                     _ => None,
                 })
                 .collect(),

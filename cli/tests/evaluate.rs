@@ -433,3 +433,36 @@ fn quantus_is_computed_and_what_it_cannot_is_said() {
     let other = evaluate(&samples, &[&told[..], &["--metrics", "auc", "--metric-param", "compat=paper"]].concat());
     assert_eq!(other.status.code(), Some(2));
 }
+
+/// What is explained again, or looked at, is the margin, too: hardly anything changes where hardly anything has.
+#[test]
+fn metrics_are_of_the_margin_that_is_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let samples = dataset(folder.path(), 3);
+    let out = folder.path().join("out.json").display().to_string();
+    let told = ["-m", "vanilla", "--metrics", "max-sensitivity,input-invariance", "--against", "next", "--json", &out];
+    let run = evaluate(&samples, &[&told[..], &["--metric-param", "radius=1e-6"]].concat());
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    let report = json(Path::new(&out));
+    assert!(cell(&report, "max-sensitivity")["mean"].as_f64().unwrap() < 0.05, "{report}");
+    assert!(cell(&report, "input-invariance")["mean"].as_f64().unwrap() < 1e-3, "{report}");
+    let refused = evaluate(&samples, &[&told[..], &["--compat", "quantus"]].concat());
+    assert_eq!(refused.status.code(), Some(2), "Quantus knows no margins");
+}
+
+#[test]
+fn the_least_relevant_first_turns_what_is_good_round() {
+    let folder = tempfile::tempdir().unwrap();
+    let samples = dataset(folder.path(), 3);
+    let out = folder.path().join("out.json").display().to_string();
+    let told = ["-m", "vanilla,ig", "--metrics", "pixel-flipping", "--metric-param", "step=300", "--json", &out];
+    for (order, better, arrow, first) in
+        [("morf", "lower", "↓", "integrated-gradients"), ("lerf", "higher", "↑", "integrated-gradients")]
+    {
+        let run = evaluate(&samples, &[&told[..], &["--metric-param", &format!("order={order}")]].concat());
+        assert!(run.status.success() && text(&run.stdout).contains(&format!("pixel-flipping {arrow}")), "{order}");
+        let report = json(Path::new(&out));
+        assert_eq!(cell(&report, "pixel-flipping")["better"], better, "{order}");
+        assert_eq!(report["rankings"][0]["methods"][0]["method"], first, "{order}: {report}");
+    }
+}

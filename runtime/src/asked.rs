@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::gradient::target::top_class;
+use crate::gradient::target::{Explained, top_class};
 use crate::onnx::Card;
 
 /// Which class is explained.
@@ -18,12 +18,12 @@ pub enum Target {
     Class(usize),
     /// By index, or by its name in the card.
     Named(String),
-    /// By how much a class is ahead of another: of the one named, or of the largest other score.
+    /// By how much a class is ahead of another.
     Margin {
         /// The class that speaks for it.
         class: Box<Target>,
-        /// By index, or by its name in the card.
-        against: Option<String>,
+        /// The other one; the largest other score, if none.
+        against: Option<Box<Target>>,
     },
 }
 
@@ -67,7 +67,7 @@ impl Target {
         };
         let ahead = class(ahead)?;
         let behind = match against {
-            Some(name) => card.class(name, logits.len())?,
+            Some(other) => class(other)?,
             None => by_score(logits).into_iter().find(|&c| c != ahead).unwrap_or(ahead),
         };
         if behind == ahead {
@@ -78,9 +78,35 @@ impl Target {
     }
 }
 
+impl From<Explained> for Target {
+    /// The same at every input.
+    fn from(explained: Explained) -> Target {
+        let class = Target::Class(explained.class);
+        match explained.against {
+            None => class,
+            Some(other) => Target::Margin { class: Box::new(class), against: Some(Box::new(Target::Class(other))) },
+        }
+    }
+}
+
 /// Classes from the largest score to the least; equal ones by index.
 fn by_score(scores: &[f32]) -> Vec<usize> {
     let mut classes: Vec<usize> = (0..scores.len()).collect();
     classes.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
     classes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_margin_is_the_same_wherever_it_is_asked_for() {
+        let (scores, card) = ([1.0, 4.0, 2.0], Card::default());
+        let next = Target::Margin { class: Box::new(Target::Top), against: None };
+        let (seed, class, against) = next.seed(&scores, &card).unwrap();
+        let explained = Explained { class, against };
+        assert_eq!(explained, Explained { class: 1, against: Some(2) });
+        assert_eq!(Target::from(explained).seed(&[9.0, 0.0, 0.0], &card).unwrap(), (seed, 1, Some(2)));
+    }
 }

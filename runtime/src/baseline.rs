@@ -1,7 +1,7 @@
 //! Where paths start, and what an input is compared with.
 
 use crate::error::{Error, Result};
-use crate::image::blur::{Border, gaussian};
+use crate::image::blur::{Border, gaussian, of_rise};
 use crate::onnx::Layout;
 use crate::params::{Parameter, Params};
 use crate::rng::Rng;
@@ -11,7 +11,7 @@ use crate::values::range;
 pub const PARAMETER: Parameter = Parameter {
     name: "baseline",
     default: "zero",
-    help: "what the input is compared with: zero, a number, mean (each channel's own), blur (or blur:PIXELS), uniform noise \
+    help: "what the input is compared with: zero, a number, mean (each channel's own), blur (or blur:PIXELS), RISE's blur (rise), uniform noise \
            (or uniform:SEED), max-distance, or an image file",
 };
 
@@ -27,6 +27,8 @@ pub enum Baseline {
     ChannelMean,
     /// The input, blurred by a Gaussian of so many pixels; a tenth of the larger side if none.
     Blurred(Option<f64>),
+    /// The input, blurred as RISE does for insertion.
+    Rise,
     /// Uniform noise between the input's least and largest value.
     Uniform(u64),
     /// Each element at the input's least or largest value, whichever is farther (Sturmfels et al. 2020).
@@ -55,7 +57,7 @@ impl Origin<'_> {
 impl Baseline {
     /// From the parameter `baseline`.
     pub fn parse(params: &Params) -> Result<Baseline> {
-        let wanted = "zero, a number, mean, blur, blur:PIXELS, uniform, uniform:SEED, max-distance, or, with --baseline, a file that exists";
+        let wanted = "zero, a number, mean, blur, blur:PIXELS, rise, uniform, uniform:SEED, max-distance, or, with --baseline, a file that exists";
         Baseline::named(params.text("baseline")).ok_or_else(|| params.refuse("baseline", wanted))
     }
 
@@ -66,6 +68,7 @@ impl Baseline {
             ("zero", None) => Some(Baseline::Constant(0.0)),
             ("mean", None) => Some(Baseline::ChannelMean),
             ("max-distance", None) => Some(Baseline::MaxDistance),
+            ("rise", None) => Some(Baseline::Rise),
             ("blur", None) => Some(Baseline::Blurred(None)),
             ("blur", Some(sigma)) => {
                 let sigma = sigma.parse().ok().filter(|s: &f64| s.is_finite() && *s >= 0.0)?;
@@ -100,6 +103,10 @@ impl Baseline {
                 let (layout, extents) = origin.image("the baseline 'blur'")?;
                 let sigma = sigma.unwrap_or(extents.1.max(extents.2) as f64 / 10.0);
                 gaussian(input, layout, extents, sigma, Border::Reflect)
+            }
+            Baseline::Rise => {
+                let (layout, extents) = origin.image("the baseline 'rise'")?;
+                of_rise(input, layout, extents)
             }
             Baseline::Uniform(seed) => {
                 let ((low, high), rng) = (range(input), Rng::new(*seed, 0));

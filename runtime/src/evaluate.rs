@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use crate::attribution::{Grid, Status};
+use crate::attribution::{Extent, Grid, Status};
 use crate::engine::Passes;
 use crate::error::{Error, Kind, Result};
 use crate::explain::{Explainer, Explanation, Target};
 use crate::load::Loaded;
-use crate::metrics::{self, Cost, Model, Observed, Observer, Sample, Tally, Undefined};
+use crate::metrics::{self, Cost, Explained, Model, Observed, Observer, Sample, Tally, Undefined};
 use crate::params::{Given, Params};
 use crate::probe::Probe;
 use crate::record::{FileRecord, Record};
@@ -228,11 +228,13 @@ fn measure<'a>(
 ) -> Result<(SampleScores, Passes)> {
     let Explanation { attribution, record } = explanation;
     let map = row.explainer.per_feature(&attribution)?;
-    let elements = (attribution.values.len() == sample.input.len()).then_some(attribution.values.as_slice());
+    let elements = (attribution.extent == Extent::Features).then_some(attribution.values.as_slice());
     let order = descending(&map);
     let name = std::path::Path::new(&sample.file.file).file_name().unwrap_or_default();
     let priority = crate::hash::number(draw.to_le_bytes().into_iter().chain(name.as_encoded_bytes().iter().copied()));
     let mut probe = Probe::new(&mut row.explainer, variants);
+    let against = record.target.against.as_ref().map(|other| other.class);
+    let explained = Explained { class: record.target.class.class, against };
     let (logits, head) = (probe.logits(sample.input)?, probe.head());
     let mut scores = vec![];
     for measure in measures {
@@ -240,7 +242,7 @@ fn measure<'a>(
             subject: &mut probe,
             input: sample.input,
             grid: *grid,
-            class: record.target.class.class,
+            explained,
             logits: &logits,
             head,
             map: &map,

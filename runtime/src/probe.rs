@@ -3,7 +3,7 @@
 use crate::engine::{Limit, Make, Passes, Session, Take};
 use crate::error::Result;
 use crate::explain::{Bare, Explainer};
-use crate::gradient::target::Head;
+use crate::gradient::target::{Explained, Head};
 use crate::metrics::Subject;
 use crate::onnx::Change;
 use crate::variants::Variants;
@@ -63,8 +63,8 @@ impl Subject for Probe<'_, '_> {
         taken
     }
 
-    fn explain(&mut self, input: &[f32], class: usize) -> Result<Vec<f32>> {
-        let made = self.explainer.map_of(input, class)?;
+    fn explain(&mut self, input: &[f32], explained: Explained) -> Result<Vec<f32>> {
+        let made = self.explainer.map_of(input, explained)?;
         Ok(self.count(made))
     }
 
@@ -72,8 +72,8 @@ impl Subject for Probe<'_, '_> {
         self.explainer.loaded.layers()
     }
 
-    fn explain_changed(&mut self, change: &Change, input: &[f32], class: usize) -> Result<Vec<f32>> {
-        let made = self.variants.with(self.explainer, change, |explainer| explainer.map_of(input, class))?;
+    fn explain_changed(&mut self, change: &Change, input: &[f32], explained: Explained) -> Result<Vec<f32>> {
+        let made = self.variants.with(self.explainer, change, |explainer| explainer.map_of(input, explained))?;
         Ok(self.count(made))
     }
 

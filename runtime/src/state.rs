@@ -16,7 +16,7 @@ use crate::metrics::Tally;
 
 const MAGIC: &[u8; 8] = b"WHYLINES";
 /// The layout that this build writes and reads.
-const VERSION: u64 = 3;
+const VERSION: u64 = 4;
 const CHECK: usize = 8;
 
 /// What scores are of: states go together only where this is the same, but for the shard.

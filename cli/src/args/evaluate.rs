@@ -42,7 +42,7 @@ pub struct EvaluateArgs {
     #[arg(long = "metric-param", value_name = "NAME=VALUE")]
     pub metric_params: Vec<String>,
     /// Compute metrics as another program does, to compare numbers with it; what it cannot compute is named
-    #[arg(long, value_name = "PROGRAM")]
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "against")]
     pub compat: Option<CompatArg>,
     /// Within a sample, metrics that are means of random draws take no more once their standard error is this small
     #[arg(long = "se", value_name = "ERROR", value_parser = positive)]

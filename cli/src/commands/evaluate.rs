@@ -332,7 +332,7 @@ impl Log {
             let own = scores.as_ref().map(|scores| {
                 let values = evaluation.measures.iter().zip(&scores.scores).map(|(measure, score)| {
                     let value = match score {
-                        Ok(Observation::Score(score)) => json!(score),
+                        Ok(Observation::Score(score) | Observation::Grouped { score, .. }) => json!(score),
                         Ok(Observation::Hit { hit, .. }) => json!(f64::from(u8::from(*hit))),
                         Ok(Observation::Label { label, .. }) => json!({"label": format!("{label:016x}")}),
                         Ok(Observation::Sketch { .. }) => json!({"compared": true}),

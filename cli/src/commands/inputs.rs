@@ -123,7 +123,9 @@ pub fn target(args: &TargetArgs) -> Target {
     match args.against.as_deref() {
         None => class,
         Some("next") => Target::Margin { class: Box::new(class), against: None },
-        Some(name) => Target::Margin { class: Box::new(class), against: Some(name.to_string()) },
+        Some(name) => {
+            Target::Margin { class: Box::new(class), against: Some(Box::new(Target::Named(name.to_string()))) }
+        }
     }
 }
 

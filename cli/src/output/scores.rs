@@ -108,7 +108,7 @@ impl Report {
                 seconds: row.seconds,
                 degraded: row.degraded,
             });
-            results.extend(cells(name(method), &metrics, row));
+            results.extend(cells(name(method), (&metrics, &header.metrics), row));
         }
         let rankings = Family::ALL.iter().filter_map(|family| ranking(*family, &metrics, &header, &results)).collect();
         Ok(Report { of: header, done: state.done, stopped_by, results, rankings, methods, failed })
@@ -310,15 +310,29 @@ fn number(value: f64) -> String {
     }
 }
 
-fn cells<'a>(method: &'a str, metrics: &'a [&'static Entry], row: &'a RowState) -> impl Iterator<Item = Cell> + 'a {
-    metrics.iter().zip(&row.scores).map(move |(metric, scores)| {
+/// Which scores of a metric are good, told what it was: where the least relevant go first, it is the other ones.
+fn better(metric: &Entry, described: &str) -> Better {
+    match (described.split(' ').any(|word| word == "order=lerf"), metric.better) {
+        (false, better) => better,
+        (true, Better::Higher) => Better::Lower,
+        (true, Better::Lower) => Better::Higher,
+    }
+}
+
+/// What a row has of metrics, each with how it is described.
+fn cells<'a>(
+    method: &'a str,
+    (metrics, described): (&'a [&'static Entry], &'a [String]),
+    row: &'a RowState,
+) -> impl Iterator<Item = Cell> + 'a {
+    metrics.iter().zip(described).zip(&row.scores).map(move |((metric, described), scores)| {
         let scores = scores.scores();
         let moments = scores.moments();
         Cell {
             method: method.into(),
             metric: metric.name,
             family: metric.family.name(),
-            better: metric.better.name(),
+            better: better(metric, described).name(),
             mean: (moments.count() > 0).then(|| moments.mean()),
             standard_error: Some(moments.standard_error()).filter(|e| e.is_finite()),
             samples: moments.count(),
@@ -336,7 +350,8 @@ fn ranking(family: Family, metrics: &[&'static Entry], header: &Header, cells: &
         let Some(means) = own.iter().map(|c| c.mean).collect::<Option<Vec<f64>>>() else { continue };
         counted += 1;
         for ((_, rank), mean) in ranks.iter_mut().zip(&means) {
-            let better = |other: &f64| if metric.better == Better::Higher { other > mean } else { other < mean };
+            let higher = own.iter().any(|cell| cell.better == Better::Higher.name());
+            let better = |other: &f64| if higher { other > mean } else { other < mean };
             let (ahead, beside) =
                 (means.iter().filter(|o| better(o)).count(), means.iter().filter(|o| *o == mean).count());
             *rank += ahead as f64 + 0.5 * (beside + 1) as f64;

@@ -8,7 +8,7 @@ pub use crate::asked::{Budget, Target};
 use crate::attribution::{Attribution, Grid};
 use crate::engine::{Halves, Limit, Passes, Resources, Session, Watcher};
 use crate::error::{Error, Result};
-use crate::gradient::target::{Score, top_class};
+use crate::gradient::target::{Explained, Score, top_class};
 pub use crate::load::{CardSource, LoadOptions, Loaded, Wanted};
 use crate::methods::{self, Extents, Method, Outcome, Params, Status, Task};
 use crate::onnx::Change;
@@ -58,8 +58,7 @@ pub struct Explanation {
 struct Attributed {
     outcome: Outcome,
     logits: Vec<f32>,
-    class: usize,
-    against: Option<usize>,
+    explained: Explained,
 }
 
 /// A map without a record.
@@ -205,7 +204,7 @@ impl<'a> Explainer<'a> {
     /// Explains one input, row-major in the model's shape.
     pub fn explain(&mut self, input: &[f32], file: FileRecord, target: &Target) -> Result<Explanation> {
         let start = Instant::now();
-        let Attributed { outcome, logits, class, against } = self.attribute(input, target)?;
+        let Attributed { outcome, logits, explained: Explained { class, against } } = self.attribute(input, target)?;
         let Outcome { attribution, completeness, standard_error, status } = outcome;
         let stopped_by = self.stopped_by(status);
         let mut warnings = self.part.prepared.warnings.clone();
@@ -254,9 +253,9 @@ impl<'a> Explainer<'a> {
         Ok(Explanation { attribution, record })
     }
 
-    /// The map of an input for a class, without a record.
-    pub(crate) fn map_of(&mut self, input: &[f32], class: usize) -> Result<Bare> {
-        let Outcome { attribution, status, .. } = self.attribute(input, &Target::Class(class))?.outcome;
+    /// The map of an input, without a record.
+    pub(crate) fn map_of(&mut self, input: &[f32], explained: Explained) -> Result<Bare> {
+        let Outcome { attribution, status, .. } = self.attribute(input, &explained.into())?.outcome;
         Ok(Bare { map: self.per_feature(&attribution)?, passes: self.taken(), degraded: status == Status::Degraded })
     }
 
@@ -307,7 +306,7 @@ impl<'a> Explainer<'a> {
             let reason = "gives a gradient that is not finite; the model overflows on it".to_string();
             return Err(Error::BadInput { reason });
         }
-        Ok(Attributed { outcome, logits, class, against })
+        Ok(Attributed { outcome, logits, explained: Explained { class, against } })
     }
 
     /// What ended a method's work early.

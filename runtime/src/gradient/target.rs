@@ -91,6 +91,41 @@ impl Head {
     }
 }
 
+/// What of the scores is explained: a class, or by how much it is ahead of another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Explained {
+    /// What speaks for it is positive.
+    pub class: usize,
+    /// The other one.
+    pub against: Option<usize>,
+}
+
+impl Explained {
+    /// The class's score, or how far it is ahead.
+    pub fn score(self, scores: &[f32]) -> f64 {
+        scores[self.class] as f64 - self.against.map_or(0.0, |other| scores[other] as f64)
+    }
+
+    /// The class's probability; of two, its share of what both have, which of a Softmax is the logistic function of
+    /// [`Explained::score`].
+    pub fn probability(self, head: Head, scores: &[f32]) -> Option<f64> {
+        match (self.against, head) {
+            (None, _) => head.probability(scores, self.class),
+            (Some(_), Head::Softmax) => Some(1.0 / (1.0 + (-self.score(scores)).exp())),
+            (Some(_), Head::None) => None,
+            (Some(other), Head::Sigmoid) => {
+                let (own, both) = (scores[self.class] as f64, scores[self.class] as f64 + scores[other] as f64);
+                Some(if both > 0.0 { own / both } else { 0.5 })
+            }
+        }
+    }
+
+    /// The same of another class. Of two of which that one is the other, they change places.
+    pub fn of_class(self, class: usize) -> Explained {
+        Explained { class, against: self.against.map(|other| if other == class { self.class } else { other }) }
+    }
+}
+
 /// The axis of the classes.
 pub fn class_axis(shape: &[usize]) -> usize {
     shape.iter().position(|&d| d > 1).unwrap_or(0)
@@ -145,5 +180,28 @@ fn softmax_behind(graph: &Graph, output: &str) -> Option<(String, String)> {
             op if CARRIERS.contains(&op) => value = before,
             _ => return None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_classes_the_probability_is_a_share_of_both() {
+        let scores = [1.0, 4.0, 2.0];
+        let explained = Explained { class: 1, against: Some(2) };
+        assert_eq!(explained.score(&scores), 2.0);
+        assert_eq!(explained.of_class(0), Explained { class: 0, against: Some(2) });
+        assert_eq!(explained.of_class(2), Explained { class: 2, against: Some(1) });
+        let of = |class| Head::Softmax.probability(&scores, class).unwrap();
+        let share = of(1) / (of(1) + of(2));
+        assert!((explained.probability(Head::Softmax, &scores).unwrap() - share).abs() < 1e-12);
+        assert_eq!(
+            explained.probability(Head::Sigmoid, &[0.0, 0.3, 0.1]),
+            Some(0.3f32 as f64 / (0.3f32 as f64 + 0.1f32 as f64))
+        );
+        assert_eq!(explained.probability(Head::Sigmoid, &[0.5, 0.0, 0.0]), Some(0.5));
+        assert_eq!(explained.probability(Head::None, &scores), None);
     }
 }

@@ -13,24 +13,33 @@ pub enum Border {
 
 /// Blurs every channel of an image of (channels, height, width) with a Gaussian of deviation `sigma` pixels, cut off at
 /// four deviations.
-pub fn gaussian(
-    image: &[f32],
-    layout: Layout,
-    (channels, height, width): (usize, usize, usize),
-    sigma: f64,
-    border: Border,
-) -> Vec<f32> {
+pub fn gaussian(image: &[f32], layout: Layout, extents: (usize, usize, usize), sigma: f64, border: Border) -> Vec<f32> {
     let radius = (4.0 * sigma + 0.5) as usize;
     if radius == 0 {
         return image.to_vec();
     }
     let weights = weights(sigma, radius);
-    let (rows, columns) = match layout {
-        Layout::ChannelsFirst => ([height, width], [width, 1]),
-        Layout::ChannelsLast => ([height, width * channels], [width, channels]),
-    };
+    let (rows, columns) = axes(layout, extents);
     let down = along(image, rows, &weights, border);
     along(&down, columns, &weights, border)
+}
+
+/// The blur of RISE (Petsiuk et al. 2018), whose image lies among zeros: 11 x 11 pixels, whose weights are a Gaussian of 5 pixels
+/// mirrored at the borders of these 11, so that their deviation is 3.1.
+pub fn of_rise(image: &[f32], layout: Layout, (channels, height, width): (usize, usize, usize)) -> Vec<f32> {
+    let (mut point, sigma) = ([0.0; 11], 5.0);
+    point[5] = 1.0;
+    let weights = along(&point, [11, 1], &weights(sigma, 20), Border::Reflect);
+    let (rows, columns) = axes(layout, (channels, height, width));
+    along(&along(image, rows, &weights, Border::Zero), columns, &weights, Border::Zero)
+}
+
+/// How many places rows and columns have, and how many numbers each place.
+fn axes(layout: Layout, (channels, height, width): (usize, usize, usize)) -> ([usize; 2], [usize; 2]) {
+    match layout {
+        Layout::ChannelsFirst => ([height, width], [width, 1]),
+        Layout::ChannelsLast => ([height, width * channels], [width, channels]),
+    }
 }
 
 fn weights(sigma: f64, radius: usize) -> Vec<f32> {
@@ -104,6 +113,24 @@ mod tests {
                 assert!(blurred.iter().all(|v| (v - 3.0).abs() < 1e-5), "{sigma}: {blurred:?}");
             }
         }
+    }
+
+    #[test]
+    fn the_kernel_of_rise_is_that_of_its_program() {
+        let mut image = vec![0.0; 2 * 13 * 15];
+        image[13 * 15 + 6 * 15 + 7] = 1.0;
+        let blurred = of_rise(&image, Layout::ChannelsFirst, (2, 13, 15));
+        // scipy.ndimage.gaussian_filter of a point amid 11 x 11 zeros, with a deviation of 5.
+        let kernel = [0.08795815, 0.08889612, 0.0904742, 0.09219112, 0.09348939, 0.09398206];
+        let weight = |away: usize| kernel.get(5usize.wrapping_sub(away)).copied().unwrap_or(0.0);
+        for (i, &v) in blurred.iter().enumerate() {
+            let (row, column) = (i % 195 / 15, i % 15);
+            let expected = weight(row.abs_diff(6)) * weight(column.abs_diff(7)) * f64::from(u8::from(i >= 195));
+            assert!((v as f64 - expected).abs() < 1e-8, "{i}: {v} for {expected}");
+        }
+        // Beside zeros a constant fades.
+        let faded = of_rise(&[1.0; 169], Layout::ChannelsLast, (1, 13, 13));
+        assert!((faded[6 * 13 + 6] - 1.0).abs() < 1e-6 && (faded[0] - 0.2992).abs() < 1e-3, "{}", faded[0]);
     }
 
     #[test]

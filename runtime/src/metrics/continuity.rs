@@ -54,7 +54,7 @@ impl Metric for Continuity {
             let far = ((number / 2 + 1) as f64 / pairs * farthest).round().max(1.0) as isize;
             let by = if number % 2 == 0 { far } else { -far };
             let moved = shifted(&grid, sample.input, &baseline, by);
-            let map = sample.subject.explain(&moved, sample.class)?;
+            let map = sample.subject.explain(&moved, sample.explained)?;
             let maps: f64 = map.iter().zip(sample.map).map(|(a, b)| (*a as f64 - *b as f64).abs()).sum();
             let inputs = crate::values::distance(sample.input, &moved);
             changes.extend((inputs > 0.0).then(|| maps / inputs));

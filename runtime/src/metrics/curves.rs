@@ -11,7 +11,7 @@ use whyline_stream::refined::Refined;
 pub(super) const STEP: Parameter = Parameter {
     name: "step",
     default: "row",
-    help: "features replaced at each step: as many as a row has (row), or a number; about a thousand steps at most",
+    help: "features replaced at each step: a number, or as many as a row has, or more where those are over 1024 steps (row)",
 };
 
 /// What of the model is looked at.
@@ -75,15 +75,27 @@ impl Steps {
         Ok(Steps { step, least_first: least_first(params)?, baseline, output: output_of(params)?, tolerance })
     }
 
+    /// How many features a step replaces; the last one may have fewer.
+    pub fn each(&self, grid: &super::Grid) -> usize {
+        let each = self.step.map_or(grid.width.max(grid.features().div_ceil(1024)), |step| step as usize);
+        each.min(grid.features())
+    }
+
     /// How many points behind the first.
     pub fn count(&self, grid: &super::Grid) -> usize {
-        grid.features().div_ceil(self.step.map_or(grid.width.max(grid.features().div_ceil(1024)), |s| s as usize))
+        grid.features().div_ceil(self.each(grid))
+    }
+
+    /// The area under a curve of heights at these steps, whose axis is the share of features replaced.
+    fn area(&self, grid: &super::Grid, heights: &[f64]) -> Option<f64> {
+        let (each, mut curve) = (self.each(grid), Curve::default());
+        heights.iter().for_each(|height| curve.push(*height));
+        curve.area_with_last((grid.features() - (self.count(grid) - 1) * each) as f64 / each as f64)
     }
 
     /// The outputs of the sample with none, some, and all of its features replaced, from `start` to `end`.
     pub fn heights(&self, sample: &mut Sample, start: &[f32], end: &[f32]) -> Result<Vec<f64>> {
-        let (grid, count) = (sample.grid, self.count(&sample.grid));
-        let each = grid.features().div_ceil(count);
+        let (grid, count, each) = (sample.grid, self.count(&sample.grid), self.each(&sample.grid));
         let mut order = sample.order.to_vec();
         if self.least_first {
             order.reverse();
@@ -152,8 +164,7 @@ impl Metric for Area {
         }
         let (input, baseline) = (sample.input, sample.baseline(&self.steps.baseline)?);
         let (start, end) = if self.inserts { (&baseline[..], input) } else { (input, &baseline[..]) };
-        let mut curve = Curve::default();
-        self.steps.heights(sample, start, end)?.into_iter().for_each(|height| curve.push(height));
-        Ok(curve.area().ok_or(Undefined::TooFewFeatures))
+        let heights = self.steps.heights(sample, start, end)?;
+        Ok(self.steps.area(&sample.grid, &heights).ok_or(Undefined::TooFewFeatures))
     }
 }

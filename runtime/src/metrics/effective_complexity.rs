@@ -62,6 +62,10 @@ impl Metric for EffectiveComplexity {
 
 impl EffectiveComplexity {
     fn by_model(&self, sample: &mut Sample) -> Result<Score> {
+        // Which of equal features go first would decide.
+        if sample.is_constant() {
+            return Ok(Err(Undefined::ConstantMap));
+        }
         let (own, baseline) = (sample.own_output(self.output)?, sample.baseline(&self.baseline)?);
         let (grid, input, order) = (sample.grid, sample.input, sample.order);
         // So many do not suffice; so many do.

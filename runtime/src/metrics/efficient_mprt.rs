@@ -1,9 +1,13 @@
 //! Efficient model parameter randomisation (Hedstrom et al. 2023): how much more disordered the map of the wholly randomised
-//! model is, `(H(a_random) - H(a)) / H(a)`, with the entropy of a histogram of the map's values.
+//! model is, `(H(a_random) - H(a)) / H(a)`, with the entropy of a histogram of the map's values. One random model says little of
+//! others, so there are several, of which each sample sees one.
 //!
 //! Cost: an explanation of the randomised model.
 
-use super::{Better, Cost, Entry, Family, Grid, Metric, Model, Sample, Score, Undefined, Wants};
+use super::mprt::{MODELS, Models};
+use super::{
+    Better, Cost, Entry, Family, Grid, Model, Observation, Observed, Observer, Sample, Tally, Undefined, Wants,
+};
 use crate::error::Result;
 use crate::onnx::Change;
 use crate::params::Parameter;
@@ -20,16 +24,18 @@ pub(super) const ENTRY: Entry = Entry {
     wants: Wants::Nothing,
     parameters: &[
         Parameter { name: "bins", default: "100", help: "of the histogram" },
+        Parameter { default: "8", ..MODELS },
         Parameter { name: "seed", default: "0", help: "of the random orders" },
     ],
     build: |params| {
-        Ok(Box::new(EfficientMprt { bins: params.whole("bins", 2, 65_536)? as usize, seed: params.seed("seed")? }))
+        let bins = params.whole("bins", 2, 65_536)? as usize;
+        Ok(Box::new(EfficientMprt { bins, models: Models::parse(params)? }))
     },
 };
 
 struct EfficientMprt {
     bins: usize,
-    seed: u64,
+    models: Models,
 }
 
 impl EfficientMprt {
@@ -47,7 +53,11 @@ impl EfficientMprt {
     }
 }
 
-impl Metric for EfficientMprt {
+impl Observer for EfficientMprt {
+    fn tally(&self) -> Tally {
+        Tally::of_groups()
+    }
+
     fn cost(&self, _: &Grid) -> Cost {
         Cost::explanations(1)
     }
@@ -56,14 +66,14 @@ impl Metric for EfficientMprt {
         model.must_change()
     }
 
-    fn measure(&self, sample: &mut Sample) -> Result<Score> {
+    fn observe(&self, sample: &mut Sample) -> Result<Observed> {
         let own = self.disorder(sample.map);
         if own == 0.0 {
             return Ok(Err(Undefined::ConstantMap));
         }
-        let layers = 0..sample.subject.layers();
-        let change = Change::Shuffled { layers, seed: self.seed };
-        let random = sample.subject.explain_changed(&change, sample.input, sample.class)?;
-        Ok(Ok((self.disorder(&random) - own) / own))
+        let (group, seed) = self.models.of(sample);
+        let change = Change::Shuffled { layers: 0..sample.subject.layers(), seed };
+        let random = sample.subject.explain_changed(&change, sample.input, sample.explained)?;
+        Ok(Ok(Observation::Grouped { group, score: (self.disorder(&random) - own) / own }))
     }
 }

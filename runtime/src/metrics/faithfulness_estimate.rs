@@ -33,8 +33,8 @@ impl Metric for FaithfulnessEstimate {
         if sample.is_constant() {
             return Ok(Err(Undefined::ConstantMap));
         }
-        let (baseline, count) = (sample.baseline(&self.0.baseline)?, self.0.count(&sample.grid));
-        estimate(sample, self.0.output, &baseline, count, sample.grid.features().div_ceil(count))
+        let (baseline, grid) = (sample.baseline(&self.0.baseline)?, sample.grid);
+        estimate(sample, self.0.output, &baseline, self.0.count(&grid), self.0.each(&grid))
     }
 }
 

@@ -1,5 +1,5 @@
 //! Insertion (Petsiuk et al. 2018): the area under the class's probability while pixels of the input are put into its blurred
-//! copy, the most important first.
+//! copy, the most important first. The copy is blurred as their program does.
 //!
 //! Cost: a forward pass per step, and one.
 
@@ -16,6 +16,6 @@ pub(super) const ENTRY: Entry = Entry {
     paper: "Petsiuk et al. 2018",
     better: Better::Higher,
     wants: Wants::Nothing,
-    parameters: &[STEP, Parameter { default: "blur:5", ..baseline::PARAMETER }, PROBABILITY, TOLERANCE],
+    parameters: &[STEP, Parameter { default: "rise", ..baseline::PARAMETER }, PROBABILITY, TOLERANCE],
     build: |params| Ok(Box::new(Area { steps: Steps::parse(params)?, inserts: true })),
 };

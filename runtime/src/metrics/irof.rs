@@ -101,13 +101,13 @@ impl Metric for Irof {
             return Ok(Err(Undefined::ConstantMap));
         }
         let own = sample.own_output(self.output)?;
-        if own == 0.0 {
-            return Ok(Err(Undefined::ConstantOutput));
+        if own <= 0.0 {
+            return Ok(Err(Undefined::NothingToLose));
         }
         let (baseline, groups) = (sample.baseline(&self.baseline)?, segments(sample, self.wanted, self.follows));
         let ranked = ranked_by_mean(sample.map, groups);
         let mut curve = Curve::default();
-        let heights = heights(sample, self.output, &baseline, &ranked, (usize::MAX - 1, self.tolerance * own.abs()))?;
+        let heights = heights(sample, self.output, &baseline, &ranked, (usize::MAX - 1, self.tolerance * own))?;
         heights.into_iter().for_each(|height| curve.push(height / own));
         Ok(curve.area().map(|area| 1.0 - area).ok_or(Undefined::TooFewFeatures))
     }

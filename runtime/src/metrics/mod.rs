@@ -55,7 +55,7 @@ mod tally;
 mod top_k_intersection;
 
 pub use crate::attribution::Grid;
-pub use sample::{Output, Sample, Subject};
+pub use sample::{Explained, Output, Sample, Subject};
 pub use tally::{Observation, Tally};
 pub use whyline_stream::scores::Scores;
 pub use whyline_stream::undefined::Undefined;

@@ -48,11 +48,13 @@ impl Metric for MonotonicityCorrelation {
     }
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
+        if sample.is_constant() {
+            return Ok(Err(Undefined::ConstantMap));
+        }
         let sizes: Vec<f32> = sample.map.iter().map(|v| v.abs()).collect();
         let order = descending(&sizes);
         let (grid, input, draw) = (sample.grid, sample.input, sample.draw);
-        let blocks = self.steps.count(&grid);
-        let blocks: Vec<&[u32]> = order.chunks(grid.features().div_ceil(blocks)).collect();
+        let blocks: Vec<&[u32]> = order.chunks(self.steps.each(&grid)).collect();
         let (low, high) = range(input);
         let own = sample.own_output(self.steps.output)?;
         let outputs = sample.outputs(self.steps.output, blocks.len() * self.draws, &|number, point: &mut [f32]| {

@@ -2,13 +2,20 @@
 //! as Spearman's correlation of the magnitudes, in the mean over the stages. Parameters are put in a random order, which needs
 //! no initialiser. Layers go cumulatively from the top or the bottom, or each alone.
 //!
+//! As in the paper and in Quantus, one random model is asked of all samples, and the standard error is that of the samples, seen
+//! by this model. Another one would say something else, of some methods by much more than that error: with `models` there are
+//! several, of which each sample sees one, and the error is that of models which are drawn.
+//!
 //! Cost: an explanation of a randomised model, per stage; a stage is prepared once where memory allows.
 
 use std::ops::Range;
 
 use super::monotonicity_correlation::of_ranks;
 use super::neighbours::Neighbours;
-use super::{Better, Cost, Entry, Family, Grid, Metric, Model, Sample, Score, Undefined, Wants};
+use super::tally::MODELS as MOST;
+use super::{
+    Better, Cost, Entry, Family, Grid, Model, Observation, Observed, Observer, Sample, Score, Tally, Undefined, Wants,
+};
 use crate::error::Result;
 use crate::onnx::Change;
 use crate::params::{Parameter, Params};
@@ -23,10 +30,10 @@ pub(super) const ENTRY: Entry = Entry {
     paper: "Adebayo et al. 2018",
     better: Better::Lower,
     wants: Wants::Nothing,
-    parameters: &[STAGES, ORDER, Parameter { name: "seed", default: "0", help: "of the random orders" }],
+    parameters: &[STAGES, ORDER, MODELS, Parameter { name: "seed", default: "0", help: "of the random orders" }],
     build: |params| {
         let (stages, order) = (params.whole("stages", 1, 10_000)? as usize, order_of(params)?);
-        Ok(Box::new(Mprt { stages, order, seed: params.seed("seed")?, copies: None }))
+        Ok(Box::new(Mprt { stages, order, models: Models::parse(params)?, copies: None }))
     },
 };
 
@@ -37,6 +44,33 @@ pub(super) const STAGES: Parameter =
 /// Which layers come first.
 pub(super) const ORDER: Parameter =
     Parameter { name: "order", default: "top-down", help: "top-down, bottom-up, or independent: one layer at a time" };
+
+/// How many random models.
+pub(super) const MODELS: Parameter = Parameter {
+    name: "models",
+    default: "1",
+    help: "random models, 16 at most, of which each sample sees one: of several, the standard error is that of models drawn",
+};
+
+/// Random models, of which each sample sees one.
+#[derive(Clone, Copy)]
+pub(super) struct Models {
+    count: u64,
+    seed: u64,
+}
+
+impl Models {
+    /// The parameters `models` and `seed`.
+    pub fn parse(params: &Params) -> Result<Models> {
+        Ok(Models { count: params.whole("models", 1, MOST as u32)?.into(), seed: params.seed("seed")? })
+    }
+
+    /// The one that a sample sees: its number, and what its random draws begin with.
+    pub fn of(self, sample: &Sample) -> (usize, u64) {
+        let number = sample.draw % self.count;
+        (number as usize, self.seed.wrapping_add(number))
+    }
+}
 
 /// The parameter `order`.
 pub(super) fn order_of(params: &Params) -> Result<Order> {
@@ -58,7 +92,7 @@ pub(super) enum Order {
 pub(super) struct Mprt {
     pub stages: usize,
     pub order: Order,
-    pub seed: u64,
+    pub models: Models,
     /// Noisy copies whose maps are averaged, the input itself being the last of them; none for its map alone.
     pub copies: Option<Neighbours>,
 }
@@ -86,8 +120,8 @@ impl Mprt {
             let copy = self.copies.as_ref().filter(|_| number < noisy).map(|copies| copies.copy(sample, number));
             let input = copy.as_deref().unwrap_or(sample.input);
             let map = match (change, &copy) {
-                (Some(change), _) => sample.subject.explain_changed(change, input, sample.class)?,
-                (None, Some(copy)) => sample.subject.explain(copy, sample.class)?,
+                (Some(change), _) => sample.subject.explain_changed(change, input, sample.explained)?,
+                (None, Some(copy)) => sample.subject.explain(copy, sample.explained)?,
                 (None, None) => sample.map.to_vec(),
             };
             sums.iter_mut().zip(map).for_each(|(sum, value)| *sum += value as f64);
@@ -97,7 +131,11 @@ impl Mprt {
     }
 }
 
-impl Metric for Mprt {
+impl Observer for Mprt {
+    fn tally(&self) -> Tally {
+        Tally::of_groups()
+    }
+
     fn cost(&self, _: &Grid) -> Cost {
         let copies = self.copies.as_ref().map_or(1, |copies| copies.draws as u64);
         Cost::explanations((self.stages as u64 + 1) * copies - 1)
@@ -107,11 +145,19 @@ impl Metric for Mprt {
         model.must_change()
     }
 
-    fn measure(&self, sample: &mut Sample) -> Result<Score> {
+    fn observe(&self, sample: &mut Sample) -> Result<Observed> {
+        let (group, seed) = self.models.of(sample);
+        Ok(self.similarity(sample, seed)?.map(|score| Observation::Grouped { group, score }))
+    }
+}
+
+impl Mprt {
+    /// The mean over the stages of one random model.
+    fn similarity(&self, sample: &mut Sample, seed: u64) -> Result<Score> {
         let own = self.ranks(sample, None)?;
         let mut similarity = Moments::default();
         for layers in self.ranges(sample.subject.layers()) {
-            let other = self.ranks(sample, Some(&Change::Shuffled { layers, seed: self.seed }))?;
+            let other = self.ranks(sample, Some(&Change::Shuffled { layers, seed }))?;
             match of_ranks(&own, &other) {
                 Ok(correlation) => similarity.push(correlation),
                 Err(Undefined::ConstantMap) => return Ok(Err(Undefined::ConstantMap)),
@@ -129,7 +175,8 @@ mod tests {
 
     #[test]
     fn stages_reach_every_layer() {
-        let ranges = |order, stages| Mprt { stages, order, seed: 0, copies: None }.ranges(5);
+        let ranges =
+            |order, stages| Mprt { stages, order, models: Models { count: 1, seed: 0 }, copies: None }.ranges(5);
         assert_eq!(ranges(Order::TopDown, 9), [4..5, 3..5, 2..5, 1..5, 0..5]);
         assert_eq!(ranges(Order::BottomUp, 2), [0..3, 0..5]);
         assert_eq!(ranges(Order::Independent, 5), [0..1, 1..2, 2..3, 3..4, 4..5]);

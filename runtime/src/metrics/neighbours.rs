@@ -85,7 +85,7 @@ impl Neighbours {
     /// The distances of a copy of that number.
     fn pair(&self, sample: &mut Sample, number: u32) -> Result<Pair> {
         let copy = self.copy(sample, number);
-        let map = sample.subject.explain(&copy, sample.class)?;
+        let map = sample.subject.explain(&copy, sample.explained)?;
         Ok(Pair { inputs: distance(sample.input, &copy), maps: distance(sample.map, &map) })
     }
 

@@ -1,5 +1,5 @@
 //! Non-sensitivity (Nguyen and Martinez 2020): the share of features of which the map says that they do nothing while the model
-//! changes without them, or the other way round. Nothing is less than `epsilon` of the largest; a feature goes alone, to the
+//! changes without them, or the other way round. Nothing is what is no more than `epsilon` of the largest that is looked at; a feature goes alone, to the
 //! baseline.
 //!
 //! Cost: a forward pass per feature, of `features` drawn at random where there are more.
@@ -58,13 +58,13 @@ impl Metric for NonSensitivity {
         let baseline = sample.baseline(&self.baseline)?;
         let lost = losses(sample, self.output, &baseline, looked_at.len(), &|i| vec![looked_at[i]])?;
         let largest = |sizes: &mut dyn Iterator<Item = f64>| sizes.fold(0.0, |most: f64, v| most.max(v.abs()));
-        let in_map = largest(&mut sample.map.iter().map(|&v| v as f64));
+        let in_map = largest(&mut looked_at.iter().map(|&feature| sample.map[feature as usize] as f64));
         let in_model = largest(&mut lost.iter().copied());
         if in_map == 0.0 {
             return Ok(Err(Undefined::NothingPositive));
         }
         let apart = looked_at.iter().zip(&lost).filter(|(feature, lost)| {
-            let told = (sample.map[**feature as usize] as f64).abs() < self.epsilon * in_map;
+            let told = (sample.map[**feature as usize] as f64).abs() <= self.epsilon * in_map;
             told != (lost.abs() <= self.epsilon * in_model)
         });
         Ok(Ok(apart.count() as f64 / looked_at.len() as f64))

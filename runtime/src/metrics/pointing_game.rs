@@ -74,7 +74,7 @@ impl Observer for PointingGame {
         let mut places = sample.order.iter().map(|&p| p as usize).take_while(|&p| sample.map[p] == largest);
         let hit = places.any(near);
         Ok(Ok(match self.by_class {
-            true => Observation::Hit { class: sample.class as u64, hit },
+            true => Observation::Hit { class: sample.explained.class as u64, hit },
             false => Observation::Score(f64::from(u8::from(hit))),
         }))
     }

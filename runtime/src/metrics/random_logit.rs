@@ -28,7 +28,7 @@ pub(super) const SEED: Parameter = Parameter { name: "seed", default: "0", help:
 pub(super) fn other_class(sample: &Sample, seed: u64) -> Option<usize> {
     let others = (sample.logits.len() as u64).checked_sub(1).filter(|others| *others > 0)?;
     let drawn = (Rng::new(seed ^ sample.draw, 0).bits(0) % others) as usize;
-    Some(if drawn < sample.class { drawn } else { drawn + 1 })
+    Some(if drawn < sample.explained.class { drawn } else { drawn + 1 })
 }
 
 struct RandomLogit {
@@ -42,7 +42,7 @@ impl Metric for RandomLogit {
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
         let Some(other) = other_class(sample, self.seed) else { return Ok(Err(Undefined::ConstantOutput)) };
-        let map = sample.subject.explain(sample.input, other)?;
+        let map = sample.subject.explain(sample.input, sample.explained.of_class(other))?;
         Ok(structural(&sample.grid, sample.map, &map).ok_or(Undefined::ConstantMap))
     }
 }

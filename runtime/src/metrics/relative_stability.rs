@@ -100,7 +100,7 @@ impl Metric for RelativeStability {
                     Divisors::Nought => return Ok(Err(Undefined::ClassChanged)),
                 }
             }
-            let map = sample.subject.explain(&copy, sample.class)?;
+            let map = sample.subject.explain(&copy, sample.explained)?;
             let under = match (&self.under, &own) {
                 (Under::Output, _) => distance(sample.logits, &logits),
                 (Under::Layer(layer), Some(own)) => {

@@ -70,7 +70,7 @@ impl Metric for Road {
         if sample.is_constant() {
             return Ok(Err(Undefined::ConstantMap));
         }
-        let (grid, class, head) = (sample.grid, sample.class, sample.head);
+        let (grid, explained, head) = (sample.grid, sample.explained, sample.head);
         let mut order = sample.order.to_vec();
         if self.least_first {
             order.reverse();
@@ -97,8 +97,8 @@ impl Metric for Road {
         let mut sum = 0.0;
         sample.subject.forwards(self.shares, &make, &mut |_, pass| {
             sum += match self.output {
-                None => f64::from(u8::from(top_class(pass.logits) == class)),
-                Some(of) => super::sample::output(of, head, pass.logits, class)?,
+                None => f64::from(u8::from(top_class(pass.logits) == explained.class)),
+                Some(of) => super::sample::output(of, head, pass.logits, explained)?,
             };
             Ok(std::ops::ControlFlow::Continue(()))
         })?;

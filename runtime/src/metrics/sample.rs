@@ -6,6 +6,7 @@ use crate::attribution::Grid;
 use crate::baseline::{Baseline, Origin};
 use crate::engine::{Make, Take};
 use crate::error::{Error, Result};
+pub use crate::gradient::target::Explained;
 use crate::gradient::target::Head;
 use crate::onnx::Change;
 
@@ -15,12 +16,12 @@ use super::{Score, Undefined};
 pub trait Subject {
     /// The scores at `count` points, as [`crate::engine::Session::forwards`] hands them over.
     fn forwards(&mut self, count: usize, make: Make, take: Take) -> Result<()>;
-    /// The map of another input for a class, one value per feature.
-    fn explain(&mut self, input: &[f32], class: usize) -> Result<Vec<f32>>;
+    /// The map of another input, one value per feature.
+    fn explain(&mut self, input: &[f32], explained: Explained) -> Result<Vec<f32>>;
     /// How many layers of the model have parameters.
     fn layers(&self) -> usize;
     /// The map of the model with a change.
-    fn explain_changed(&mut self, change: &Change, input: &[f32], class: usize) -> Result<Vec<f32>>;
+    fn explain_changed(&mut self, change: &Change, input: &[f32], explained: Explained) -> Result<Vec<f32>>;
     /// The values of a layer: of the one named, or of the last that can be looked at.
     fn representation(&mut self, input: &[f32], layer: Option<&str>) -> Result<Vec<f32>>;
 }
@@ -28,9 +29,9 @@ pub trait Subject {
 /// What of the model's scores a metric looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// The class's score before a Softmax.
+    /// The class's score before a Softmax, or how far it is ahead of the other one.
     Logit,
-    /// Its probability.
+    /// Its probability, or its share of both.
     Probability,
 }
 
@@ -42,15 +43,15 @@ pub struct Sample<'a> {
     pub input: &'a [f32],
     /// What the map has values for.
     pub grid: Grid,
-    /// The class that the map explains.
-    pub class: usize,
+    /// What the map explains.
+    pub explained: Explained,
     /// The scores at the input.
     pub logits: &'a [f32],
     /// What makes probabilities of scores.
     pub head: Head,
     /// One value per feature: the channels' sum where signs mean something.
     pub map: &'a [f32],
-    /// One value per element of the input, of methods that give that.
+    /// One value per element of the input, of methods whose maps are that and not one of pixels.
     pub elements: Option<&'a [f32]>,
     /// The features from the largest value of the map to the least.
     pub order: &'a [u32],
@@ -71,7 +72,7 @@ pub struct Sample<'a> {
 impl Sample<'_> {
     /// What the metric looks at, of these scores.
     pub fn output(&self, of: Output, logits: &[f32]) -> Result<f64> {
-        output(of, self.head, logits, self.class)
+        output(of, self.head, logits, self.explained)
     }
 
     /// The same at the sample itself.
@@ -114,11 +115,11 @@ impl Sample<'_> {
         make: Make,
         wants_more: &mut (dyn FnMut(f64) -> bool + Send),
     ) -> Result<()> {
-        let (head, class) = (self.head, self.class);
+        let (head, explained) = (self.head, self.explained);
         let (mut taken, mut is_enough) = (0, false);
         self.subject.forwards(count, make, &mut |_, pass| {
             taken += 1;
-            is_enough = !wants_more(output(of, head, pass.logits, class)?);
+            is_enough = !wants_more(output(of, head, pass.logits, explained)?);
             Ok(if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
         match taken == count || is_enough {
@@ -171,15 +172,16 @@ pub(super) fn is_exact(enough: Option<f64>, draws: u64, standard_error: f64) -> 
     draws >= FEW && enough.is_some_and(|enough| standard_error <= enough)
 }
 
-/// Of fewer draws a standard error says little.
-const FEW: u64 = 5;
+/// Of fewer draws a standard error says little, and ends those that are far off by chance: a correlation of five draws of nothing
+/// is often near one, and its error then near zero.
+const FEW: u64 = 20;
 
 /// What a metric looks at, of these scores.
-pub(super) fn output(of: Output, head: Head, logits: &[f32], class: usize) -> Result<f64> {
+pub(super) fn output(of: Output, head: Head, logits: &[f32], explained: Explained) -> Result<f64> {
     match of {
-        Output::Logit => Ok(logits[class] as f64),
-        Output::Probability => head
-            .probability(logits, class)
+        Output::Logit => Ok(explained.score(logits)),
+        Output::Probability => explained
+            .probability(head, logits)
             .ok_or_else(|| Error::usage("the model's scores have no probabilities; tell the metric output=logit")),
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Cost: for every stage and once more, an explanation per copy.
 
-use super::mprt::{Mprt, ORDER, STAGES, order_of};
+use super::mprt::{MODELS, Models, Mprt, ORDER, STAGES, order_of};
 use super::neighbours::{Neighbours, SEED};
 use super::{Better, Entry, Family, Wants};
 use crate::params::Parameter;
@@ -19,6 +19,7 @@ pub(super) const ENTRY: Entry = Entry {
     parameters: &[
         STAGES,
         Parameter { default: "bottom-up", ..ORDER },
+        MODELS,
         Parameter { name: "draws", default: "10", help: "inputs whose maps are averaged: noisy copies, and the input" },
         Parameter { name: "sigma", default: "0.1", help: "deviation of the noise, as a share of the input's range" },
         SEED,
@@ -26,6 +27,6 @@ pub(super) const ENTRY: Entry = Entry {
     build: |params| {
         let (stages, order) = (params.whole("stages", 1, 10_000)? as usize, order_of(params)?);
         let copies = Some(Neighbours::parse(params)?);
-        Ok(Box::new(Mprt { stages, order, seed: params.seed("seed")?, copies }))
+        Ok(Box::new(Mprt { stages, order, models: Models::parse(params)?, copies }))
     },
 };

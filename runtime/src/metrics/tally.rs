@@ -1,5 +1,6 @@
 //! What a metric notes of a sample, and what is kept of all of them.
 
+use whyline_stream::groups::Groups;
 use whyline_stream::moments::Moments;
 use whyline_stream::reservoir::Reservoir;
 use whyline_stream::scores::Scores;
@@ -27,6 +28,13 @@ pub enum Observation {
         /// Whether it counts as one, or as nought.
         hit: bool,
     },
+    /// Of metrics whose samples see one of a few random models: which, and the score.
+    Grouped {
+        /// Less than [`MODELS`].
+        group: usize,
+        /// The sample's.
+        score: f64,
+    },
     /// Of metrics that look for similar explanations.
     Sketch {
         /// A hash; those of the least are kept.
@@ -41,6 +49,9 @@ pub const LABELS: usize = 1024;
 
 /// How many pairs of a class and a hit or miss are kept: those of a thousand classes.
 pub const HITS: usize = 2048;
+
+/// How many random models there can be.
+pub const MODELS: usize = 16;
 
 /// How many explanations are kept to be compared.
 pub const SKETCHES: usize = 64;
@@ -58,6 +69,7 @@ enum Compared {
     Not,
     Labels(Box<Table<LABELS>>),
     Hits(Box<Table<HITS>>),
+    Groups(Box<Groups<MODELS>>),
     Sketches { threshold: f64, kept: Box<Reservoir<Sketch, SKETCHES>> },
 }
 
@@ -79,6 +91,11 @@ impl Tally {
         Tally { compared: Compared::Hits(Box::default()), ..Tally::default() }
     }
 
+    /// Of scores in groups: the mean's standard error is that of groups which are drawn.
+    pub fn of_groups() -> Tally {
+        Tally { compared: Compared::Groups(Box::default()), ..Tally::default() }
+    }
+
     /// Of sketches: a sample's score is the share that has its class among the others no farther from it than `threshold`
     /// times the largest distance of all.
     pub fn of_sketches(threshold: f64) -> Tally {
@@ -94,6 +111,11 @@ impl Tally {
                 // Where there is no room for all classes, those that are dropped are as good as drawn.
                 table.push(crate::hash::number(class.to_le_bytes()), hit.into());
             }
+            (Ok(Observation::Grouped { group, score }), Compared::Groups(groups)) => {
+                if !groups.push(group, score) {
+                    self.scores.push(Err(Undefined::Failed));
+                }
+            }
             (Ok(Observation::Sketch { priority, sketch }), Compared::Sketches { kept, .. }) => {
                 kept.push(priority, *sketch);
             }
@@ -108,6 +130,7 @@ impl Tally {
         match (&mut self.compared, &other.compared) {
             (Compared::Labels(own), Compared::Labels(more)) => own.merge(more),
             (Compared::Hits(own), Compared::Hits(more)) => own.merge(more),
+            (Compared::Groups(own), Compared::Groups(more)) => own.merge(more),
             (Compared::Sketches { kept, .. }, Compared::Sketches { kept: more, .. }) => kept.merge(more),
             _ => {}
         }
@@ -128,6 +151,7 @@ impl Tally {
                 scores.push_all(&table.mean_share(1));
                 scores.push_undefined(Undefined::NoRoom, table.dropped());
             }
+            Compared::Groups(groups) => scores.push_all(&groups.mean()),
             Compared::Sketches { threshold, kept } => {
                 let (shares, alone) = neighbours(kept, *threshold);
                 scores.push_all(&shares);
@@ -146,6 +170,7 @@ impl Tally {
                 Compared::Not => 0,
                 Compared::Labels(_) => Table::<LABELS>::BYTES,
                 Compared::Hits(_) => Table::<HITS>::BYTES,
+                Compared::Groups(_) => Groups::<MODELS>::BYTES,
                 Compared::Sketches { .. } => f64::BYTES + Reservoir::<Sketch, SKETCHES>::BYTES,
             }
     }
@@ -159,12 +184,14 @@ impl Tally {
             Compared::Labels(_) => 1,
             Compared::Sketches { .. } => 2,
             Compared::Hits(_) => 3,
+            Compared::Groups(_) => 4,
         };
         let rest = self.scores.put(kind.put(&mut bytes[start..]));
         match &self.compared {
             Compared::Not => {}
             Compared::Labels(table) => drop(table.put(rest)),
             Compared::Hits(table) => drop(table.put(rest)),
+            Compared::Groups(groups) => drop(groups.put(rest)),
             Compared::Sketches { threshold, kept } => drop(kept.put(threshold.put(rest))),
         }
     }
@@ -188,32 +215,58 @@ impl Tally {
                 let (table, rest) = Table::get(rest)?;
                 (Compared::Hits(Box::new(table)), rest)
             }
+            4 => {
+                let (groups, rest) = Groups::get(rest)?;
+                (Compared::Groups(Box::new(groups)), rest)
+            }
             _ => return None,
         };
         Some((Tally { scores, compared }, rest))
     }
 }
 
-/// Of each sketch, the share of the others near it that have its class; and how many have none near them.
+/// The mean, over the sketches, of the share of the others near one that have its class; and how many have none near them. As
+/// each counts in the others' shares, too, the standard error is the jackknife's: `sqrt((n - 1) / n sum_k (m_k - m)^2)` with
+/// the means `m_k` where one is left out, and `m` of these.
 fn neighbours(kept: &Reservoir<Sketch, SKETCHES>, threshold: f64) -> (Moments, u64) {
     let distances = Distances::of(kept.items());
-    let pairs = || kept.items().flat_map(|a| kept.items().map(move |b| (a, b)));
-    let largest = pairs().map(|(a, b)| distances.between(a, b)).fold(0.0, f64::max);
-    let (mut shares, mut alone) = (Moments::default(), 0);
-    for (i, own) in kept.items().enumerate() {
-        let (mut near, mut same) = (0u64, 0u64);
-        for (_, other) in kept.items().enumerate().filter(|(j, _)| *j != i) {
-            if distances.between(own, other) <= threshold * largest {
-                near += 1;
-                same += u64::from(other.class == own.class);
+    let apart: Vec<Vec<f64>> = kept.items().map(|a| kept.items().map(|b| distances.between(a, b)).collect()).collect();
+    let largest = apart.iter().flatten().copied().fold(0.0, f64::max);
+    // By sketch, what each other one counts: nothing, as near, as near and of its class.
+    let near: Vec<Vec<[u64; 2]>> = (kept.items().enumerate())
+        .map(|(i, own)| {
+            let counted = |(j, other): (usize, &Sketch)| match i != j && apart[i][j] <= threshold * largest {
+                true => [1, u64::from(other.class == own.class)],
+                false => [0, 0],
+            };
+            kept.items().enumerate().map(counted).collect()
+        })
+        .collect();
+    let all: Vec<[u64; 2]> = near
+        .iter()
+        .map(|row| row.iter().fold([0, 0], |sum, counts| [sum[0] + counts[0], sum[1] + counts[1]]))
+        .collect();
+    let mean_without = |left_out: Option<usize>| {
+        let mut shares = Moments::default();
+        for (i, counts) in all.iter().enumerate().filter(|(i, _)| Some(*i) != left_out) {
+            let less = left_out.map_or([0, 0], |k| near[i][k]);
+            let (near, same) = (counts[0] - less[0], counts[1] - less[1]);
+            if near > 0 {
+                shares.push(same as f64 / near as f64);
             }
         }
-        match near {
-            0 => alone += 1,
-            _ => shares.push(same as f64 / near as f64),
-        }
+        shares
+    };
+    let shares = mean_without(None);
+    let alone = all.len() as u64 - shares.count();
+    if shares.count() < 2 {
+        return (shares, alone);
     }
-    (shares, alone)
+    let mut left_out = Moments::default();
+    // Where nothing is near anything else without one, the mean says nothing of it.
+    (0..all.len()).map(|k| mean_without(Some(k))).filter(|m| m.count() > 0).for_each(|m| left_out.push(m.mean()));
+    let error = (left_out.variance() * left_out.count().saturating_sub(1) as f64).sqrt();
+    (Moments::of(shares.count(), shares.mean(), error), alone)
 }
 
 #[cfg(test)]
@@ -226,14 +279,34 @@ mod tests {
         Ok(Observation::Sketch { priority: (value * 1e3) as u64, sketch })
     }
 
+    /// What the mean over datasets deviates by is what each says of itself.
+    #[test]
+    fn the_error_of_sketches_is_how_far_datasets_lie_apart() {
+        let (mut means, mut told) = (Moments::default(), Moments::default());
+        for dataset in 0..150 {
+            let rng = crate::rng::Rng::new(3, dataset);
+            let mut tally = Tally::of_sketches(0.6);
+            for i in 0..SKETCHES as u64 {
+                tally.push(sketched(rng.uniform(2 * i), u64::from(rng.uniform(2 * i + 1) < 0.7)));
+            }
+            let scores = tally.scores();
+            means.push(scores.moments().mean());
+            told.push(scores.moments().standard_error());
+        }
+        let apart = means.variance().sqrt();
+        assert!((told.mean() / apart - 1.0).abs() < 0.2, "{} told for {apart}", told.mean());
+    }
+
     #[test]
     fn every_kind_merges_and_survives_its_bytes() {
         let label = |label| Ok(Observation::Label { label, class: label % 2 });
+        let grouped = |group| Ok(Observation::Grouped { group, score: group as f64 });
         let hit = |class| Ok(Observation::Hit { class, hit: class > 1 });
         for (mut tally, samples) in [
             (Tally::default(), vec![Ok(Observation::Score(0.5)), Err(Undefined::NoMask), Ok(Observation::Score(1.0))]),
             (Tally::of_labels(), vec![label(4), label(4), label(5)]),
             (Tally::of_hits(), vec![hit(1), hit(2), Err(Undefined::EmptyMask)]),
+            (Tally::of_groups(), vec![grouped(0), grouped(3), Err(Undefined::ConstantMap)]),
             (Tally::of_sketches(0.3), vec![sketched(0.0, 1), sketched(0.1, 1), sketched(1.0, 2)]),
         ] {
             let (mut first, mut second) = (tally.clone(), tally.clone());

@@ -8,6 +8,7 @@
 pub mod adaptive;
 pub mod budget;
 pub mod curve;
+pub mod groups;
 pub mod histogram;
 pub mod moments;
 pub mod order;

@@ -80,36 +80,46 @@ impl<const N: usize> Table<N> {
         self.dropped
     }
 
-    /// Of each sample, the share of the others with its label that have its class too; and how many samples are alone with
-    /// their label.
+    /// The mean, over the samples, of the share of the others with a sample's label that have its class too; and how many
+    /// samples are alone with their label. A sample counts in the others' shares as much as in its own, so what the mean owes
+    /// to it, and what its standard error is made of, is twice its share less its label's mean share.
     pub fn agreement(&self) -> (Moments, u64) {
-        let (mut shares, mut alone) = (Moments::default(), 0);
+        let (mut owed, mut alone) = (Moments::default(), 0);
         for same in self.rows.chunk_by(|a, b| a.label == b.label) {
             let count: u64 = same.iter().map(|row| row.count).sum();
-            match count {
-                1 => alone += 1,
-                _ => same.iter().for_each(|row| {
-                    shares.push_many((row.count - 1) as f64 / (count - 1) as f64, row.count);
-                }),
+            if count == 1 {
+                alone += 1;
+                continue;
             }
+            let share = |row: &Row| (row.count - 1) as f64 / (count - 1) as f64;
+            let mean: f64 = same.iter().map(|row| share(row) * row.count as f64 / count as f64).sum();
+            same.iter().for_each(|row| owed.push_many(2.0 * share(row) - mean, row.count));
         }
-        (shares, alone)
+        (owed, alone)
     }
 
-    /// The labels' mean share of samples that have `class`, whichever label has how many samples. Its standard error is that of
-    /// labels which are drawn, `s / sqrt(L)` of `L` shares that deviate by `s`; of one label, that of its samples.
+    /// The labels' mean share of samples that have `class`, whichever label has how many samples. The labels are what they are,
+    /// and their samples drawn: with shares `p_l` of `n_l` samples its standard error is
+    /// `sqrt(sum_l p_l (1 - p_l) / (n_l - 1)) / L`, where labels of one sample deviate as all samples do.
     pub fn mean_share(&self, class: u64) -> Moments {
         let (mut labels, mut samples) = (Moments::default(), Moments::default());
+        let (mut squares, mut single) = (0.0, 0u64);
         for same in self.rows.chunk_by(|a, b| a.label == b.label) {
             let mut own = Moments::default();
             same.iter().for_each(|row| own.push_many(f64::from(u8::from(row.class == class)), row.count));
+            match own.count() {
+                1 => single += 1,
+                count => squares += own.variance() / (count - 1) as f64,
+            }
             labels.push(own.mean());
             samples.merge(&own);
         }
-        match labels.count() {
-            0 | 1 => samples,
-            _ => Moments::of(samples.count(), labels.mean(), labels.standard_error()),
+        if samples.count() < 2 {
+            return samples;
         }
+        let spread = samples.variance() * samples.count() as f64 / (samples.count() - 1) as f64;
+        let error = libm::sqrt(squares + single as f64 * spread) / labels.count() as f64;
+        Moments::of(samples.count(), labels.mean(), error)
     }
 }
 
@@ -158,6 +168,26 @@ mod tests {
         assert!((shares.mean() - 3.0 / 5.0).abs() < 1e-12);
     }
 
+    /// What the mean over datasets deviates by is what each says of itself.
+    #[test]
+    fn the_error_of_agreement_is_how_far_datasets_lie_apart() {
+        let (mut means, mut told, mut state) = (Moments::default(), Moments::default(), 9u64);
+        let mut drawn = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f64 / (1u64 << 24) as f64
+        };
+        for _ in 0..600 {
+            let mut table = Table::<8>::default();
+            (0..150).for_each(|i| table.push(i % 2, u64::from(drawn() < 0.8)));
+            let (shares, alone) = table.agreement();
+            assert_eq!((shares.count(), alone), (150, 0));
+            means.push(shares.mean());
+            told.push(shares.standard_error());
+        }
+        let apart = libm::sqrt(means.variance());
+        assert!((told.mean() / apart - 1.0).abs() < 0.1, "{} told for {apart}", told.mean());
+    }
+
     #[test]
     fn labels_count_alike_however_many_samples_they_have() {
         let of = |samples: &[(u64, u64)]| {
@@ -165,13 +195,18 @@ mod tests {
             samples.iter().for_each(|&(label, class)| table.push(label, class));
             table.mean_share(1)
         };
-        // One of three, and both of two: two shares a third of one from their mean.
+        // One of three, and both of two: 2/9 / 2, and nothing.
         let shares = of(&[(5, 1), (5, 0), (5, 0), (9, 1), (9, 1)]);
         assert!(shares.count() == 5 && (shares.mean() - 2.0 / 3.0).abs() < 1e-12);
-        assert!((shares.standard_error() - 1.0 / 3.0).abs() < 1e-12);
-        // Labels that are hit throughout, or never, say little where they are few.
+        assert!((shares.standard_error() - 1.0 / 6.0).abs() < 1e-12);
+        // One of two, twice: as likely one as the other.
+        let shares = of(&[(3, 1), (3, 0), (7, 1), (7, 0)]);
+        assert!(
+            shares.count() == 4 && shares.mean() == 0.5 && (shares.standard_error() - 0.125f64.sqrt()).abs() < 1e-12
+        );
+        // A label of one sample deviates as all do: 3/16 * 4/3.
         let shares = of(&[(3, 1), (3, 1), (3, 1), (7, 0)]);
-        assert!(shares.count() == 4 && shares.mean() == 0.5 && (shares.standard_error() - 0.5).abs() < 1e-12);
+        assert!(shares.count() == 4 && shares.mean() == 0.5 && (shares.standard_error() - 0.25).abs() < 1e-12);
         // Of one label, and of samples that are alone with theirs: the plain mean and error.
         let mut plain = Moments::default();
         [1.0, 0.0, 1.0, 1.0].into_iter().for_each(|v| plain.push(v));

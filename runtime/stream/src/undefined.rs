@@ -31,11 +31,13 @@ pub enum Undefined {
     NoMosaic,
     /// There was no room to keep it.
     NoRoom,
+    /// The model's output is not positive, so that nothing is a share of it.
+    NothingToLose,
 }
 
 impl Undefined {
     /// Every reason; each is at the place of its number.
-    pub const ALL: [Undefined; 13] = [
+    pub const ALL: [Undefined; 14] = [
         Undefined::EmptyMask,
         Undefined::FullMask,
         Undefined::NoMask,
@@ -49,6 +51,7 @@ impl Undefined {
         Undefined::Alone,
         Undefined::NoMosaic,
         Undefined::NoRoom,
+        Undefined::NothingToLose,
     ];
 
     /// For people.
@@ -67,6 +70,7 @@ impl Undefined {
             Undefined::Alone => "no other sample has such an explanation",
             Undefined::NoMosaic => "the sample is no mosaic",
             Undefined::NoRoom => "there was no room to keep it",
+            Undefined::NothingToLose => "the model's output is not positive",
         }
     }
 }

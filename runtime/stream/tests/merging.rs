@@ -5,6 +5,7 @@ use std::fmt::Debug;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use whyline_stream::groups::Groups;
 use whyline_stream::histogram::Histogram;
 use whyline_stream::moments::Moments;
 use whyline_stream::pearson::Pearson;
@@ -53,6 +54,15 @@ proptest! {
         let (whole, merged) = both(&samples, |s: &mut Moments, v| s.push(*v), Moments::merge);
         prop_assert_eq!(whole.count(), merged.count());
         prop_assert!(near(whole.mean(), merged.mean()) && near(whole.variance(), merged.variance()));
+        survives(&merged);
+    }
+
+    #[test]
+    fn groups(samples in parted((0..6usize, -1e3..1e3))) {
+        let (whole, merged) = both(&samples, |s: &mut Groups<6>, (group, v)| assert!(s.push(*group, *v)), Groups::merge);
+        let (own, same) = (whole.mean(), merged.mean());
+        prop_assert_eq!(own.count(), same.count());
+        prop_assert!(near(own.mean(), same.mean()) && near(own.standard_error(), same.standard_error()));
         survives(&merged);
     }
 

@@ -22,7 +22,7 @@ impl Metric for RandomLogit {
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
         let Some(other) = other_class(sample, self.seed) else { return Ok(Err(Undefined::ConstantOutput)) };
-        let map = sample.subject.explain(sample.input, other)?;
+        let map = sample.subject.explain(sample.input, sample.explained.of_class(other))?;
         let row = Grid { layout: None, channels: 1, height: 1, width: map.len() };
         let single = |map: &[f32]| super::normalised(map).into_iter().map(|v| v as f32).collect::<Vec<f32>>();
         Ok(structural(&row, &single(sample.map), &single(&map)).ok_or(Undefined::ConstantMap))

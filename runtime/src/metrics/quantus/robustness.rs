@@ -49,7 +49,7 @@ impl Metric for LocalLipschitz {
         let (own, mut most) = (normalised(sample.map), 0.0f64);
         for number in 0..self.0.draws {
             let copy = self.0.copy(sample, number);
-            let map = normalised(&sample.subject.explain(&copy, sample.class)?);
+            let map = normalised(&sample.subject.explain(&copy, sample.explained)?);
             let maps = own.iter().zip(&map).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
             most = most.max(maps / (distance(sample.input, &copy) + 1e-10));
         }
@@ -119,7 +119,7 @@ impl Metric for Continuity {
         let moves = (1..=self.shifts as isize).map(|k| k * step - grid.width as isize).filter(|by| *by != 0);
         for by in moves {
             let moved = shifted(&grid, sample.input, &outside, by);
-            let map = normalised(&sample.subject.explain(&moved, sample.class)?);
+            let map = normalised(&sample.subject.explain(&moved, sample.explained)?);
             let maps: f64 = own.iter().zip(&map).map(|(a, b)| (a.abs() - b.abs()).abs()).sum();
             most = most.max(maps / (distance(sample.input, &moved) + 1e-9));
         }
