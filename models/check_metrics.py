@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 from PIL import Image
+from scipy.ndimage import convolve, gaussian_filter
 
 HERE = Path(__file__).parent
 SIDE = 48
@@ -117,6 +118,15 @@ def farthest(s):
     return np.where(s.x - low > high - s.x, low, high)
 
 
+def insertion(s):
+    """From RISE's blur: a point blurred inside 11 x 11 pixels, as the kernel over the image amid zeros."""
+    point = np.zeros((11, 11))
+    point[5, 5] = 1
+    blurred = convolve(s.x.reshape(SIDE, SIDE).astype(float), gaussian_filter(point, 5), mode="constant").reshape(-1)
+    each = s.x.size // STEPS
+    return area(s.probability([s.replaced(s.order[step * each :], blurred) for step in range(STEPS + 1)]))
+
+
 METRICS = {
     "sparseness": sparseness,
     "complexity": complexity,
@@ -124,6 +134,7 @@ METRICS = {
     "relevance-mass": lambda s: np.abs(s.map[s.mask]).sum() / np.abs(s.map).sum(),
     "relevance-rank": lambda s: s.mask[s.order[: s.mask.sum()]].mean(),
     "attribution-localisation": lambda s: s.map.clip(0)[s.mask].sum() / s.map.clip(0).sum(),
+    "insertion": insertion,
     "deletion": lambda s: removal(s, np.zeros_like(s.x)),
     "pixel-flipping": lambda s: removal(s, farthest(s)),
     "faithfulness-estimate": faithfulness_estimate,

@@ -60,6 +60,7 @@ import torch.nn.functional as F  # noqa: E402
 from PIL import Image  # noqa: E402
 from pytorch_grad_cam.metrics.road import NoisyLinearImputer  # noqa: E402
 from quantus.helpers.model.pytorch_model import PyTorchModel  # noqa: E402
+from scipy.ndimage import gaussian_filter  # noqa: E402
 
 from passes import export, model, timed  # noqa: E402
 from method_parity import MEAN, STD, Rebuilt  # noqa: E402  (passes has said where it is)
@@ -173,13 +174,12 @@ def of_quantus(task, name, softmax=True, **options):
     return {f"quantus, batch {batch}": lambda batch=batch: run(batch) for batch in sorted({1, len(task.x)})}
 
 
-def blurred(x, sigma=5.0):
-    """As whyline blurs: cut off at four deviations, the image mirrored at its border."""
-    radius = int(4 * sigma + 0.5)
-    bell = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
-    bell = (bell / bell.sum()).repeat(len(x), 1, 1, 1)
-    x = torch.from_numpy(np.pad(x, ((0, 0), (radius, radius), (radius, radius)), "symmetric"))
-    return F.conv2d(F.conv2d(x, bell, groups=len(x)), bell.transpose(2, 3), groups=len(x))
+def blurred(x):
+    """RISE's blur: a point blurred inside 11 x 11 pixels is the kernel, over the image amid zeros."""
+    point = np.zeros((11, 11), np.float32)
+    point[5, 5] = 1
+    kernel = torch.from_numpy(gaussian_filter(point, 5)).repeat(len(x), 1, 1, 1)
+    return F.conv2d(x, kernel, padding=5, groups=len(x))
 
 
 def causal(task, inserts):
