@@ -20,12 +20,13 @@ fn main() -> ExitCode {
     match std::panic::catch_unwind(|| commands::run(cli.command)) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(failure)) => {
-            eprintln!("whyline: {}", failure.message);
+            output::complain(format_args!("whyline: {}", failure.message));
             ExitCode::from(failure.code)
         }
         Err(_) => {
-            let last = LAST_PANIC.lock().unwrap_or_else(|e| e.into_inner());
-            eprintln!("whyline: an internal error; please report it with the model and the command: {last}");
+            let last = LAST_PANIC.lock().unwrap_or_else(|e| e.into_inner()).clone();
+            let report = "please report it with the model and the command";
+            output::complain(format_args!("whyline: an internal error; {report}: {last}"));
             ExitCode::from(failure::INTERNAL)
         }
     }

@@ -65,13 +65,19 @@ impl Target {
             seed[class] = 1.0;
             return Ok((seed, class, None));
         };
+        let is_by_score = matches!(**ahead, Target::Top | Target::Ranked(_));
         let ahead = class(ahead)?;
         let behind = match against {
             Some(other) => class(other)?,
             None => by_score(logits).into_iter().find(|&c| c != ahead).unwrap_or(ahead),
         };
         if behind == ahead {
-            return Err(Error::usage(format!("class {ahead} has no margin over itself; name another class")));
+            let reason = format!("class {ahead} has no margin over itself; name another class");
+            return Err(match is_by_score {
+                // Of another input it may have one.
+                true => Error::bad_input(format!("is of the class that it is explained against: {reason}")),
+                false => Error::usage(reason),
+            });
         }
         (seed[ahead], seed[behind]) = (1.0, -1.0);
         Ok((seed, ahead, Some(behind)))

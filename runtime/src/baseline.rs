@@ -15,6 +15,16 @@ pub const PARAMETER: Parameter = Parameter {
            (or uniform:SEED), max-distance, or an image file",
 };
 
+/// The same for metrics, whose baselines are made of the input or of nothing.
+pub const OF_METRICS: Parameter = Parameter {
+    help: "what the input is compared with: zero, a number, mean (each channel's own), blur (or blur:PIXELS), RISE's blur (rise), uniform noise \
+           (or uniform:SEED), or max-distance",
+    ..PARAMETER
+};
+
+/// Pixels that a blur has at most: of more, an image of any size is its mean.
+const WIDEST: f64 = 10_000.0;
+
 /// How a baseline that comes from files is named.
 pub const FILE: &str = "file:";
 
@@ -57,7 +67,7 @@ impl Origin<'_> {
 impl Baseline {
     /// From the parameter `baseline`.
     pub fn parse(params: &Params) -> Result<Baseline> {
-        let wanted = "zero, a number, mean, blur, blur:PIXELS, rise, uniform, uniform:SEED, max-distance, or, with --baseline, a file that exists";
+        let wanted = "zero, a number, mean, blur, blur:PIXELS, rise, uniform, uniform:SEED, max-distance, or, of methods, a file that exists";
         Baseline::named(params.text("baseline")).ok_or_else(|| params.refuse("baseline", wanted))
     }
 
@@ -71,7 +81,7 @@ impl Baseline {
             ("rise", None) => Some(Baseline::Rise),
             ("blur", None) => Some(Baseline::Blurred(None)),
             ("blur", Some(sigma)) => {
-                let sigma = sigma.parse().ok().filter(|s: &f64| s.is_finite() && *s >= 0.0)?;
+                let sigma = sigma.parse().ok().filter(|s: &f64| (0.0..=WIDEST).contains(s))?;
                 Some(Baseline::Blurred(Some(sigma)))
             }
             ("uniform", None) => Some(Baseline::Uniform(0)),

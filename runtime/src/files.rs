@@ -1,7 +1,7 @@
 //! Files: read whole, written whole.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
@@ -25,9 +25,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
         let mut file = std::fs::OpenOptions::new().write(true).open(&target).map_err(failed)?;
         return file.write_all(bytes).map_err(failed);
     }
-    let mut part = target.file_name().ok_or_else(|| failed(std::io::ErrorKind::InvalidInput.into()))?.to_owned();
-    part.push(format!(".{}.part", std::process::id()));
-    let part = target.with_file_name(part);
+    let part = part(&target).map_err(failed)?;
     let written = std::fs::File::create(&part)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
         .and_then(|()| std::fs::rename(&part, &target));
@@ -36,6 +34,28 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
         let _ = std::fs::remove_file(&part);
         failed(source)
     })
+}
+
+/// Whether [`write_atomically`] could write there now: what takes long is not begun where its result could not be kept.
+pub fn is_writable(path: &Path) -> Result<()> {
+    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let failed = |source| Error::Write { path: path.into(), source };
+    match std::fs::metadata(&target) {
+        Ok(data) if data.is_dir() => Err(failed(std::io::ErrorKind::IsADirectory.into())),
+        // A pipe or device is not opened twice.
+        Ok(data) if !data.is_file() => Ok(()),
+        _ => {
+            let part = part(&target).map_err(failed)?;
+            std::fs::File::create(&part).and_then(|_| std::fs::remove_file(&part)).map_err(failed)
+        }
+    }
+}
+
+/// What is written beside a file before it takes its place.
+fn part(target: &Path) -> std::io::Result<PathBuf> {
+    let mut name = target.file_name().ok_or(std::io::ErrorKind::InvalidInput)?.to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    Ok(target.with_file_name(name))
 }
 
 #[cfg(test)]
@@ -49,6 +69,8 @@ mod tests {
         std::fs::create_dir(&taken).unwrap();
         assert!(write_atomically(&taken, b"x").is_err());
         assert!(write_atomically(&folder.path().join("no/such/folder"), b"x").is_err());
+        assert!(is_writable(&taken).is_err() && is_writable(&folder.path().join("no/such/folder")).is_err());
+        is_writable(&folder.path().join("free")).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

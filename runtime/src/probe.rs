@@ -1,7 +1,7 @@
 //! A prepared method as metrics ask it: scores at other inputs, and maps of them.
 
 use crate::engine::{Limit, Make, Passes, Session, Take};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::explain::{Bare, Explainer};
 use crate::gradient::target::{Explained, Head};
 use crate::metrics::Subject;
@@ -47,6 +47,14 @@ impl<'e, 'a> Probe<'e, 'a> {
         self.passes = self.passes.plus(self.explainer.part.session.inner.passes());
     }
 
+    /// Metrics ask for many explanations; after an interruption for none.
+    fn goes_on(&self) -> Result<()> {
+        match self.explainer.budget.is_interrupted() {
+            true => Err(Error::Budget { reason: "interrupted".into() }),
+            false => Ok(()),
+        }
+    }
+
     /// Counts an explanation.
     fn count(&mut self, made: Bare) -> Vec<f32> {
         self.passes = self.passes.plus(made.passes);
@@ -64,6 +72,7 @@ impl Subject for Probe<'_, '_> {
     }
 
     fn explain(&mut self, input: &[f32], explained: Explained) -> Result<Vec<f32>> {
+        self.goes_on()?;
         let made = self.explainer.map_of(input, explained)?;
         Ok(self.count(made))
     }
@@ -73,11 +82,13 @@ impl Subject for Probe<'_, '_> {
     }
 
     fn explain_changed(&mut self, change: &Change, input: &[f32], explained: Explained) -> Result<Vec<f32>> {
+        self.goes_on()?;
         let made = self.variants.with(self.explainer, change, |explainer| explainer.map_of(input, explained))?;
         Ok(self.count(made))
     }
 
     fn representation(&mut self, input: &[f32], layer: Option<&str>) -> Result<Vec<f32>> {
+        self.goes_on()?;
         let (values, passes) = self.variants.representation(self.explainer, input, layer)?;
         self.passes = self.passes.plus(passes);
         Ok(values)

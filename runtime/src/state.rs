@@ -1,7 +1,7 @@
 //! An evaluation's scores as bytes: kept between two runs, or brought together from several machines.
 //!
 //! Little-endian: `WHYLINES`, the layout's version, the length of what follows as JSON ([`Header`]), that, the samples so far, the last one's name,
-//! for every method its passes, seconds, early ends and scores by metric, and the first eight bytes of the SHA-256 of all this.
+//! the names of those that failed as JSON, for every method its passes, seconds, early ends and scores by metric, and the first eight bytes of the SHA-256 of all this.
 
 use std::path::{Path, PathBuf};
 
@@ -56,7 +56,7 @@ impl Header {
     /// How many samples the shard has: every `count`-th, from its number on.
     pub fn share(&self) -> u64 {
         let (number, count) = self.shard;
-        (self.samples + count - 1 - number) / count
+        self.samples.checked_sub(number + 1).map_or(0, |behind| behind / count + 1)
     }
 }
 
@@ -77,6 +77,18 @@ pub struct RowState {
     pub scores: Vec<Tally>,
 }
 
+/// A sample that could not be read or explained.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// Inside the dataset.
+    pub sample: String,
+    /// What was wrong.
+    pub reason: String,
+}
+
+/// Of samples that failed, how many are kept by name: a state has the same size however many there are.
+pub const FAILED: usize = 100;
+
 /// An evaluation so far.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
@@ -86,11 +98,19 @@ pub struct State {
     pub done: u64,
     /// Of a folder that is followed, the sample that was taken last.
     pub last: String,
+    /// The first samples that could not be read or explained, [`FAILED`] at most.
+    pub failed: Vec<Failed>,
     /// By method.
     pub rows: Vec<RowState>,
 }
 
 impl State {
+    /// Names samples that could not be read or explained, while there is room.
+    pub fn fail(&mut self, failed: impl IntoIterator<Item = Failed>) {
+        let room = FAILED.saturating_sub(self.failed.len());
+        self.failed.extend(failed.into_iter().take(room));
+    }
+
     /// Reads one.
     ///
     /// Errors: a file that is none, of another version, or not whole.
@@ -112,6 +132,9 @@ impl State {
         push(&mut bytes, self.done);
         push(&mut bytes, self.last.len() as u64);
         bytes.extend(self.last.as_bytes());
+        let failed = serde_json::to_vec(&self.failed).map_err(|e| Error::usage(e.to_string()))?;
+        push(&mut bytes, failed.len() as u64);
+        bytes.extend(failed);
         for row in &self.rows {
             push(&mut bytes, row.passes.forward);
             push(&mut bytes, row.passes.gradient);
@@ -140,8 +163,11 @@ impl State {
         let (header, rest) = (serde_json::from_slice::<Header>(header.0).map_err(|_| CUT)?, header.1);
         let (done, rest) = u64::get(rest).ok_or(CUT)?;
         let (len, rest) = u64::get(rest).ok_or(CUT)?;
-        let (last, mut rest) = usize::try_from(len).ok().and_then(|len| rest.split_at_checked(len)).ok_or(CUT)?;
+        let (last, rest) = usize::try_from(len).ok().and_then(|len| rest.split_at_checked(len)).ok_or(CUT)?;
         let last = String::from_utf8(last.to_vec()).map_err(|_| CUT)?;
+        let (len, rest) = u64::get(rest).ok_or(CUT)?;
+        let (failed, mut rest) = usize::try_from(len).ok().and_then(|len| rest.split_at_checked(len)).ok_or(CUT)?;
+        let failed: Vec<Failed> = serde_json::from_slice(failed).map_err(|_| CUT)?;
         let mut rows = vec![];
         for _ in &header.methods {
             let mut row = RowState::default();
@@ -157,8 +183,8 @@ impl State {
             rows.push(row);
         }
         let sound = rest.len() == CHECK && header.shard.0 < header.shard.1;
-        let sound = sound && (header.is_live() || done <= header.share());
-        if sound { Ok(State { header, done, last, rows }) } else { Err(CUT) }
+        let sound = sound && failed.len() <= FAILED && (header.is_live() || done <= header.share());
+        if sound { Ok(State { header, done, last, failed, rows }) } else { Err(CUT) }
     }
 
     /// The scores of all shards together.
@@ -192,6 +218,7 @@ impl State {
                 return refuse(&path, reason);
             }
             seen.push((shard.0, path));
+            whole.fail(part.failed);
             whole.done += part.done;
             for (own, more) in whole.rows.iter_mut().zip(&part.rows) {
                 own.passes = own.passes.plus(more.passes);
@@ -200,15 +227,21 @@ impl State {
                 own.scores.iter_mut().zip(&more.scores).for_each(|(own, more)| own.merge(more));
             }
         }
-        let missing: Vec<String> =
-            (0..count).filter(|n| !seen.iter().any(|(s, _)| s == n)).map(|n| format!("{n}/{count}")).collect();
-        if !missing.is_empty() {
-            return Err(Error::usage(format!("the shards {} are missing", missing.join(", "))));
+        let missing = count - seen.len() as u64;
+        if missing > 0 {
+            let first = (0..count).filter(|n| !seen.iter().any(|(s, _)| s == n)).take(NAMED);
+            let first: Vec<String> = first.map(|n| format!("{n}/{count}")).collect();
+            let more = missing - first.len() as u64;
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            return Err(Error::usage(format!("the shards {}{more} are missing", first.join(", "))));
         }
         whole.header.shard = (0, 1);
         Ok(whole)
     }
 }
+
+/// Of missing shards, how many are named.
+const NAMED: usize = 20;
 
 fn unfinished(state: &State) -> Option<String> {
     let (done, share) = (state.done, state.header.share());
@@ -267,7 +300,7 @@ mod tests {
                 row.scores[0].push(Ok(Observation::Score((i as f64 + 1.0) * sample as f64)));
             }
         }
-        State { done: header.share(), header, last: "a.png".into(), rows }
+        State { done: header.share(), header, last: "a.png".into(), failed: vec![], rows }
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub struct EvaluateArgs {
     #[arg(
         long,
         value_name = "COUNT",
-        value_parser = clap::value_parser!(u32).range(1..),
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000),
         conflicts_with_all = ["target", "against"],
         help_heading = "Dataset"
     )]

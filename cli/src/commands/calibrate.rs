@@ -27,6 +27,7 @@ pub fn run(args: &CalibrateArgs) -> Outcome {
     }
     let loaded = load(&args.model, Some(&args.preprocess))?;
     output::refuse_overwriting(&loaded.files, [&Some(args.to.clone())])?;
+    output::refuse_unwritable([&Some(args.to.clone())])?;
     refuse_shadowed(&args.to)?;
     refuse_apart(&loaded, &args.model.model, &args.to)?;
     if loaded.card_source == CardSource::Assumed {

@@ -11,13 +11,13 @@ use whyline_runtime::record::{FileRecord, Record};
 use whyline_runtime::{Error, Kind};
 
 use super::inputs::{
-    budget, entries, for_method, give_files, given, is_bounded, read_input, refuse_unknown, resources, target,
+    budget, entries, files_of, for_method, give_files, given, is_bounded, read_input, refuse_unknown, resources, target,
 };
 use super::load::load;
 use crate::args::CompareArgs;
 use crate::failure::{Failure, INTERRUPTED, Outcome, about_input};
 use crate::output;
-use crate::say;
+use crate::{say, warn};
 
 /// What is written beside the picture.
 #[derive(Serialize)]
@@ -44,8 +44,10 @@ pub fn run(args: &CompareArgs) -> Outcome {
     refuse_unknown(&given, &entries)?;
     let written = [Some(args.png.clone()), args.json.clone()];
     output::refuse_overwriting([&args.model.model, &args.input].into_iter().chain(&args.model.card), &written)?;
+    output::refuse_overwriting(&files_of(&given)?, &written)?;
     let loaded = load(&args.model, Some(&args.preprocess))?;
     output::refuse_overwriting(&loaded.files, &written)?;
+    output::refuse_unwritable(&written)?;
     let shape = loaded.input_shape()?;
     let layout =
         loaded.layout()?.ok_or_else(|| Failure::usage("the model's input is no image, so there is nothing to draw"))?;
@@ -100,7 +102,7 @@ pub fn run(args: &CompareArgs) -> Outcome {
         }
     }
     if loaded.card_source == CardSource::Assumed && material.picture.is_some() && !args.quiet {
-        eprintln!("warning: the model has no card: pixels were scaled to 0..1; see --scale, --mean and --std");
+        warn!("the model has no card: pixels were scaled to 0..1; see --scale, --mean and --std");
     }
     let columns = args.columns.map_or_else(|| (tiles.len() as f64).sqrt().ceil() as usize, usize::from);
     let records = Records {
@@ -152,7 +154,7 @@ fn report(records: &Records, args: &CompareArgs) {
         say!("{:<34} not defined here: {}", skipped.method, skipped.reason);
     }
     for record in &records.records {
-        record.warnings.iter().for_each(|w| eprintln!("warning: {}: {w}", record.method));
+        record.warnings.iter().for_each(|w| warn!("{}: {w}", record.method));
     }
     let (taken, saved) = (&records.passes, &records.saved);
     say!("{} passes in all; {} were shared", taken.all(), saved.all());

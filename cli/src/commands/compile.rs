@@ -19,7 +19,7 @@ use super::validate::{CHECK_FAILED, RANDOM, files_of, specimens};
 use crate::args::CompileArgs;
 use crate::failure::{Failure, INTERRUPTED, Outcome};
 use crate::output;
-use crate::say;
+use crate::{say, warn};
 
 /// Runs it.
 pub fn run(args: &CompileArgs) -> Outcome {
@@ -30,6 +30,7 @@ pub fn run(args: &CompileArgs) -> Outcome {
         Composite::named(&args.rule).ok_or_else(|| Failure::usage(format!("there is no composite '{}'", args.rule)))?;
     let loaded = load(&args.model, None)?;
     output::refuse_overwriting(&loaded.files, [&Some(args.to.clone())])?;
+    output::refuse_unwritable([&Some(args.to.clone())])?;
     if loaded.ready_made.is_some() {
         return Err(Failure::usage("the file is a gradient graph already; compile takes the forward model"));
     }
@@ -54,10 +55,10 @@ pub fn run(args: &CompileArgs) -> Outcome {
     }
     write_model(&derived.graph, &derived.facts, &args.to)?;
     for (node, op) in &derived.flat {
-        eprintln!("warning: the derivative of {node} ({op}) is zero; nothing passes through");
+        warn!("the derivative of {node} ({op}) is zero; nothing passes through");
     }
     for name in halved.iter().flat_map(|h| &h.refused) {
-        eprintln!("warning: {name} does not fit half precision and stays in single");
+        warn!("{name} does not fit half precision and stays in single");
     }
     if !args.quiet {
         let forward = loaded.typed.graph.nodes.len();

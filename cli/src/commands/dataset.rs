@@ -8,7 +8,7 @@ use whyline_runtime::Error;
 use whyline_runtime::explain::{Loaded, Target};
 use whyline_runtime::image::decode::is_image_name;
 use whyline_runtime::image::mosaic::{mosaic, quarters};
-use whyline_runtime::image::preprocess::mask;
+use whyline_runtime::image::preprocess::{luminance, mask};
 use whyline_runtime::image::{Picture, decode};
 use whyline_runtime::record::FileRecord;
 use whyline_runtime::state::digest;
@@ -18,6 +18,7 @@ use super::inputs::{images_among, read_input};
 use super::mosaics::{Mosaic, mosaics};
 use crate::args::EvaluateArgs;
 use crate::failure::{Failure, Outcome, about_input};
+use crate::warn;
 
 /// A folder of samples. It keeps their names alone, so that memory hardly grows with their number.
 pub struct Dataset {
@@ -59,6 +60,13 @@ impl Dataset {
         }
         let labels = args.labels.as_deref().map(read_labels).transpose()?;
         let boxes = args.boxes.as_deref().map(read_boxes).transpose()?;
+        let is_known = |name: &String| {
+            labels.as_ref().is_some_and(|l| l.of(name).is_some())
+                || boxes.as_ref().is_some_and(|b| b.of(name).is_some())
+        };
+        if (labels.is_some() || boxes.is_some()) && !args.follow && !names.iter().any(is_known) {
+            warn!("the labels or boxes are of none of the images: names are paths inside the folder, or files alone");
+        }
         let mut dataset = Dataset { folder, names, labels, boxes, mosaics: None };
         if let Some(count) = args.mosaics {
             let labels: Vec<_> = dataset.names.iter().map(|name| dataset.label(name)).collect();
@@ -83,9 +91,11 @@ impl Dataset {
         }
     }
 
-    /// What depends on all names, labels and boxes.
+    /// What depends on all names, sizes of files, labels and boxes. To read every image first would take too long.
     pub fn digest(&self) -> String {
-        let names: Vec<String> = (0..self.len()).map(|number| self.name(number)).collect();
+        let samples = (0..self.len()).map(|number| self.name(number));
+        let size = |name: &String| std::fs::metadata(self.folder.join(name)).map_or(0, |data| data.len());
+        let names: Vec<String> = samples.chain(self.names.iter().map(|name| size(name).to_string())).collect();
         let files = [self.labels.as_ref().map(|l| &l.sha256), self.boxes.as_ref().map(|b| &b.sha256)];
         let files = files.map(|sha| sha.map_or("", String::as_str));
         digest(names.iter().map(String::as_str).chain(files.into_iter().filter(|sha| !sha.is_empty())))
@@ -93,9 +103,17 @@ impl Dataset {
 
     /// Whether any sample has a mask.
     pub fn has_masks(&self) -> bool {
+        let is_masked = |name: &String| mask_beside(&self.folder.join(name)).is_some();
         self.mosaics.is_some()
             || self.boxes.is_some()
-            || self.names.iter().any(|name| mask_beside(&self.folder.join(name)).is_some())
+            || self.names.iter().any(is_masked)
+            // Of a folder that is followed, what is there at first.
+            || (self.names.is_empty() && names_in(&self.folder).is_ok_and(|names| names.iter().any(is_masked)))
+    }
+
+    /// Whether its folder is gone.
+    pub fn is_gone(&self) -> bool {
+        !self.folder.is_dir()
     }
 
     /// Whether samples are mosaics.
@@ -121,6 +139,9 @@ impl Dataset {
 
     fn image(&self, loaded: &Loaded, name: &str) -> Outcome<Material> {
         let (path, label) = (self.folder.join(name), self.label(name));
+        if name.contains(char::REPLACEMENT_CHARACTER) && !path.exists() {
+            return Err(Failure { message: "its name is not UTF-8; give it another one".into(), code: 4 });
+        }
         let file = FileRecord::of(&path).map_err(about_input)?;
         let read = read_input(loaded, &path)?;
         let mask = self.mask(loaded, name, label.as_deref(), read.size.unwrap_or_default())?;
@@ -167,6 +188,7 @@ impl Dataset {
         let (told, source, picture) = match (&beside, boxes) {
             (Some(beside), _) => {
                 let picture = decode(beside).map_err(about_input)?;
+                refuse_classes(&picture, beside)?;
                 (picture.dimensions(), beside.display().to_string(), picture)
             }
             (None, boxes) => {
@@ -198,6 +220,22 @@ impl Dataset {
         }
         Ok(())
     }
+}
+
+/// Refuses a picture that marks objects by other numbers than white: most of what it marks would be taken for background.
+fn refuse_classes(picture: &Picture, path: &Path) -> Outcome {
+    let (mut dark, mut bright) = (0u64, 0u64);
+    for pixel in picture.pixels().filter(|pixel| pixel.0 != [0; 3]) {
+        *if luminance(pixel.0) > 127.5 { &mut bright } else { &mut dark } += 1;
+    }
+    if dark <= bright {
+        return Ok(());
+    }
+    let message = format!(
+        "{}: {dark} pixels are neither black nor bright, and {bright} are bright: a mask marks the object white, on black",
+        path.display()
+    );
+    Err(Failure { message, code: 4 })
 }
 
 /// What is explained of a sample.
@@ -278,7 +316,7 @@ impl Queue {
         match self {
             Queue::Shard { next, stride } => {
                 let number = *next;
-                *next += *stride;
+                *next = next.saturating_add(*stride);
                 Ok((number < dataset.len()).then(|| Sample { name: dataset.name(number), number: Some(number) }))
             }
             Queue::Live { last, waiting, taken, warned } => loop {
@@ -289,14 +327,14 @@ impl Queue {
                 }
                 // A folder inside may go while it is read; it is looked at again.
                 let names = names_in(&dataset.folder).unwrap_or_default();
-                if !dataset.folder.is_dir() {
-                    eprintln!("warning: {} is gone; nothing more is waited for", dataset.folder.display());
+                if dataset.is_gone() {
+                    warn!("{} is gone; nothing more is waited for", dataset.folder.display());
                     return Ok(None);
                 }
                 let passed = names.iter().filter(|name| *name <= last).count() as u64;
                 if passed > *taken && !std::mem::replace(warned, true) {
-                    eprintln!(
-                        "warning: {} images came behind '{last}' with names before it, and are left out: names must grow",
+                    warn!(
+                        "{} images came behind '{last}' with names before it, and are left out: names must grow",
                         passed - *taken
                     );
                 }
@@ -315,7 +353,9 @@ impl Queue {
 
 /// Whether a file has not changed for a while.
 fn is_settled(path: &Path) -> bool {
-    let changed = std::fs::metadata(path).and_then(|data| data.modified()).ok();
+    // A link to nothing is no file to wait for: it is counted as one that can't be read.
+    let data = std::fs::metadata(path).or_else(|_| std::fs::symlink_metadata(path));
+    let changed = data.and_then(|data| data.modified()).ok();
     // A clock that was put back must not hold anything up.
     changed.is_some_and(|at| at.elapsed().map_or(true, |age| age >= SETTLED))
 }

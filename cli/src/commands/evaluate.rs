@@ -9,24 +9,29 @@ use whyline_runtime::evaluate::{Effort, Evaluation, Measure, SampleScores, Subje
 use whyline_runtime::explain::{Explainer, Loaded, Shared};
 use whyline_runtime::metrics::{self, Cost, METRICS, Observation, Wants, quantus};
 use whyline_runtime::params::Params;
-use whyline_runtime::state::{Header, State, difference};
+use whyline_runtime::state::{Failed, Header, State, difference, digest};
 use whyline_runtime::variants::MEMORY;
 use whyline_runtime::{Error, Kind};
 
 use super::dataset::{Dataset, Material, Queue, Sample, target_of};
 use super::inputs::{
-    budget, entries, for_method, give_files, is_bounded, name_files, pairs, refuse_unknown, resources, target, told,
+    budget, entries, files_of, for_method, give_files, is_bounded, name_files, pairs, refuse_unknown, resources,
+    target, told,
 };
 use super::load::load;
 use crate::args::EvaluateArgs;
 use crate::failure::{Failure, INTERRUPTED, Outcome, about_input};
 use crate::output;
-use crate::output::scores::{Failed, Filling, Report, Stopped};
+use crate::output::scores::{Filling, Report, Stopped};
+use crate::warn;
 
 /// Runs it.
 pub fn run(args: &EvaluateArgs) -> Outcome {
     if args.target.target == "label" && args.target.against.is_some() {
         return Err(Failure::usage("--target label is a class alone; --against wants a class or top"));
+    }
+    if [&args.state, &args.samples].into_iter().any(output::is_stdout) {
+        return Err(Failure::usage("--state and --samples want a file: both are read again where a run goes on"));
     }
     let written = [args.state.clone(), args.json.clone(), args.csv.clone(), args.samples.clone()];
     let read = [&args.model.model].into_iter().chain(&args.model.card).chain(&args.labels).chain(&args.boxes);
@@ -35,6 +40,7 @@ pub fn run(args: &EvaluateArgs) -> Outcome {
     dataset.refuse_overwriting(&written)?;
     let loaded = load(&args.model, Some(&args.preprocess))?;
     output::refuse_overwriting(&loaded.files, &written)?;
+    output::refuse_unwritable([&args.json, &args.csv])?;
     let measures = measures(args, &loaded, &dataset)?;
     let mut evaluation = prepare(args, &loaded, measures)?;
     let mut state = begin(args, &loaded, &dataset, &mut evaluation)?;
@@ -46,15 +52,15 @@ pub fn run(args: &EvaluateArgs) -> Outcome {
     let (start, budget) = (Instant::now(), budget(&args.budget));
     let is_over = || args.time.is_some_and(|most| start.elapsed() >= most);
     let mut show = Progress::new(args, &state);
-    let (mut failed, mut stopped) = (vec![], None);
+    let mut stopped = None;
     let mut queue = queue(&state);
     while let Some(sample) = queue.next(&dataset, &|| !is_over() && !budget.is_interrupted())? {
-        let before = failed.len();
+        let mut failed = vec![];
         let scores = push(&mut evaluation, (&loaded, &dataset), args, &sample, &mut failed);
-        if failed.len() > before {
+        if !failed.is_empty() {
             // What is shown goes first: it is written over.
             show.end();
-            failed[before..].iter().for_each(|failed| eprintln!("warning: {}: {}", failed.sample, failed.reason));
+            failed.iter().for_each(|failed| warn!("{}: {}", failed.sample, failed.reason));
         }
         // What was interrupted is the best so far, and no score of the method's.
         if budget.is_interrupted() {
@@ -62,6 +68,7 @@ pub fn run(args: &EvaluateArgs) -> Outcome {
         }
         let scores = scores?;
         log.line(&evaluation, &sample.name, state.done, &scores)?;
+        state.fail(failed);
         state.done += 1;
         state.last.clone_from(&sample.name);
         state.rows = evaluation.state();
@@ -73,20 +80,21 @@ pub fn run(args: &EvaluateArgs) -> Outcome {
     show.end();
     if budget.is_interrupted() {
         stopped = Some(Stopped::Interrupt);
+    } else if state.header.is_live() && dataset.is_gone() {
+        stopped = Some(Stopped::Gone);
     } else if state.header.is_live() || state.done < state.header.share() {
         stopped = Some(Stopped::Budget);
     }
-    let report = Report::new(&state, failed, stopped)?;
-    report.write(args.json.as_ref(), args.csv.as_ref())?;
+    let report = Report::new(&state, stopped)?;
     if !args.quiet && !output::is_stdout(&args.json) {
         report.print();
     }
+    report.write(args.json.as_ref(), args.csv.as_ref())?;
     match stopped {
         Some(Stopped::Interrupt) => {
             Err(Failure { message: "interrupted; the scores so far stand".into(), code: INTERRUPTED })
         }
-        _ if report.is_of_nothing() => Err(Failure { message: "none of the samples could be used".into(), code: 4 }),
-        _ => Ok(()),
+        _ => report.refuse_nothing(),
     }
 }
 
@@ -96,7 +104,9 @@ fn queue(state: &State) -> Queue {
         true => Queue::Live { last: state.last.clone(), waiting: VecDeque::new(), taken: state.done, warned: false },
         false => {
             let (shard, count) = state.header.shard;
-            Queue::Shard { next: (shard + state.done * count) as usize, stride: count as usize }
+            let place = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+            let next = shard.saturating_add(state.done.saturating_mul(count));
+            Queue::Shard { next: place(next), stride: place(count) }
         }
     }
 }
@@ -142,7 +152,7 @@ fn measures(args: &EvaluateArgs, loaded: &Loaded, dataset: &Dataset) -> Outcome<
             Ok(()) => measures.push(measure),
             // Of a family, those that the model is not for are left out, and named.
             Err(error) if !args.metrics.iter().any(|name| metrics::find(name).is_ok_and(|m| m.name == entry.name)) => {
-                eprintln!("warning: {} is left out: {}", entry.name, output::in_a_line(&error.to_string()));
+                warn!("{} is left out: {}", entry.name, output::in_a_line(&error.to_string()));
             }
             Err(error) => return Err(error.into()),
         }
@@ -156,7 +166,7 @@ fn measures(args: &EvaluateArgs, loaded: &Loaded, dataset: &Dataset) -> Outcome<
 /// What Quantus computes in their place; those that it cannot are named, and stay.
 fn of_quantus(chosen: Vec<&'static metrics::Entry>) -> Vec<&'static metrics::Entry> {
     for (entry, reason) in chosen.iter().filter_map(|entry| Some((entry, quantus::paper(entry.name)?))) {
-        eprintln!("warning: {} is the paper's: {reason}", entry.name);
+        warn!("{} is the paper's: {reason}", entry.name);
     }
     chosen.into_iter().map(quantus::of).collect()
 }
@@ -166,6 +176,7 @@ fn prepare<'a>(args: &EvaluateArgs, loaded: &'a Loaded, measures: Vec<Measure>) 
     let (mut given, entries) = (pairs(&args.params)?, entries(&args.methods)?);
     name_files(&mut given);
     refuse_unknown(&given, &entries)?;
+    output::refuse_overwriting(&files_of(&given)?, [&args.state, &args.json, &args.csv, &args.samples])?;
     let mut in_a_row = false;
     for measure in &measures {
         in_a_row |= measure.cost(loaded)?.forward > 1;
@@ -179,7 +190,7 @@ fn prepare<'a>(args: &EvaluateArgs, loaded: &'a Loaded, measures: Vec<Measure>) 
         let made = loaded.explainer_sharing(&mut shared, entry.name, &own, args.precision.precision(), resources);
         let mut explainer = match made {
             Err(error) if args.methods == ["all"] && matches!(error.kind(), Kind::Model | Kind::Usage) => {
-                eprintln!("warning: {} is left out: {}", entry.name, output::in_a_line(&error.to_string()));
+                warn!("{} is left out: {}", entry.name, output::in_a_line(&error.to_string()));
                 continue;
             }
             made => made?,
@@ -200,14 +211,20 @@ fn begin(args: &EvaluateArgs, loaded: &Loaded, dataset: &Dataset, evaluation: &m
         let params = params.all().iter().map(|(k, v)| format!(" {k}={v}"));
         format!("{name}{}", params.collect::<String>())
     };
+    let method = |explainer: &Explainer| {
+        // What is in files decides the scores, whatever they are called.
+        let files = explainer.files().map(|file| format!(" sha256={}", file.sha256));
+        described(explainer.entry().name, explainer.params()) + &files.collect::<String>()
+    };
     let header = Header {
         model: loaded.model.sha256.clone(),
         precision: args.precision.precision().name().into(),
         engine: args.engine.engine.name().into(),
         target: format!("{:?} {:?} {:?}", args.target.target, args.target.against, args.model.score),
         settings: format!(
-            "{} shape {:?} output {:?} weights {:?} passes {:?} deadline {:?} error {:?}",
+            "{} labels {} shape {:?} output {:?} weights {:?} passes {:?} deadline {:?} error {:?}",
             output::to_json(&loaded.card.input)?,
+            digest(loaded.card.labels.iter().map(String::as_str)),
             loaded.input_shape()?,
             loaded.output(),
             args.model.random_weights,
@@ -215,7 +232,7 @@ fn begin(args: &EvaluateArgs, loaded: &Loaded, dataset: &Dataset, evaluation: &m
             args.budget.deadline,
             args.standard_error
         ),
-        methods: evaluation.rows.iter().map(|r| described(r.explainer.entry().name, r.explainer.params())).collect(),
+        methods: evaluation.rows.iter().map(|row| method(&row.explainer)).collect(),
         metrics: evaluation.measures.iter().map(|m| described(m.entry.name, &m.params)).collect(),
         dataset: dataset.digest(),
         samples: dataset.len() as u64,
@@ -232,7 +249,7 @@ fn begin(args: &EvaluateArgs, loaded: &Loaded, dataset: &Dataset, evaluation: &m
         evaluation.restore(state.rows.clone());
         return Ok(state);
     }
-    Ok(State { header, done: 0, last: String::new(), rows: evaluation.state() })
+    Ok(State { header, done: 0, last: String::new(), failed: vec![], rows: evaluation.state() })
 }
 
 /// Takes in a sample. One that can't be used is counted and named.
@@ -296,7 +313,7 @@ impl Progress {
 
     fn update(&mut self, state: &State) -> Outcome {
         match self {
-            Progress::Table(table) if table.is_due() => table.show(&Report::new(state, vec![], None)?),
+            Progress::Table(table) if table.is_due() => table.show(&Report::new(state, None)?),
             Progress::Count(show) => show(state.done),
             _ => {}
         }
@@ -320,6 +337,15 @@ impl Log {
         let failed = |source| Error::Write { path: path.clone(), source };
         let before = if done > 0 { std::fs::read_to_string(path).unwrap_or_default() } else { String::new() };
         let kept: String = before.split_inclusive('\n').take(done as usize).collect();
+        let number = |line: &str| serde_json::from_str::<Value>(line).ok()?["sample"].as_u64();
+        if !kept.lines().map(number).eq((0..done).map(Some)) {
+            let message = format!(
+                "{}: is to go on behind {done} samples that --state has, and does not hold their lines; name the file that \
+                 does, or begin both anew",
+                path.display()
+            );
+            return Err(Failure { message, code: 4 });
+        }
         let mut file = std::fs::File::create(path).map_err(failed)?;
         std::io::Write::write_all(&mut file, kept.as_bytes()).map_err(failed)?;
         Ok(Log(Some((path.clone(), file))))

@@ -13,19 +13,24 @@ use whyline_runtime::npy;
 use whyline_runtime::record::{FileRecord, Record};
 
 use super::inputs::{
-    Material, budget, for_method, give_files, given, images_in, is_bounded, read_input, resources, target,
+    Material, budget, files_of, for_method, give_files, given, images_in, is_bounded, read_input, resources, target,
 };
 use super::load::load;
 use crate::args::ExplainArgs;
 use crate::failure::{Failure, INTERRUPTED, Outcome, about_input};
 use crate::output;
+use crate::warn;
 
 /// Runs it.
 pub fn run(args: &ExplainArgs) -> Outcome {
     let jobs = jobs(args)?;
     let mut given = given(&args.method.params)?;
     given.extend(for_method(&given, find(&args.method.method)?, is_bounded(&args.budget)));
+    output::refuse_overwriting(&files_of(&given)?, written(args, &jobs).iter().flat_map(Job::outputs))?;
     let loaded = load(&args.model, Some(&args.preprocess))?;
+    if !args.input.is_dir() {
+        output::refuse_unwritable(written(args, &jobs).iter().flat_map(Job::outputs))?;
+    }
     output::refuse_overwriting(&loaded.files, written(args, &jobs).iter().flat_map(Job::outputs))?;
     if args.top_k.is_some_and(|k| usize::from(k) > loaded.classes().unwrap_or(0)) {
         return Err(Failure::usage(format!("--top-k: the model has {} classes", loaded.classes()?)));
@@ -43,10 +48,18 @@ pub fn run(args: &ExplainArgs) -> Outcome {
             std::fs::create_dir_all(folder).map_err(|source| Error::Write { path: folder.clone(), source })?;
         }
     }
-    let mut records = vec![];
+    let (mut records, mut failed) = (vec![], 0);
     let ended = jobs.iter().flat_map(|job| targets(args).into_iter().map(move |target| (job, target))).try_for_each(
         |(job, target)| {
-            records.push(explain_one(&loaded, &mut explainer, args, &job.of(&target), &target)?);
+            match explain_one(&loaded, &mut explainer, args, &job.of(&target), &target) {
+                Ok(record) => records.push(record),
+                // One image of a folder is not the others' fault.
+                Err(failure) if args.input.is_dir() && failure.code == 4 => {
+                    failed += 1;
+                    warn!("{}", failure.message);
+                }
+                Err(failure) => return Err(failure),
+            }
             match budget.is_interrupted() {
                 true => Err(Failure { message: "interrupted; what was begun is written".into(), code: INTERRUPTED }),
                 false => Ok(()),
@@ -59,7 +72,11 @@ pub fn run(args: &ExplainArgs) -> Outcome {
         (true, Some(_)) => output::write_text(Path::new("-"), &output::to_json(&records)?)?,
         (true, None) => records.iter().try_for_each(|r| output::write_text(Path::new("-"), &output::to_json(r)?))?,
     }
-    ended
+    ended?;
+    match failed {
+        0 => Ok(()),
+        _ => Err(Failure { message: format!("{failed} explanations of {} failed", failed + records.len()), code: 4 }),
+    }
 }
 
 /// Whether standard output carries records and not reports.
@@ -186,7 +203,7 @@ fn explain_one(
         output::report(&job.input, &record, &[&job.png, &job.npy, &job.json]);
     }
     if !args.quiet {
-        record.warnings.iter().for_each(|w| eprintln!("warning: {w}"));
+        record.warnings.iter().for_each(|w| warn!("{w}"));
     }
     Ok(record)
 }

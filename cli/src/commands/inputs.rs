@@ -102,6 +102,18 @@ pub fn name_files(given: &mut Given) {
     }
 }
 
+/// The files that baselines and regions are read from.
+pub fn files_of(given: &Given) -> Outcome<Vec<PathBuf>> {
+    let mut files = vec![];
+    for path in given.values().filter_map(|value| value.strip_prefix(FILE)).map(Path::new) {
+        match path.is_dir() {
+            true => files.extend(images_in(path)?),
+            false => files.push(path.to_path_buf()),
+        }
+    }
+    Ok(files)
+}
+
 /// Those of the parameters that a method has; how far a fixed rule gets is not known before, so a tolerance or a budget makes
 /// nodes adaptive.
 pub fn for_method(given: &Given, entry: &Entry, is_bounded: bool) -> Given {

@@ -14,13 +14,13 @@ pub fn run(args: &MergeArgs) -> Outcome {
     refuse_overwriting(&args.states, [&args.state, &args.json, &args.csv])?;
     let read = |path: &PathBuf| Ok((path.clone(), State::read(path).map_err(about_input)?));
     let whole = State::merge(args.states.iter().map(read).collect::<Outcome<_>>()?)?;
-    let report = Report::new(&whole, vec![], None)?;
+    let report = Report::new(&whole, None)?;
     if let Some(path) = &args.state {
         whole.write(path)?;
     }
-    report.write(args.json.as_ref(), args.csv.as_ref())?;
     if !args.quiet && !is_stdout(&args.json) {
         report.print();
     }
-    Ok(())
+    report.write(args.json.as_ref(), args.csv.as_ref())?;
+    report.refuse_nothing()
 }

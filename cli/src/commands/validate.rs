@@ -20,7 +20,7 @@ use super::load::load;
 use crate::args::{ModelArgs, ScoreArg, ValidateArgs};
 use crate::failure::{Failure, INTERRUPTED, Outcome, about_input};
 use crate::output;
-use crate::say;
+use crate::{say, warn};
 
 /// The code of a check that failed.
 pub const CHECK_FAILED: u8 = 6;
@@ -38,6 +38,7 @@ pub fn run(args: &ValidateArgs) -> Outcome {
     output::refuse_overwriting(files.iter().flatten(), [&args.json])?;
     let loaded = load(&args.model, Some(&args.preprocess))?;
     output::refuse_overwriting(&loaded.files, [&args.json])?;
+    output::refuse_unwritable([&args.json])?;
     let methods = methods_of(args, &loaded)?;
     let inputs = specimens(&loaded, files.as_deref(), args.inputs, args.random)?;
     let give = |explainer: &mut Explainer, given: &Given| {
@@ -165,7 +166,7 @@ fn methods_of(args: &ValidateArgs, loaded: &Loaded) -> Outcome<Vec<(&'static met
     if args.methods == ["all"] {
         methods.retain(|(entry, given)| match validate::admits(loaded, entry, given) {
             Err(error) if error.kind() == Kind::Usage => {
-                eprintln!("warning: {} is left out: {}", entry.name, output::in_a_line(&error.to_string()));
+                warn!("{} is left out: {}", entry.name, output::in_a_line(&error.to_string()));
                 false
             }
             _ => true,

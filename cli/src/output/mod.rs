@@ -4,27 +4,40 @@ pub mod progress;
 pub mod scores;
 
 use std::collections::HashSet;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use whyline_runtime::engine::{Halves, Memory};
-use whyline_runtime::files::write_atomically;
+use whyline_runtime::files::{is_writable, write_atomically};
 use whyline_runtime::image::colormap::Colormap;
 use whyline_runtime::record::{ClassRecord, Record};
 
 use crate::failure::{Failure, INTERNAL, Outcome};
 
-/// Writes a line to standard output. A reader that has gone away ends the program quietly, as it does others.
+/// Writes a line to standard output. A reader that has gone away wants no more of it; what else there is to do is done, and the exit
+/// code says how it went.
 pub fn say(line: std::fmt::Arguments) {
-    use std::io::{ErrorKind, Write};
     match writeln!(std::io::stdout(), "{line}") {
         Ok(()) => {}
-        Err(e) if e.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => {}
         Err(e) => {
-            eprintln!("whyline: cannot write to standard output: {e}");
+            complain(format_args!("whyline: cannot write to standard output: {e}"));
             std::process::exit(2)
         }
     }
+}
+
+/// Writes a line to standard error. Where that takes none, nobody can be told, and the work goes on.
+pub fn complain(line: std::fmt::Arguments) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Where a file is, or would be.
+fn place(path: &Path) -> PathBuf {
+    let folder = || path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let beside = || Some(std::fs::canonicalize(folder()).ok()?.join(path.file_name()?));
+    std::fs::canonicalize(path).ok().or_else(beside).unwrap_or_else(|| path.to_path_buf())
 }
 
 /// Refuses to write over a file that is read, or twice to one file.
@@ -35,8 +48,9 @@ pub fn refuse_overwriting<'a>(
     let real = |path: &PathBuf| std::fs::canonicalize(path).ok();
     let inputs: HashSet<PathBuf> = read.into_iter().filter_map(real).collect();
     let mut seen = HashSet::new();
-    for output in written.into_iter().flatten().filter(|p| p.as_os_str() != "-") {
-        if !seen.insert(output) {
+    for output in written.into_iter().flatten() {
+        let is_device = std::fs::metadata(output).is_ok_and(|data| !data.is_file());
+        if !is_device && !seen.insert(place(output)) {
             return Err(Failure::usage(format!("{} is to be written twice", output.display())));
         }
         if real(output).is_some_and(|path| path.is_file() && inputs.contains(&path)) {
@@ -51,6 +65,18 @@ pub fn refuse_overwriting<'a>(
 macro_rules! say {
     () => { $crate::output::say(format_args!("")) };
     ($($arg:tt)*) => { $crate::output::say(format_args!($($arg)*)) };
+}
+
+/// Refuses what could not be written once it is there, before the work begins.
+pub fn refuse_unwritable<'a>(written: impl IntoIterator<Item = &'a Option<PathBuf>>) -> Outcome {
+    let files = written.into_iter().flatten().filter(|path| path.as_os_str() != "-");
+    Ok(files.into_iter().try_for_each(|path| is_writable(path))?)
+}
+
+/// A warning, without the panic of `eprintln!` where standard error takes none.
+#[macro_export]
+macro_rules! warn {
+    ($($arg:tt)*) => { $crate::output::complain(format_args!("warning: {}", format_args!($($arg)*))) };
 }
 
 /// Whether a file is standard output, `-`.

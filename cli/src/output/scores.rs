@@ -9,10 +9,10 @@ use serde::Serialize;
 use whyline_runtime::engine::Passes;
 use whyline_runtime::methods::find as find_method;
 use whyline_runtime::metrics::{Better, Entry, Family, Undefined, find};
-use whyline_runtime::state::{Header, RowState, State};
+use whyline_runtime::state::{Failed, Header, RowState, State};
 
 use super::{to_json, write_text};
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::say;
 
 /// An evaluation's results.
@@ -27,7 +27,7 @@ pub struct Report {
     results: Vec<Cell>,
     rankings: Vec<Ranking>,
     methods: Vec<Spent>,
-    /// Samples that could not be read or explained, and why.
+    /// Samples that could not be read or explained, and why: the first of them.
     failed: Vec<Failed>,
 }
 
@@ -39,6 +39,8 @@ pub enum Stopped {
     Budget,
     /// Somebody wanted no more.
     Interrupt,
+    /// The folder that was followed is there no more.
+    Gone,
 }
 
 /// A method by a metric.
@@ -81,15 +83,6 @@ struct Spent {
     degraded: u64,
 }
 
-/// A sample without scores.
-#[derive(Serialize)]
-pub struct Failed {
-    /// Inside the dataset.
-    pub sample: String,
-    /// What was wrong.
-    pub reason: String,
-}
-
 /// The name in `name k=v k=v`.
 fn name(described: &str) -> &str {
     described.split(' ').next().unwrap_or_default()
@@ -97,7 +90,7 @@ fn name(described: &str) -> &str {
 
 impl Report {
     /// Of a state.
-    pub fn new(state: &State, failed: Vec<Failed>, stopped_by: Option<Stopped>) -> Outcome<Report> {
+    pub fn new(state: &State, stopped_by: Option<Stopped>) -> Outcome<Report> {
         let header = state.header.clone();
         let metrics: Vec<&'static Entry> = header.metrics.iter().map(|m| find(name(m))).collect::<Result<_, _>>()?;
         let (mut results, mut methods) = (vec![], vec![]);
@@ -111,7 +104,15 @@ impl Report {
             results.extend(cells(name(method), (&metrics, &header.metrics), row));
         }
         let rankings = Family::ALL.iter().filter_map(|family| ranking(*family, &metrics, &header, &results)).collect();
-        Ok(Report { of: header, done: state.done, stopped_by, results, rankings, methods, failed })
+        Ok(Report {
+            of: header,
+            done: state.done,
+            stopped_by,
+            results,
+            rankings,
+            methods,
+            failed: state.failed.clone(),
+        })
     }
 
     /// Writes it to the files that are asked for, as JSON and as a table of comma-separated values.
@@ -125,10 +126,13 @@ impl Report {
         Ok(())
     }
 
-    /// Whether there were samples, and none could be used.
-    pub fn is_of_nothing(&self) -> bool {
+    /// An error where there were samples, and none could be used.
+    pub fn refuse_nothing(&self) -> Outcome {
         let failed = |cell: &Cell| cell.undefined.get(Undefined::Failed.text()) == Some(&self.done);
-        self.done > 0 && self.results.iter().all(failed)
+        match self.done > 0 && self.results.iter().all(failed) {
+            true => Err(Failure { message: "none of the samples could be used".into(), code: 4 }),
+            false => Ok(()),
+        }
     }
 
     fn to_csv(&self) -> String {
@@ -193,6 +197,7 @@ impl Report {
             None => "",
             Some(Stopped::Budget) => "; the time is spent",
             Some(Stopped::Interrupt) => "; interrupted",
+            Some(Stopped::Gone) => "; the folder is gone",
         };
         format!("{}{of} samples{shard}{stopped}", self.done)
     }

@@ -181,6 +181,11 @@ impl<'a> Explainer<'a> {
         }
     }
 
+    /// The files that its parameters name.
+    pub fn files(&self) -> impl Iterator<Item = &FileRecord> {
+        self.baseline_files.iter().chain(self.region.iter().map(|(file, _)| file))
+    }
+
     /// All its parameters.
     pub fn params(&self) -> &Params {
         &self.params

@@ -24,6 +24,8 @@ pub struct Style {
 
 /// Pictures with a shorter side below this are magnified until they reach it.
 const VISIBLE: u32 = 224;
+/// They are not magnified to more than this many.
+const LARGE: u32 = 4096;
 /// The part of all pixels whose attribution may be off the colour scale, so that one outlier does not
 /// leave the rest colourless.
 const CLIPPED: f64 = 0.005;
@@ -33,7 +35,8 @@ const GUTTER: u32 = 8;
 /// shows what the model saw.
 pub fn draw(map: &[f32], size: (usize, usize), picture: &Picture, style: &Style) -> RgbImage {
     let shorter = picture.width().min(picture.height()).max(1);
-    let zoom = style.zoom.unwrap_or(VISIBLE.div_ceil(shorter)).max(1);
+    let longer = picture.width().max(picture.height()).max(1);
+    let zoom = style.zoom.unwrap_or(VISIBLE.div_ceil(shorter).min(LARGE / longer)).max(1);
     let (width, height) = (picture.width(), picture.height());
     let large = |image: &RgbImage| imageops::resize(image, width * zoom, height * zoom, imageops::FilterType::Nearest);
     let full = bilinear(map, size, (height as usize, width as usize));

@@ -16,7 +16,7 @@ pub(super) const ENTRY: Entry = Entry {
     paper: "Sundararajan et al. 2017",
     better: Better::Lower,
     wants: Wants::Nothing,
-    parameters: &[baseline::PARAMETER, LOGIT],
+    parameters: &[baseline::OF_METRICS, LOGIT],
     build: |params| Ok(Box::new(Completeness { baseline: Baseline::parse(params)?, output: output_of(params)? })),
 };
 

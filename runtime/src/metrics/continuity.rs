@@ -20,7 +20,7 @@ pub(super) const ENTRY: Entry = Entry {
     parameters: &[
         Parameter { name: "shifts", default: "10", help: "copies, half of them to either side" },
         Parameter { name: "reach", default: "0.1", help: "how far the farthest is moved, as a share of the width" },
-        baseline::PARAMETER,
+        baseline::OF_METRICS,
     ],
     build: |params| {
         let (shifts, reach) = (params.whole("shifts", 1, 10_000)?, params.size("reach")?);

@@ -15,6 +15,6 @@ pub(super) const ENTRY: Entry = Entry {
     paper: "Petsiuk et al. 2018",
     better: Better::Lower,
     wants: Wants::Nothing,
-    parameters: &[STEP, baseline::PARAMETER, PROBABILITY, TOLERANCE],
+    parameters: &[STEP, baseline::OF_METRICS, PROBABILITY, TOLERANCE],
     build: |params| Ok(Box::new(Area { steps: Steps::parse(params)?, inserts: false })),
 };

@@ -21,7 +21,7 @@ pub(super) const ENTRY: Entry = Entry {
     parameters: &[
         Parameter { name: "form", default: "count", help: "count, or model" },
         Parameter { name: "epsilon", default: "0.1", help: "share of the largest magnitude, or of the output" },
-        baseline::PARAMETER,
+        baseline::OF_METRICS,
         PROBABILITY,
     ],
     build: |params| {

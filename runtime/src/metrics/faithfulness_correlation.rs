@@ -30,7 +30,7 @@ pub(super) const ENTRY: Entry = Entry {
     parameters: &[
         RUNS,
         Parameter { name: "size", default: "224", help: "features of a set" },
-        baseline::PARAMETER,
+        baseline::OF_METRICS,
         LOGIT,
         SEED,
     ],

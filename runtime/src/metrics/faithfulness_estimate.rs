@@ -18,7 +18,7 @@ pub(super) const ENTRY: Entry = Entry {
     paper: "Alvarez-Melis and Jaakkola 2018",
     better: Better::Higher,
     wants: Wants::Nothing,
-    parameters: &[STEP, baseline::PARAMETER, LOGIT],
+    parameters: &[STEP, baseline::OF_METRICS, LOGIT],
     build: |params| Ok(Box::new(FaithfulnessEstimate(Steps::parse(params)?))),
 };
 

@@ -23,7 +23,7 @@ pub(super) const ENTRY: Entry = Entry {
     wants: Wants::Nothing,
     parameters: &[
         Parameter { default: "8", ..SIZE },
-        baseline::PARAMETER,
+        baseline::OF_METRICS,
         LOGIT,
         Parameter { name: "kind", default: "contribution", help: "what maps are: contribution, or gradient" },
         Parameter { name: "scaled", default: "false", help: "whether the map's scale is fitted to the model first" },

@@ -16,6 +16,6 @@ pub(super) const ENTRY: Entry = Entry {
     paper: "Petsiuk et al. 2018",
     better: Better::Higher,
     wants: Wants::Nothing,
-    parameters: &[STEP, Parameter { default: "rise", ..baseline::PARAMETER }, PROBABILITY, TOLERANCE],
+    parameters: &[STEP, Parameter { default: "rise", ..baseline::OF_METRICS }, PROBABILITY, TOLERANCE],
     build: |params| Ok(Box::new(Area { steps: Steps::parse(params)?, inserts: true })),
 };

@@ -21,7 +21,7 @@ pub(super) const ENTRY: Entry = Entry {
     paper: "Rieger & Hansen 2020",
     better: Better::Higher,
     wants: Wants::Nothing,
-    parameters: &[SEGMENTS, KIND, Parameter { default: "mean", ..baseline::PARAMETER }, PROBABILITY, TOLERANCE],
+    parameters: &[SEGMENTS, KIND, Parameter { default: "mean", ..baseline::OF_METRICS }, PROBABILITY, TOLERANCE],
     build: |params| {
         let (wanted, follows) = parse(params)?;
         Ok(Box::new(Irof {

@@ -16,7 +16,7 @@ pub(super) const ENTRY: Entry = Entry {
     paper: "Arya et al. 2019",
     better: Better::Higher,
     wants: Wants::Nothing,
-    parameters: &[STEP, baseline::PARAMETER, PROBABILITY],
+    parameters: &[STEP, baseline::OF_METRICS, PROBABILITY],
     build: |params| Ok(Box::new(Monotonicity(Steps { least_first: true, ..Steps::parse(params)? }))),
 };
 

@@ -24,7 +24,7 @@ pub(super) const ENTRY: Entry = Entry {
     parameters: &[
         Parameter { name: "epsilon", default: "0.001", help: "what is nothing, as a share of the largest" },
         Parameter { name: "features", default: "1000", help: "features looked at, at most" },
-        baseline::PARAMETER,
+        baseline::OF_METRICS,
         LOGIT,
         SEED,
     ],

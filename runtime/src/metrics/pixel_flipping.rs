@@ -17,6 +17,6 @@ pub(super) const ENTRY: Entry = Entry {
     paper: "Bach et al. 2015",
     better: Better::Lower,
     wants: Wants::Nothing,
-    parameters: &[STEP, ORDER, Parameter { default: "max-distance", ..baseline::PARAMETER }, PROBABILITY, TOLERANCE],
+    parameters: &[STEP, ORDER, Parameter { default: "max-distance", ..baseline::OF_METRICS }, PROBABILITY, TOLERANCE],
     build: |params| Ok(Box::new(Area { steps: Steps::parse(params)?, inserts: false })),
 };

@@ -24,7 +24,7 @@ pub(super) const ENTRY: Entry = Entry {
     parameters: &[
         SIZE,
         Parameter { name: "regions", default: "100", help: "regions replaced at most" },
-        Parameter { default: "uniform", ..baseline::PARAMETER },
+        Parameter { default: "uniform", ..baseline::OF_METRICS },
         PROBABILITY,
         TOLERANCE,
     ],

@@ -19,7 +19,7 @@ pub(super) const ENTRY: Entry = Entry {
     paper: "Montavon et al. 2018",
     better: Better::Lower,
     wants: Wants::Nothing,
-    parameters: &[Parameter { default: "8", ..SIZE }, baseline::PARAMETER, PROBABILITY, TOLERANCE],
+    parameters: &[Parameter { default: "8", ..SIZE }, baseline::OF_METRICS, PROBABILITY, TOLERANCE],
     build: |params| {
         let size = params.whole("size", 1, 1 << 16)? as usize;
         Ok(Box::new(Selectivity {

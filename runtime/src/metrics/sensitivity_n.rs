@@ -22,7 +22,7 @@ pub(super) const ENTRY: Entry = Entry {
     parameters: &[
         RUNS,
         Parameter { name: "sizes", default: "8", help: "different sizes, each a like factor above the last" },
-        baseline::PARAMETER,
+        baseline::OF_METRICS,
         LOGIT,
         SEED,
     ],

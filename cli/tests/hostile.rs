@@ -1,0 +1,277 @@
+//! What goes wrong around `whyline`: streams that take nothing, files that are read and written at once, states and masks that are
+//! not what they seem.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use whyline_runtime::image::Picture;
+
+fn models() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")
+}
+
+fn model() -> String {
+    models().join("digits-cnn.onnx").display().to_string()
+}
+
+fn command(words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_whyline"));
+    command.args(words);
+    command
+}
+
+fn whyline(words: &[&str]) -> Output {
+    command(words).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A folder for a test, with so many of the samples in a folder inside.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn of(count: usize) -> Place {
+        let place = Place(tempfile::tempdir().unwrap());
+        std::fs::create_dir(place.path("images")).unwrap();
+        (0..count).for_each(|digit| place.sample(digit, &format!("images/digit-{digit}.png")));
+        place
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).display().to_string()
+    }
+
+    fn sample(&self, digit: usize, name: &str) {
+        std::fs::copy(models().join(format!("samples/digit-{digit}.png")), self.path(name)).unwrap();
+    }
+
+    fn evaluate(&self, more: &[&str]) -> Output {
+        whyline(
+            &[&["evaluate", &model(), &self.path("images"), "-m", "vanilla", "--metrics", "complexity"], more].concat(),
+        )
+    }
+
+    fn json(&self, name: &str) -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(self.path(name)).unwrap()).unwrap()
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn where_nobody_can_be_told_the_exit_code_stands() {
+    let place = Place::of(1);
+    let image = place.path("images/digit-0.png");
+    let full = || File::options().write(true).open("/dev/full").unwrap();
+    let code = |words: &[&str]| command(words).stderr(full()).stdout(Stdio::null()).status().unwrap().code();
+    assert_eq!(code(&["explain", "nowhere.onnx", &image]), Some(3));
+    // It warns of the budget.
+    assert_eq!(code(&["explain", &model(), &image, "--max-passes", "10"]), Some(0));
+    std::fs::write(&image, "no image").unwrap();
+    assert_eq!(code(&["evaluate", &model(), &place.path("images"), "-m", "vanilla", "-q"]), Some(4));
+}
+
+#[test]
+fn a_reader_that_has_gone_away_ends_no_work() {
+    let place = Place::of(4);
+    let unread = |words: &[&str]| {
+        let mut child = command(words).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        drop(child.stdout.take());
+        child.wait().unwrap().code()
+    };
+    let maps = place.path("maps");
+    assert_eq!(unread(&["explain", &model(), &place.path("images"), "-m", "vanilla", "-o", &maps]), Some(0));
+    assert_eq!(std::fs::read_dir(&maps).unwrap().count(), 4);
+    (0..4).for_each(|digit| std::fs::write(place.path(&format!("images/digit-{digit}.png")), "no image").unwrap());
+    assert_eq!(unread(&["evaluate", &model(), &place.path("images"), "-m", "vanilla"]), Some(4));
+}
+
+#[test]
+fn what_could_not_be_written_is_not_begun() {
+    let place = Place::of(1);
+    for option in ["--json", "--csv"] {
+        let run = place.evaluate(&[option, &place.path("no/such/folder")]);
+        assert!(run.status.code() == Some(2) && run.stdout.is_empty(), "{option}: {}", text(&run.stdout));
+    }
+    let image = place.path("images/digit-0.png");
+    let run = whyline(&["explain", &model(), &image, "-o", &place.path("no/such.png")]);
+    assert!(run.status.code() == Some(2) && text(&run.stderr).contains("cannot write"), "{}", text(&run.stderr));
+    assert_eq!(std::fs::read_dir(place.0.path()).unwrap().count(), 1, "nothing is left over");
+}
+
+#[test]
+fn baselines_are_not_written_over_and_nothing_is_written_twice() {
+    let place = Place::of(2);
+    let (base, image) = (place.path("base.png"), place.path("images/digit-0.png"));
+    place.sample(3, "base.png");
+    let before = std::fs::read(&base).unwrap();
+    let baseline = format!("baseline={base}");
+    let folder = format!("baseline={}", place.path("images"));
+    for words in [
+        &["explain", &model(), &image, "-p", &baseline, "-o", &base][..],
+        &["compare", &model(), &image, "-m", "ig", "-p", &baseline, "-o", &base],
+        &["evaluate", &model(), &place.path("images"), "-m", "ig", "-p", &baseline, "--json", &base],
+        &["explain", &model(), &base, "-m", "expected-gradients", "-p", &folder, "--json", &image],
+        &["explain", &model(), &image, "-o", "x.png", "--npy", "./x.png"],
+        &["evaluate", &model(), &place.path("images"), "-m", "ig", "--csv", "-", "--json", "-"],
+        &["evaluate", &model(), &place.path("images"), "-m", "ig", "--state", "-"],
+    ] {
+        let run = whyline(words);
+        assert_eq!(run.status.code(), Some(2), "{words:?}: {}", text(&run.stderr));
+    }
+    assert_eq!(std::fs::read(&base).unwrap(), before);
+    assert!(std::fs::read(&image).unwrap().starts_with(b"\x89PNG"));
+    // To one device as often as one likes.
+    let nothing = ["--json", "/dev/null", "--csv", "/dev/null"];
+    assert!(place.evaluate(&nothing).status.success());
+}
+
+/// Where the class explained is the other one, the sample has no margin; others have.
+#[test]
+fn a_sample_without_a_margin_is_counted() {
+    let place = Place::of(4);
+    let run = place.evaluate(&["--against", "3", "--json", &place.path("out.json")]);
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    let report = place.json("out.json");
+    let failed = report["failed"].as_array().unwrap();
+    assert!(failed.len() == 1 && failed[0]["sample"] == "digit-3.png", "{failed:?}");
+    assert_eq!(report["results"][0]["samples"], 3);
+    let none = place.evaluate(&["--target", "3", "--against", "3"]);
+    assert_eq!(none.status.code(), Some(2), "of no sample would it be anything");
+}
+
+/// What files hold decides the scores, whatever they are called.
+#[test]
+fn shards_of_other_files_do_not_go_together() {
+    let merged = |change: &dyn Fn(&Place)| {
+        let place = Place::of(3);
+        place.sample(1, "base.png");
+        std::fs::copy(models().join("digits-cnn.toml"), place.path("card.toml")).unwrap();
+        let shard = |part: &str, state: &str| {
+            let baseline = format!("baseline={}", place.path("base.png"));
+            let told =
+                ["--shard", part, "--state", &place.path(state), "--card", &place.path("card.toml"), "-p", &baseline];
+            let words = ["evaluate", &model(), &place.path("images"), "-m", "ig", "--metrics", "complexity", "-q"];
+            let run = whyline(&[&words[..], &told].concat());
+            assert!(run.status.success(), "{}", text(&run.stderr));
+        };
+        shard("0/2", "a.wls");
+        change(&place);
+        shard("1/2", "b.wls");
+        whyline(&["merge", &place.path("a.wls"), &place.path("b.wls")]).status.code()
+    };
+    assert_eq!(merged(&|_| {}), Some(0));
+    assert_eq!(merged(&|place| place.sample(9, "base.png")), Some(4));
+    assert_eq!(merged(&|place| place.sample(8, "images/digit-2.png")), Some(4));
+    let relabelled = |place: &Place| {
+        let card = std::fs::read_to_string(place.path("card.toml")).unwrap();
+        std::fs::write(place.path("card.toml"), card.replacen("\"0\"", "\"zero\"", 1)).unwrap();
+    };
+    assert_eq!(merged(&relabelled), Some(4));
+}
+
+#[test]
+fn what_was_said_of_samples_is_still_said_where_a_run_goes_on() {
+    let place = Place::of(3);
+    std::fs::write(place.path("images/digit-1.png"), "no image").unwrap();
+    let (state, lines, out) = (place.path("s.wls"), place.path("s.jsonl"), place.path("out.json"));
+    let told = ["-q", "--state", &state, "--json", &out];
+    let mut reports = vec![];
+    for _ in 0..2 {
+        let run = place.evaluate(&[&told[..], &["--samples", &lines]].concat());
+        assert!(run.status.success(), "{}", text(&run.stderr));
+        reports.push(place.json("out.json")["failed"].clone());
+    }
+    assert!(reports[0] == reports[1] && reports[1][0]["sample"] == "digit-1.png", "{reports:?}");
+    assert!(whyline(&["merge", &state, "-q", "--json", &out]).status.success());
+    assert_eq!(place.json("out.json")["failed"], reports[0]);
+    // Lines that are not of this state would be lost, or be somebody else's.
+    std::fs::write(&lines, "my\nown\nnotes\n").unwrap();
+    for file in [&lines, &place.path("new.jsonl")] {
+        let run = place.evaluate(&[&told[..], &["--samples", file]].concat());
+        assert!(run.status.code() == Some(4) && text(&run.stderr).contains("lines"), "{}", text(&run.stderr));
+    }
+    assert_eq!(std::fs::read_to_string(&lines).unwrap(), "my\nown\nnotes\n");
+}
+
+#[test]
+fn shards_beyond_all_samples_have_none() {
+    let place = Place::of(2);
+    let state = place.path("s.wls");
+    for _ in 0..2 {
+        let run = place.evaluate(&["--shard", "5/18446744073709551615", "--state", &state]);
+        assert!(run.status.success() && text(&run.stdout).contains("0 of 0 samples"), "{}", text(&run.stderr));
+    }
+    let run = whyline(&["merge", &state]);
+    let said = text(&run.stderr);
+    assert!(run.status.code() == Some(2) && said.contains("0/18446744073709551615") && said.len() < 2000, "{said}");
+}
+
+/// White marks the object; numbers of classes would mark next to nothing.
+#[test]
+fn masks_of_classes_are_named() {
+    let place = Place::of(2);
+    let marked = |value: u8| Picture::from_fn(48, 48, |x, y| [if x > 9 && y > 9 { value } else { 0 }; 3].into());
+    marked(255).save(place.path("images/digit-0.mask.png")).unwrap();
+    marked(1).save(place.path("images/digit-1.mask.png")).unwrap();
+    let words = ["evaluate", &model(), &place.path("images"), "-m", "vanilla", "--metrics", "auc"];
+    let run = whyline(&[&words[..], &["--json", &place.path("out.json")]].concat());
+    assert!(run.status.success() && text(&run.stderr).contains("white"), "{}", text(&run.stderr));
+    let report = place.json("out.json");
+    assert_eq!((&report["results"][0]["samples"], report["failed"].as_array().unwrap().len()), (&1.into(), 1));
+}
+
+#[test]
+fn one_image_of_a_folder_is_not_the_others_fault() {
+    let place = Place::of(3);
+    std::fs::write(place.path("images/digit-1.png"), "no image").unwrap();
+    let maps = place.path("maps");
+    let run = whyline(&["explain", &model(), &place.path("images"), "-m", "vanilla", "-o", &maps]);
+    let said = text(&run.stderr);
+    assert!(
+        run.status.code() == Some(4) && said.contains("digit-1.png") && said.contains("1 explanations of 3"),
+        "{said}"
+    );
+    assert_eq!(std::fs::read_dir(&maps).unwrap().count(), 2);
+}
+
+#[test]
+fn labels_that_are_of_nothing_are_told() {
+    let place = Place::of(1);
+    for (line, is_told) in [("train/digit-0.png,0", true), ("digit-0.png,0", false)] {
+        std::fs::write(place.path("labels.csv"), line).unwrap();
+        let run = place.evaluate(&["--labels", &place.path("labels.csv")]);
+        assert!(run.status.success() && text(&run.stderr).contains("none of the images") == is_told, "{line}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn links_to_nothing_hold_nothing_up() {
+    let place = Place::of(1);
+    std::os::unix::fs::symlink("/nowhere", place.path("images/a.png")).unwrap();
+    let run = place.evaluate(&["--follow", "--budget", "4s", "--json", &place.path("out.json")]);
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    let report = place.json("out.json");
+    assert_eq!((&report["done"], &report["failed"][0]["sample"]), (&2.into(), &"a.png".into()));
+}
+
+/// Metrics that explain again and again are asked for no more.
+#[cfg(unix)]
+#[test]
+fn an_interruption_ends_metrics_that_explain() {
+    let place = Place::of(1);
+    for (metric, draws) in [("max-sensitivity", "draws=100000"), ("mprt", "stages=10000")] {
+        let images = place.path("images");
+        let words = ["evaluate", &model(), &images, "-m", "smoothgrad", "--metrics", metric, "--metric-param", draws];
+        let mut child = command(&words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(400));
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        let code = child.wait().unwrap().code();
+        // It may have been done by then, where there are few stages.
+        assert!(code == Some(130) || (metric == "mprt" && code == Some(0)), "{metric}: {code:?}");
+    }
+}
