@@ -80,6 +80,11 @@ impl<'a, S: Session> Counting<'a, S> {
         self.meter.spent.store(0, Ordering::Relaxed);
     }
 
+    /// Forgets how long passes have taken.
+    pub fn forget_pace(&mut self) {
+        self.meter.pace = Pace::default();
+    }
+
     /// Seconds that so many passes take, as passes have taken lately.
     pub fn seconds(&self, passes: Passes) -> f64 {
         self.meter.pace.seconds(passes.forward, passes.gradient)

@@ -1,5 +1,6 @@
 //! The whole way: a model file, an input, a method; out comes a map with its record.
 
+mod given;
 mod ready;
 
 use std::time::Instant;
@@ -80,66 +81,6 @@ impl<'a> Explainer<'a> {
     /// Tells `watcher` of every pass from now on.
     pub fn watch(&mut self, watcher: Watcher<'a>) {
         self.part.session.inner.watch(watcher);
-    }
-
-    /// Explanations keep to this from now on. For a deadline, a forward and a gradient pass are taken here, so that it is
-    /// known how long they take.
-    ///
-    /// Errors: a budget of fewer passes than the method's least, or of less time than those take.
-    pub fn set_budget(&mut self, budget: Budget) -> Result<()> {
-        let least = with_target(self.method.least(self.model));
-        let told = format!("{} gradient and {} forward", least.gradient, least.forward);
-        if let Some(most) = budget.max_passes.filter(|most| least.all() > *most) {
-            let all = least.all();
-            let name = self.entry.name;
-            let reason = format!("{name} takes {all} passes ({told}) at least, more than the {most} that are allowed");
-            return Err(Error::Budget { reason });
-        }
-        if let Some(deadline) = budget.deadline {
-            let input = vec![0.0; self.model.input];
-            let session = &mut self.part.session.inner;
-            session.reset(Limit::default());
-            let seed = vec![1.0; session.forward(&input)?.len()];
-            session.gradient(&input, &seed)?;
-            let seconds = session.seconds(least);
-            if seconds > deadline.as_secs_f64() {
-                let reason = format!(
-                    "{} takes {told} passes at least, about {:.1} ms here; the deadline leaves {:.1} ms",
-                    self.entry.name,
-                    1e3 * seconds,
-                    1e3 * deadline.as_secs_f64()
-                );
-                return Err(Error::Budget { reason });
-            }
-        }
-        self.budget = budget;
-        Ok(())
-    }
-
-    /// Gives the method the baselines that its parameter `baseline` names as files, each row-major in the model's shape.
-    pub fn set_baselines(&mut self, baselines: Vec<(FileRecord, Vec<f32>)>) -> Result<()> {
-        let len: usize = self.loaded.input_shape()?.iter().product();
-        for (file, values) in &baselines {
-            if values.len() != len || first_infinite(values).is_some() {
-                let reason =
-                    format!("is no baseline: it has {} values, and {len} finite ones are wanted", values.len());
-                return Err(Error::Input { path: file.file.clone().into(), reason });
-            }
-        }
-        (self.baseline_files, self.baselines) = baselines.into_iter().unzip();
-        Ok(())
-    }
-
-    /// Gives the method the region that its parameter `region` names as a file: whether each pixel, row by row, is of it.
-    pub fn set_region(&mut self, file: FileRecord, marked: Vec<bool>) -> Result<()> {
-        let shape = self.loaded.input_shape()?;
-        let pixels = self.loaded.layout()?.and_then(|l| l.split(&shape)).map(|(_, height, width)| height * width);
-        if pixels != Some(marked.len()) {
-            let reason = format!("marks {} pixels, but the input has {}", marked.len(), pixels.unwrap_or(0));
-            return Err(Error::Input { path: file.file.into(), reason });
-        }
-        self.region = Some((file, marked));
-        Ok(())
     }
 
     /// The same method, told the same, for the model with one more change.

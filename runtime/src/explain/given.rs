@@ -1,0 +1,80 @@
+//! What a prepared method is given before it explains: a budget, baselines, a region.
+
+use super::{Budget, Explainer, with_target};
+use crate::engine::{Limit, Session};
+use crate::error::{Error, Result};
+use crate::record::FileRecord;
+use crate::values::first_infinite;
+
+impl Explainer<'_> {
+    /// Explanations keep to this from now on. For a deadline, a forward and a gradient pass are taken here, so that it is
+    /// known how long they take; again, where they take too long.
+    ///
+    /// Errors: a budget of fewer passes than the method's least, or of less time than those take.
+    pub fn set_budget(&mut self, budget: Budget) -> Result<()> {
+        let least = with_target(self.method.least(self.model));
+        let told = format!("{} gradient and {} forward", least.gradient, least.forward);
+        if let Some(most) = budget.max_passes.filter(|most| least.all() > *most) {
+            let all = least.all();
+            let name = self.entry.name;
+            let reason = format!("{name} takes {all} passes ({told}) at least, more than the {most} that are allowed");
+            return Err(Error::Budget { reason });
+        }
+        if let Some(deadline) = budget.deadline {
+            let input = vec![0.0; self.model.input];
+            let session = &mut self.part.session.inner;
+            let mut seconds = f64::INFINITY;
+            // What disturbs one measurement is no reason to refuse.
+            for _ in 0..MEASURED {
+                session.reset(Limit::default());
+                session.forget_pace();
+                let seed = vec![1.0; session.forward(&input)?.len()];
+                session.gradient(&input, &seed)?;
+                seconds = session.seconds(least).min(seconds);
+                if seconds <= deadline.as_secs_f64() {
+                    break;
+                }
+            }
+            if seconds > deadline.as_secs_f64() {
+                let reason = format!(
+                    "{} takes {told} passes at least, about {:.1} ms here; the deadline leaves {:.1} ms",
+                    self.entry.name,
+                    1e3 * seconds,
+                    1e3 * deadline.as_secs_f64()
+                );
+                return Err(Error::Budget { reason });
+            }
+        }
+        self.budget = budget;
+        Ok(())
+    }
+
+    /// Gives the method the baselines that its parameter `baseline` names as files, each row-major in the model's shape.
+    pub fn set_baselines(&mut self, baselines: Vec<(FileRecord, Vec<f32>)>) -> Result<()> {
+        let len: usize = self.loaded.input_shape()?.iter().product();
+        for (file, values) in &baselines {
+            if values.len() != len || first_infinite(values).is_some() {
+                let reason =
+                    format!("is no baseline: it has {} values, and {len} finite ones are wanted", values.len());
+                return Err(Error::Input { path: file.file.clone().into(), reason });
+            }
+        }
+        (self.baseline_files, self.baselines) = baselines.into_iter().unzip();
+        Ok(())
+    }
+
+    /// Gives the method the region that its parameter `region` names as a file: whether each pixel, row by row, is of it.
+    pub fn set_region(&mut self, file: FileRecord, marked: Vec<bool>) -> Result<()> {
+        let shape = self.loaded.input_shape()?;
+        let pixels = self.loaded.layout()?.and_then(|l| l.split(&shape)).map(|(_, height, width)| height * width);
+        if pixels != Some(marked.len()) {
+            let reason = format!("marks {} pixels, but the input has {}", marked.len(), pixels.unwrap_or(0));
+            return Err(Error::Input { path: file.file.into(), reason });
+        }
+        self.region = Some((file, marked));
+        Ok(())
+    }
+}
+
+/// How often passes are measured before a deadline is refused.
+const MEASURED: usize = 3;
