@@ -449,8 +449,8 @@ def captum_lrp(model, x, target):
     return LRP(model).attribute(x.clone().requires_grad_(), target=target).detach()
 
 
-def uniform(draw, seed=0):
-    """The first uniform number of a draw, as whyline has it."""
+def bits(draw, element=0, seed=0):
+    """The random bits of an element of a draw, as whyline has them."""
     keep, golden = (1 << 64) - 1, 0x9E3779B97F4A7C15
 
     def mix(z):
@@ -459,7 +459,24 @@ def uniform(draw, seed=0):
         return z ^ (z >> 31)
 
     key = mix((mix((seed + golden) & keep) + draw * golden) & keep)
-    return (mix((key + golden) & keep) >> 40) / (1 << 24)
+    return mix((key + (element + 1) * golden) & keep)
+
+
+def uniform(draw):
+    """The first uniform number of a draw."""
+    return (bits(draw) >> 40) / (1 << 24)
+
+
+def turns(count, draws):
+    """Which baseline each draw takes: all in a random order, round after round."""
+    taken = []
+    for number in range(-(-draws // count)):
+        order = list(range(count))
+        for i in reversed(range(1, count)):
+            other = ((bits(number, i, 0xBB67AE8584CAA73B) >> 32) * (i + 1)) >> 32
+            order[i], order[other] = order[other], order[i]
+        taken += order
+    return np.array(taken[:draws])
 
 
 def gradient_shap(model, x, target, samples=30):
@@ -467,8 +484,8 @@ def gradient_shap(model, x, target, samples=30):
 
     baselines = torch.stack([tensor_of(path)[0] for path in BASELINES])
     choice, drawn = np.random.choice, np.random.uniform
-    # The same draws: places by the counter-based generator, baselines in turn.
-    np.random.choice = lambda n, count: np.arange(count) % n
+    # The same draws, by the counter-based generator.
+    np.random.choice = turns
     np.random.uniform = lambda low, high, count: np.array([uniform(draw) for draw in range(count)])
     map = captum.attr.GradientShap(model).attribute(x, baselines, n_samples=samples, stdevs=0.0, target=target)
     np.random.choice, np.random.uniform = choice, drawn

@@ -291,10 +291,49 @@ fn transposes_around_convolutions_keep_their_layers_images() {
     let mut g = graph(&[1, 6, 6, 3], nodes, "y");
     g.constants.extend([("w".to_string(), weight(&[5, 3, 3, 3], 1)), ("hw".to_string(), Tensor::ints(&[1, 2]))]);
     let typed = typed(g).unwrap();
-    let layers = cam_layers(&typed, None).unwrap();
+    let layers = cam_layers(&typed, None, Some(Layout::ChannelsLast)).unwrap();
     let last = default_layer(&layers).unwrap();
     assert_eq!((last.name.as_str(), last.layout), ("r", Layout::ChannelsLast));
     assert_eq!(last.layout.split(&last.shape), Some((5, 4, 4)));
+}
+
+/// A shuffle of channels, and a norm of groups of them, have images before and behind them.
+#[test]
+fn reshapes_that_are_undone_leave_images() {
+    use whyline_runtime::gradient::layers::{cam_layers, default_layer};
+    use whyline_runtime::onnx::Layout;
+    let nodes = vec![
+        node("Conv", &["x", "w"], &["c"], vec![]),
+        node("Reshape", &["c", "groups"], &["g"], vec![]),
+        node("Transpose", &["g"], &["t"], vec![("perm", ints(&[0, 2, 1, 3, 4]))]),
+        node("Reshape", &["t", "whole"], &["s"], vec![]),
+        node("Reshape", &["s", "flat"], &["f"], vec![]),
+        node("InstanceNormalization", &["f", "scale", "shift"], &["n"], vec![]),
+        node("Reshape", &["n", "whole"], &["b"], vec![]),
+        node("Relu", &["b"], &["r"], vec![]),
+        // Pixels that have changed places are no image, whatever their shape.
+        node("Reshape", &["r", "groups"], &["g2"], vec![]),
+        node("Transpose", &["g2"], &["t2"], vec![("perm", ints(&[0, 1, 2, 4, 3]))]),
+        node("Reshape", &["t2", "whole"], &["no"], vec![]),
+        node("ReduceMean", &["no", "hw"], &["y"], vec![("keepdims", Attr::Int(0))]),
+    ];
+    let mut g = graph(&[1, 3, 6, 6], nodes, "y");
+    g.constants.extend([
+        ("w".to_string(), weight(&[6, 3, 3, 3], 1)),
+        ("groups".to_string(), Tensor::ints(&[1, 2, 3, 4, 4])),
+        ("whole".to_string(), Tensor::ints(&[1, 6, 4, 4])),
+        ("flat".to_string(), Tensor::ints(&[1, 2, 48])),
+        ("scale".to_string(), weight(&[2], 2)),
+        ("shift".to_string(), weight(&[2], 3)),
+        ("hw".to_string(), Tensor::ints(&[2, 3])),
+    ]);
+    let typed = typed(g).unwrap();
+    let layers = cam_layers(&typed, None, Some(Layout::ChannelsFirst)).unwrap();
+    let names: Vec<&str> = layers.iter().map(|l| l.name.as_str()).collect();
+    assert_eq!(names, ["c", "s", "b", "r"]);
+    assert_eq!(default_layer(&layers).unwrap().name, "r");
+    // The card says where channels are, whatever their number.
+    assert!(cam_layers(&typed, None, None).unwrap().is_empty());
 }
 
 /// A compiled file with a tap as large as the input, and one with its channels last.

@@ -419,6 +419,21 @@ fn calibrated_steps_are_the_cards_and_for_its_baseline_alone() {
     assert!(explain("0.5", None, 0.3).unwrap_err().to_string().contains("whyline calibrate finds them"));
 }
 
+/// A method that draws does so anew in every copy: of a copy without noise to speak of its variance is that over seeds.
+#[test]
+fn draws_within_copies_are_of_their_own() {
+    let base = "expected-gradients samples=2";
+    let spread = map("vargrad", &[("base", base), ("samples", "400"), ("sigma", "1e-6")], 0.3);
+    let seeds: Vec<Vec<f32>> =
+        (0..400).map(|seed| map("expected-gradients", &[("samples", "2"), ("seed", &seed.to_string())], 0.3)).collect();
+    let variance = |i: usize| {
+        let mean = seeds.iter().map(|map| map[i]).sum::<f32>() / 400.0;
+        seeds.iter().map(|map| (map[i] - mean).powi(2)).sum::<f32>() / 400.0
+    };
+    let (own, expected): (f32, f32) = (spread.iter().sum(), (0..spread.len()).map(variance).sum());
+    assert!(expected > 0.0 && (own / expected - 1.0).abs() < 0.3, "{own} for {expected}");
+}
+
 #[test]
 fn a_base_may_be_told_its_own_parameters() {
     let quiet = [("sigma", "0"), ("samples", "3"), ("base", "ig steps=3 baseline=0.5")];

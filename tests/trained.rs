@@ -47,6 +47,24 @@ fn relative_error(a: &[f32], b: &[f32]) -> f64 {
     (apart / size).sqrt()
 }
 
+/// One noisy model is the same for both parts of Guided Grad-CAM.
+#[test]
+fn noise_on_weights_is_on_both_models_of_a_method() {
+    let loaded = load(&models().join("digits-cnn.onnx"));
+    let noisy = |base: &str| {
+        let given = [("base", base), ("models", "1"), ("weight-sigma", "0.3")];
+        explain(&loaded, &sample(3), "noisegrad", &given, &Target::Class(3)).attribution.values
+    };
+    let (guided, cam, both) = (noisy("guided-backprop"), noisy("grad-cam"), noisy("guided-grad-cam"));
+    let product: Vec<f32> = guided.iter().zip(&cam).map(|(g, c)| g * c.max(0.0)).collect();
+    assert!(relative_error(&both, &product) < 1e-5, "{}", relative_error(&both, &product));
+    let clean = explain(&loaded, &sample(3), "grad-cam", &[], &Target::Class(3)).attribution.values;
+    assert!(relative_error(&cam, &clean) > 0.05, "the noise is seen");
+    let given = [("base".to_string(), "fullgrad".to_string())].into();
+    let refused = loaded.explainer("noisegrad", &given, Precision::F32, Resources::default());
+    assert!(refused.is_err_and(|error| error.to_string().contains("biases")));
+}
+
 #[test]
 fn both_models_read_every_sample() {
     for model in ["digits-cnn", "digits-vit"] {

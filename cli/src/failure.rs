@@ -1,9 +1,14 @@
 //! Errors and exit codes.
 
+use std::path::Path;
+
 use whyline_runtime::{Error, Kind};
 
 /// The code of an error in whyline itself.
 pub const INTERNAL: u8 = 70;
+
+/// The code where standard output did not take what was asked for.
+pub const UNSAID: u8 = 2;
 
 /// The code that shells give a program which Ctrl-C has ended.
 pub const INTERRUPTED: u8 = 130;
@@ -35,10 +40,19 @@ impl Failure {
 
     /// An error of something that has a name, which the message begins with.
     pub fn of(name: &str, error: Error) -> Failure {
-        let failure = Failure::from(error);
-        match failure.message.starts_with(name) {
-            true => failure,
-            false => Failure { message: format!("{name}: {}", failure.message), ..failure },
+        Failure::from(error).beginning(name)
+    }
+
+    /// The same, of a file.
+    pub fn naming(self, path: &Path) -> Failure {
+        let name = path.display().to_string();
+        if self.message.contains(&name) { self } else { self.beginning(&name) }
+    }
+
+    fn beginning(self, name: &str) -> Failure {
+        match self.message.starts_with(name) {
+            true => self,
+            false => Failure { message: format!("{name}: {}", self.message), ..self },
         }
     }
 }

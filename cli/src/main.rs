@@ -18,7 +18,8 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|info| *LAST_PANIC.lock().unwrap_or_else(|e| e.into_inner()) = info.to_string()));
     let cli = args::Cli::parse();
     match std::panic::catch_unwind(|| commands::run(cli.command)) {
-        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Ok(())) if output::said() => ExitCode::SUCCESS,
+        Ok(Ok(())) => ExitCode::from(failure::UNSAID),
         Ok(Err(failure)) => {
             output::complain(format_args!("whyline: {}", failure.message));
             ExitCode::from(failure.code)

@@ -65,7 +65,10 @@ impl Target {
             seed[class] = 1.0;
             return Ok((seed, class, None));
         };
-        let is_by_score = matches!(**ahead, Target::Top | Target::Ranked(_));
+        let is_by_score = [Some(ahead), against.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(|target| matches!(**target, Target::Top | Target::Ranked(_)));
         let ahead = class(ahead)?;
         let behind = match against {
             Some(other) => class(other)?,

@@ -22,6 +22,9 @@ pub const OF_METRICS: Parameter = Parameter {
     ..PARAMETER
 };
 
+/// Tells the noise of baselines from that of copies of the input.
+const UNIFORM: u64 = 0x3c6e_f372_fe94_f82b;
+
 /// Pixels that a blur has at most: of more, an image of any size is its mean.
 const WIDEST: f64 = 10_000.0;
 
@@ -119,7 +122,7 @@ impl Baseline {
                 of_rise(input, layout, extents)
             }
             Baseline::Uniform(seed) => {
-                let ((low, high), rng) = (range(input), Rng::new(*seed, 0));
+                let ((low, high), rng) = (range(input), Rng::new(*seed ^ UNIFORM, 0));
                 (0..input.len() as u64).map(|i| low + (high - low) * rng.uniform(i)).collect()
             }
             Baseline::MaxDistance => {

@@ -37,7 +37,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Whether [`write_atomically`] could write there now: what takes long is not begun where its result could not be kept.
-pub fn is_writable(path: &Path) -> Result<()> {
+pub fn check_writable(path: &Path) -> Result<()> {
     let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     let failed = |source| Error::Write { path: path.into(), source };
     match std::fs::metadata(&target) {
@@ -69,8 +69,8 @@ mod tests {
         std::fs::create_dir(&taken).unwrap();
         assert!(write_atomically(&taken, b"x").is_err());
         assert!(write_atomically(&folder.path().join("no/such/folder"), b"x").is_err());
-        assert!(is_writable(&taken).is_err() && is_writable(&folder.path().join("no/such/folder")).is_err());
-        is_writable(&folder.path().join("free")).unwrap();
+        assert!(check_writable(&taken).is_err() && check_writable(&folder.path().join("no/such/folder")).is_err());
+        check_writable(&folder.path().join("free")).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

@@ -124,7 +124,7 @@ pub fn inspect(loaded: &Loaded, precision: Precision) -> Result<Inspection> {
         backward_flops = Some(gradient_flops(&derived)?.saturating_sub(forward_flops));
         plans = Some(Plans::new(&derived, precision)?);
     }
-    let layers = cam_layers(typed, output)?;
+    let layers = cam_layers(typed, output, loaded.layout()?)?;
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     graph.nodes.iter().for_each(|n| *counts.entry(n.qualified_op()).or_default() += 1);
     let weights = graph.constants.values().filter(|t| t.dtype.is_float());

@@ -288,7 +288,7 @@ impl Loaded {
     /// The layer that CAM methods are taken at: the named one, or the default.
     pub(crate) fn layer(&self, name: Option<&str>) -> Result<Layer> {
         match &self.ready_made {
-            None => choose_layer(&cam_layers(&self.typed, self.output())?, name),
+            None => choose_layer(&cam_layers(&self.typed, self.output(), self.layout()?)?, name),
             Some(ready) => tapped_layer(ready, name),
         }
     }

@@ -94,7 +94,9 @@ fn wanted(
         return Err(Error::usage("noise on weights wants the forward model, not a gradient graph"));
     }
     let biases = match (needs.taps, &loaded.ready_made) {
-        (Taps::Biases { .. }, None) => find_biases(loaded.changed(changes, shuffles)?.as_ref(), loaded.output())?,
+        (Taps::Biases { .. }, None) => {
+            find_biases(loaded.changed(changes, shuffles)?.as_ref(), loaded.output(), loaded.layout()?)?
+        }
         (Taps::Biases { .. }, Some(_)) => {
             return Err(Error::usage("the method wants the forward model, not a gradient graph"));
         }
@@ -187,7 +189,7 @@ impl Shared {
         let implicit = match wanted.implicit_biases {
             true => {
                 let typed = loaded.changed(&wanted.changes, &mut self.shuffles)?;
-                implicit_biases(typed.as_ref(), loaded.output(), &derived.taps[wanted.taps.len()..])?
+                implicit_biases(typed.as_ref(), loaded.output(), loaded.layout()?, &derived.taps[wanted.taps.len()..])?
             }
             false => vec![],
         };

@@ -1,14 +1,14 @@
 //! An evaluation's scores as bytes: kept between two runs, or brought together from several machines.
 //!
 //! Little-endian: `WHYLINES`, the layout's version, the length of what follows as JSON ([`Header`]), that, the samples so far, the last one's name,
-//! the names of those that failed as JSON, for every method its passes, seconds, early ends and scores by metric, and the first eight bytes of the SHA-256 of all this.
+//! those that failed, with their reasons, as JSON, for every method its passes, seconds, early ends and scores by metric, and the first eight bytes of the SHA-256 of all this.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use whyline_stream::wire::Wire;
 
-use crate::engine::{Engine, Passes};
+use crate::engine::Passes;
 use crate::error::{Error, Result};
 use crate::files::{read, write_atomically};
 use crate::hash::sha256;
@@ -26,8 +26,7 @@ pub struct Header {
     pub model: String,
     /// Arithmetic.
     pub precision: String,
-    /// What ran the passes; states of before this was kept are of our kernels.
-    #[serde(default = "kernels")]
+    /// What ran the passes.
     pub engine: String,
     /// What is explained.
     pub target: String,
@@ -37,7 +36,7 @@ pub struct Header {
     pub methods: Vec<String>,
     /// Metrics with their parameters.
     pub metrics: Vec<String>,
-    /// SHA-256 of the names of all samples, in their order.
+    /// SHA-256 of the names and sizes of all samples, in their order, and of what is known of them.
     pub dataset: String,
     /// How many samples the dataset has; none of a folder that is followed.
     pub samples: u64,
@@ -58,10 +57,6 @@ impl Header {
         let (number, count) = self.shard;
         self.samples.checked_sub(number + 1).map_or(0, |behind| behind / count + 1)
     }
-}
-
-fn kernels() -> String {
-    Engine::Kernels.name().into()
 }
 
 /// A method's scores.
@@ -105,6 +100,12 @@ pub struct State {
 }
 
 impl State {
+    /// Whether it holds the same kinds of scores as others.
+    pub fn is_like(&self, rows: &[RowState]) -> bool {
+        let alike = |(a, b): (&RowState, &RowState)| a.scores.iter().zip(&b.scores).all(|(a, b)| a.is_like(b));
+        self.rows.iter().zip(rows).all(alike)
+    }
+
     /// Names samples that could not be read or explained, while there is room.
     pub fn fail(&mut self, failed: impl IntoIterator<Item = Failed>) {
         let room = FAILED.saturating_sub(self.failed.len());
@@ -217,9 +218,12 @@ impl State {
             if let Some(reason) = unfinished(&part) {
                 return refuse(&path, reason);
             }
+            let Some(done) = whole.done.checked_add(part.done).filter(|_| part.is_like(&whole.rows)) else {
+                return refuse(&path, "is not whole; it was changed".into());
+            };
             seen.push((shard.0, path));
             whole.fail(part.failed);
-            whole.done += part.done;
+            whole.done = done;
             for (own, more) in whole.rows.iter_mut().zip(&part.rows) {
                 own.passes = own.passes.plus(more.passes);
                 own.seconds += more.seconds;
@@ -258,7 +262,7 @@ pub fn difference(a: &Header, b: &Header) -> Option<&'static str> {
         (a.settings != b.settings, "another preprocessing, shape or budget"),
         (a.methods != b.methods, "other methods or parameters"),
         (a.metrics != b.metrics, "other metrics or parameters"),
-        (a.dataset != b.dataset || a.samples != b.samples, "another dataset"),
+        (a.dataset != b.dataset || a.live != b.live || a.samples != b.samples, "another dataset"),
     ];
     pairs.into_iter().find(|(differs, _)| *differs).map(|(_, what)| what)
 }
@@ -277,13 +281,14 @@ fn push<T: Wire>(bytes: &mut Vec<u8>, value: T) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Engine;
     use crate::metrics::Observation;
 
     fn state(shard: (u64, u64)) -> State {
         let header = Header {
             model: "m".into(),
             precision: "f32".into(),
-            engine: kernels(),
+            engine: Engine::Kernels.name().into(),
             target: "top".into(),
             settings: String::new(),
             methods: vec!["a".into(), "b".into()],

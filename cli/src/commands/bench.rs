@@ -14,6 +14,7 @@ use crate::say;
 pub fn run(args: &BenchArgs) -> Outcome {
     let loaded = load(&args.model, None)?;
     output::refuse_overwriting([&args.model.model].into_iter().chain(&loaded.files), [&args.json])?;
+    output::refuse_unwritable([&args.json])?;
     let report = bench(&loaded, args.precision.precision(), args.runs, args.steps)?;
     if let Some(path) = &args.json {
         let value = json!({

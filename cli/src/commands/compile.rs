@@ -43,7 +43,9 @@ pub fn run(args: &CompileArgs) -> Outcome {
     if loaded.card_source == CardSource::Known {
         derived.graph.metadata.insert(names::CARD.into(), loaded.card.to_toml()?);
     }
-    for layer in cam_layers(&loaded.typed, loaded.output())?.iter().filter(|l| args.tap.contains(&l.name)) {
+    for layer in
+        cam_layers(&loaded.typed, loaded.output(), loaded.layout()?)?.iter().filter(|l| args.tap.contains(&l.name))
+    {
         let layout = if layer.layout == Layout::ChannelsLast { "nhwc" } else { "nchw" };
         derived.graph.metadata.insert(format!("{}{}", names::TAP_LAYOUT, layer.name), layout.into());
     }

@@ -1,6 +1,6 @@
 //! A dataset: the images of a folder, or of its folders, which are then labels, with their masks; or mosaics of them.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -222,13 +222,21 @@ impl Dataset {
     }
 }
 
-/// Refuses a picture that marks objects by other numbers than white: most of what it marks would be taken for background.
+/// Refuses a picture that marks objects by numbers of classes, as indices or in their colours: few different ones, most of which
+/// would be taken for background. What an edge or its compression leaves has many.
 fn refuse_classes(picture: &Picture, path: &Path) -> Outcome {
-    let (mut dark, mut bright) = (0u64, 0u64);
+    let (mut dark, mut bright, mut kinds) = (0u64, 0u64, HashSet::new());
     for pixel in picture.pixels().filter(|pixel| pixel.0 != [0; 3]) {
-        *if luminance(pixel.0) > 127.5 { &mut bright } else { &mut dark } += 1;
+        if luminance(pixel.0) > 127.5 {
+            bright += 1;
+        } else {
+            dark += 1;
+            kinds.insert(pixel.0);
+        }
     }
-    if dark <= bright {
+    // Where nothing is bright, whatever else there is is all that is marked; beside it, nearly black is black.
+    let is_noise = bright > 0 && kinds.iter().all(|color| luminance(*color) < NEARLY_BLACK);
+    if dark <= bright || is_noise || (bright > 0 && kinds.len() > CLASSES) {
         return Ok(());
     }
     let message = format!(
@@ -237,6 +245,12 @@ fn refuse_classes(picture: &Picture, path: &Path) -> Outcome {
     );
     Err(Failure { message, code: 4 })
 }
+
+/// Colours of classes that a mask has at most.
+const CLASSES: usize = 8;
+
+/// What a compressed black has.
+const NEARLY_BLACK: f32 = 8.0;
 
 /// What is explained of a sample.
 pub fn target_of(loaded: &Loaded, label: Option<&str>, otherwise: Option<Target>) -> Outcome<Target> {

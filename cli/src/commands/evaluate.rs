@@ -1,6 +1,7 @@
 //! `whyline evaluate`
 
 use std::collections::VecDeque;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -28,7 +29,7 @@ use crate::warn;
 /// Runs it.
 pub fn run(args: &EvaluateArgs) -> Outcome {
     if args.target.target == "label" && args.target.against.is_some() {
-        return Err(Failure::usage("--target label is a class alone; --against wants a class or top"));
+        return Err(Failure::usage("--target label is a class alone; with --against, give --target a class or top"));
     }
     if [&args.state, &args.samples].into_iter().any(output::is_stdout) {
         return Err(Failure::usage("--state and --samples want a file: both are read again where a run goes on"));
@@ -86,10 +87,11 @@ pub fn run(args: &EvaluateArgs) -> Outcome {
         stopped = Some(Stopped::Budget);
     }
     let report = Report::new(&state, stopped)?;
+    let written = report.write(args.json.as_ref(), args.csv.as_ref());
     if !args.quiet && !output::is_stdout(&args.json) {
         report.print();
     }
-    report.write(args.json.as_ref(), args.csv.as_ref())?;
+    written?;
     match stopped {
         Some(Stopped::Interrupt) => {
             Err(Failure { message: "interrupted; the scores so far stand".into(), code: INTERRUPTED })
@@ -242,6 +244,7 @@ fn begin(args: &EvaluateArgs, loaded: &Loaded, dataset: &Dataset, evaluation: &m
     if let Some(path) = args.state.as_ref().filter(|path| path.exists()) {
         let state = State::read(path).map_err(about_input)?;
         let other = (state.header.shard != shard).then_some("another shard");
+        let other = other.or((!state.is_like(&evaluation.state())).then_some("metrics of another kind"));
         if let Some(what) = difference(&state.header, &header).or(other) {
             let message = format!("{}: is of {what}; name another file, or remove it", path.display());
             return Err(Failure { message, code: 4 });
@@ -277,15 +280,21 @@ fn push(
     };
     let Material { input, mask, mosaic, file, .. } = material;
     let pushed = evaluation.push(&Subjected { input: &input, file, mask: mask.as_deref(), mosaic, target })?;
-    let mut all = vec![];
+    let (mut all, mut reasons) = (vec![], vec![]);
     for (row, scores) in evaluation.rows.iter().zip(pushed) {
         match scores {
             Ok(scores) => all.push(Some(scores)),
             Err(error) => {
-                fail(format!("{}: {error}", row.explainer.entry().name));
+                reasons.push((error.to_string(), row.explainer.entry().name));
                 all.push(None);
             }
         }
+    }
+    // A sample that failed in one way is told of once, whatever methods there are.
+    for same in reasons.chunk_by(|a, b| a.0 == b.0) {
+        let methods: Vec<&str> = same.iter().map(|(_, method)| *method).collect();
+        let methods = if methods.len() == all.len() { String::new() } else { format!("{}: ", methods.join(", ")) };
+        fail(format!("{methods}{}", same[0].0));
     }
     Ok(all)
 }
@@ -335,19 +344,25 @@ impl Log {
     fn open(args: &EvaluateArgs, done: u64) -> Outcome<Log> {
         let Some(path) = &args.samples else { return Ok(Log(None)) };
         let failed = |source| Error::Write { path: path.clone(), source };
-        let before = if done > 0 { std::fs::read_to_string(path).unwrap_or_default() } else { String::new() };
+        let mut file =
+            std::fs::File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+        let mut before = String::new();
+        if done > 0 {
+            // What is no text holds none of its lines.
+            let _ = file.read_to_string(&mut before);
+        }
         let kept: String = before.split_inclusive('\n').take(done as usize).collect();
         let number = |line: &str| serde_json::from_str::<Value>(line).ok()?["sample"].as_u64();
         if !kept.lines().map(number).eq((0..done).map(Some)) {
             let message = format!(
                 "{}: is to go on behind {done} samples that --state has, and does not hold their lines; name the file that \
-                 does, or begin both anew",
+                 does, leave --samples out, or begin both anew",
                 path.display()
             );
             return Err(Failure { message, code: 4 });
         }
-        let mut file = std::fs::File::create(path).map_err(failed)?;
-        std::io::Write::write_all(&mut file, kept.as_bytes()).map_err(failed)?;
+        // What is kept stays where it is: whatever ends the program here loses nothing of it.
+        file.set_len(kept.len() as u64).and_then(|()| file.seek(SeekFrom::End(0))).map_err(failed)?;
         Ok(Log(Some((path.clone(), file))))
     }
 
@@ -373,7 +388,8 @@ impl Log {
             methods.insert(row.explainer.entry().name.into(), json!(own));
         }
         let line = json!({"sample": number, "file": name, "methods": methods});
-        let write = std::io::Write::write_all(file, format!("{line}\n").as_bytes());
+        // On the disk before the state is, which says that it is there.
+        let write = file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data());
         Ok(write.map_err(|source| Error::Write { path: path.clone(), source })?)
     }
 }

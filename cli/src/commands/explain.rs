@@ -49,23 +49,25 @@ pub fn run(args: &ExplainArgs) -> Outcome {
         }
     }
     let (mut records, mut failed) = (vec![], 0);
-    let ended = jobs.iter().flat_map(|job| targets(args).into_iter().map(move |target| (job, target))).try_for_each(
-        |(job, target)| {
+    let ended = jobs.iter().try_for_each(|job| {
+        for target in targets(args) {
             match explain_one(&loaded, &mut explainer, args, &job.of(&target), &target) {
                 Ok(record) => records.push(record),
                 // One image of a folder is not the others' fault.
                 Err(failure) if args.input.is_dir() && failure.code == 4 => {
                     failed += 1;
-                    warn!("{}", failure.message);
+                    warn!("{}", failure.naming(&job.input).message);
+                    return Ok(());
                 }
                 Err(failure) => return Err(failure),
             }
-            match budget.is_interrupted() {
-                true => Err(Failure { message: "interrupted; what was begun is written".into(), code: INTERRUPTED }),
-                false => Ok(()),
+            if budget.is_interrupted() {
+                let message = "interrupted; what was begun is written".into();
+                return Err(Failure { message, code: INTERRUPTED });
             }
-        },
-    );
+        }
+        Ok(())
+    });
     match (to_stdout(args), args.top_k) {
         (false, _) => {}
         // One document, whatever the number of classes.
@@ -75,7 +77,7 @@ pub fn run(args: &ExplainArgs) -> Outcome {
     ended?;
     match failed {
         0 => Ok(()),
-        _ => Err(Failure { message: format!("{failed} explanations of {} failed", failed + records.len()), code: 4 }),
+        _ => Err(Failure { message: format!("{failed} of {} images could not be explained", jobs.len()), code: 4 }),
     }
 }
 

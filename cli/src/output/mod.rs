@@ -6,26 +6,33 @@ pub mod scores;
 use std::collections::HashSet;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 use whyline_runtime::engine::{Halves, Memory};
-use whyline_runtime::files::{is_writable, write_atomically};
+use whyline_runtime::files::{check_writable, write_atomically};
 use whyline_runtime::image::colormap::Colormap;
 use whyline_runtime::record::{ClassRecord, Record};
 
 use crate::failure::{Failure, INTERNAL, Outcome};
 
-/// Writes a line to standard output. A reader that has gone away wants no more of it; what else there is to do is done, and the exit
-/// code says how it went.
+/// Whether standard output has taken no more.
+static IS_FULL: AtomicBool = AtomicBool::new(false);
+
+/// Writes a line to standard output. Where that takes none, what else there is to do is done: a reader that has gone away wants no
+/// more of it, and of anything else [`said`] tells.
 pub fn say(line: std::fmt::Arguments) {
     match writeln!(std::io::stdout(), "{line}") {
-        Ok(()) => {}
-        Err(e) if e.kind() == ErrorKind::BrokenPipe => {}
-        Err(e) => {
-            complain(format_args!("whyline: cannot write to standard output: {e}"));
-            std::process::exit(2)
+        Err(error) if error.kind() != ErrorKind::BrokenPipe && !IS_FULL.swap(true, Ordering::Relaxed) => {
+            complain(format_args!("whyline: cannot write to standard output: {error}"));
         }
+        _ => {}
     }
+}
+
+/// Whether all that was said could be.
+pub fn said() -> bool {
+    !IS_FULL.load(Ordering::Relaxed)
 }
 
 /// Writes a line to standard error. Where that takes none, nobody can be told, and the work goes on.
@@ -70,7 +77,7 @@ macro_rules! say {
 /// Refuses what could not be written once it is there, before the work begins.
 pub fn refuse_unwritable<'a>(written: impl IntoIterator<Item = &'a Option<PathBuf>>) -> Outcome {
     let files = written.into_iter().flatten().filter(|path| path.as_os_str() != "-");
-    Ok(files.into_iter().try_for_each(|path| is_writable(path))?)
+    Ok(files.into_iter().try_for_each(|path| check_writable(path))?)
 }
 
 /// A warning, without the panic of `eprintln!` where standard error takes none.

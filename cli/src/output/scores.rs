@@ -315,15 +315,6 @@ fn number(value: f64) -> String {
     }
 }
 
-/// Which scores of a metric are good, told what it was: where the least relevant go first, it is the other ones.
-fn better(metric: &Entry, described: &str) -> Better {
-    match (described.split(' ').any(|word| word == "order=lerf"), metric.better) {
-        (false, better) => better,
-        (true, Better::Higher) => Better::Lower,
-        (true, Better::Lower) => Better::Higher,
-    }
-}
-
 /// What a row has of metrics, each with how it is described.
 fn cells<'a>(
     method: &'a str,
@@ -337,7 +328,7 @@ fn cells<'a>(
             method: method.into(),
             metric: metric.name,
             family: metric.family.name(),
-            better: better(metric, described).name(),
+            better: metric.better_told(described).name(),
             mean: (moments.count() > 0).then(|| moments.mean()),
             standard_error: Some(moments.standard_error()).filter(|e| e.is_finite()),
             samples: moments.count(),

@@ -170,6 +170,7 @@ impl<'a> Explainer<'a> {
             target: TargetRecord {
                 kind: match (against, self.loaded.score) {
                     (Some(_), _) => "margin",
+                    (None, Score::Logit) if self.method.explains_probability() => "probability",
                     (None, Score::Logit) => "logit",
                     (None, Score::Probability) => "probability",
                 },
@@ -246,7 +247,9 @@ impl<'a> Explainer<'a> {
             ..Task::new(&mut self.part.session, input, &seed)
         };
         let outcome = self.method.explain(&mut task);
-        self.part.session.restore()?;
+        for part in [Some(&mut self.part), self.other.as_mut()].into_iter().flatten() {
+            part.session.restore()?;
+        }
         let outcome = outcome?;
         if first_infinite(&outcome.attribution.values).is_some() {
             let reason = "gives a gradient that is not finite; the model overflows on it".to_string();

@@ -77,7 +77,8 @@ impl Loaded {
             }
             None => None,
         };
-        let kept = kept + if needs.weights { part.plans().memory().weights } else { 0 };
+        let weights = |part: &Part| if needs.weights { part.plans().memory().weights } else { 0 };
+        let kept = kept + weights(&part) + other.as_ref().map_or(0, weights);
         let prepare_ms = milliseconds(start);
         Ok(Explainer {
             loaded: self,

@@ -33,11 +33,11 @@ impl Bias {
     }
 }
 
-/// Every bias between the input and the target behind `output` (the first by default): of convolutions and dense layers, of
+/// Every bias between the input, of this layout, and the target behind `output` (the first by default): of convolutions and dense layers, of
 /// batch normalisations (`shift - scale mean / deviation`) and other norms, and constants that are added or subtracted.
-pub fn find_biases(typed: &TypedGraph, output: Option<&str>) -> Result<Vec<Bias>> {
+pub fn find_biases(typed: &TypedGraph, output: Option<&str>, layout: Option<Layout>) -> Result<Vec<Bias>> {
     let path = path_of(typed, output)?;
-    let images = images(typed, &path)?;
+    let images = images(typed, &path, layout)?;
     let between = typed.graph.nodes.iter().zip(&path.between).filter(|(_, between)| **between);
     let biases = between.filter_map(|(node, _)| bias_of(typed, node, &|name: &str| path.active.contains(name)));
     Ok(biases.map(|bias| Bias { layout: images.get(bias.value.as_str()).copied(), ..bias }).collect())
@@ -45,8 +45,13 @@ pub fn find_biases(typed: &TypedGraph, output: Option<&str>) -> Result<Vec<Bias>
 
 /// What stands for the implicit biases that a gradient graph hands out as taps: what is tapped is the whole product, so that
 /// each counts once.
-pub fn implicit_biases(typed: &TypedGraph, output: Option<&str>, taps: &[TapOutputs]) -> Result<Vec<Bias>> {
-    let images = images(typed, &path_of(typed, output)?)?;
+pub fn implicit_biases(
+    typed: &TypedGraph,
+    output: Option<&str>,
+    layout: Option<Layout>,
+    taps: &[TapOutputs],
+) -> Result<Vec<Bias>> {
+    let images = images(typed, &path_of(typed, output)?, layout)?;
     let one = |tap: &TapOutputs| {
         let (value, shape) = (tap.layer.clone(), typed.facts[&tap.layer].shape.clone());
         let (aligned, layout) = (vec![1; shape.len()], images.get(value.as_str()).copied());

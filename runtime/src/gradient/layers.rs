@@ -26,10 +26,11 @@ pub struct Layer {
 /// pass on is finer.
 const NOT_DEFAULT: &[&str] = &["MaxPool", "AveragePool", "Pad", "Transpose", "Reshape", "Cast", "Resize"];
 
-/// The image-like values between input and the target behind `output` (the first by default), in the order they are computed.
-pub fn cam_layers(typed: &TypedGraph, output: Option<&str>) -> Result<Vec<Layer>> {
+/// The image-like values between an input of this layout and the target behind `output` (the first by default), in the order they
+/// are computed.
+pub fn cam_layers(typed: &TypedGraph, output: Option<&str>, layout: Option<Layout>) -> Result<Vec<Layer>> {
     let path = path_of(typed, output)?;
-    let images = images(typed, &path)?;
+    let images = images(typed, &path, layout)?;
     let mut layers = vec![];
     for (node, _) in typed.graph.nodes.iter().zip(&path.between).filter(|(_, between)| **between) {
         let Some((name, &layout)) = node.output(0).and_then(|name| Some((name, images.get(name)?))) else { continue };
@@ -54,18 +55,78 @@ pub(super) fn path_of(typed: &TypedGraph, output: Option<&str>) -> Result<Path> 
     Ok(find_path(typed, &[&input], &find_target(typed, output)?.logits))
 }
 
-/// The values on the path that are images because the input is one, and where their channels are.
-pub(super) fn images<'a>(typed: &'a TypedGraph, path: &Path) -> Result<HashMap<&'a str, Layout>> {
+/// The values on the path that are images because the input is one, of this layout, and where their channels are.
+pub(super) fn images<'a>(
+    typed: &'a TypedGraph,
+    path: &Path,
+    layout: Option<Layout>,
+) -> Result<HashMap<&'a str, Layout>> {
     let mut images: HashMap<&str, Layout> = HashMap::new();
+    let mut unfolded: HashMap<&str, Origin> = HashMap::new();
     let input = sole_input(&typed.graph)?;
-    if let Some(layout) = typed.facts.get(&input.name).and_then(|f| Layout::of_input(&f.shape)) {
+    if let Some(layout) = layout.filter(|l| typed.facts.get(&input.name).is_some_and(|f| l.split(&f.shape).is_some())) {
         images.insert(&input.name, layout);
     }
     for node in &typed.graph.nodes {
-        let Some(layout) = image_layout(node, typed, &images) else { continue };
-        images.extend(node.outputs.iter().filter(|o| path.active.contains(*o)).map(|o| (o.as_str(), layout)));
+        let active = || node.outputs.iter().filter(|o| path.active.contains(*o)).map(String::as_str);
+        let origin = origin(node, typed, &images, &unfolded);
+        let back = origin.and_then(|origin| origin.is_back(&typed.facts.get(node.output(0)?)?.shape));
+        match (image_layout(node, typed, &images).or(back), origin) {
+            (Some(layout), _) => images.extend(active().map(|o| (o, layout))),
+            (None, Some(origin)) => unfolded.extend(active().map(|o| (o, origin))),
+            (None, None) => {}
+        }
     }
     Ok(images)
+}
+
+/// An image whose values lie in another shape, in their order but for groups of channels: between two Reshape, as in a shuffle of
+/// channels or a norm of groups of them.
+#[derive(Clone, Copy)]
+struct Origin<'a> {
+    shape: &'a [usize],
+    layout: Layout,
+}
+
+impl Origin<'_> {
+    /// The layout of a value that has the image's own shape again.
+    fn is_back(self, shape: &[usize]) -> Option<Layout> {
+        (shape == self.shape).then_some(self.layout)
+    }
+}
+
+/// What image a node's output is, where it is one in another shape.
+fn origin<'a>(
+    node: &Node,
+    typed: &'a TypedGraph,
+    images: &HashMap<&str, Layout>,
+    unfolded: &HashMap<&str, Origin<'a>>,
+) -> Option<Origin<'a>> {
+    let input = node.input(0)?;
+    let shape = |name: &str| Some(typed.facts.get(name)?.shape.as_slice());
+    let (from, to) = (shape(input)?, shape(node.output(0)?)?);
+    let whole = || Some(Origin { shape: from, layout: *images.get(input)? });
+    let origin = unfolded.get(input).copied().or_else(whole)?;
+    let (_, height, width) = origin.layout.split(origin.shape)?;
+    let is_kept = match node.op.as_str() {
+        "Reshape" => true,
+        // Channels change places, pixels do not.
+        "Transpose" if unfolded.contains_key(input) => {
+            let axes = from.len();
+            let pixels = match origin.layout {
+                Layout::ChannelsFirst => axes.checked_sub(2)?..axes,
+                Layout::ChannelsLast => 1..3,
+            };
+            let perm = node.ints("perm")?;
+            from.get(pixels.clone()) == Some(&[height, width][..])
+                && pixels.into_iter().all(|axis| perm.get(axis) == Some(&(axis as i64)))
+        }
+        "InstanceNormalization" | "Add" | "Sub" | "Mul" | "Div" | "Relu" | "Identity" | "Cast" => {
+            unfolded.contains_key(input) && from == to
+        }
+        _ => false,
+    };
+    is_kept.then_some(origin)
 }
 
 /// The layer taken by default: the last image-like value that is not merely pooled or passed on.

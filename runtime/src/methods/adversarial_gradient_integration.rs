@@ -61,6 +61,10 @@ impl Method for Agi {
         Passes { forward: 3, gradient: 2 }
     }
 
+    fn explains_probability(&self) -> bool {
+        true
+    }
+
     /// Of few classes all are climbed to.
     fn draws(&self, model: Extents) -> bool {
         !self.top && (self.classes as usize) < model.classes.saturating_sub(1)
@@ -71,7 +75,9 @@ impl Method for Agi {
         let start = Scores::at(task, input)?;
         let mut sum = vec![0.0f64; input.len()];
         let (mut difference, mut status) = (0.0, Status::Complete);
-        for (number, other) in self.others(&start, class, task.seed.len()).into_iter().enumerate() {
+        for (number, other) in
+            self.others(&start, class, task.seed.len(), task.seed_of(self.seed)).into_iter().enumerate()
+        {
             if number > 0 && task.session.room() < 2 {
                 status = Status::Degraded;
                 break;
@@ -89,9 +95,9 @@ impl Method for Agi {
 
 impl Agi {
     /// The classes that are climbed to.
-    fn others(&self, start: &Scores, class: usize, classes: usize) -> Vec<usize> {
+    fn others(&self, start: &Scores, class: usize, classes: usize, seed: u64) -> Vec<usize> {
         let mut others: Vec<usize> = (0..classes).filter(|&c| c != class).collect();
-        let rng = Rng::new(self.seed, 0);
+        let rng = Rng::new(seed, 0);
         match self.top {
             true => others.sort_by(|&a, &b| start.probability(b).total_cmp(&start.probability(a))),
             false => others.sort_by_key(|&c| rng.bits(c as u64)),

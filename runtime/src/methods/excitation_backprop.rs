@@ -1,8 +1,8 @@
 //! Excitation backpropagation (Zhang et al. 2016): the probability that a random walk from the target backwards, along
 //! excitatory weights and active units only, passes each place of a layer.
 //!
-//! Map: the input's shape; it adds up to one, less what dead ends hold. Cost: one gradient with two products for each
-//! of a layer.
+//! Map: height by width of the input, enlarged from the layer's, where it adds up to one, less what dead ends hold. Cost: one
+//! gradient with two products for each of a layer.
 
 use super::cam::{Cam, PARAMETERS, PROPERTIES};
 use super::{Entry, Family};

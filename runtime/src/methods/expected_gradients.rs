@@ -1,6 +1,7 @@
 //! Expected gradients (Erion et al. 2021): `A = E over x' and t of (x - x') * df/dx(x' + t (x - x'))`, with baselines `x'`
 //! from a set and `t` uniform in [0, 1]: integrated gradients averaged over many baselines, by random draws. Baselines
-//! take turns, so that each counts equally. Its sum tends to `f(x) - mean f(x')`; the record has the sum's standard error.
+//! take turns in a random order, so that each counts equally where `samples` is a multiple of their number, and none more than once
+//! more than another. Its sum tends to `f(x) - mean f(x')`; the record has the sum's standard error.
 //!
 //! By default 100 draws. Map: the input's shape, in the target's unit. Cost: `samples` gradients.
 
@@ -85,9 +86,10 @@ impl Method for Expected {
     }
 
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
-        let (input, seed) = (task.input, self.seed);
+        let (input, seed) = (task.input, task.seed_of(self.seed));
         let set = self.baseline.set(&task.origin())?;
-        let baseline = |draw: usize| &set[draw % set.len()];
+        let turns = turns(seed, self.samples as usize, set.len());
+        let baseline = |draw: usize| &set[turns[draw] as usize];
         // Of each baseline's way, in an order in which the first ones lie all over it.
         let each = self.samples.div_ceil(set.len() as u32);
         let parts = if self.stratified { spread(each) } else { vec![] };
@@ -133,7 +135,43 @@ impl Method for Expected {
     }
 }
 
+/// Which of `count` baselines each draw takes: all of them in a random order, then all again in another.
+fn turns(seed: u64, draws: usize, count: usize) -> Vec<u32> {
+    let mut turns: Vec<u32> = Vec::with_capacity(draws.next_multiple_of(count));
+    for round in 0..draws.div_ceil(count) {
+        let (rng, first) = (Rng::new(seed ^ ORDER, round as u64), turns.len());
+        turns.extend(0..count as u32);
+        for i in (1..count).rev() {
+            let other = (((rng.bits(i as u64) >> 32) * (i as u64 + 1)) >> 32) as usize;
+            turns.swap(first + i, first + other);
+        }
+    }
+    turns
+}
+
+/// Tells the order of baselines from other draws.
+const ORDER: u64 = 0xbb67_ae85_84ca_a73b;
+
 /// Of the mean, where there is more than one.
 fn standard_error(sums: &Moments) -> Option<f64> {
     (sums.count() > 1).then(|| (sums.variance() / (sums.count() - 1) as f64).sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn baselines_take_turns_in_an_order_that_is_drawn() {
+        let (some, others) = (turns(1, 25, 10), turns(2, 25, 10));
+        assert!(some[..10] != others[..10] && some[..10] != some[10..20]);
+        for round in some.chunks(10) {
+            let mut sorted = round.to_vec();
+            sorted.sort_unstable();
+            assert!(sorted.iter().copied().eq(0..10), "{round:?}");
+        }
+        // Of few draws, any baseline may be the first.
+        let first: std::collections::BTreeSet<u32> = (0..200).map(|seed| turns(seed, 1, 10)[0]).collect();
+        assert_eq!(first.len(), 10);
+    }
 }

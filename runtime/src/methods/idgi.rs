@@ -2,7 +2,7 @@
 //! gradient: `A = sum over j of (f(x_j+1) - f(x_j)) g(x_j)^2 / |g(x_j)|^2`. What the gradient does across the path, which
 //! changes nothing, leaves no trace, and the map adds up to the target's change whatever the steps.
 //!
-//! By default 50 steps of the straight path. Map: the input's shape, in the target's unit; each feature has the sign of
+//! By default 50 steps of the straight path. Map: the input's shape, in the target's unit; at each step a feature has the sign of
 //! the target's change, not one of its own. Cost: `steps` gradients and one forward pass.
 
 use super::blur_ig::{self, Blur};
@@ -36,6 +36,9 @@ fn path(params: &Params) -> Result<Box<dyn Path>> {
     match params.text("path") {
         "straight" => Ok(Box::new(Straight::parse(params)?)),
         "guided" => Ok(Box::new(Guided::parse(&with_steps(&guided_ig::ENTRY, &["steps", "baseline"])?)?)),
+        "blur" if params.text("baseline") != baseline::PARAMETER.default => {
+            Err(params.refuse("baseline", "none with path=blur, which begins at the blurred input"))
+        }
         "blur" => Ok(Box::new(Blur::parse(&with_steps(&blur_ig::ENTRY, &["steps"])?)?.at_its_points())),
         _ => Err(params.refuse("path", "straight, guided or blur")),
     }

@@ -5,7 +5,8 @@
 //!
 //! A network of Relu has no second derivatives but at kinks, where its gradient jumps by `dg`: there the first term is
 //! `-t ln t (D_i dg_i)(D_j dg_j) / (dg . D)`, exact where one unit switches between two gradients taken and an approximation
-//! where several do, which adds up in any case. Smooth networks take differences of gradients; `softplus` makes a
+//! where several do, which adds up in any case: of the many units of a convolutional network it is a rough one, that hardly gains by
+//! more steps. `softplus`, as the paper has it, or `differences` with a thousand steps say more. Smooth networks take differences of gradients; `softplus` makes a
 //! network of Relu smooth, which is then what is explained.
 //!
 //! By default 64 places, for the strongest of 8 by 8 regions. Map: the input's shape, in the target's unit: the rows of
@@ -40,7 +41,8 @@ pub(super) const ENTRY: Entry = Entry {
         Parameter {
             name: "form",
             default: "auto",
-            help: "kinks, for networks of Relu; differences of two gradients at each place, for smooth ones; or auto",
+            help: "kinks, for networks of Relu, roughly where they have many; differences of two gradients at each place, for smooth \
+                   ones; or auto",
         },
         Parameter {
             name: "softplus",
@@ -80,8 +82,9 @@ const GRID: usize = 8;
 /// The step of differences of gradients, as a part of the values; in f32 the best compromise of rounding and curvature.
 const DIFFERENCE: f64 = 3e-3;
 
-/// Of a jump's size, below which it says nothing of a direction.
-const LEAST: f64 = 1e-9;
+/// Of a jump's size, below which its sum along the path says nothing of a direction: several units have switched, and their jumps
+/// nearly cancel.
+const LEAST: f64 = 0.1;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Form {

@@ -6,7 +6,7 @@
 
 use super::path::outcome;
 use super::{Entry, Family, Method, Needs, Outcome, Parameter, Properties, Task};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gradient::Settings;
 use crate::gradient::composite::{self, Composite};
 
@@ -57,6 +57,9 @@ pub(super) const ENTRY: Entry = Entry {
             return Err(params.refuse("alpha", "at least 1"));
         }
         let (epsilon, gamma) = (params.size("epsilon")? as f32, params.size("gamma")? as f32);
+        if epsilon == 0.0 {
+            return Err(params.refuse("epsilon", "above zero: relevance is divided by sums that may be zero"));
+        }
         let settings = Settings { epsilon, gamma, alpha, ..Settings::default() };
         Ok(Box::new(Relevance { needs: Needs { settings, ..Needs::of(composite) } }))
     },
@@ -75,6 +78,12 @@ impl Method for Relevance {
 
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
         let (input, seed) = (task.input, task.seed);
+        // What speaks against a class is no relevance of these rules, whose map has no signs.
+        if self.needs.composite.name == composite::DEEP_TAYLOR.name && seed.iter().any(|s| *s < 0.0) {
+            return Err(Error::usage(
+                "deep-taylor explains a class, not how far it is ahead of another; leave --against out",
+            ));
+        }
         let pass = task.gradient_at(input)?;
         let (relevance, value) = (pass.input.iter().map(|&r| r as f64).collect::<Vec<_>>(), pass.target(seed));
         Ok(outcome(task, &relevance, value))

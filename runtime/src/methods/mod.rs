@@ -307,6 +307,10 @@ pub trait Method {
     fn signed(&self) -> Option<bool> {
         None
     }
+    /// Whether it explains the class's probability, whatever is asked for.
+    fn explains_probability(&self) -> bool {
+        false
+    }
     /// Whether its random draws decide anything of such a model, where it draws.
     fn draws(&self, _model: Extents) -> bool {
         true

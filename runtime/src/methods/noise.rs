@@ -3,7 +3,7 @@
 
 use std::ops::ControlFlow;
 
-use super::{Extents, Given, Method, Needs, Outcome, Parameter, Params, Passes, Status, Task, find};
+use super::{Extents, Given, Method, Needs, Outcome, Parameter, Params, Passes, Status, Taps, Task, find};
 use crate::attribution::{Attribution, Extent};
 use crate::error::Result;
 use crate::onnx::WeightNoise;
@@ -83,6 +83,12 @@ impl Noise {
     /// The mean over noisy models, and over noisy inputs of each.
     pub fn of_weights(params: &Params, weights: Draws, inputs: Draws) -> Result<Box<dyn Method>> {
         let (base, signed) = base(params)?;
+        if matches!(base.needs().taps, Taps::Biases { .. }) {
+            // They are found once, in the model as it is.
+            return Err(
+                params.refuse("base", "a method that does not add up biases: those of noisy models are not known")
+            );
+        }
         let (seed, statistic) = (params.seed("seed")?, Statistic::Mean);
         Ok(Box::new(Noise { inputs, weights, seed, base, statistic, signed }))
     }
@@ -97,6 +103,10 @@ impl Noise {
             if self.weights.sigma > 0.0 {
                 let noise = WeightNoise { seed: self.seed, draw: draw as u64, deviation: self.weights.sigma };
                 task.session.perturb_weights(Some(noise))?;
+                // The same noise: it goes by the weights' names.
+                if let Some(other) = &mut task.other {
+                    other.perturb_weights(Some(noise))?;
+                }
             }
             self.over_inputs(task, draw as usize * self.inputs.count as usize, &mut totals)?;
         }
@@ -133,7 +143,9 @@ impl Noise {
                 break;
             }
             copy(draw, &mut noisy);
-            let Outcome { attribution, status, .. } = self.base.explain(&mut task.at(&noisy))?;
+            let mut at_copy = task.at(&noisy);
+            at_copy.copy = (first + draw + 1) as u64;
+            let Outcome { attribution, status, .. } = self.base.explain(&mut at_copy)?;
             totals.push(&attribution.values);
             (totals.shape, totals.extent) = (attribution.shape, attribution.extent);
             if status == Status::Degraded {
@@ -170,7 +182,7 @@ impl Method for Noise {
     }
 
     fn also(&self) -> Option<Needs> {
-        self.base.also()
+        Some(Needs { weights: self.weights.sigma > 0.0, ..self.base.also()? })
     }
 
     fn passes(&self, model: Extents) -> Passes {

@@ -9,7 +9,11 @@ use crate::gradient::biases::Bias;
 use crate::gradient::target::Head;
 use crate::onnx::Layout;
 use crate::onnx::card::StepsCard;
+use crate::rng::Rng;
 use crate::values::range;
+
+/// Tells the draws within copies from those of the copies' noise.
+const WITHIN_COPIES: u64 = 0x6a09_e667_f3bc_c908;
 
 /// What is explained, and with what.
 pub struct Task<'a> {
@@ -37,6 +41,8 @@ pub struct Task<'a> {
     pub steps: Option<&'a StepsCard>,
     /// The model prepared for [`Method::also`](super::Method::also).
     pub other: Option<&'a mut dyn Session>,
+    /// Of methods that look at another one's maps over copies: which copy this is, from one on; zero of the input itself.
+    pub copy: u64,
     /// What is added to the values tapped for [`Taps::Biases`](super::Taps::Biases).
     pub biases: &'a [Bias],
 }
@@ -57,6 +63,7 @@ impl<'a> Task<'a> {
             extents: Extents { input: input.len(), classes: seed.len(), ..Extents::default() },
             steps: None,
             other: None,
+            copy: 0,
             biases: &[],
         }
     }
@@ -79,6 +86,11 @@ impl<'a> Task<'a> {
     pub fn origin(&self) -> Origin<'a> {
         let image = self.layout.and_then(|l| Some((l, l.split(self.session.input_shape())?)));
         Origin { input: self.input, image, given: self.baselines }
+    }
+
+    /// What random draws begin with: of each copy others, and not those of the copy's own noise.
+    pub fn seed_of(&self, seed: u64) -> u64 {
+        if self.copy == 0 { seed } else { Rng::new(seed ^ WITHIN_COPIES, self.copy).bits(0) }
     }
 
     /// The input's least and largest value.
@@ -120,6 +132,7 @@ impl<'a> Task<'a> {
                 Some(other) => Some(&mut **other),
                 None => None,
             },
+            copy: self.copy,
             biases: self.biases,
         }
     }

@@ -4,7 +4,7 @@
 //! Cost: an explanation per copy.
 
 use super::neighbours::{DRAWS, Neighbours, RADIUS, SEED};
-use super::sample::is_exact;
+use super::sample::{OF_A_MEAN, is_exact};
 use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Wants};
 use crate::error::Result;
 use whyline_stream::moments::Moments;
@@ -32,7 +32,7 @@ impl Metric for AvgSensitivity {
         let (mut mean, enough) = (Moments::default(), sample.standard_error);
         let taken = self.0.changes(sample, |change| {
             mean.push(change);
-            !is_exact(enough, mean.count(), mean.standard_error())
+            !is_exact(enough, (mean.count(), OF_A_MEAN), mean.standard_error())
         })?;
         Ok(taken.map(|()| mean.mean()))
     }

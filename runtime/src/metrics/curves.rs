@@ -25,6 +25,9 @@ pub(super) const LOGIT: Parameter = Parameter { default: "logit", ..PROBABILITY 
 pub(super) const ORDER: Parameter =
     Parameter { name: "order", default: "morf", help: "most relevant first (morf) or least relevant first (lerf)" };
 
+/// [`ORDER`], told to take the least relevant first.
+pub(super) const LEAST_FIRST: &str = "order=lerf";
+
 /// The parameter `output`.
 pub(super) fn output_of(params: &Params) -> Result<Output> {
     match params.text("output") {

@@ -4,7 +4,7 @@
 //! Cost: a forward pass per set; fewer where a standard error is small enough.
 
 use super::curves::{LOGIT, output_of};
-use super::sample::is_exact;
+use super::sample::{OF_A_CORRELATION, is_exact};
 use super::subsets::{draw, losses_while, sum_of};
 use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined, Wants};
 use crate::baseline::{self, Baseline};
@@ -85,7 +85,7 @@ pub(super) fn correlation(
     losses_while(sample, output, &baseline, runs, &set, &mut |lost| {
         pearson.push(sum_of(map, &set(run)), lost);
         run += 1;
-        !is_exact(enough, run as u64, pearson.standard_error())
+        !is_exact(enough, (run as u64, OF_A_CORRELATION), pearson.standard_error())
     })?;
     Ok(pearson.correlation().ok_or(Undefined::ConstantOutput))
 }

@@ -313,6 +313,16 @@ impl Entry {
         Params::new(self.name, self.parameters, given)
     }
 
+    /// Which scores are good where it is told these parameters, `NAME=VALUE` with spaces between: of curves that take the least
+    /// relevant first, the other ones.
+    pub fn better_told(&self, parameters: &str) -> Better {
+        match (parameters.split(' ').any(|word| word == curves::LEAST_FIRST), self.better) {
+            (false, better) => better,
+            (true, Better::Higher) => Better::Lower,
+            (true, Better::Lower) => Better::Higher,
+        }
+    }
+
     /// With its defaults.
     pub fn default(&self) -> Result<Box<dyn Observer>> {
         (self.build)(&self.params(&Given::new())?)

@@ -19,6 +19,7 @@ use super::{
 use crate::error::Result;
 use crate::onnx::Change;
 use crate::params::{Parameter, Params};
+use crate::rng::Rng;
 use crate::values::ranked;
 use whyline_stream::moments::Moments;
 
@@ -68,7 +69,8 @@ impl Models {
     /// The one that a sample sees: its number, and what its random draws begin with.
     pub fn of(self, sample: &Sample) -> (usize, u64) {
         let number = sample.draw % self.count;
-        (number as usize, self.seed.wrapping_add(number))
+        let seed = if self.count == 1 { self.seed } else { Rng::new(self.seed, number).bits(0) };
+        (number as usize, seed)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Non-sensitivity (Nguyen and Martinez 2020): the share of features of which the map says that they do nothing while the model
-//! changes without them, or the other way round. Nothing is what is no more than `epsilon` of the largest that is looked at; a feature goes alone, to the
-//! baseline.
+//! changes without them, or the other way round. A magnitude of at most `epsilon` times the largest that is
+//! looked at counts as nothing; a feature goes alone, to the baseline.
 //!
 //! Cost: a forward pass per feature, of `features` drawn at random where there are more.
 

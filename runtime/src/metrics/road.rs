@@ -5,7 +5,7 @@
 //! Cost: a forward pass per share.
 
 use super::curves::{ORDER, least_first, output_of};
-use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined, Wants};
+use super::{Better, Cost, Entry, Explained, Family, Grid, Metric, Output, Sample, Score, Undefined, Wants};
 use crate::error::Result;
 use crate::gradient::target::top_class;
 use crate::image::inpaint::Hole;
@@ -97,13 +97,18 @@ impl Metric for Road {
         let mut sum = 0.0;
         sample.subject.forwards(self.shares, &make, &mut |_, pass| {
             sum += match self.output {
-                None => f64::from(u8::from(top_class(pass.logits) == explained.class)),
+                None => f64::from(u8::from(stays(explained, pass.logits))),
                 Some(of) => super::sample::output(of, head, pass.logits, explained)?,
             };
             Ok(std::ops::ControlFlow::Continue(()))
         })?;
         Ok(Ok(sum / self.shares as f64))
     }
+}
+
+/// Whether the class has the largest score still; of two, the larger one.
+fn stays(explained: Explained, logits: &[f32]) -> bool {
+    explained.against.map_or(top_class(logits) == explained.class, |_| explained.score(logits) > 0.0)
 }
 
 impl Road {

@@ -167,14 +167,16 @@ impl Sample<'_> {
     }
 }
 
-/// Whether what so many draws have is as exact as is wanted, if that is said.
-pub(super) fn is_exact(enough: Option<f64>, draws: u64, standard_error: f64) -> bool {
-    draws >= FEW && enough.is_some_and(|enough| standard_error <= enough)
+/// Whether what so many draws have, `few` at least, is as exact as is wanted, if that is said.
+pub(super) fn is_exact(enough: Option<f64>, (draws, few): (u64, u64), standard_error: f64) -> bool {
+    draws >= few && enough.is_some_and(|enough| standard_error <= enough)
 }
 
-/// Of fewer draws a standard error says little, and ends those that are far off by chance: a correlation of five draws of nothing
-/// is often near one, and its error then near zero.
-const FEW: u64 = 20;
+/// Of fewer draws a mean's standard error says little.
+pub(super) const OF_A_MEAN: u64 = 5;
+
+/// The same of a correlation: one of five draws of nothing is often near one, and its error then near zero.
+pub(super) const OF_A_CORRELATION: u64 = 20;
 
 /// What a metric looks at, of these scores.
 pub(super) fn output(of: Output, head: Head, logits: &[f32], explained: Explained) -> Result<f64> {

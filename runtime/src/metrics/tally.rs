@@ -162,6 +162,11 @@ impl Tally {
         scores
     }
 
+    /// Whether the other one is of the same kind.
+    pub fn is_like(&self, other: &Tally) -> bool {
+        std::mem::discriminant(&self.compared) == std::mem::discriminant(&other.compared)
+    }
+
     /// How many bytes it takes.
     pub fn bytes(&self) -> usize {
         u64::BYTES

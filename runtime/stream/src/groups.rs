@@ -60,7 +60,9 @@ impl<const N: usize> Wire for Groups<N> {
         for own in &mut groups.groups {
             (*own, rest) = Moments::get(rest)?;
         }
-        Some((groups, rest))
+        // What nobody can have counted would overflow the sums.
+        let countable = groups.groups.iter().try_fold(0u64, |sum, own| sum.checked_add(own.count())).is_some();
+        countable.then_some((groups, rest))
     }
 }
 

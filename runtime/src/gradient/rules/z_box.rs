@@ -28,7 +28,9 @@ fn z_box(s: &mut Site) -> Result<(), Refusal> {
 /// The input's bounds: what the card's darkest and brightest pixels become, one for every channel or for all.
 fn bound(s: &mut Site, layer: &Layer, high: bool) -> Name {
     let bounds = &s.settings.bounds;
-    let (values, axis) = (if high { bounds.high.clone() } else { bounds.low.clone() }, bounds.axis);
+    // What a convolution reads has its channels in front, also where the model's input does not.
+    let axis = if ["Conv", "ConvTranspose"].contains(&s.node.op.as_str()) { 1 } else { bounds.axis };
+    let values = if high { bounds.high.clone() } else { bounds.low.clone() };
     let shape = layer.input_shape(s);
     let mut extents = vec![1; shape.len()];
     let fits = axis < shape.len() && shape[axis] == values.len();
