@@ -6,7 +6,7 @@ use common::{assert_close, assert_shared, dot, graph, ints, node, normal, typed,
 use whyline_runtime::Error;
 use whyline_runtime::engine::{PlanSession, Session, TractSession};
 use whyline_runtime::gradient::composite::{self, Composite};
-use whyline_runtime::gradient::{COMPOSITES, Settings, Spec, differentiate};
+use whyline_runtime::gradient::{Bounds, COMPOSITES, Settings, Spec, differentiate};
 use whyline_runtime::onnx::{Attr, Graph, Node, Tensor};
 
 const SHAPE: [usize; 4] = [1, 4, 6, 6];
@@ -172,8 +172,36 @@ fn relevance_is_conserved_without_biases() {
     }
 }
 
-fn bounds() -> whyline_runtime::gradient::Bounds {
-    whyline_runtime::gradient::Bounds { low: vec![-4.0], high: vec![4.0], axis: 1 }
+fn bounds() -> Bounds {
+    Bounds { low: vec![-4.0], high: vec![4.0], axis: 1 }
+}
+
+/// A model that normalises its input itself has the relevance of one whose input is normalised already.
+#[test]
+fn what_normalises_the_input_is_no_part_of_the_network() {
+    let (x, zero) = (normal(LEN, 3), vec![0.0; LEN]);
+    let (mean, deviation) = (weight(&[1, 4, 1, 1], 31), weight(&[4, 1, 1], 32));
+    let per_channel = |tensor: &Tensor| tensor.to_f32().unwrap();
+    let (means, deviations) = (per_channel(&mean), per_channel(&deviation));
+    let raw: Vec<f32> = x.iter().enumerate().map(|(i, v)| v * deviations[i / 36] + means[i / 36]).collect();
+    let normalising = || {
+        let mut graph = network(true);
+        graph.nodes[0].inputs[0] = "normal".into();
+        graph.nodes.insert(0, node("Sub", &["x", "mean"], &["centred"], vec![]));
+        graph.nodes.insert(1, node("Div", &["centred", "deviation"], &["normal"], vec![]));
+        graph.constants.extend([("mean".to_string(), mean.clone()), ("deviation".to_string(), deviation.clone())]);
+        graph
+    };
+    // Some deviations are negative, and turn bounds round.
+    assert!(deviations.iter().any(|d| *d < 0.0) && deviations.iter().any(|d| *d > 0.0));
+    let ends = |end: f32| -> Vec<f32> { (0..4).map(|c| end * deviations[c].abs() + means[c]).collect() };
+    let own = || Settings { bounds: Bounds { low: ends(-4.0), high: ends(4.0), axis: 1 }, ..Settings::default() };
+    let plain = || Settings { bounds: bounds(), ..Settings::default() };
+    for composite in COMPOSITES.iter().filter(|c| c.first.is_some()) {
+        let expected = passed(network(true), composite, plain(), &x, &zero);
+        let found = passed(normalising(), composite, own(), &raw, &zero);
+        assert_close(composite.name, &found.to_input, &expected.to_input, 2e-3);
+    }
 }
 
 #[test]

@@ -118,6 +118,16 @@ pub fn is_piecewise_linear(typed: &TypedGraph, path: &Path) -> bool {
     })
 }
 
+/// Whether a node scales or shifts one value by constants that leave it its shape.
+fn is_affine(node: &Node, typed: &TypedGraph, path: &Path) -> bool {
+    let active: Vec<usize> = (0..node.inputs.len()).filter(|&i| path.active.contains(&node.inputs[i])).collect();
+    let shape = |name: Option<&str>| name.and_then(|name| typed.facts.get(name)).map(|fact| &fact.shape);
+    ["Add", "Sub", "Mul", "Div"].contains(&node.op.as_str())
+        && active.len() == 1
+        && (node.op != "Div" || active == [0])
+        && shape(node.input(active[0])) == shape(node.output(0))
+}
+
 /// What is known of a model.
 #[derive(Debug, Default)]
 pub struct Known {
@@ -125,6 +135,8 @@ pub struct Known {
     gates: HashSet<String>,
     /// Nodes that are layers with weights and read nothing that went through one.
     first: HashSet<usize>,
+    /// Nodes before these that scale or shift what they read, value by value.
+    prepares: HashSet<usize>,
 }
 
 impl Known {
@@ -146,6 +158,9 @@ impl Known {
             let reads_weighed = inputs_of(node).any(|i| weighed.contains(i));
             if is_layer && path.between[index] && !reads_weighed {
                 known.first.insert(index);
+            }
+            if path.between[index] && !reads_weighed && is_affine(node, typed, path) {
+                known.prepares.insert(index);
             }
             if reads_weighed || (is_layer && path.between[index]) {
                 weighed.extend(outputs_of(node));
@@ -177,6 +192,11 @@ impl Known {
     /// Whether a value is a gate or an attention weight.
     pub fn is_gate(&self, name: &str) -> bool {
         self.gates.contains(name)
+    }
+
+    /// Whether a node normalises the input, before any layer with weights.
+    pub fn prepares(&self, index: usize) -> bool {
+        self.prepares.contains(&index)
     }
 
     /// Whether a node is a layer with weights that comes before any other.

@@ -12,6 +12,7 @@ use super::graph::{GradientGraph, Spec, TapOutputs};
 use super::implicit::implicit_bias;
 use super::known::{Known, is_piecewise_linear};
 use super::names;
+use super::rules::epsilon::hand_on;
 use super::rules::reveal_cancel::by_sign;
 use super::settings::Settings;
 use super::site::{AdjointFn, Parts, Refusal, Site};
@@ -135,7 +136,7 @@ impl<'a> Walk<'a> {
                 gaps.push(coverage::gap(node, self.path, "a further output of it is read on the way".into()));
                 continue;
             }
-            let Some(adjoint) = self.composite.adjoint(&node.op, self.known.is_first(index)) else { continue };
+            let Some(adjoint) = self.adjoint(index) else { continue };
             self.ruled += self.composite.rule(&node.op).is_some() as usize;
             let mut site = self.site(index, cotangents);
             match both_parts(&mut site, adjoint) {
@@ -155,6 +156,15 @@ impl<'a> Walk<'a> {
         gaps.reverse();
         self.implicit = wants_implicit.then_some(implicit);
         if gaps.is_empty() { Ok(()) } else { Err(Error::NoAdjoint { gaps }) }
+    }
+
+    /// What is appended for a node. What normalises the input is no part of the network for composites that begin with a rule of
+    /// their own: shares of a pixel and of a mean, of which one is taken from the other, can be anything.
+    fn adjoint(&self, index: usize) -> Option<AdjointFn> {
+        match self.composite.first.is_some() && self.known.prepares(index) {
+            true => Some(hand_on),
+            false => self.composite.adjoint(&self.typed.graph.nodes[index].op, self.known.is_first(index)),
+        }
     }
 
     fn site(&mut self, index: usize, cotangents: Vec<Option<Name>>) -> Site<'_> {

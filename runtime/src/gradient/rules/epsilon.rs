@@ -73,6 +73,14 @@ fn pass(s: &mut Site) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// All to the one input that depends on the model's, which has the output's shape.
+pub fn hand_on(s: &mut Site) -> Result<(), Refusal> {
+    let g = s.g();
+    let slot = (0..s.node.inputs.len()).find(|&slot| s.needs(slot)).ok_or("nothing depends on the input")?;
+    s.give(slot, g);
+    Ok(())
+}
+
 /// To every input in proportion to what it added to each output.
 pub fn epsilon(s: &mut Site) -> Result<(), Refusal> {
     proportionally(s, 1.0, |_| true)
