@@ -16,7 +16,7 @@ use whyline_runtime::rng::Rng;
 
 const SHAPE: [usize; 4] = [1, 3, 4, 5];
 const LEN: usize = 60;
-const MODEL: Extents = Extents { input: LEN, classes: 2, channels: 3, piecewise_linear: false };
+const MODEL: Extents = Extents { input: LEN, classes: 2, channels: 3 };
 /// Of two classes there is none to choose, and climbing to one is leaving the other, so that no sign differs.
 const OF_TWO: &str = "adversarial-gradient-integration";
 /// An input element that no function below reads.

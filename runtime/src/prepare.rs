@@ -39,7 +39,6 @@ pub(crate) struct Prepared {
     pub composite: String,
     pub head: Head,
     pub logits: String,
-    pub piecewise_linear: bool,
     pub implicit: Vec<Bias>,
     pub warnings: Vec<String>,
 }
@@ -58,7 +57,7 @@ impl Loaded {
         (needs.taps == Taps::Layer).then(|| self.layer(needs.layer.as_deref())).transpose()
     }
 
-    /// What a method's cost depends on, but for what only a derived graph says.
+    /// What a method's cost depends on.
     pub(crate) fn extents(&self, method: &dyn Method) -> Result<Extents> {
         let mut channels = 0;
         for needs in [Some(method.needs()), method.also()].into_iter().flatten() {
@@ -66,20 +65,19 @@ impl Loaded {
             channels = layer.and_then(|l| l.layout.split(&l.shape)).map_or(channels, |(channels, ..)| channels);
         }
         let input = self.input_shape()?.iter().product();
-        Ok(Extents { input, classes: self.classes()?, channels, piecewise_linear: false })
+        Ok(Extents { input, classes: self.classes()?, channels })
     }
 
-    /// Derives all graphs that a method needs, and throws them away: what its cost depends on.
+    /// Derives all graphs that a method needs, and throws them away; says what its cost depends on.
     ///
     /// Errors: nodes without a rule, or no such layer.
     pub(crate) fn admits(&self, method: &dyn Method) -> Result<Extents> {
-        let mut piecewise_linear = true;
         for needs in [Some(method.needs()), method.also()].into_iter().flatten() {
             let layer = self.layer_for(&needs)?;
             let (wanted, _) = wanted((self, &[]), &mut Shuffles::default(), &needs, layer.as_ref())?;
-            piecewise_linear &= self.derive(&wanted)?.piecewise_linear;
+            self.derive(&wanted)?;
         }
-        Ok(Extents { piecewise_linear, ..self.extents(method)? })
+        self.extents(method)
     }
 }
 
@@ -211,7 +209,6 @@ impl Shared {
             composite: derived.composite,
             head: derived.head,
             logits: derived.logits,
-            piecewise_linear: derived.piecewise_linear,
         });
         self.prepared.push(prepared.clone());
         Ok(prepared)

@@ -6,7 +6,7 @@ use super::{Budget, Explainer, Loaded, Shared, milliseconds};
 use crate::attribution::Grid;
 use crate::engine::{Precision, Resources};
 use crate::error::{Error, Result};
-use crate::methods::{self, Extents, Given};
+use crate::methods::{self, Given};
 use crate::onnx::Change;
 use crate::prepare::Part;
 
@@ -64,7 +64,6 @@ impl Loaded {
         let resources = Resources { threads: resources.threads.min(most), memory, ..resources };
         let part = Part::new((self, changes), shared, &needs, layer, precision, resources)
             .map_err(|error| if kept > 0 { beside(error, kept) } else { error })?;
-        let model = Extents { piecewise_linear: part.prepared.piecewise_linear, ..model };
         let other = match &also {
             Some(also) => {
                 // It takes single passes, in what memory is left.

@@ -77,8 +77,6 @@ pub struct GradientGraph {
     pub ruled: usize,
     /// What makes a probability of a score.
     pub head: Head,
-    /// Whether what is explained is made of lines and kinks alone.
-    pub piecewise_linear: bool,
     /// How many Relu are Softplus in it.
     pub softened: usize,
 }

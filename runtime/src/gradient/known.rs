@@ -69,9 +69,6 @@ const KEEPS_GATE: &[&str] = &[
 pub(super) const HOMOGENEOUS: &[&str] =
     &["Relu", "LeakyRelu", "PRelu", "Abs", "MaxPool", "GlobalMaxPool", "ReduceMax", "ReduceMin"];
 
-/// The same, with a kink that may be elsewhere than at zero.
-const KINKED: &[&str] = &["Clip", "HardSigmoid", "Max", "Min"];
-
 /// Ops that are linear in what depends on the input.
 pub(super) const LINEAR: &[&str] = &[
     "Add",
@@ -101,22 +98,6 @@ pub(super) const LINEAR: &[&str] = &[
     "DepthToSpace",
     "SpaceToDepth",
 ];
-
-/// Ops that are linear where one factor alone depends on the input; of a quotient, the first.
-const PRODUCTS: &[&str] = &["Conv", "ConvTranspose", "Gemm", "MatMul", "Mul", "Div", "Einsum"];
-
-/// Whether a path is made of lines and kinks alone.
-pub fn is_piecewise_linear(typed: &TypedGraph, path: &Path) -> bool {
-    let between = typed.graph.nodes.iter().zip(&path.between).filter(|(_, between)| **between);
-    between.map(|(node, _)| node).all(|node| {
-        let op = node.op.as_str();
-        let active: Vec<usize> = (0..node.inputs.len()).filter(|&i| path.active.contains(&node.inputs[i])).collect();
-        LINEAR.contains(&op)
-            || HOMOGENEOUS.contains(&op)
-            || KINKED.contains(&op)
-            || (PRODUCTS.contains(&op) && active.len() == 1 && (op != "Div" || active == [0]))
-    })
-}
 
 /// Whether a node scales or shifts one value by constants that leave it its shape.
 fn is_affine(node: &Node, typed: &TypedGraph, path: &Path) -> bool {

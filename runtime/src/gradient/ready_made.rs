@@ -94,7 +94,6 @@ fn assemble(typed: &TypedGraph, parts: &Pairs) -> GradientGraph {
         flat: vec![],
         ruled: 0,
         // Which of its nodes belong to the forward graph is not known.
-        piecewise_linear: false,
         softened: 0,
         head: match parts.logits == names::PROBABILITIES {
             true => Head::Sigmoid,

@@ -10,7 +10,7 @@ use super::coverage::{self, Path};
 use super::emit::{Emit, Name};
 use super::graph::{GradientGraph, Spec, TapOutputs};
 use super::implicit::implicit_bias;
-use super::known::{Known, is_piecewise_linear};
+use super::known::Known;
 use super::names;
 use super::rules::epsilon::hand_on;
 use super::rules::reveal_cancel::by_sign;
@@ -286,7 +286,6 @@ impl<'a> Walk<'a> {
             composite: spec.composite.name.into(),
             flat: self.path.flat.clone(),
             ruled: self.ruled,
-            piecewise_linear: self.probabilities.is_none() && is_piecewise_linear(typed, self.path),
             softened: 0,
             head: if self.probabilities.is_some() { Head::Sigmoid } else { target.head },
         })

@@ -60,13 +60,14 @@ impl Scores {
     }
 }
 
-/// Moves values back to where inputs may lie. `shape` is the input's.
-pub(super) fn clip(values: &mut [f32], shape: &[usize], bounds: &Bounds) {
+/// Moves values back to where inputs may lie. `shape` is the input's. What the input itself has is allowed, wherever it lies: a tensor
+/// that is no picture need not keep to a card's bounds, and would else be moved by these most of all.
+pub(super) fn clip(values: &mut [f32], input: &[f32], shape: &[usize], bounds: &Bounds) {
     let after: usize = shape.iter().skip(bounds.axis + 1).product();
     let channels = shape.get(bounds.axis).copied().unwrap_or(1);
     let of = |limits: &[f32], i: usize| limits[if limits.len() == channels { i / after % channels } else { 0 }];
-    for (i, v) in values.iter_mut().enumerate() {
-        *v = v.clamp(of(&bounds.low, i), of(&bounds.high, i));
+    for (i, (v, &own)) in values.iter_mut().zip(input).enumerate() {
+        *v = v.max(of(&bounds.low, i).min(own)).min(of(&bounds.high, i).max(own));
     }
 }
 
@@ -74,4 +75,18 @@ pub(super) fn clip(values: &mut [f32], shape: &[usize], bounds: &Bounds) {
 pub(super) fn range(bounds: &Bounds) -> f32 {
     let high = bounds.high.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     high - bounds.low.iter().copied().fold(f32::INFINITY, f32::min)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_keep_to_their_channels_bounds_or_to_the_inputs_own() {
+        let bounds = Bounds { low: vec![0.0, -1.0], high: vec![1.0, 2.0], axis: 1 };
+        let input = [0.5, 3.0, 0.0, -4.0];
+        let mut values = [1.5, 3.5, -2.0, -3.0];
+        clip(&mut values, &input, &[1, 2, 1, 2], &bounds);
+        assert_eq!(values, [1.0, 3.0, -1.0, -3.0]);
+    }
 }

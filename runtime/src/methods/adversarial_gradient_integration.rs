@@ -124,7 +124,7 @@ impl Agi {
                 // The sign of zero is zero.
                 *next += if *g == 0.0 { 0.0 } else { step * g.signum() };
             }
-            clip(&mut next, task.session.input_shape(), &task.bounds);
+            clip(&mut next, task.input, task.session.input_shape(), &task.bounds);
             let falls = task.session.gradient(&at, &scores.cotangent(class))?.input;
             for ((sum, &g), (&to, &from)) in sum.iter_mut().zip(falls).zip(next.iter().zip(&at)) {
                 *sum -= g as f64 * (to as f64 - from as f64);

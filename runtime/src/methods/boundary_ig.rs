@@ -103,7 +103,7 @@ impl Boundary {
             let moved: Vec<f32> = at.iter().zip(input).map(|(a, x)| a - x).collect();
             let shrink = (radius / norm(&moved).max(f64::MIN_POSITIVE)).min(1.0);
             at.iter_mut().zip(input.iter().zip(&moved)).for_each(|(a, (x, m))| *a = x + (shrink * *m as f64) as f32);
-            clip(&mut at, task.session.input_shape(), &task.bounds);
+            clip(&mut at, input, task.session.input_shape(), &task.bounds);
         }
         Ok(None)
     }

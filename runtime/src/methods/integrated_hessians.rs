@@ -3,15 +3,14 @@
 //! attribution. As a single integral over the path, with `t = a b` for the two path places of the definition:
 //! `Gamma_ij = integral of -ln t [t D_i D_j d2f/dx_i dx_j + (i = j) D_i df/dx_i] dt`, `D = x - x'`.
 //!
-//! A network of Relu has no second derivatives but at kinks, where its gradient jumps by `dg`: there the first term is
-//! `-t ln t (D_i dg_i)(D_j dg_j) / (dg . D)`, exact where one unit switches between two gradients taken and an approximation
-//! where several do, which adds up in any case: of the many units of a convolutional network it is a rough one, that hardly gains by
-//! more steps. `softplus`, as the paper has it, or `differences` with a thousand steps say more. Smooth networks take differences of gradients; `softplus` makes a
-//! network of Relu smooth, which is then what is explained.
+//! Second derivatives are differences of gradients over a small step of the region. A network of Relu has none but at kinks,
+//! which such steps cross here and there: of many units few places give the shape of the map and many its sum, and the gap says
+//! how far that is. `softplus` makes such a network smooth, as the paper does; that is then what is explained. By `kinks` the
+//! jumps `dg` of the gradient between places count instead, as `-t ln t (D_i dg_i)(D_j dg_j) / (dg . D)`: exact where one unit
+//! switches between two places, and of convolutional networks, where many do, no more than a sum that is right.
 //!
 //! By default 64 places, for the strongest of 8 by 8 regions. Map: the input's shape, in the target's unit: the rows of
-//! the region's features, added up. Cost: `steps` gradients by kinks, twice as many by differences, and one to find the
-//! region.
+//! the region's features, added up. Cost: `2 steps` gradients, half of that by kinks, and one to find the region.
 
 use whyline_stream::quadrature::{MAX_NODES, Rule};
 
@@ -40,25 +39,22 @@ pub(super) const ENTRY: Entry = Entry {
         },
         Parameter {
             name: "form",
-            default: "auto",
-            help: "kinks, for networks of Relu, roughly where they have many; differences of two gradients at each place, for smooth \
-                   ones; or auto",
+            default: "differences",
+            help: "differences of two gradients at each place; or kinks, for networks of few Relu",
         },
         Parameter {
             name: "softplus",
             default: "0",
             help: "ln(1 + exp(b z)) / b with this b in the place of every Relu, as the paper does with 10; the larger, the \
-                   nearer to the model; 0 leaves them. Max pools keep their kinks, which differences miss: look at the gap, \
-                   or take the form kinks",
+                   nearer to the model; 0 leaves them. Max pools keep their kinks: look at the gap",
         },
         baseline::PARAMETER,
     ],
     build: |params| {
         let form = match params.text("form") {
-            "auto" => None,
-            "kinks" => Some(Form::Kinks),
-            "differences" => Some(Form::Differences),
-            _ => return Err(params.refuse("form", "auto, kinks or differences")),
+            "kinks" => Form::Kinks,
+            "differences" => Form::Differences,
+            _ => return Err(params.refuse("form", "kinks or differences")),
         };
         let text = params.text("region");
         let numbers: Option<Vec<usize>> = text.split(',').map(|n| n.trim().parse().ok()).collect();
@@ -120,7 +116,7 @@ impl Rectangle {
 struct IntegratedHessians {
     steps: u32,
     region: Region,
-    form: Option<Form>,
+    form: Form,
     softplus: Option<f32>,
     baseline: Baseline,
 }
@@ -131,8 +127,8 @@ impl Method for IntegratedHessians {
         Needs { settings: Settings { softplus: self.softplus, ..needs.settings }, ..needs }
     }
 
-    fn passes(&self, model: Extents) -> Passes {
-        let each = if self.form(model) == Form::Kinks { 1 } else { 2 };
+    fn passes(&self, _model: Extents) -> Passes {
+        let each = if self.form == Form::Kinks { 1 } else { 2 };
         Passes { forward: 0, gradient: each * self.steps as u64 + (self.region == Region::Top) as u64 }
     }
 
@@ -140,7 +136,7 @@ impl Method for IntegratedHessians {
         let baseline = self.baseline.values(&task.origin())?;
         let way: Vec<f64> = task.input.iter().zip(&baseline).map(|(&x, &b)| x as f64 - b as f64).collect();
         let inside = self.inside(task, &way)?;
-        let (row, attribution) = match self.form(task.extents) {
+        let (row, attribution) = match self.form {
             Form::Kinks => self.by_kinks(task, &baseline, &way, &inside)?,
             Form::Differences => self.by_differences(task, &baseline, &way, &inside)?,
         };
@@ -149,10 +145,6 @@ impl Method for IntegratedHessians {
 }
 
 impl IntegratedHessians {
-    fn form(&self, model: Extents) -> Form {
-        self.form.unwrap_or(if model.piecewise_linear { Form::Kinks } else { Form::Differences })
-    }
-
     /// Whether each feature is of the region.
     fn inside(&self, task: &mut Task, way: &[f64]) -> Result<Vec<bool>> {
         let (layout, (channels, height, width)) = task.image("integrated-hessians")?;

@@ -200,13 +200,11 @@ pub struct Extents {
     pub classes: usize,
     /// Channels of the layer, for methods that want one.
     pub channels: usize,
-    /// Whether the target is made of lines and kinks alone.
-    pub piecewise_linear: bool,
 }
 
 impl Extents {
     /// Of a usual classifier, for lists that go by no model: 224 x 224 pixels, 1,000 classes, a layer of 512 channels.
-    pub const USUAL: Extents = Extents { input: 3 * 224 * 224, classes: 1000, channels: 512, piecewise_linear: false };
+    pub const USUAL: Extents = Extents { input: 3 * 224 * 224, classes: 1000, channels: 512 };
 }
 
 impl Entry {
