@@ -473,7 +473,7 @@ def turns(count, draws):
     for number in range(-(-draws // count)):
         order = list(range(count))
         for i in reversed(range(1, count)):
-            other = ((bits(number, i, 0xBB67AE8584CAA73B) >> 32) * (i + 1)) >> 32
+            other = (bits(number, i, 0xBB67AE8584CAA73B) * (i + 1)) >> 64
             order[i], order[other] = order[other], order[i]
         taken += order
     return np.array(taken[:draws])

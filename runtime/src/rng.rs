@@ -42,6 +42,13 @@ impl Rng {
         Isa::best().run_loops(Uniforms(*self, to));
     }
 
+    /// Puts values in a random order (Fisher and Yates); what rounding favours is less than one part in 2^32.
+    pub fn shuffle<T>(&self, values: &mut [T]) {
+        for last in (1..values.len()).rev() {
+            values.swap(last, ((self.bits(last as u64) as u128 * (last as u128 + 1)) >> 64) as usize);
+        }
+    }
+
     /// Standard normal.
     pub fn normal(&self, element: u64) -> f32 {
         quantile(self.share(element)) as f32

@@ -139,12 +139,9 @@ impl Method for Expected {
 fn turns(seed: u64, draws: usize, count: usize) -> Vec<u32> {
     let mut turns: Vec<u32> = Vec::with_capacity(draws.next_multiple_of(count));
     for round in 0..draws.div_ceil(count) {
-        let (rng, first) = (Rng::new(seed ^ ORDER, round as u64), turns.len());
+        let first = turns.len();
         turns.extend(0..count as u32);
-        for i in (1..count).rev() {
-            let other = (((rng.bits(i as u64) >> 32) * (i as u64 + 1)) >> 32) as usize;
-            turns.swap(first + i, first + other);
-        }
+        Rng::new(seed ^ ORDER, round as u64).shuffle(&mut turns[first..]);
     }
     turns
 }

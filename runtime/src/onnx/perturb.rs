@@ -120,10 +120,7 @@ fn shuffle(graph: &mut Graph, which: Range<usize>, seed: u64, known: &mut Shuffl
 /// The same elements in another order.
 fn shuffled(tensor: &Tensor, rng: Rng) -> Tensor {
     let Some(mut values) = tensor.to_f32() else { return tensor.clone() };
-    // Fisher and Yates; what rounding favours is less than one part in 2^32.
-    for last in (1..values.len()).rev() {
-        values.swap(last, ((rng.bits(last as u64) as u128 * (last as u128 + 1)) >> 64) as usize);
-    }
+    rng.shuffle(&mut values);
     Tensor::f32(&tensor.shape, &values)
 }
 
