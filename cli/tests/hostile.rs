@@ -73,6 +73,17 @@ fn where_nobody_can_be_told_the_exit_code_stands() {
     assert_eq!(code(&["evaluate", &model(), &place.path("images"), "-m", "vanilla", "-q"]), Some(4));
 }
 
+/// Lines go into a pipe or device as they come, which has none of an earlier run.
+#[cfg(unix)]
+#[test]
+fn lines_go_into_what_is_no_file() {
+    let place = Place::of(2);
+    let state = place.path("s.wls");
+    let run = place.evaluate(&["-q", "--samples", "/dev/stdout", "--state", &state]);
+    assert!(run.status.success() && text(&run.stdout).lines().count() == 2, "{}", text(&run.stderr));
+    assert!(place.evaluate(&["-q", "--samples", "/dev/null", "--state", &state]).status.success());
+}
+
 /// A full standard output is told of, and files are written all the same.
 #[cfg(target_os = "linux")]
 #[test]

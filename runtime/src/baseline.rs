@@ -7,20 +7,20 @@ use crate::params::{Parameter, Params};
 use crate::rng::Rng;
 use crate::values::range;
 
-/// The parameter of methods and metrics that have one.
-pub const PARAMETER: Parameter = Parameter {
-    name: "baseline",
-    default: "zero",
-    help: "what the input is compared with: zero, a number, mean (each channel's own), blur (or blur:PIXELS), RISE's blur (rise), uniform noise \
-           (or uniform:SEED), max-distance, or an image file",
-};
+/// What baselines are made of; a macro, for the two lines of help that begin with it.
+macro_rules! made {
+    () => {
+        "what the input is compared with: zero, a number, mean (each channel's own), blur (or blur:PIXELS), RISE's blur (rise), \
+         uniform noise (or uniform:SEED)"
+    };
+}
+
+/// The parameter of methods that have one.
+pub const PARAMETER: Parameter =
+    Parameter { name: "baseline", default: "zero", help: concat!(made!(), ", max-distance, or an image file") };
 
 /// The same for metrics, whose baselines are made of the input or of nothing.
-pub const OF_METRICS: Parameter = Parameter {
-    help: "what the input is compared with: zero, a number, mean (each channel's own), blur (or blur:PIXELS), RISE's blur (rise), uniform noise \
-           (or uniform:SEED), or max-distance",
-    ..PARAMETER
-};
+pub const OF_METRICS: Parameter = Parameter { help: concat!(made!(), ", or max-distance"), ..PARAMETER };
 
 /// Tells the noise of baselines from that of copies of the input.
 const UNIFORM: u64 = 0x3c6e_f372_fe94_f82b;

@@ -1,6 +1,7 @@
 //! `whyline evaluate`
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -74,6 +75,8 @@ pub fn run(args: &EvaluateArgs) -> Outcome {
         state.last.clone_from(&sample.name);
         state.rows = evaluation.state();
         if let Some(path) = &args.state {
+            // On the disk first: the state says that its lines are there.
+            log.sync()?;
             state.write(path)?;
         }
         show.update(&state)?;
@@ -337,15 +340,20 @@ impl Progress {
 }
 
 /// A line of JSON for every sample.
-struct Log(Option<(PathBuf, std::fs::File)>);
+struct Log(Option<(PathBuf, File)>);
 
 impl Log {
     /// Goes on behind the first `done` lines of an earlier run, or begins.
     fn open(args: &EvaluateArgs, done: u64) -> Outcome<Log> {
         let Some(path) = &args.samples else { return Ok(Log(None)) };
         let failed = |source| Error::Write { path: path.clone(), source };
+        // A pipe or device has no lines of an earlier run, and no place to go on from.
+        if std::fs::metadata(path).is_ok_and(|data| !data.is_file() && !data.is_dir()) {
+            let file = File::options().write(true).open(path).map_err(failed)?;
+            return Ok(Log(Some((path.clone(), file))));
+        }
         let mut file =
-            std::fs::File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+            File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
         let mut before = String::new();
         if done > 0 {
             // What is no text holds none of its lines.
@@ -388,8 +396,14 @@ impl Log {
             methods.insert(row.explainer.entry().name.into(), json!(own));
         }
         let line = json!({"sample": number, "file": name, "methods": methods});
-        // On the disk before the state is, which says that it is there.
-        let write = file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data());
+        let write = file.write_all(format!("{line}\n").as_bytes());
         Ok(write.map_err(|source| Error::Write { path: path.clone(), source })?)
+    }
+
+    /// Has the lines so far on the disk, where they go to one.
+    fn sync(&self) -> Outcome {
+        let Some((path, file)) = &self.0 else { return Ok(()) };
+        let synced = file.metadata().and_then(|data| if data.is_file() { file.sync_data() } else { Ok(()) });
+        Ok(synced.map_err(|source| Error::Write { path: path.clone(), source })?)
     }
 }

@@ -345,8 +345,8 @@ fn ranking(family: Family, metrics: &[&'static Entry], header: &Header, cells: &
         let own: Vec<&Cell> = cells.iter().filter(|c| c.metric == metric.name).collect();
         let Some(means) = own.iter().map(|c| c.mean).collect::<Option<Vec<f64>>>() else { continue };
         counted += 1;
+        let higher = own.iter().any(|cell| cell.better == Better::Higher.name());
         for ((_, rank), mean) in ranks.iter_mut().zip(&means) {
-            let higher = own.iter().any(|cell| cell.better == Better::Higher.name());
             let better = |other: &f64| if higher { other > mean } else { other < mean };
             let (ahead, beside) =
                 (means.iter().filter(|o| better(o)).count(), means.iter().filter(|o| *o == mean).count());

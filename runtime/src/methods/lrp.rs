@@ -8,7 +8,7 @@ use super::path::outcome;
 use super::{Entry, Family, Method, Needs, Outcome, Parameter, Properties, Task};
 use crate::error::{Error, Result};
 use crate::gradient::Settings;
-use crate::gradient::composite::{self, Composite};
+use crate::gradient::composite::{self, Composite, Kind, Start};
 
 /// The composites by the names that zennit gives them.
 const COMPOSITES: &[&Composite] = &[
@@ -78,11 +78,12 @@ impl Method for Relevance {
 
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
         let (input, seed) = (task.input, task.seed);
-        // What speaks against a class is no relevance of these rules, whose map has no signs.
-        if self.needs.composite.name == composite::DEEP_TAYLOR.name && seed.iter().any(|s| *s < 0.0) {
-            return Err(Error::usage(
-                "deep-taylor explains a class, not how far it is ahead of another; leave --against out",
-            ));
+        // Where what is positive of a score is passed backwards, what speaks against a class is no relevance.
+        let composite = self.needs.composite;
+        if composite.kind == Kind::Relevance(Start::PositiveLogit) && seed.iter().any(|s| *s < 0.0) {
+            let name = composite.name;
+            let reason = format!("{name} explains a class, not how far it is ahead of another; leave --against out");
+            return Err(Error::usage(reason));
         }
         let pass = task.gradient_at(input)?;
         let (relevance, value) = (pass.input.iter().map(|&r| r as f64).collect::<Vec<_>>(), pass.target(seed));

@@ -231,8 +231,7 @@ impl Tally {
 }
 
 /// The mean, over the sketches, of the share of the others near one that have its class; and how many have none near them. As
-/// each counts in the others' shares, too, the standard error is the jackknife's: `sqrt((n - 1) / n sum_k (m_k - m)^2)` with
-/// the means `m_k` where one is left out, and `m` of these.
+/// each counts in the others' shares, too, the standard error is that of [`Moments::jackknife`].
 fn neighbours(kept: &Reservoir<Sketch, SKETCHES>, threshold: f64) -> (Moments, u64) {
     let distances = Distances::of(kept.items());
     let apart: Vec<Vec<f64>> = kept.items().map(|a| kept.items().map(|b| distances.between(a, b)).collect()).collect();
@@ -270,8 +269,7 @@ fn neighbours(kept: &Reservoir<Sketch, SKETCHES>, threshold: f64) -> (Moments, u
     let mut left_out = Moments::default();
     // Where nothing is near anything else without one, the mean says nothing of it.
     (0..all.len()).map(|k| mean_without(Some(k))).filter(|m| m.count() > 0).for_each(|m| left_out.push(m.mean()));
-    let error = (left_out.variance() * left_out.count().saturating_sub(1) as f64).sqrt();
-    (Moments::of(shares.count(), shares.mean(), error), alone)
+    (Moments::of(shares.count(), shares.mean(), left_out.jackknife()), alone)
 }
 
 #[cfg(test)]

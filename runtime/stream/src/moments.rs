@@ -58,6 +58,12 @@ impl Moments {
         if self.count == 0 { 0.0 } else { self.squares / self.count as f64 }
     }
 
+    /// The standard error of a mean, where the values are what it is without each of what it is of (the jackknife):
+    /// `sqrt((n - 1) / n sum_k (m_k - m)^2)`; zero of none.
+    pub fn jackknife(&self) -> f64 {
+        libm::sqrt(self.variance() * self.count.saturating_sub(1) as f64)
+    }
+
     /// The standard error of their mean; infinite of fewer than two.
     pub fn standard_error(&self) -> f64 {
         match self.count {
@@ -101,6 +107,14 @@ mod tests {
         assert!((m.standard_error() - libm::sqrt(38.0 / 12.0)).abs() < 1e-12);
         let told = Moments::of(4, m.mean(), m.standard_error());
         assert!(told.count() == 4 && told.mean() == 4.0 && (told.variance() - 9.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn leaving_values_out_gives_the_error_of_their_mean() {
+        let values = [1.0, 2.0, 4.0, 9.0];
+        let without = values.map(|left_out| (16.0 - left_out) / 3.0);
+        assert!((of(&without).jackknife() - of(&values).standard_error()).abs() < 1e-12);
+        assert_eq!(Moments::default().jackknife(), 0.0);
     }
 
     #[test]

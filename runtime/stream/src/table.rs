@@ -81,8 +81,8 @@ impl<const N: usize> Table<N> {
     }
 
     /// The mean, over the samples, of the share of the others with a sample's label that have its class too; and how many
-    /// samples are alone with their label. As each counts in the others' shares, too, the standard error is the jackknife's:
-    /// `sqrt((n - 1) / n sum_k (m_k - m)^2)` with the means `m_k` where one is left out, and `m` of these.
+    /// samples are alone with their label. As each counts in the others' shares, too, the standard error is that of
+    /// [`Moments::jackknife`].
     pub fn agreement(&self) -> (Moments, u64) {
         let labels = || self.rows.chunk_by(|a, b| a.label == b.label);
         let of = |same: &[Row]| -> (u64, f64) {
@@ -113,8 +113,7 @@ impl<const N: usize> Table<N> {
                 left_out.push_many(if rest == 0 { mean } else { without }, row.count);
             }
         }
-        let error = libm::sqrt(left_out.variance() * (samples - 1) as f64);
-        (Moments::of(samples, mean, error), alone)
+        (Moments::of(samples, mean, left_out.jackknife()), alone)
     }
 
     /// The labels' mean share of samples that have `class`, whichever label has how many samples. The labels are what they are,
