@@ -399,7 +399,7 @@ def reveal_cancel(layers):
     return run
 
 
-def zennit_of(name):
+def zennit_of(name, epsilon=1e-6):
     def run(model, x, target):
         import zennit.composites as known
         import zennit.rules as rules
@@ -410,13 +410,13 @@ def zennit_of(name):
             return known.LayerMapComposite([*rest, (Convolution, rule), (Linear, rule)])
 
         composite = {
-            "epsilon": lambda: everywhere(rules.Epsilon(1e-6)),
+            "epsilon": lambda: everywhere(rules.Epsilon(epsilon)),
             "gamma": lambda: everywhere(rules.Gamma(0.25)),
             "z-plus": lambda: everywhere(rules.ZPlus()),
             "alpha-beta": lambda: everywhere(rules.AlphaBeta(2, 1)),
             "flat": lambda: everywhere(rules.Flat()),
             "w-squared": lambda: everywhere(rules.WSquare()),
-            "epsilon-plus": known.EpsilonPlus,
+            "epsilon-plus": lambda: known.EpsilonPlus(epsilon=epsilon),
             "epsilon-plus-flat": known.EpsilonPlusFlat,
             "epsilon-alpha2-beta1": known.EpsilonAlpha2Beta1,
             "epsilon-alpha2-beta1-flat": known.EpsilonAlpha2Beta1Flat,
@@ -526,6 +526,8 @@ CASES = [
     # and float64 then differ by 5e-2.
     ("guided-ig", ["steps=40", "baseline=noise"], pair_of("GuidedIG", x_steps=40, fraction=0.25, max_dist=0.02)),
     ("blur-ig", ["steps=30", "max-sigma=8", "compat=pair"], pair_of("BlurIG", max_sigma=8, steps=30)),
+    ("blur-ig", ["steps=30", "max-sigma=8", "schedule=variance", "compat=pair"],
+     pair_of("BlurIG", max_sigma=8, steps=30, sqrt=True)),
     ("idgi", ["baseline=noise"], idgi),
     ("rectgrad", [], rectgrad),
     ("guided-grad-cam", ["upsampling=nearest"], guided_grad_cam),
@@ -543,6 +545,7 @@ CASES = [
     # Captum's hooks count a value twice that two layers read, so there is a model where none does.
     ("lrp", ["rules=epsilon", "epsilon=1e-9", CHAIN], captum_lrp),
     *(("lrp", [f"rules={name}"], zennit_of(name)) for name in LRP),
+    *(("lrp", [f"rules={name}", "epsilon=0.25"], zennit_of(name, 0.25)) for name in ("epsilon", "epsilon-plus")),
 ]
 
 # ---------------------------------------------------------------- comparison

@@ -184,13 +184,29 @@ fn what_normalises_the_input_is_no_part_of_the_network() {
     let per_channel = |tensor: &Tensor| tensor.to_f32().unwrap();
     let (means, deviations) = (per_channel(&mean), per_channel(&deviation));
     let raw: Vec<f32> = x.iter().enumerate().map(|(i, v)| v * deviations[i / 36] + means[i / 36]).collect();
-    let normalising = || {
+    let before = |nodes: Vec<Node>, constants: &[(&str, Tensor)]| {
         let mut graph = network(true);
         graph.nodes[0].inputs[0] = "normal".into();
-        graph.nodes.insert(0, node("Sub", &["x", "mean"], &["centred"], vec![]));
-        graph.nodes.insert(1, node("Div", &["centred", "deviation"], &["normal"], vec![]));
-        graph.constants.extend([("mean".to_string(), mean.clone()), ("deviation".to_string(), deviation.clone())]);
+        graph.nodes.splice(0..0, nodes);
+        graph.constants.extend(constants.iter().map(|(name, tensor)| (name.to_string(), tensor.clone())));
         graph
+    };
+    let by_hand = || {
+        let centre = node("Sub", &["x", "mean"], &["centred"], vec![]);
+        let scale = node("Div", &["centred", "deviation"], &["normal"], vec![]);
+        before(vec![centre, scale], &[("mean", mean.clone()), ("deviation", deviation.clone())])
+    };
+    let by_batch_norm = || {
+        let inverse: Vec<f32> = deviations.iter().map(|d| 1.0 / d).collect();
+        let norm = node("BatchNormalization", &["x", "factor", "none", "mean", "one"], &["normal"], vec![]);
+        let vector = |values: &[f32]| Tensor::f32(&[4], values);
+        let constants = [
+            ("factor", vector(&inverse)),
+            ("none", vector(&[0.0; 4])),
+            ("mean", vector(&means)),
+            ("one", vector(&[1.0; 4])),
+        ];
+        before(vec![norm], &constants)
     };
     // Some deviations are negative, and turn bounds round.
     assert!(deviations.iter().any(|d| *d < 0.0) && deviations.iter().any(|d| *d > 0.0));
@@ -199,8 +215,10 @@ fn what_normalises_the_input_is_no_part_of_the_network() {
     let plain = || Settings { bounds: bounds(), ..Settings::default() };
     for composite in COMPOSITES.iter().filter(|c| c.first.is_some()) {
         let expected = passed(network(true), composite, plain(), &x, &zero);
-        let found = passed(normalising(), composite, own(), &raw, &zero);
-        assert_close(composite.name, &found.to_input, &expected.to_input, 2e-3);
+        for graph in [by_hand(), by_batch_norm()] {
+            let found = passed(graph, composite, own(), &raw, &zero);
+            assert_close(composite.name, &found.to_input, &expected.to_input, 2e-3);
+        }
     }
 }
 

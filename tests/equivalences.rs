@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use common::{assert_close, graph, ints, node, normal, weight};
 use whyline_runtime::engine::{Precision, Resources};
 use whyline_runtime::explain::{Explanation, LoadOptions, Loaded, Target};
+use whyline_runtime::gradient::target::Score;
 use whyline_runtime::methods::{Given, METHODS};
 use whyline_runtime::onnx::{Attr, Fact, Graph, Node, Tensor, write_model};
 use whyline_runtime::record::FileRecord;
@@ -48,16 +49,19 @@ fn network(draw: u64, biased: bool) -> Graph {
 }
 
 /// As a user would: from a file.
-fn load(graph: &Graph) -> Loaded {
+fn load(graph: &Graph, options: &LoadOptions) -> Loaded {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("network.onnx");
     let facts = BTreeMap::from([("x".to_string(), Fact::f32(&SHAPE)), ("y".to_string(), Fact::f32(&[1, 4]))]);
     write_model(graph, &facts.into_iter().collect(), &path).unwrap();
-    Loaded::read(&path, &LoadOptions::default()).unwrap()
+    Loaded::read(&path, options).unwrap()
 }
 
 fn explained(graph: &Graph, method: &str, given: &[(&str, &str)], input: &[f32]) -> Explanation {
-    let loaded = load(graph);
+    explained_by(&load(graph, &LoadOptions::default()), method, given, input)
+}
+
+fn explained_by(loaded: &Loaded, method: &str, given: &[(&str, &str)], input: &[f32]) -> Explanation {
     let given: Given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
     let mut explainer = loaded.explainer(method, &given, Precision::F32, Resources::default()).unwrap();
     let file = FileRecord { file: "drawn".into(), sha256: String::new() };
@@ -144,12 +148,15 @@ fn with_implicit_biases_full_gradients_add_up_through_curves_products_and_norms(
     network.constants.insert("low".into(), Tensor::f32(&[], &[-0.1]));
     network.constants.insert("high".into(), Tensor::f32(&[], &[0.4]));
     let x = normal(LEN, 3);
-    let gap = |implicit| {
-        let full = explained(&network, "fullgrad", &[("implicit", implicit)], &x).record.completeness.unwrap();
-        full.relative_gap
-    };
-    assert!(gap("true") < 1e-4, "{}", gap("true"));
-    assert!(gap("false") > 0.1, "the ops are not lines: {}", gap("false"));
+    for score in [Score::Logit, Score::Probability] {
+        let loaded = load(&network, &LoadOptions { score, ..LoadOptions::default() });
+        let gap = |implicit| {
+            let full = explained_by(&loaded, "fullgrad", &[("implicit", implicit)], &x);
+            full.record.completeness.unwrap().relative_gap
+        };
+        assert!(gap("true") < 1e-4, "{}", gap("true"));
+        assert!(gap("false") > 0.1, "the ops are not lines: {}", gap("false"));
+    }
 }
 
 /// One unit has one slope between two points, which is what the gradient's mean along the way is.

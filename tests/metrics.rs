@@ -557,6 +557,13 @@ fn complexity_has_its_extremes() {
     subject.weights[0][77] = 9.0 / x[77];
     let map = product(&subject.weights[0], &x);
     assert_eq!(score_of(&mut subject, "effective-complexity", &[("form", "model")], (&x, &map, None)), Ok(1.0));
+    // What speaks against the class counts by its size: with the first of these comes less than nothing, with the last all.
+    subject.weights[0] = vec![0.0; len];
+    for (place, part) in [(78, -6.0), (10, 5.0), (11, 4.0), (12, 3.0)] {
+        subject.weights[0][place] = part / x[place];
+    }
+    let (map, given) = (product(&subject.weights[0], &x), [("form", "model"), ("output", "logit")]);
+    assert_eq!(score_of(&mut subject, "effective-complexity", &given, (&x, &map, None)), Ok(4.0));
 }
 
 /// A test that names a metric which is not in the table would pass unseen; so would a new metric without one.

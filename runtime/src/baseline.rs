@@ -5,7 +5,6 @@ use crate::image::blur::{Border, gaussian, of_rise};
 use crate::onnx::Layout;
 use crate::params::{Parameter, Params};
 use crate::rng::Rng;
-use crate::values::range;
 
 /// What baselines are made of; a macro, for the two lines of help that begin with it.
 macro_rules! made {
@@ -42,9 +41,9 @@ pub enum Baseline {
     Blurred(Option<f64>),
     /// The input, blurred as RISE does for insertion.
     Rise,
-    /// Uniform noise between the input's least and largest value.
+    /// Uniform noise between the least and the largest value of each channel.
     Uniform(u64),
-    /// Each element at the input's least or largest value, whichever is farther (Sturmfels et al. 2020).
+    /// Each element at the least or the largest value of its channel, whichever is farther (Sturmfels et al. 2020).
     MaxDistance,
     /// What the caller has given.
     Given,
@@ -64,6 +63,26 @@ pub struct Origin<'a> {
 impl Origin<'_> {
     fn image(&self, who: &str) -> Result<(Layout, (usize, usize, usize))> {
         self.image.ok_or_else(|| Error::usage(format!("{who} wants an image input")))
+    }
+
+    /// The channel of an element; what is no image has one.
+    fn channel(&self, element: usize) -> usize {
+        match self.image {
+            Some((Layout::ChannelsFirst, (channels, height, width))) => element / (height * width) % channels,
+            Some((Layout::ChannelsLast, (channels, ..))) => element % channels,
+            None => 0,
+        }
+    }
+
+    /// The least and largest value of an element's channel, for every element: normalised colours have ranges of their own.
+    pub fn ranges(&self) -> impl Fn(usize) -> (f32, f32) + use<'_> {
+        let channels = self.image.map_or(1, |(_, (channels, ..))| channels);
+        let mut ranges = vec![(f32::INFINITY, f32::NEG_INFINITY); channels];
+        for (i, &v) in self.input.iter().enumerate() {
+            let (low, high) = &mut ranges[self.channel(i)];
+            (*low, *high) = (low.min(v), high.max(v));
+        }
+        move |element| ranges[self.channel(element)]
     }
 }
 
@@ -122,12 +141,20 @@ impl Baseline {
                 of_rise(input, layout, extents)
             }
             Baseline::Uniform(seed) => {
-                let ((low, high), rng) = (range(input), Rng::new(*seed ^ UNIFORM, 0));
-                (0..input.len() as u64).map(|i| low + (high - low) * rng.uniform(i)).collect()
+                let (range, rng) = (origin.ranges(), Rng::new(*seed ^ UNIFORM, 0));
+                let value = |i: usize| {
+                    let (low, high) = range(i);
+                    low + (high - low) * rng.uniform(i as u64)
+                };
+                (0..input.len()).map(value).collect()
             }
             Baseline::MaxDistance => {
-                let (low, high) = range(input);
-                input.iter().map(|&v| if v - low > high - v { low } else { high }).collect()
+                let range = origin.ranges();
+                let farther = |(i, &v): (usize, &f32)| {
+                    let (low, high) = range(i);
+                    if v - low > high - v { low } else { high }
+                };
+                input.iter().enumerate().map(farther).collect()
             }
             Baseline::Given if origin.given.is_empty() => {
                 return Err(Error::usage("a baseline from a file was named, but none was given"));
@@ -139,15 +166,11 @@ impl Baseline {
 }
 
 fn channel_means(origin: &Origin) -> Result<Vec<f32>> {
-    let (layout, (channels, height, width)) = origin.image("the baseline 'mean'")?;
-    let channel = |i: usize| match layout {
-        Layout::ChannelsFirst => i / (height * width) % channels,
-        Layout::ChannelsLast => i % channels,
-    };
+    let (_, (channels, ..)) = origin.image("the baseline 'mean'")?;
     let mut sums = vec![0.0f64; channels];
     for (i, &v) in origin.input.iter().enumerate() {
-        sums[channel(i)] += v as f64;
+        sums[origin.channel(i)] += v as f64;
     }
     let each = (origin.input.len() / channels) as f64;
-    Ok((0..origin.input.len()).map(|i| (sums[channel(i)] / each) as f32).collect())
+    Ok((0..origin.input.len()).map(|i| (sums[origin.channel(i)] / each) as f32).collect())
 }

@@ -76,12 +76,8 @@ fn bias_of(typed: &TypedGraph, node: &Node, is_active: &dyn Fn(&str) -> bool) ->
         }
         "Gemm" => (scaled(constant(2)?.to_f32()?, node.float("beta", 1.0)), aligned(constant(2)?)),
         "BatchNormalization" => {
-            let [scale, shift, mean, variance] = [1, 2, 3, 4].map(|slot| constant(slot)?.to_f32());
-            let (scale, shift, mean, variance) = (scale?, shift?, mean?, variance?);
-            let eps = node.float("epsilon", 1e-5) as f64;
-            let each =
-                |c: usize| shift[c] as f64 - scale[c] as f64 * mean[c] as f64 / (variance[c] as f64 + eps).sqrt();
-            let bias: Vec<f32> = (0..shift.len()).map(|c| each(c) as f32).collect();
+            let (_, shift) = node.batch_norm(|name| typed.graph.constants.get(name)?.to_f32())?;
+            let bias: Vec<f32> = shift.into_iter().map(|v| v as f32).collect();
             let len = bias.len();
             (bias, along(1, len))
         }

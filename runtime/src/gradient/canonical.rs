@@ -56,19 +56,16 @@ fn fold(typed: &TypedGraph, layer: &Node, norm: &Node) -> Option<(Tensor, Tensor
         }
         _ => return None,
     };
-    let statistics: Vec<Vec<f32>> = (1..5).map(|i| values(norm.input(i))).collect::<Option<_>>()?;
     let bias = match layer.input(2) {
         Some(name) => values(Some(name))?,
         None => vec![0.0; outputs],
     };
-    if bias.len() != outputs || statistics.iter().any(|s| s.len() != outputs) {
+    let (slope, shift) = norm.batch_norm(|name| values(Some(name)))?;
+    if bias.len() != outputs || slope.len() != outputs {
         return None;
     }
-    let [scale, shift, mean, variance] = [0, 1, 2, 3].map(|i| &statistics[i]);
-    let eps = norm.float("epsilon", 1e-5) as f64;
-    let slope: Vec<f64> = (0..outputs).map(|o| scale[o] as f64 / (variance[o] as f64 + eps).sqrt()).collect();
     let weights = weight.to_f32()?.into_iter().enumerate().map(|(i, w)| (w as f64 * slope[channel(i)]) as f32);
-    let biases = (0..outputs).map(|o| ((bias[o] as f64 - mean[o] as f64) * slope[o] + shift[o] as f64) as f32);
+    let biases = (0..outputs).map(|o| (bias[o] as f64 * slope[o] + shift[o]) as f32);
     let weights = Tensor::f32(&weight.shape, &weights.collect::<Vec<_>>());
     Some((weights, Tensor::f32(&[outputs], &biases.collect::<Vec<_>>())))
 }

@@ -103,7 +103,7 @@ pub(super) const LINEAR: &[&str] = &[
 fn is_affine(node: &Node, typed: &TypedGraph, path: &Path) -> bool {
     let active: Vec<usize> = (0..node.inputs.len()).filter(|&i| path.active.contains(&node.inputs[i])).collect();
     let shape = |name: Option<&str>| name.and_then(|name| typed.facts.get(name)).map(|fact| &fact.shape);
-    ["Add", "Sub", "Mul", "Div"].contains(&node.op.as_str())
+    ["Add", "Sub", "Mul", "Div", "BatchNormalization"].contains(&node.op.as_str())
         && active.len() == 1
         && (node.op != "Div" || active == [0])
         && shape(node.input(active[0])) == shape(node.output(0))

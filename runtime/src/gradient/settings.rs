@@ -3,7 +3,7 @@
 /// What rules can be told.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// What keeps LRP's quotients from dividing by zero, and in the epsilon rule absorbs weak contributions.
+    /// What absorbs weak contributions in LRP's epsilon rule of layers.
     pub epsilon: f32,
     /// How much more positive weights count in LRP's gamma rule.
     pub gamma: f32,
@@ -15,6 +15,13 @@ pub struct Settings {
     pub bounds: Bounds,
     /// Puts `ln(1 + exp(b z)) / b` with this `b` in the place of every Relu, which has second derivatives.
     pub softplus: Option<f32>,
+}
+
+impl Settings {
+    /// What keeps the quotients of all other rules, and of sums and means, from dividing by zero.
+    pub fn stabiliser(&self) -> f32 {
+        self.epsilon.min(1e-6)
+    }
 }
 
 /// The least and greatest value that an input may have.

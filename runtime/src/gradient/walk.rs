@@ -104,8 +104,14 @@ impl<'a> Walk<'a> {
         let weighed = self.emit.mul(names::SEED, &p);
         let mean = self.emit.reduce("ReduceSum", &weighed, &[axis]);
         let apart = self.emit.sub(names::SEED, &mean);
-        self.probabilities = Some(p.clone());
-        Ok(self.emit.mul(&p, &apart))
+        let cotangent = self.emit.mul(&p, &apart);
+        if let Some(implicit) = &mut self.implicit {
+            // What the softmax has beside its slope.
+            let slope = self.emit.mul(&cotangent, &target.logits);
+            implicit.push((target.logits.clone(), self.emit.sub(&weighed, &slope)));
+        }
+        self.probabilities = Some(p);
+        Ok(cotangent)
     }
 
     /// The parts of every difference that has any, for composites that tell them apart.
@@ -124,7 +130,7 @@ impl<'a> Walk<'a> {
     }
 
     pub fn run(&mut self) -> Result<()> {
-        let (mut gaps, mut implicit) = (vec![], vec![]);
+        let mut gaps = vec![];
         let wants_implicit = self.implicit.is_some();
         for (index, node) in self.typed.graph.nodes.iter().enumerate().rev() {
             node.outputs.iter().for_each(|output| self.settle(output));
@@ -141,10 +147,9 @@ impl<'a> Walk<'a> {
             let mut site = self.site(index, cotangents);
             match both_parts(&mut site, adjoint) {
                 Ok(()) => {
-                    if let Some(bias) = wants_implicit.then(|| implicit_bias(&mut site)).flatten() {
-                        implicit.push((node.outputs[0].clone(), bias));
-                    }
+                    let bias = wants_implicit.then(|| implicit_bias(&mut site)).flatten();
                     let (given, given_minus) = (site.given, site.given_minus);
+                    bias.into_iter().for_each(|bias| self.collect_implicit(&node.outputs[0], bias));
                     for (i, (slot, cotangent)) in given.into_iter().enumerate() {
                         let minus = given_minus.get(i).map(|(_, name)| name.clone());
                         self.collect(&node.inputs[slot], cotangent, minus);
@@ -154,7 +159,6 @@ impl<'a> Walk<'a> {
             }
         }
         gaps.reverse();
-        self.implicit = wants_implicit.then_some(implicit);
         if gaps.is_empty() { Ok(()) } else { Err(Error::NoAdjoint { gaps }) }
     }
 
@@ -206,6 +210,15 @@ impl<'a> Walk<'a> {
         }
         let plus = sum(&earlier, &cotangent);
         self.cotangents.insert(value.to_string(), plus);
+    }
+
+    /// Adds to the implicit biases: of logits that a smooth op writes there are its own and the softmax's.
+    fn collect_implicit(&mut self, value: &str, bias: Name) {
+        let Some(implicit) = &mut self.implicit else { return };
+        match implicit.iter_mut().find(|(name, _)| name == value) {
+            Some((_, sum)) => *sum = self.emit.add(sum, &bias),
+            None => implicit.push((value.to_string(), bias)),
+        }
     }
 
     /// Leaves a value that has no parts one multiplier.

@@ -37,7 +37,8 @@ pub(super) const ENTRY: Entry = Entry {
         Parameter {
             name: "schedule",
             default: "linear",
-            help: "equal steps of the deviation (linear) or of its square (variance)",
+            help: "equal steps of the deviation (linear) or of its square (variance); PAIR's then begins with a square of \
+                   max-sigma",
         },
         Parameter {
             name: "border",
@@ -193,8 +194,12 @@ impl Blur {
 
     /// The deviation at so large a part of the way from the strongest.
     fn sigma(&self, part: f64) -> f64 {
-        let left = 1.0 - part;
-        self.max_sigma * if self.variance { left.max(0.0).sqrt() } else { left }
+        let left = (1.0 - part).max(0.0);
+        match (self.variance, self.form) {
+            (false, _) => self.max_sigma * left,
+            (true, Form::Pair) => (self.max_sigma * left).sqrt(),
+            (true, _) => self.max_sigma * left.sqrt(),
+        }
     }
 }
 
@@ -205,7 +210,7 @@ impl Path for Blur {
 
     fn start(&self, task: &Task) -> Result<Vec<f32>> {
         let (layout, extents) = task.image("blur-ig")?;
-        Ok(gaussian(task.input, layout, extents, self.max_sigma, self.border))
+        Ok(gaussian(task.input, layout, extents, self.sigma(0.0), self.border))
     }
 
     fn walk(&self, task: &mut Task, start: &[f32], steps: u32, visit: Visit) -> Result<bool> {

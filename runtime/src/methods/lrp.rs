@@ -40,7 +40,11 @@ pub(super) const ENTRY: Entry = Entry {
             help: "epsilon, gamma, alpha-beta, z-plus, flat, w-squared, z-box, epsilon-plus, epsilon-plus-flat, \
                    epsilon-alpha2-beta1, epsilon-alpha2-beta1-flat, or epsilon-gamma-box",
         },
-        Parameter { name: "epsilon", default: "1e-6", help: "added to what relevance is divided by" },
+        Parameter {
+            name: "epsilon",
+            default: "1e-6",
+            help: "what the epsilon rule adds to a layer's outputs, which weak contributions come to nothing beside",
+        },
         Parameter { name: "gamma", default: "0.25", help: "how much more positive weights count in the gamma rule" },
         Parameter {
             name: "alpha",

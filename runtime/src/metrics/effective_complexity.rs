@@ -1,6 +1,6 @@
 //! Effective complexity (Nguyen and Martinez 2020): how many features it takes. By `count`, those whose magnitude is more than
-//! a share `epsilon` of the largest; by `model`, the fewest of the most relevant that alone, all others at the baseline, leave
-//! the output lost less than `epsilon` of the input's, found by bisection.
+//! a share `epsilon` of the largest; by `model`, the fewest of the largest magnitudes that alone, all others at the baseline,
+//! leave the output lost less than `epsilon` of the input's, found by bisection.
 //!
 //! Cost: nothing; or a forward pass per halving.
 
@@ -9,6 +9,7 @@ use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Un
 use crate::baseline::{self, Baseline};
 use crate::error::Result;
 use crate::params::Parameter;
+use crate::values::descending;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "effective-complexity",
@@ -67,7 +68,8 @@ impl EffectiveComplexity {
             return Ok(Err(Undefined::ConstantMap));
         }
         let (own, baseline) = (sample.own_output(self.output)?, sample.baseline(&self.baseline)?);
-        let (grid, input, order) = (sample.grid, sample.input, sample.order);
+        let (grid, input) = (sample.grid, sample.input);
+        let order = descending(&sample.map.iter().map(|v| v.abs()).collect::<Vec<_>>());
         // So many do not suffice; so many do.
         let (mut few, mut enough) = (0, grid.features());
         while enough - few > 1 {

@@ -12,7 +12,7 @@ use crate::baseline::Baseline;
 use crate::error::Result;
 use crate::params::Parameter;
 use crate::rng::Rng;
-use crate::values::{descending, range, ranked};
+use crate::values::{descending, ranked};
 use whyline_stream::pearson::Pearson;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -55,12 +55,14 @@ impl Metric for MonotonicityCorrelation {
         let order = descending(&sizes);
         let (grid, input, draw) = (sample.grid, sample.input, sample.draw);
         let blocks: Vec<&[u32]> = order.chunks(self.steps.each(&grid)).collect();
-        let (low, high) = range(input);
+        let origin = sample.origin();
+        let range = origin.ranges();
         let own = sample.own_output(self.steps.output)?;
         let outputs = sample.outputs(self.steps.output, blocks.len() * self.draws, &|number, point: &mut [f32]| {
             point.copy_from_slice(input);
             let rng = Rng::new(self.seed ^ draw, number as u64);
             for place in blocks[number / self.draws].iter().flat_map(|&feature| grid.places(feature)) {
+                let (low, high) = range(place);
                 point[place] = low + (high - low) * rng.uniform(place as u64);
             }
         })?;

@@ -69,7 +69,7 @@ pub struct Sample<'a> {
     pub baselines: &'a [Vec<f32>],
 }
 
-impl Sample<'_> {
+impl<'a> Sample<'a> {
     /// What the metric looks at, of these scores.
     pub fn output(&self, of: Output, logits: &[f32]) -> Result<f64> {
         output(of, self.head, logits, self.explained)
@@ -80,11 +80,16 @@ impl Sample<'_> {
         self.output(of, self.logits)
     }
 
-    /// The baseline of the input.
-    pub fn baseline(&self, baseline: &Baseline) -> Result<Vec<f32>> {
+    /// What baselines are made of.
+    pub fn origin(&self) -> Origin<'a> {
         let Grid { layout, channels, height, width } = self.grid;
         let image = layout.map(|layout| (layout, (channels, height, width)));
-        baseline.values(&Origin { input: self.input, image, given: self.baselines })
+        Origin { input: self.input, image, given: self.baselines }
+    }
+
+    /// The baseline of the input.
+    pub fn baseline(&self, baseline: &Baseline) -> Result<Vec<f32>> {
+        baseline.values(&self.origin())
     }
 
     /// The scores at another input.

@@ -90,6 +90,20 @@ impl Node {
         }
     }
 
+    /// Of a BatchNormalization: what it multiplies each channel by, and what it adds then. `vector` gives its constant inputs.
+    pub fn batch_norm(&self, vector: impl Fn(&str) -> Option<Vec<f32>>) -> Option<(Vec<f64>, Vec<f64>)> {
+        let input = |slot: usize| vector(self.input(slot)?);
+        let (gamma, beta, mean, variance) = (input(1)?, input(2)?, input(3)?, input(4)?);
+        if [&beta, &mean, &variance].iter().any(|v| v.len() != gamma.len()) {
+            return None;
+        }
+        let epsilon = self.float("epsilon", 1e-5) as f64;
+        let scale = gamma.iter().zip(&variance).map(|(&g, &v)| g as f64 / (v as f64 + epsilon).sqrt());
+        let scale: Vec<f64> = scale.collect();
+        let shift = beta.iter().zip(&mean).zip(&scale).map(|((&b, &m), s)| b as f64 - m as f64 * s).collect();
+        Some((scale, shift))
+    }
+
     /// Whether the op has results that differ from run to run.
     pub fn is_random(&self) -> bool {
         self.op.starts_with("Random") || matches!(self.op.as_str(), "Multinomial" | "Bernoulli")

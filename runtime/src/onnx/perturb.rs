@@ -1,9 +1,9 @@
 //! A model with other weights, or another input, than its file's.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use super::graph::Graph;
+use super::graph::{Graph, inputs_of, outputs_of};
 use super::infer::{Fact, TypedGraph};
 use super::node::Node;
 use super::tensor::{DType, Identity, Tensor};
@@ -62,8 +62,9 @@ const PARAMETERS: &[(&str, &[usize])] = &[
     ("PRelu", &[1]),
 ];
 
-/// Ops whose constants are parameters where they are more than one number.
-const VECTORS: &[&str] = &["Add", "Sub", "Mul"];
+/// Ops whose constants are parameters where they are more than one number: scales, shifts, positions, and tokens that are put beside
+/// those of the image. What they do before any other parameter prepares the input.
+const VECTORS: &[&str] = &["Add", "Sub", "Mul", "Concat"];
 
 /// The names of a graph's trainable parameters, each once, in order.
 pub fn parameters(graph: &Graph) -> Vec<String> {
@@ -73,24 +74,38 @@ pub fn parameters(graph: &Graph) -> Vec<String> {
 /// The same by the node that reads them first: the model's layers, in the order they are computed.
 pub fn layers(graph: &Graph) -> Vec<Vec<String>> {
     let mut layers: Vec<Vec<String>> = vec![];
-    for node in graph.nodes.iter().filter(|n| n.domain.is_empty()) {
-        let slots = PARAMETERS.iter().find(|(op, _)| *op == node.op).map(|(_, slots)| slots.to_vec());
-        let vectors = VECTORS.contains(&node.op.as_str());
-        let mut own: Vec<String> = vec![];
-        for slot in slots.unwrap_or_else(|| if vectors { vec![0, 1] } else { vec![] }) {
-            let Some(name) = node.input(slot) else { continue };
-            let is_float = |t: &&Tensor| t.dtype == DType::F32 && (!vectors || t.len() > 1);
-            if graph.constants.get(name).filter(is_float).is_some()
-                && !layers.iter().chain([&own]).flatten().any(|n| n == name)
-            {
-                own.push(name.to_string());
+    // What is made with parameters.
+    let mut made: HashSet<&str> = HashSet::new();
+    for node in &graph.nodes {
+        let reads_made = inputs_of(node).any(|name| made.contains(name));
+        let own: Vec<String> = slots(node, reads_made)
+            .filter_map(|slot| node.input(slot))
+            .filter(|name| graph.constants.get(*name).is_some_and(|t| t.dtype == DType::F32))
+            .filter(|name| !VECTORS.contains(&node.op.as_str()) || graph.constants[*name].len() > 1)
+            .map(str::to_string)
+            .collect();
+        if reads_made || !own.is_empty() {
+            made.extend(outputs_of(node));
+        }
+        let mut new: Vec<String> = vec![];
+        for name in own {
+            if !layers.iter().chain([&new]).flatten().any(|n| *n == name) {
+                new.push(name);
             }
         }
-        if !own.is_empty() {
-            layers.push(own);
+        if !new.is_empty() {
+            layers.push(new);
         }
     }
     layers
+}
+
+/// Which inputs of a node are parameters, if they are constant.
+fn slots(node: &Node, reads_made: bool) -> impl Iterator<Item = usize> {
+    let listed = PARAMETERS.iter().find(|(op, _)| node.domain.is_empty() && *op == node.op);
+    let vectors = node.domain.is_empty() && reads_made && VECTORS.contains(&node.op.as_str());
+    let any = if vectors { 0..node.inputs.len() } else { 0..0 };
+    listed.map_or(&[][..], |(_, slots)| slots).iter().copied().chain(any)
 }
 
 /// Shuffled parameters, which models share in which more or fewer layers are.
@@ -159,4 +174,40 @@ fn shift(typed: &mut TypedGraph, input: &str, by: f32) {
         typed.facts.insert(number.clone(), scalar);
     }
     graph.constants.insert(number, tensor);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn graph(nodes: &[(&str, &[&str], &str)], constants: &[&str]) -> Graph {
+        let node = |&(op, inputs, output): &(&str, &[&str], &str)| Node {
+            op: op.into(),
+            inputs: inputs.iter().map(|i| i.to_string()).collect(),
+            outputs: vec![output.to_string()],
+            ..Node::default()
+        };
+        Graph {
+            nodes: nodes.iter().map(node).collect(),
+            constants: constants.iter().map(|name| (name.to_string(), Tensor::f32(&[2], &[1.0, 2.0]))).collect(),
+            ..Graph::default()
+        }
+    }
+
+    #[test]
+    fn positions_and_tokens_are_parameters_and_what_prepares_the_input_is_not() {
+        let nodes: &[(&str, &[&str], &str)] = &[
+            ("Sub", &["x", "mean"], "a"),
+            ("Mul", &["a", "scale"], "b"),
+            ("Conv", &["b", "w", "bias"], "c"),
+            ("Reshape", &["c", "extents"], "d"),
+            ("Concat", &["token", "d"], "e"),
+            ("Add", &["e", "positions"], "f"),
+            ("MatMul", &["f", "w"], "g"),
+            ("MatMul", &["g", "head"], "h"),
+        ];
+        let constants = ["mean", "scale", "w", "bias", "extents", "token", "positions", "head"];
+        let found = layers(&graph(nodes, &constants));
+        assert_eq!(found, [vec!["w", "bias"], vec!["token"], vec!["positions"], vec!["head"]]);
+    }
 }

@@ -7,7 +7,6 @@ use super::activations::link_of;
 use super::arena::BufferId;
 use super::builder::Builder;
 use super::chains::ChainWork;
-use super::fold_scales::batch_norm as batch_norm_factors;
 use super::planner::{Beside, Lowered, Planner};
 use super::recipes::{Recipe, recipe};
 use super::values::{Image, Lazy, Order};
@@ -271,8 +270,7 @@ fn compile(planner: &mut Planner, builder: &mut Builder, index: usize) -> Result
 
 /// `x scale + shift`, both computed in double precision from the constant statistics.
 fn batch_norm(planner: &mut Planner, builder: &mut Builder, node: &Node, x: Source) -> Result<Source> {
-    let vector = |slot: usize| node.input(slot).and_then(|n| planner.constant(n)).and_then(|t| t.to_f32());
-    let Some((scale, shift)) = batch_norm_factors(node, vector) else {
+    let Some((scale, shift)) = node.batch_norm(|name| planner.constant(name)?.to_f32()) else {
         return Err(node.error("has statistics that are not constant floats"));
     };
     let channels = scale.len();

@@ -83,7 +83,7 @@ fn behind(graph: &mut Graph, conv: usize, norm: usize, known: &mut Folds) -> Opt
         return None;
     }
     let constant = |node: &Node, slot: usize| graph.constants.get(node.input(slot)?);
-    let (scale, shift) = batch_norm(bn, |slot| constant(bn, slot)?.to_f32())?;
+    let (scale, shift) = bn.batch_norm(|name| graph.constants.get(name)?.to_f32())?;
     let bias = if node.input(2).is_some() { Some(constant(node, 2)?) } else { None };
     let folded = known.folded(constant(node, 1)?, bias, scale, shift)?;
     let output = bn.outputs.first()?.clone();
@@ -118,17 +118,4 @@ fn in_front(graph: &mut Graph, mul: usize, conv: usize, known: &mut Folds) -> Op
     node.inputs[0] = input;
     node.inputs[1] = name;
     Some(())
-}
-
-/// What a batch normalisation multiplies each channel by, and what it adds then; `vector` gives its constant inputs.
-pub fn batch_norm(node: &Node, vector: impl Fn(usize) -> Option<Vec<f32>>) -> Option<(Vec<f64>, Vec<f64>)> {
-    let (gamma, beta, mean, variance) = (vector(1)?, vector(2)?, vector(3)?, vector(4)?);
-    if [&beta, &mean, &variance].iter().any(|v| v.len() != gamma.len()) {
-        return None;
-    }
-    let epsilon = node.float("epsilon", 1e-5) as f64;
-    let scale = gamma.iter().zip(&variance).map(|(&g, &v)| g as f64 / (v as f64 + epsilon).sqrt());
-    let scale: Vec<f64> = scale.collect();
-    let shift = beta.iter().zip(&mean).zip(&scale).map(|((&b, &m), s)| b as f64 - m as f64 * s).collect();
-    Some((scale, shift))
 }

@@ -3,9 +3,10 @@
 
 use super::Rule;
 use super::attention;
-use super::linear::quotient;
+use super::linear::damped;
 use super::reuse::{MOVES, own, own_for};
 use crate::gradient::emit::Name;
+use crate::gradient::known::LAYERS;
 use crate::gradient::site::{AdjointFn, Refusal, Site};
 
 /// Every op that relevance can pass.
@@ -89,7 +90,10 @@ pub fn epsilon(s: &mut Site) -> Result<(), Refusal> {
 /// `share` of the relevance to each input among `signals`, in proportion to what it contributed.
 pub fn proportionally(s: &mut Site, share: f32, signals: impl Fn(usize) -> bool) -> Result<(), Refusal> {
     let y = s.y();
-    let ratio = quotient(s, &y);
+    // Sums and means divide as any rule does: it is of layers that epsilon absorbs something.
+    let is_layer = LAYERS.contains(&s.node.op.as_str());
+    let epsilon = if is_layer { s.settings.epsilon } else { s.settings.stabiliser() };
+    let ratio = damped(s, &y, epsilon);
     let ratio = s.emit.scale(&ratio, share);
     let given: Vec<(usize, Name)> = own_for(s, &ratio, vec![])?;
     for (slot, d) in given.into_iter().filter(|(slot, _)| signals(*slot)) {

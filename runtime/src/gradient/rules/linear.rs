@@ -157,10 +157,14 @@ fn changed(s: &mut Site, tensor: &Tensor, of: impl Fn(f32) -> f32) -> Name {
     s.emit.constant(Tensor::f32(&tensor.shape, &values))
 }
 
-/// `R / (z + epsilon sign z)`, where the sign of zero is plus.
+/// `R / z`, kept from dividing by zero.
 pub fn quotient(s: &mut Site, z: &str) -> Name {
-    let g = s.g();
-    let (zero, epsilon) = (s.emit.scalar(0.0), s.settings.epsilon);
+    damped(s, z, s.settings.stabiliser())
+}
+
+/// `R / (z + epsilon sign z)`, where the sign of zero is plus.
+pub fn damped(s: &mut Site, z: &str, epsilon: f32) -> Name {
+    let (g, zero) = (s.g(), s.emit.scalar(0.0));
     // Not `Less`: tract's executor loses one of two that read the same.
     let negative = s.emit.op("Greater", &[&zero, z]);
     let (below, above) = (s.emit.scalar(-epsilon), s.emit.scalar(epsilon));

@@ -89,6 +89,14 @@ fn normalisation(s: &Site, value: &str) -> Result<Vec<(Affine, Vec<f32>)>, Refus
             ("Mul", None, Some(c)) => (Some((Affine::Mul, c)), 0),
             ("Mul", Some(c), None) => (Some((Affine::Mul, c)), 1),
             ("Div", None, Some(c)) => (Some((Affine::Div, c)), 0),
+            ("BatchNormalization", ..) => {
+                let (scale, shift) = node
+                    .batch_norm(|name| s.emit.graph.constants.get(name)?.to_f32())
+                    .ok_or_else(|| format!("'{}' normalises by numbers that are not constant", node.name))?;
+                let single = |values: Vec<f64>| values.into_iter().map(|v| v as f32).collect();
+                steps.push((Affine::Add, single(shift)));
+                (Some((Affine::Mul, single(scale))), 0)
+            }
             (op, ..) if KEEPS_BOUNDS.contains(&op) => (None, 0),
             (op, ..) => {
                 return Err(format!("the bounds of what it reads are not known: '{}' ({op}) gives it", node.name));
