@@ -4,6 +4,7 @@ mod common;
 
 use common::{graph, ints, node, session};
 use whyline_runtime::engine::Session;
+use whyline_runtime::gradient::target::Score;
 use whyline_runtime::gradient::{Settings, Spec};
 use whyline_runtime::onnx::Graph;
 
@@ -41,6 +42,29 @@ fn a_softened_relu_is_a_softplus_and_never_overflows() {
                 ((bz.max(0.0) + (-bz.abs()).exp().ln_1p()) / sharpness as f64, 1.0 / (1.0 + (-bz).exp()));
             assert!((values[i] as f64 - value).abs() < 1e-5 * (1.0 + value), "{} for {value}", values[i]);
             assert!((slopes[i] as f64 - slope).abs() < 1e-5, "{} for {slope}", slopes[i]);
+        }
+    }
+}
+
+/// Of a class that the model is sure of, what is left to gain is the sum of the others' probabilities, and not one less nearly one.
+#[test]
+fn probabilities_near_one_have_slopes_to_all_digits() {
+    let spec = || Spec { score: Score::Probability, ..Spec::default() };
+    for x in [[18.0f32, 1.0, 0.5], [0.0, -17.0, -20.0], [3.0, 2.5, -1.0], [2.0, 2.0, 1.0]] {
+        let same = graph(&[1, 3], vec![node("Identity", &["x"], &["y"], vec![])], "y");
+        let mut session = session(same, &spec()).unwrap();
+        let powers = x.map(|v| (v as f64).exp());
+        let total: f64 = powers.iter().sum();
+        for class in 0..3 {
+            let mut seed = [0.0; 3];
+            seed[class] = 1.0;
+            let found = session.gradient(&x, &seed).unwrap().input.to_vec();
+            for (i, found) in found.into_iter().enumerate() {
+                let others: f64 = (0..3).filter(|j| *j != class).map(|j| powers[j]).sum();
+                let part = if i == class { others } else { -powers[i] };
+                let slope = powers[class] * part / (total * total);
+                assert!((found as f64 - slope).abs() < 1e-5 * slope.abs(), "{x:?}, {class}, {i}: {found} for {slope}");
+            }
         }
     }
 }

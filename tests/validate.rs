@@ -15,6 +15,7 @@ use whyline_runtime::methods::{self, Given};
 use whyline_runtime::onnx::{Graph, Node, Tensor, write_model};
 use whyline_runtime::params::Params;
 use whyline_runtime::record::FileRecord;
+use whyline_runtime::rng::Rng;
 use whyline_runtime::validate::engine::maps_apart;
 use whyline_runtime::validate::same_numbers::{Again, differences, follows_its_seed};
 use whyline_runtime::validate::{CHECKS, Finding, Scene, Specimen, Verdict, derivative, engine, find};
@@ -134,6 +135,37 @@ fn a_wrong_adjoint_is_no_derivative() {
     passes(&derivative::check(&mut PlanSession::new(&derived).unwrap(), &inputs, &params).unwrap());
     let wrong = with_a_wrong_adjoint(&derived);
     fails(&derivative::check(&mut PlanSession::new(&wrong).unwrap(), &inputs, &params).unwrap(), "directions are off");
+    // Its sum along signs that follow it stays about the same.
+    let masked = with_a_mask(&derived);
+    let finding = derivative::check(&mut PlanSession::new(&masked).unwrap(), &inputs, &params).unwrap();
+    fails(&finding, "is missing or too much");
+}
+
+/// A target that hardly moves beside what is added to it.
+#[test]
+fn slopes_that_rounding_hides_are_no_wrong_ones() {
+    let nodes = vec![node("Flatten", &["x"], &["f"], vec![]), node("Gemm", &["f", "w", "b"], &["y"], vec![])];
+    let mut graph = graph(&[1, 1, 6, 6], nodes, "y");
+    let weights: Vec<f32> = normal(72, 1).iter().map(|w| 1e-6 * w).collect();
+    graph.constants.insert("w".into(), Tensor::f32(&[36, 2], &weights));
+    graph.constants.insert("b".into(), Tensor::f32(&[2], &[1000.0, -1000.0]));
+    let folder = tempfile::tempdir().unwrap();
+    let loaded = written(folder.path(), graph);
+    let inputs = vec![Specimen::random(&loaded, 0).unwrap()];
+    assert_eq!(found(&scene(&loaded, inputs, &[("vanilla", &[])]), "derivative", &[]).verdict, Verdict::Skipped);
+}
+
+/// The gradient graph with every element of the gradient times a number between zero and two.
+fn with_a_mask(derived: &GradientGraph) -> GradientGraph {
+    let mut wrong = derived.clone();
+    let (shape, gradient) = (derived.facts[&derived.input].shape.clone(), derived.input_gradient.clone().unwrap());
+    let factors: Vec<f32> = (0..shape.iter().product()).map(|i| Rng::new(3, 0).uniform(i as u64) * 2.0).collect();
+    wrong.graph.constants.insert("factors".into(), Tensor::f32(&shape, &factors));
+    wrong.graph.nodes.push(node("Mul", &[&gradient, "factors"], &["masked"], vec![]));
+    wrong.graph.outputs.push("masked".into());
+    wrong.facts.insert("masked".into(), derived.facts[&gradient].clone());
+    wrong.input_gradient = Some("masked".into());
+    wrong
 }
 
 /// The graph with the forward convolution that gives `value` a pixel off.
@@ -242,6 +274,44 @@ fn too_few_steps_leave_a_gap_and_are_told_how_many_to_take() {
     fails(&finding, &format!("take -p steps={needed}"));
     let enough = [("integrated-gradients", &[("steps", needed.to_string().leak() as &str)][..])];
     passes(&found(&scene(&loaded, specimens(&loaded, 1), &enough), "steps", &[]));
+}
+
+/// The map of as many steps as there are is not ended by the tolerance of the one that is measured by it.
+#[test]
+fn a_tolerance_that_ends_too_early_is_seen() {
+    let loaded = digits();
+    let loose: &[(&str, &[(&str, &str)])] = &[
+        ("integrated-gradients", &[("tolerance", "0.5"), ("rule", "adaptive")]),
+        ("expected-gradients", &[("tolerance", "0.9")]),
+    ];
+    let scene = scene(&loaded, specimens(&loaded, 1), loose);
+    fails(&found(&scene, "steps", &[]), "its steps, ended by its tolerance, leave");
+    fails(&found(&scene, "steps", &[]), "take a smaller tolerance");
+    fails(&found(&scene, "draws", &[("tolerance", "0.1")]), "its samples, ended by its tolerance, leave");
+}
+
+/// Of a linear model one gradient is as good as many, wherever it is taken.
+#[test]
+fn draws_that_decide_nothing_need_not_follow_a_seed() {
+    let mut linear = graph(&[1, 8], vec![node("MatMul", &["x", "w"], &["y"], vec![])], "y");
+    linear.constants.insert("w".into(), weight(&[8, 4], 1));
+    let folder = tempfile::tempdir().unwrap();
+    let loaded = written(folder.path(), linear);
+    let specimen = Specimen { values: normal(8, 3), file: FileRecord { file: "normal".into(), sha256: String::new() } };
+    passes(&found(
+        &scene(&loaded, vec![specimen], &[("smoothgrad", &[]), ("expected-gradients", &[])]),
+        "same-numbers",
+        &[],
+    ));
+}
+
+#[test]
+fn a_check_that_finds_nothing_to_look_at_says_so() {
+    let vit = Loaded::read(&models().join("digits-vit.onnx"), &LoadOptions::default()).unwrap();
+    let scene = scene(&vit, specimens(&vit, 1), &[("deep-taylor", &[])]);
+    for check in ["f16", "sanity", "same-numbers", "completeness", "steps"] {
+        assert_eq!(found(&scene, check, &[]).verdict, Verdict::Skipped, "{check}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
+use whyline_runtime::image::Picture;
 
 fn models() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")
@@ -231,6 +232,13 @@ fn calibrated_steps_go_into_a_copy_of_the_model_or_a_card() {
     good(&["calibrate", &cnn, &sample(3), "-o", &card, "--baseline", "mean", "-q"]);
     explained(&[&cnn, &sample(3), "--card", &card, "-p", "rule=calibrated", "--baseline", "mean"]);
     let image = sample(3);
+    // What is its own baseline has nothing to teach.
+    let some = in_folder(&folder, "some");
+    std::fs::create_dir(&some).unwrap();
+    Picture::from_pixel(48, 48, [128; 3].into()).save(format!("{some}/grey.png")).unwrap();
+    std::fs::copy(&image, format!("{some}/three.png")).unwrap();
+    let said = good(&["calibrate", &cnn, &some, "-o", &card, "--baseline", "mean"]);
+    assert!(said.contains("inputs     1 (1 more taught nothing"), "{said}");
     let refused = bad(2, &["explain", &cnn, &image, "--card", &card, "-p", "rule=calibrated"]);
     assert!(refused.contains("calibrated for the baseline 'mean'"), "{refused}");
     assert!(bad(2, &["explain", &cnn, &image, "-p", "rule=calibrated"]).contains("whyline calibrate"));

@@ -327,3 +327,26 @@ fn an_interruption_ends_metrics_that_explain() {
         assert_eq!(code.and_then(|code| code.code()), Some(130), "{metric}");
     }
 }
+
+#[test]
+fn no_command_writes_over_what_it_reads() {
+    let place = Place::of(1);
+    let (card, black, image) = (place.path("card.toml"), place.path("black.png"), place.path("images/digit-0.png"));
+    std::fs::copy(models().join("digits-cnn.toml"), &card).unwrap();
+    std::fs::copy(&image, &black).unwrap();
+    let model = model();
+    let baseline = format!("baseline={black}");
+    let all: [&[&str]; 5] = [
+        &["inspect", &model, "--card", &card, "--json", &card],
+        &["bench", &model, "--card", &card, "--json", &card, "--runs", "1"],
+        &["compile", &model, "--card", &card, "-o", &card],
+        &["explain", &model, &image, "--card", &card, "--json", &card],
+        &["validate", &model, &image, "-p", &baseline, "--checks", "completeness", "--json", &black],
+    ];
+    for words in all {
+        let output = whyline(words);
+        assert_eq!(output.status.code(), Some(2), "{words:?}");
+        assert!(text(&output.stderr).contains("must not be written over"), "{}", text(&output.stderr));
+    }
+    assert_eq!(whyline(&["compile", &model, "-o", "-"]).status.code(), Some(2));
+}

@@ -155,3 +155,70 @@ fn every_rules_graph_is_looked_at_as_it_will_be_read() {
     assert!(compile(&["-m", "lrp"], 2).contains("lrp"));
     assert!(ends(&["compile", &model, "-o", &graph, "-m", "vanilla"], 2).1.contains("--validated"));
 }
+
+#[test]
+fn limits_that_are_none_are_refused_before_the_first_check() {
+    let model = models("digits-cnn.onnx");
+    for limit in ["draws.tolerance=x", "derivative.tolerance=nan", "f16.precision=f32", "sanity.nonsense=1"] {
+        let (out, err) = ends(&["validate", &model, "--random", "1", "--limit", limit], 2);
+        assert!(
+            out.is_empty() && err.contains(limit.split_once('.').unwrap().1.split_once('=').unwrap().0),
+            "{out}{err}"
+        );
+    }
+    let (out, err) = ends(&["validate", &model, "--random", "1", "--output", "nope"], 2);
+    assert!(out.is_empty() && err.contains("no output 'nope'"), "{out}{err}");
+    ends(&["validate", &model, "--inputs", "2"], 2);
+}
+
+/// What was found before memory ran out is in the report all the same.
+#[test]
+fn what_cuts_checks_short_loses_none_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("report.json").display().to_string();
+    let args = ["validate", &models("digits-cnn.onnx"), "--random", "1", "--checks", "admission,same-numbers"];
+    let (_, err) = ends(&[&args[..], &["--memory", "100KiB", "--json", &report]].concat(), 5);
+    assert!(err.contains("same-numbers"), "{err}");
+    let report: Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
+    assert_eq!((names(&report, "passed"), &report["passed"]), (vec!["admission".to_string()], &Value::Bool(false)));
+}
+
+/// What of a class a gradient graph explains is settled when it is made; a pass of it is counted as one of the model.
+#[test]
+fn a_gradient_graph_says_what_it_explains() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    let (model, image) = (models("digits-cnn.onnx"), models("samples/digit-3.png"));
+    let (logits, probabilities) = (place("logits.onnx"), place("probabilities.onnx"));
+    ends(&["compile", &model, "-o", &logits, "-q"], 0);
+    ends(&["compile", &model, "-o", &probabilities, "--score", "probability", "-q"], 0);
+    let (_, err) = ends(&["explain", &logits, &image, "-m", "vanilla", "--score", "probability", "--json", "-"], 2);
+    assert!(err.contains("explains logits"), "{err}");
+    let record = |args: &[&str]| -> Value {
+        let common = ["-m", "gradient-x-input", "--json", "-"];
+        serde_json::from_str(&ends(&[&["explain"], args, &common].concat(), 0).0).unwrap()
+    };
+    let compiled = record(&[&probabilities, &image]);
+    let own = record(&[&model, &image, "--score", "probability"]);
+    assert_eq!(compiled["target"], own["target"]);
+    assert!(own["target"]["kind"] == "probability" && own["target"]["class"]["logit"].is_null(), "{}", own["target"]);
+    // A rate times the time that it was told for.
+    let flops = |path: &str, pass: &str| -> f64 {
+        let report: Value = serde_json::from_str(&ends(&["bench", path, "--runs", "3", "--json", "-"], 0).0).unwrap();
+        report[pass]["gflops"].as_f64().unwrap() * report[pass]["p50_ms"].as_f64().unwrap()
+    };
+    let apart = flops(&logits, "forward") / flops(&model, "forward") - 1.0;
+    assert!(apart.abs() < 0.01, "{apart}");
+}
+
+#[test]
+fn a_methods_line_is_for_a_method_and_refuses_in_json_too() {
+    let vit = models("digits-vit.onnx");
+    let (out, err) = ends(&["inspect", &vit, "--method", "deep-taylor", "--json", "-"], 3);
+    assert!(out.contains("refused") && !err.is_empty(), "{out}{err}");
+    let (out, _) = ends(&["inspect", &vit, "--method", "ig", "--json", "-"], 0);
+    let line: Value = serde_json::from_str(&out).unwrap();
+    assert!(line["passes"]["gradient"] == 50 && line["memory"]["weights"].as_u64().unwrap() > 0, "{line}");
+    ends(&["inspect", &vit, "--steps", "100"], 2);
+    ends(&["inspect", &vit, "-p", "foo=bar"], 2);
+}

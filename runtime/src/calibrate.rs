@@ -78,7 +78,12 @@ impl Calibrator<'_> {
             Ok(ControlFlow::Continue(()))
         })?;
         let size: f64 = map.iter().map(|v| v.abs()).sum();
-        if size > 0.0 && size.is_finite() {
+        if !size.is_finite() {
+            return Err(Error::graph(
+                "the map of an input has values that are not finite, of which nothing can be learned",
+            ));
+        }
+        if size > 0.0 {
             self.changes.iter_mut().zip(changes).for_each(|(sum, change)| *sum += change / size);
             self.inputs += 1;
         }

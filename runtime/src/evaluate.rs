@@ -102,6 +102,14 @@ pub struct Effort {
     pub standard_error: Option<f64>,
 }
 
+impl Effort {
+    /// What these leave of so many bytes.
+    pub fn beside(explainers: &[Explainer], memory: Option<usize>) -> Effort {
+        let taken: usize = explainers.iter().map(Explainer::bytes).sum();
+        Effort { memory: memory.map_or(MEMORY, |most| most.saturating_sub(taken)), ..Effort::default() }
+    }
+}
+
 impl Default for Effort {
     fn default() -> Effort {
         Effort { memory: MEMORY, standard_error: None }

@@ -172,7 +172,11 @@ impl Loaded {
         }
         fix_shapes(graph, &shapes)?;
         let (typed, ready_made) = typed_with_its_parts(std::mem::take(graph), &options.parts)?;
-        let (output, score) = (options.output.clone(), options.score);
+        let output = options.output.clone();
+        let score = match &ready_made {
+            Some(ready) => score_of(ready, options.score)?,
+            None => options.score,
+        };
         Ok(Loaded {
             model,
             typed,
@@ -308,6 +312,17 @@ fn sized(input: &Input, h: usize, w: usize, layout: Option<LayoutName>) -> Vec<u
 /// Whether a gradient graph from a file has the rules of a composite; one that somebody else has exported has none.
 pub(crate) fn is_made_with(ready: &GradientGraph, composite: &Composite) -> bool {
     ready.composite == composite.name || (ready.composite == "as exported" && composite.rules.is_empty())
+}
+
+/// What of a class a gradient graph from a file explains, which is settled.
+fn score_of(ready: &GradientGraph, asked: Score) -> Result<Score> {
+    match (ready.logits == names::PROBABILITIES, asked) {
+        (true, _) => Ok(Score::Probability),
+        (false, Score::Logit) => Ok(Score::Logit),
+        (false, Score::Probability) => Err(Error::usage(
+            "the gradient graph explains logits; compile one with --score probability, or use the forward model",
+        )),
+    }
 }
 
 /// A gradient graph from a file has its rules and taps fixed.

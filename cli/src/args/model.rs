@@ -42,6 +42,13 @@ pub struct ModelArgs {
     pub gradient: Option<String>,
 }
 
+impl ModelArgs {
+    /// The files that are named.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.model].into_iter().chain(&self.card)
+    }
+}
+
 /// What of a class is explained.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum ScoreArg {

@@ -19,7 +19,7 @@ pub struct ValidateArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), conflicts_with = "dataset", help_heading = "Dataset")]
     pub random: Option<u16>,
     /// Take at most so many inputs of the dataset, evenly
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Dataset")]
+    #[arg(long, value_name = "N", default_value_t = 16, requires = "dataset", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Dataset")]
     pub inputs: u16,
     /// The methods that are to explain the model, or all
     #[arg(

@@ -13,7 +13,7 @@ use crate::say;
 /// Runs it.
 pub fn run(args: &BenchArgs) -> Outcome {
     let loaded = load(&args.model, None)?;
-    output::refuse_overwriting([&args.model.model].into_iter().chain(&loaded.files), [&args.json])?;
+    output::refuse_overwriting(args.model.files().chain(&loaded.files), [&args.json])?;
     output::refuse_unwritable([&args.json])?;
     let report = bench(&loaded, args.precision.precision(), args.runs, args.steps)?;
     if let Some(path) = &args.json {

@@ -20,7 +20,7 @@ use crate::say;
 /// Runs it.
 pub fn run(args: &CalibrateArgs) -> Outcome {
     let inputs = if args.inputs.is_dir() { images_in(&args.inputs)? } else { vec![args.inputs.clone()] };
-    let read = [&args.model.model].into_iter().chain(&args.model.card).chain(&inputs);
+    let read = args.model.files().chain(&inputs);
     output::refuse_overwriting(read, [&Some(args.to.clone())])?;
     if args.to.as_os_str() == "-" {
         return Err(Failure::usage("what is learned goes into a file: -o NAME.onnx or -o NAME.toml"));
@@ -49,11 +49,16 @@ pub fn run(args: &CalibrateArgs) -> Outcome {
         }
     }
     let steps = calibrator.steps()?;
+    let learned = steps.inputs;
     let half = steps.places[steps.places.len() / 2];
     let card = Card { steps: Some(steps), ..loaded.card.clone() };
     write(&loaded, &args.model.model, &args.to, &card.to_toml()?)?;
     if !args.quiet {
-        say!("inputs     {}", inputs.len());
+        let nothing = match inputs.len() - learned {
+            0 => String::new(),
+            count => format!(" ({count} more taught nothing: their maps are zero everywhere)"),
+        };
+        say!("inputs     {learned}{nothing}");
         say!("passes     {total}");
         say!("half way   half of the steps lie in the first {:.1} % of the path from the baseline", 100.0 * half);
         say!("wrote      {}", args.to.display());

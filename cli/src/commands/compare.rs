@@ -43,7 +43,7 @@ pub fn run(args: &CompareArgs) -> Outcome {
     let (given, entries) = (given(&args.params)?, entries(&args.methods)?);
     refuse_unknown(&given, &entries)?;
     let written = [Some(args.png.clone()), args.json.clone()];
-    output::refuse_overwriting([&args.model.model, &args.input].into_iter().chain(&args.model.card), &written)?;
+    output::refuse_overwriting(args.model.files().chain([&args.input]), &written)?;
     output::refuse_overwriting(&files_of(&given)?, &written)?;
     let loaded = load(&args.model, Some(&args.preprocess))?;
     output::refuse_overwriting(&loaded.files, &written)?;

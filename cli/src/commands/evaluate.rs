@@ -12,7 +12,6 @@ use whyline_runtime::explain::{Explainer, Loaded, Shared};
 use whyline_runtime::metrics::{self, Cost, METRICS, Observation, Wants, quantus};
 use whyline_runtime::params::Params;
 use whyline_runtime::state::{Failed, Header, State, difference, digest};
-use whyline_runtime::variants::MEMORY;
 use whyline_runtime::{Error, Kind};
 
 use super::dataset::{Dataset, Material, Queue, Sample, target_of};
@@ -36,7 +35,7 @@ pub fn run(args: &EvaluateArgs) -> Outcome {
         return Err(Failure::usage("--state and --samples want a file: both are read again where a run goes on"));
     }
     let written = [args.state.clone(), args.json.clone(), args.csv.clone(), args.samples.clone()];
-    let read = [&args.model.model].into_iter().chain(&args.model.card).chain(&args.labels).chain(&args.boxes);
+    let read = args.model.files().chain(&args.labels).chain(&args.boxes);
     output::refuse_overwriting(read, &written)?;
     let dataset = Dataset::read(args)?;
     dataset.refuse_overwriting(&written)?;
@@ -204,9 +203,8 @@ fn prepare<'a>(args: &EvaluateArgs, loaded: &'a Loaded, measures: Vec<Measure>) 
         give_files(loaded, &mut explainer, &own)?;
         explainers.push(explainer);
     }
-    let taken: usize = explainers.iter().map(Explainer::bytes).sum();
-    let left = resources.memory.map_or(MEMORY, |most| most.saturating_sub(taken));
-    Ok(Evaluation::new(explainers, measures, Effort { memory: left, standard_error: args.standard_error })?)
+    let effort = Effort::beside(&explainers, resources.memory);
+    Ok(Evaluation::new(explainers, measures, Effort { standard_error: args.standard_error, ..effort })?)
 }
 
 /// What is evaluated, at its beginning or where an earlier run has left it.

@@ -138,7 +138,7 @@ fn jobs(args: &ExplainArgs) -> Outcome<Vec<Job>> {
             json: args.json.clone(),
         }],
     };
-    let read = [&args.model.model].into_iter().chain(&args.model.card).chain(jobs.iter().map(|job| &job.input));
+    let read = args.model.files().chain(jobs.iter().map(|job| &job.input));
     output::refuse_overwriting(read, written(args, &jobs).iter().flat_map(Job::outputs))?;
     Ok(jobs)
 }

@@ -5,6 +5,7 @@ use whyline_runtime::engine::Resources;
 use whyline_runtime::explain::Loaded;
 use whyline_runtime::inspect::{Compiled, Inspection, MethodLine, compiled, inspect, method_line};
 use whyline_runtime::methods::{Given, find};
+use whyline_runtime::record::MemoryRecord;
 
 use super::inputs::{for_method, given};
 use super::load::load;
@@ -16,9 +17,12 @@ use crate::say;
 /// Runs it.
 pub fn run(args: &InspectArgs) -> Outcome {
     let loaded = load(&args.model, None)?;
-    output::refuse_overwriting([&args.model.model].into_iter().chain(&loaded.files), [&args.json])?;
+    output::refuse_overwriting(args.model.files().chain(&loaded.files), [&args.json])?;
     if let Some(name) = &args.method {
         return inspect_method(&loaded, name, args);
+    }
+    if let Some(name) = given(&args.params)?.keys().next() {
+        return Err(Failure::usage(format!("'{name}' is a method's; say which with --method")));
     }
     match loaded.ready_made {
         Some(_) => show(&compiled(&loaded, args.precision.precision())?, args, print_compiled),
@@ -37,22 +41,32 @@ fn show<T: Serialize>(what: &T, args: &InspectArgs, print: fn(&T)) -> Outcome {
     Ok(())
 }
 
+/// What a method takes, as JSON.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    line: &'a MethodLine,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<&'a MemoryRecord>,
+}
+
 fn inspect_method(loaded: &Loaded, name: &str, args: &InspectArgs) -> Outcome {
     let (entry, given) = (find(name)?, given(&args.params)?);
     let given =
         Given::from_iter(given.iter().map(|(k, v)| (k.clone(), v.clone())).chain(for_method(&given, entry, false)));
     let line = method_line(loaded, entry, &given)?;
+    let memory = match &line.refused {
+        Some(_) => None,
+        None => Some(loaded.explainer(entry.name, &given, args.precision.precision(), Resources::default())?.memory()),
+    };
     if let Some(path) = &args.json {
-        output::write_text(path, &output::to_json(&line)?)?;
-        if path.as_os_str() == "-" {
-            return Ok(());
-        }
+        output::write_text(path, &output::to_json(&Line { line: &line, memory: memory.as_ref() })?)?;
     }
     if let Some(reason) = &line.refused {
         return Err(Failure { message: reason.clone(), code: 3 });
     }
-    let explainer = loaded.explainer(entry.name, &given, args.precision.precision(), Resources::default())?;
-    let (most, least, memory) = (line.passes, line.least, explainer.memory());
+    let Some(memory) = memory.filter(|_| !output::is_stdout(&args.json)) else { return Ok(()) };
+    let (most, least) = (line.passes, line.least);
     say!("method      {}", entry.name);
     say!("passes      {} gradient and {} forward at most", most.gradient, most.forward);
     say!("least       {} gradient and {} forward", least.gradient, least.forward);

@@ -30,7 +30,7 @@ pub const RANDOM: u16 = 4;
 
 /// Runs it.
 pub fn run(args: &ValidateArgs) -> Outcome {
-    let read = [&args.model.model].into_iter().chain(&args.model.card).chain(&args.dataset);
+    let read = args.model.files().chain(&args.dataset);
     output::refuse_overwriting(read, [&args.json])?;
     let checks = chosen(args)?;
     let limits = limits(args, &checks)?;
@@ -40,6 +40,10 @@ pub fn run(args: &ValidateArgs) -> Outcome {
     output::refuse_overwriting(&loaded.files, [&args.json])?;
     output::refuse_unwritable([&args.json])?;
     let methods = methods_of(args, &loaded)?;
+    for (_, given) in &methods {
+        output::refuse_overwriting(&super::inputs::files_of(given)?, [&args.json])?;
+    }
+    refuse_unfit(&loaded)?;
     let inputs = specimens(&loaded, files.as_deref(), args.inputs, args.random)?;
     let give = |explainer: &mut Explainer, given: &Given| {
         give_files(&loaded, explainer, given).map_err(|failure| Error::Usage { reason: failure.message })
@@ -59,21 +63,45 @@ pub fn run(args: &ValidateArgs) -> Outcome {
     if talks {
         begin(&scene);
     }
-    let mut all = vec![];
-    for (check, own) in checks.into_iter().zip(&limits) {
-        let params = Params::new(check.name, check.parameters, own)?;
-        let made = scene.make(check, &params);
+    let (mut all, mut cut) = (vec![], None);
+    for (check, params) in checks.into_iter().zip(&limits) {
+        let made = scene.make(check, params);
         // What was interrupted has found nothing.
         if scene.is_interrupted() {
             return Err(Failure { message: "interrupted; nothing is written".into(), code: INTERRUPTED });
         }
-        let made = made.map_err(|error| Failure::of(check.name, error))?;
-        if talks {
-            tell(&made);
+        match made {
+            Ok(made) => {
+                if talks {
+                    tell(&made);
+                }
+                all.push(made);
+            }
+            // What was found before is told all the same.
+            Err(error) => {
+                cut = Some(Failure::of(check.name, error));
+                break;
+            }
         }
-        all.push(made);
     }
-    conclude(args, &scene, all)
+    conclude(args, &scene, all, cut)
+}
+
+/// Refuses what every check would stumble over.
+fn refuse_unfit(loaded: &Loaded) -> Outcome {
+    match loaded.classes() {
+        Err(error) if error.kind() == Kind::Usage => return Err(error.into()),
+        _ => {}
+    }
+    let shape = loaded.input_shape()?;
+    if loaded.layout()?.is_some() && shape.first().is_some_and(|&images| images > 1) {
+        let reason = format!(
+            "the model takes batches of {}; one image is explained at a time: export it with batch 1",
+            shape[0]
+        );
+        return Err(Failure::usage(reason));
+    }
+    Ok(())
 }
 
 /// The report as JSON.
@@ -87,8 +115,8 @@ struct Report<'a> {
     passed: bool,
 }
 
-/// Writes the report; what failed is the outcome.
-fn conclude(args: &ValidateArgs, scene: &Scene, checks: Vec<Made>) -> Outcome {
+/// Writes the report; what failed is the outcome, and what cut the checks short before that.
+fn conclude(args: &ValidateArgs, scene: &Scene, checks: Vec<Made>, cut: Option<Failure>) -> Outcome {
     let is_bad = |made: &&Made| matches!(made.finding.verdict, Verdict::Failed | Verdict::Error);
     let bad: Vec<&str> = checks.iter().filter(is_bad).map(|made| made.check).collect();
     let count = checks.len();
@@ -97,11 +125,14 @@ fn conclude(args: &ValidateArgs, scene: &Scene, checks: Vec<Made>) -> Outcome {
         model: FileRecord { file: scene.loaded.model.name.clone(), sha256: scene.loaded.model.sha256.clone() },
         inputs: scene.inputs.iter().map(|input| &input.file).collect(),
         methods: scene.methods.iter().map(|(entry, given)| (entry.name, given)).collect(),
-        passed: bad.is_empty(),
+        passed: bad.is_empty() && cut.is_none(),
         checks,
     };
     if let Some(path) = &args.json {
         output::write_text(path, &output::to_json(&report)?)?;
+    }
+    if let Some(failure) = cut {
+        return Err(failure);
     }
     match report.passed {
         true => {
@@ -145,10 +176,11 @@ fn chosen(args: &ValidateArgs) -> Outcome<Vec<&'static Check>> {
     Ok(CHECKS.iter().copied().filter(|check| wanted(check)).collect())
 }
 
-/// What each check is told; a limit that none has is a mistake.
-fn limits(args: &ValidateArgs, checks: &[&'static Check]) -> Outcome<Vec<Given>> {
+/// What each check is told; a limit that none has is a mistake, and one that is none.
+fn limits(args: &ValidateArgs, checks: &[&'static Check]) -> Outcome<Vec<Params>> {
     let owners: Vec<_> = checks.iter().map(|check| (check.name, check.parameters)).collect();
-    told(&pairs(&args.limits)?, &owners, |name| format!("none of the checks has a limit '{name}'"))
+    let told = told(&pairs(&args.limits)?, &owners, |name| format!("none of the checks has a limit '{name}'"))?;
+    checks.iter().zip(&told).map(|(check, own)| Ok(check.params(own)?)).collect()
 }
 
 /// The methods that were named, each with those of the parameters that it has.

@@ -91,7 +91,9 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// The cotangent of the logits, where the seed is that of `p = softmax`: `p (seed - sum of p seed)`.
+    /// The cotangent of the logits, where the seed is that of `p = softmax`: `p (s - sum of p s)`, for `s` the seed less a number.
+    /// That of a class of more than half is taken: what is left for one that the model is sure of is the sum of the others, and not
+    /// one less nearly one.
     fn through_softmax(&mut self, target: &Target) -> Result<Name> {
         match target.head {
             Head::Sigmoid => return Ok(names::SEED.into()),
@@ -101,14 +103,20 @@ impl<'a> Walk<'a> {
         let axis = class_axis(&target.shape);
         let attributes = vec![("axis", Attr::Int(axis as i64))];
         let p = self.emit.op_with("Softmax", &[&target.logits], attributes);
-        let weighed = self.emit.mul(names::SEED, &p);
+        let [zero, half] = [0.0, 0.5].map(|v| self.emit.scalar(v));
+        let is_most = self.emit.op("Greater", &[&p, &half]);
+        let of_most = self.emit.op("Where", &[&is_most, names::SEED, &zero]);
+        let less = self.emit.reduce("ReduceSum", &of_most, &[axis]);
+        let seed = self.emit.sub(names::SEED, &less);
+        let weighed = self.emit.mul(&seed, &p);
         let mean = self.emit.reduce("ReduceSum", &weighed, &[axis]);
-        let apart = self.emit.sub(names::SEED, &mean);
+        let apart = self.emit.sub(&seed, &mean);
         let cotangent = self.emit.mul(&p, &apart);
         if let Some(implicit) = &mut self.implicit {
             // What the softmax has beside its slope.
+            let own = self.emit.mul(names::SEED, &p);
             let slope = self.emit.mul(&cotangent, &target.logits);
-            implicit.push((target.logits.clone(), self.emit.sub(&weighed, &slope)));
+            implicit.push((target.logits.clone(), self.emit.sub(&own, &slope)));
         }
         self.probabilities = Some(p);
         Ok(cotangent)

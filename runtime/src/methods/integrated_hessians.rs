@@ -28,7 +28,7 @@ pub(super) const ENTRY: Entry = Entry {
     family: Family::Interaction,
     summary: "how the attribution of a region depends on every other feature",
     paper: "Janizek et al. 2021",
-    properties: Properties { complete: true, linear_exact: false, stochastic: false, signed: true },
+    properties: Properties { complete: false, linear_exact: false, stochastic: false, signed: true },
     parameters: &[
         Parameter { name: "steps", default: "64", help: "places along the path" },
         Parameter {

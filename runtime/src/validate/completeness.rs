@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::{Check, Finding, Scene, explained, largest, median, within};
+use super::{Check, Finding, NOT_LOOKED, Scene, explained, largest, median, within};
 use crate::error::Result;
 use crate::params::{Parameter, Params};
 
@@ -35,7 +35,7 @@ fn run(params: &Params, scene: &Scene) -> Result<Finding> {
         if own.is_empty() {
             reasons.push(format!("{name}: no map says what it should add up to"));
         } else if !within(median(&own), most) {
-            reasons.push(format!("{name}: {:.1} % are missing, more than {:.1} %", 100.0 * median(&own), 100.0 * most));
+            reasons.push(format!("{name}: {} are missing, more than {}", percent(median(&own)), percent(most)));
         }
         gaps.insert(name, own);
         Ok(())
@@ -43,7 +43,16 @@ fn run(params: &Params, scene: &Scene) -> Result<Finding> {
     if gaps.is_empty() && reasons.is_empty() {
         return Ok(Finding::skipped("none of the methods promises it"));
     }
+    if gaps.is_empty() {
+        return Ok(Finding::of(NOT_LOOKED, reasons, json!({ "gaps": gaps })));
+    }
     let medians: Vec<f64> = gaps.values().map(|own| median(own)).collect();
-    let summary = format!("{:.2} % missing at most, in the median over inputs", 100.0 * largest(&medians));
+    let summary = format!("{} missing at most, in the median over inputs", percent(largest(&medians)));
     Ok(Finding::of(summary, reasons, json!({ "gaps": gaps })))
+}
+
+/// In so many digits as a reader can take in.
+fn percent(share: f64) -> String {
+    let percent = 100.0 * share;
+    if percent.abs() < 1e4 { format!("{percent:.2} %") } else { format!("{percent:.1e} %") }
 }

@@ -30,7 +30,7 @@ fn draws(entry: &Entry, given: &Given) -> Option<Counted> {
     };
     // Draws of its own, so that those of the method are not among them.
     let own: u64 = given.get("seed").and_then(|seed| seed.parse().ok()).unwrap_or(0);
-    let told = has("seed").then(|| ("seed", own.wrapping_add(1).to_string()));
+    let told = has("seed").then(|| ("seed", own.wrapping_add(1).to_string())).into_iter().collect();
     entry.properties.stochastic.then_some(Counted { parameter, reference, told, random: true })
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::agreement::relative_distance;
-use super::{Check, Finding, NOT_PLAIN, NUDGES, Scene, explained, largest, median, nudged, seed_of, within};
+use super::{Check, Finding, NOT_PLAIN, NUDGES, Scene, explained, extent, largest, median, nudged, seed_of, within};
 use crate::engine::{Engine, Precision, Session, TractSession};
 use crate::error::Result;
 use crate::gradient::layers::values_between;
@@ -61,7 +61,7 @@ pub fn check(
     for input in inputs {
         let seed = seed_of(reference, input)?;
         let mut apart = |nudge: u64| -> Result<(f64, f64)> {
-            let input = nudged(input, nudge);
+            let input = nudged(input, nudge, NEAR * extent(input));
             let told = reference.gradient(&input, &seed)?;
             let (logits, gradient) = (told.logits.to_vec(), told.input.to_vec());
             let own = ours.gradient(&input, &seed)?;
@@ -96,6 +96,9 @@ pub fn check(
     );
     Ok(Finding::of(summary, reasons, json!({ "scores": scores, "gradients": gradients, "off-kinks": off_kinks })))
 }
+
+/// How near an input close by is, as a share of its range.
+const NEAR: f32 = 1e-3;
 
 /// Methods that choose by the order of what hardly differs, or divide by what is hardly anything: rounding gives them other maps.
 const UNSTEADY: [&str; 2] = ["guided-ig", "idgi"];

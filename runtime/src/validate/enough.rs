@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::agreement::relative_distance;
-use super::{Finding, Scene, Specimen, explained, median, within};
+use super::{Finding, NOT_LOOKED, Scene, Specimen, explained, median, within};
 use crate::engine::{Engine, Precision, Resources};
 use crate::error::Result;
 use crate::explain::Explainer;
@@ -23,7 +23,7 @@ pub struct Counted {
     /// How many the reference has.
     pub reference: u32,
     /// What else the reference is told.
-    pub told: Option<(&'static str, String)>,
+    pub told: Vec<(&'static str, String)>,
     /// Whether they are draws of a mean, whose error falls as one over the root of their number.
     pub random: bool,
 }
@@ -87,9 +87,13 @@ pub fn check(
             maps(&mut scene.explainer_of(scene.loaded, method, told, Precision::F32, resources)?, inputs)
         };
         let long = scene.resources_on(scene.references);
-        let count = |count: u32| (counted.parameter, count.to_string());
-        let told: Vec<_> = [count(counted.reference)].into_iter().chain(counted.told.clone()).collect();
-        let reference = maps(&told, long)?;
+        // What is to be measured must not end early.
+        let bounded = method.1.get("tolerance").is_some_and(|told| told.parse() != Ok(0.0));
+        let endless = bounded.then(|| ("tolerance", "0".to_string()));
+        let told = |count: u32| -> Vec<_> {
+            [(counted.parameter, count.to_string())].into_iter().chain(endless.clone()).collect()
+        };
+        let reference = maps(&[told(counted.reference), counted.told.clone()].concat(), long)?;
         let error = |maps: &[Vec<f32>]| {
             median(&maps.iter().zip(&reference).map(|(map, told)| relative_distance(map, told)).collect::<Vec<_>>())
         };
@@ -97,23 +101,25 @@ pub fn check(
         let own = counted.off_truth(taken, error(&maps(&[], scene.resources)?));
         let (mut errors, least) = (vec![], WANTED.into_iter().fold(tolerance, f64::min));
         for few in counted.tried() {
-            errors.push((few, error(&maps(&[count(few)], long)?)));
+            errors.push((few, error(&maps(&told(few), long)?)));
             if errors.last().is_some_and(|(_, error)| *error <= least) {
                 break;
             }
         }
         let needed = WANTED.map(|wanted| counted.needed(&errors, wanted));
         let about = if counted.random { "about " } else { "" };
-        let told = |needed: Option<u32>| match needed {
+        let in_words = |needed: Option<u32>| match needed {
             Some(needed) => format!("{about}{needed}"),
             None if counted.random => "more than can be said".to_string(),
             None => format!("more than {}", counted.reference / 2),
         };
-        lines.push(format!("{name} {}", needed.map(told).join(", ")));
+        lines.push(format!("{name} {}", needed.map(in_words).join(", ")));
         if !within(own, tolerance) {
-            let (what, off, most) = (counted.parameter, 100.0 * own, 100.0 * tolerance);
+            let (parameter, off, most) = (counted.parameter, 100.0 * own, 100.0 * tolerance);
+            let what = if bounded { format!("{parameter}, ended by its tolerance,") } else { parameter.to_string() };
             let advice = match counted.needed(&errors, tolerance) {
-                Some(needed) => format!("take {about}-p {what}={}", needed.max(taken.saturating_add(1))),
+                Some(_) if bounded => "take a smaller tolerance".to_string(),
+                Some(needed) => format!("take {about}-p {parameter}={}", needed.max(taken.saturating_add(1))),
                 None if counted.random => "how many would do can't be said".to_string(),
                 None => format!("not even {} suffice", counted.reference / 2),
             };
@@ -131,7 +137,7 @@ pub fn check(
         other => format!("; references by the engine '{}'", other.name()),
     };
     let summary = match lines.is_empty() {
-        true => "no method could be looked at".to_string(),
+        true => NOT_LOOKED.to_string(),
         false => format!("for 5 %, 1 % and 0.5 %: {}{engine}", lines.join("; ")),
     };
     let numbers = json!({ "engine": scene.references, "wanted": WANTED, "methods": all });
@@ -148,7 +154,7 @@ mod tests {
 
     #[test]
     fn what_is_needed_follows_from_what_was_tried() {
-        let counted = |random| Counted { parameter: "n", reference: 4096, told: None, random };
+        let counted = |random| Counted { parameter: "n", reference: 4096, told: vec![], random };
         let errors = [(4, 0.4), (8, 0.2), (16, 0.04), (32, 0.006)];
         let needed = WANTED.map(|wanted| counted(false).needed(&errors, wanted));
         assert_eq!(needed, [Some(16), Some(32), None]);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::agreement::{cosine, rank_correlation, top_decile};
-use super::{Check, Finding, Scene, explained, within};
+use super::{Check, Finding, NO_METHOD, NOT_LOOKED, Scene, explained, least, within};
 use crate::engine::Precision;
 use crate::error::Result;
 use crate::params::{Parameter, Params};
@@ -83,11 +83,16 @@ impl Agreement {
     }
 }
 
-fn run(params: &Params, scene: &Scene) -> Result<Finding> {
+/// The precision that maps are looked at in.
+pub(super) fn precision(params: &Params) -> Result<Precision> {
     let named = Precision::ALL.into_iter().find(|p| p.name() == params.text("precision") && p.keeps_halves());
-    let precision = named.ok_or_else(|| params.refuse("precision", "f16, f16-weights or f16-emulated"))?;
+    named.ok_or_else(|| params.refuse("precision", "f16, f16-weights or f16-emulated"))
+}
+
+fn run(params: &Params, scene: &Scene) -> Result<Finding> {
+    let precision = precision(params)?;
     let (mut all, mut reasons) = (BTreeMap::new(), vec![]);
-    scene.each(&mut reasons, |method, reasons| {
+    let looked = scene.each(&mut reasons, |method, reasons| {
         let mut single = scene.explainer(method)?;
         let halved = scene.halved.unwrap_or(scene.loaded);
         let mut half = scene.explainer_of(halved, method, &[], precision, scene.resources)?;
@@ -105,14 +110,18 @@ fn run(params: &Params, scene: &Scene) -> Result<Finding> {
         all.insert(name, agreement);
         Ok(())
     })?;
-    let least = |of: fn(&Agreement) -> f64| all.values().map(of).fold(1.0, f64::min);
-    let summary = format!(
-        "cosine {:.4} ({:.4} for one input), top decile {:.3}, rank {:.3} at least, {:.1} % of classes change",
-        least(|a| a.cosine),
-        least(|a| a.worst_cosine),
-        least(|a| a.top_decile),
-        least(|a| a.rank),
-        100.0 * all.values().map(|a| a.changed).fold(0.0, f64::max)
-    );
+    if looked == 0 {
+        return Ok(Finding::skipped(NO_METHOD));
+    }
+    let of = |of: fn(&Agreement) -> f64| least(all.values().map(of));
+    let shares = [of(|a| a.cosine), of(|a| a.worst_cosine), of(|a| a.top_decile), of(|a| a.rank)];
+    let summary = match shares {
+        [Some(cosine), Some(worst), Some(decile), Some(rank)] => format!(
+            "cosine {cosine:.4} ({worst:.4} for one input), top decile {decile:.3}, rank {rank:.3} at least, {:.1} % of classes \
+             change",
+            100.0 * all.values().map(|a| a.changed).fold(0.0, f64::max)
+        ),
+        _ => NOT_LOOKED.to_string(),
+    };
     Ok(Finding::of(summary, reasons, json!({ "precision": precision, "methods": all })))
 }

@@ -69,6 +69,23 @@ pub struct Check {
     pub run: fn(&Params, &Scene) -> Result<Finding>,
 }
 
+impl Check {
+    /// Its limits, of which some are given.
+    ///
+    /// Errors: limits that it does not have, or that are none.
+    pub fn params(&self, given: &Given) -> Result<Params> {
+        let params = Params::new(self.name, self.parameters, given)?;
+        for limit in self.parameters {
+            match limit.default.parse::<f64>() {
+                Ok(_) => drop(params.size(limit.name)?),
+                // The only one that is no number.
+                Err(_) => drop(halves::precision(&params)?),
+            }
+        }
+        Ok(params)
+    }
+}
+
 /// The check of this name.
 pub fn find(name: &str) -> Result<&'static Check> {
     CHECKS.iter().find(|check| check.name == name).copied().ok_or_else(|| {
@@ -246,18 +263,21 @@ impl<'a> Scene<'a> {
         })
     }
 
-    /// Looks at every method that the model admits. One that can't be looked at is a reason, with its name.
+    /// Looks at every method that the model admits, and says how many these are. One that can't be looked at is a reason, with
+    /// its name.
     fn each(
         &self,
         reasons: &mut Vec<String>,
         mut look: impl FnMut(&(&'static methods::Entry, Given), &mut Vec<String>) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<usize> {
+        let mut looked = 0;
         for method in &self.methods {
             let (entry, given) = method;
             // What it lacks is what `admission` says.
             if admits(self.loaded, entry, given).is_err() {
                 continue;
             }
+            looked += 1;
             match look(method, reasons) {
                 Err(error) if error.kind() != Kind::Budget => {
                     reasons.push(format!("{}: could not be looked at: {error}", entry.name));
@@ -265,7 +285,7 @@ impl<'a> Scene<'a> {
                 done => done?,
             }
         }
-        Ok(())
+        Ok(looked)
     }
 
     /// The graph of the plain gradient; none where the model is a gradient graph of other rules.
@@ -353,6 +373,11 @@ fn median(values: &[f64]) -> f64 {
     sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
 }
 
+/// The least value, or what is not a number; none of none.
+fn least(values: impl Iterator<Item = f64>) -> Option<f64> {
+    values.reduce(|least, v| if least.is_nan() || least <= v { least } else { v })
+}
+
 /// The largest value, or what is not a number; zero of none.
 fn largest(values: &[f64]) -> f64 {
     values.iter().copied().max_by(f64::total_cmp).unwrap_or(0.0)
@@ -361,13 +386,21 @@ fn largest(values: &[f64]) -> f64 {
 /// What is said where the plain gradient is not to be had.
 const NOT_PLAIN: &str = "the model is a gradient graph of other rules, which has no plain gradient";
 
+/// What is said where no method is to be looked at, and where none could be.
+const NO_METHOD: &str = "none of the methods is defined for this model";
+const NOT_LOOKED: &str = "no method could be looked at";
+
+/// How far an input's values lie apart; one where they don't.
+fn extent(input: &[f32]) -> f32 {
+    let (low, high) = range(input);
+    if high > low { high - low } else { 1.0 }
+}
+
 /// Inputs close by that are tried in place of one that lies on a kink.
 const NUDGES: u64 = 4;
 
-/// An input, or one a thousandth of its range away: where a Relu's input is zero there, it is not here.
-fn nudged(input: &[f32], nudge: u64) -> Vec<f32> {
-    let (low, high) = range(input);
-    let reach = 1e-3 * if high > low { high - low } else { 1.0 };
+/// An input, or one up to `reach` away: where a Relu's input is zero there, it is not here.
+fn nudged(input: &[f32], nudge: u64, reach: f32) -> Vec<f32> {
     let rng = Rng::new(NUDGES, nudge);
     let moved = |(i, x): (usize, &f32)| if nudge == 0 { *x } else { x + reach * (2.0 * rng.uniform(i as u64) - 1.0) };
     input.iter().enumerate().map(moved).collect()

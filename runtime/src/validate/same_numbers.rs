@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Check, Finding, Scene, Specimen, explained, seed_of};
+use super::agreement::relative_distance;
+use super::{Check, Finding, NO_METHOD, Scene, Specimen, explained, seed_of};
 use crate::engine::{PlanSession, Plans, Precision, Resources, Session};
 use crate::error::Result;
+use crate::methods;
 use crate::params::Params;
 use crate::values::same;
 
@@ -44,17 +46,15 @@ impl Again {
 fn run(_: &Params, scene: &Scene) -> Result<Finding> {
     let (mut reasons, fewer) = batches(scene)?;
     let mut ways = 0;
-    scene.each(&mut reasons, |method, reasons| {
+    let looked = scene.each(&mut reasons, |method, reasons| {
         let (entry, given) = method;
         let draws = scene.explainer(method)?.draws();
         let seed = entry.parameters.iter().find(|p| p.name == "seed").filter(|_| draws);
         let input = &scene.inputs[0];
-        let made = |again: Again, seed: Option<u64>, input: &Specimen| -> Result<Vec<f32>> {
-            let seeded = seed.map(|seed| ("seed", seed.to_string()));
+        let made = |again: Again, told: &[(&str, String)], input: &Specimen| -> Result<Vec<f32>> {
             let threads = if let Again::Threads(count) = again { count } else { 1 };
             let resources = Resources { threads, ..scene.resources };
-            let mut explainer =
-                scene.explainer_of(scene.loaded, method, seeded.as_slice(), Precision::F32, resources)?;
+            let mut explainer = scene.explainer_of(scene.loaded, method, told, Precision::F32, resources)?;
             if again == Again::After {
                 explained(&mut explainer, scene.inputs.last().unwrap_or(input))?;
             }
@@ -62,7 +62,7 @@ fn run(_: &Params, scene: &Scene) -> Result<Finding> {
         };
         let mut map = |again: Again| match (again, scene.fresh) {
             (Again::Process, Some(fresh)) => fresh(entry, given, input),
-            _ => made(again, None, input),
+            _ => made(again, &[], input),
         };
         let mut again = vec![Again::Threads(2), Again::Threads(3), Again::Threads(4), Again::After];
         again.extend(scene.fresh.map(|_| Again::Process));
@@ -72,15 +72,19 @@ fn run(_: &Params, scene: &Scene) -> Result<Finding> {
         let own = seed.map(|p| given.get("seed").map_or(p.default, String::as_str).parse().unwrap_or(0));
         if let Some(own) = own
             && !follows_its_seed(own, scene.inputs.len(), &mut |seed, i| {
-                made(Again::Threads(1), Some(seed), &scene.inputs[i])
+                made(Again::Threads(1), &[("seed", seed.to_string())], &scene.inputs[i])
             })?
+            && !draws_decide_nothing(entry, |told| made(Again::Threads(1), told, input))?
         {
             reasons.push(format!("{}: another seed gives the same map", entry.name));
         }
         Ok(())
     })?;
     let process = if scene.fresh.is_some() { "" } else { "; no other process was asked" };
-    let summary = format!("{} methods made again in {ways} ways{process}{fewer}", scene.methods.len());
+    if looked == 0 && reasons.is_empty() {
+        return Ok(Finding::skipped(NO_METHOD));
+    }
+    let summary = format!("{looked} methods made again in {ways} ways{process}{fewer}");
     Ok(Finding::of(summary, reasons, json!({ "ways": ways })))
 }
 
@@ -99,6 +103,16 @@ pub fn follows_its_seed(own: u64, inputs: usize, map: &mut dyn FnMut(u64, usize)
         }
     }
     Ok(false)
+}
+
+/// How far maps are apart by rounding alone.
+const ROUNDED: f64 = 1e-4;
+
+/// Whether a single draw gives the same map as all, as of a linear model.
+fn draws_decide_nothing(entry: &methods::Entry, map: impl Fn(&[(&str, String)]) -> Result<Vec<f32>>) -> Result<bool> {
+    let counts = entry.parameters.iter().filter(|p| ["models", "samples"].contains(&p.name));
+    let single: Vec<(&str, String)> = counts.map(|p| (p.name, "1".to_string())).collect();
+    Ok(!single.is_empty() && relative_distance(&map(&single)?, &map(&[])?) <= ROUNDED)
 }
 
 /// The ways of making a map again in which it differs from that of one thread.

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::{Check, Finding, Scene};
+use super::{Check, Finding, NO_METHOD, Scene};
 use crate::error::Result;
 use crate::evaluate::{Effort, Evaluation, Measure, Subjected};
 use crate::explain::Target;
+use crate::gradient::target::{find_target, one_score_per_class};
 use crate::params::{Given, Parameter, Params};
 
 pub(super) const CHECK: Check = Check {
@@ -30,13 +31,21 @@ fn run(params: &Params, scene: &Scene) -> Result<Finding> {
     if scene.loaded.ready_made.is_some() {
         return Ok(Finding::skipped("a gradient graph's weights stand in both its parts; take the forward model"));
     }
+    let target = find_target(&scene.loaded.typed, scene.loaded.output())?;
+    if !one_score_per_class(&target.shape) && target.shape.iter().product::<usize>() > 1 {
+        return Ok(Finding::skipped(
+            "scores are of places, and outside of its own field a place's map is zero whatever the weights are",
+        ));
+    }
     let most = params.size("similarity")?;
     let told: Given = ["stages", "seed"].map(|name| (name.to_string(), params.text(name).to_string())).into();
     Measure::new("mprt", &told)?.admits(scene.loaded)?;
     let (mut all, mut reasons) = (BTreeMap::new(), vec![]);
-    scene.each(&mut reasons, |method, reasons| {
+    let looked = scene.each(&mut reasons, |method, reasons| {
         let measures = vec![Measure::new("mprt", &told)?];
-        let mut evaluation = Evaluation::new(vec![scene.explainer(method)?], measures, Effort::default())?;
+        let explainers = vec![scene.explainer(method)?];
+        let effort = Effort::beside(&explainers, scene.resources.memory);
+        let mut evaluation = Evaluation::new(explainers, measures, effort)?;
         for input in &scene.inputs {
             let (file, target) = (input.file.clone(), Target::Top);
             let sample = Subjected { input: &input.values, file, mask: None, mosaic: false, target };
@@ -59,6 +68,9 @@ fn run(params: &Params, scene: &Scene) -> Result<Finding> {
         all.insert(name, score);
         Ok(())
     })?;
+    if looked == 0 {
+        return Ok(Finding::skipped(NO_METHOD));
+    }
     let highest = all.iter().filter_map(|(name, score)| Some((name, (*score)?))).max_by(|a, b| a.1.total_cmp(&b.1));
     let summary = highest.map_or("no map has an order".into(), |(name, score)| {
         format!("correlation with randomised models' maps {score:.2} at most ({name})")

@@ -20,10 +20,13 @@ pub(super) const CHECK: Check = Check {
     run,
 };
 
-fn steps(entry: &Entry, _: &Given) -> Option<Counted> {
+fn steps(entry: &Entry, given: &Given) -> Option<Counted> {
     let has_steps = entry.parameters.iter().any(|p| p.name == "steps");
     let is_path = entry.family == Family::Path && has_steps && !entry.properties.stochastic;
-    is_path.then_some(Counted { parameter: "steps", reference: 4096, told: None, random: false })
+    // Adaptive nodes come to an end before they are so many.
+    let rule = entry.parameters.iter().find(|p| p.name == "rule" && given.get("rule").is_some_and(|r| r == "adaptive"));
+    let told = rule.map(|p| (p.name, p.default.to_string())).into_iter().collect();
+    is_path.then_some(Counted { parameter: "steps", reference: 4096, told, random: false })
 }
 
 fn run(params: &Params, scene: &Scene) -> Result<Finding> {
