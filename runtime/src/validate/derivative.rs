@@ -51,7 +51,7 @@ fn run(params: &Params, scene: &Scene) -> Result<Finding> {
     let Some(derived) = scene.plain()? else { return Ok(Finding::skipped(NOT_PLAIN)) };
     let mut finding = check(&mut scene.session(&derived)?, &inputs, params)?;
     if let Some((node, op)) = derived.flat.first() {
-        // Where nothing but such nodes is off, no step that a direction takes need tell.
+        // Steps may stay on one of its flats, or cross so many that nothing can be told.
         let more =
             if derived.flat.len() > 1 { format!(" and of {} more", derived.flat.len() - 1) } else { String::new() };
         finding.summary += &format!("; the derivative of {node} ({op}){more} is zero");

@@ -57,7 +57,7 @@ pub fn check(
     params: &Params,
 ) -> Result<Finding> {
     let (tolerance, most) = (params.size("tolerance")?, params.size("most")?);
-    let (mut scores, mut gradients, mut off_kinks) = (vec![], vec![], vec![]);
+    let (mut scores, mut gradients, mut off_kinks, mut silent) = (vec![], vec![], vec![], None);
     for input in inputs {
         let seed = seed_of(reference, input)?;
         let mut apart = |nudge: u64| -> Result<(f64, f64)> {
@@ -65,6 +65,9 @@ pub fn check(
             let told = reference.gradient(&input, &seed)?;
             let (logits, gradient) = (told.logits.to_vec(), told.input.to_vec());
             let own = ours.gradient(&input, &seed)?;
+            let sides = [("ours", own.input), ("the reference's", &gradient)];
+            let zero = sides.into_iter().find(|(_, side)| side.iter().all(|g| *g == 0.0));
+            silent = silent.or(zero.map(|(whose, _)| whose));
             Ok((relative_distance(own.logits, &logits), relative_distance(own.input, &gradient)))
         };
         let (of_scores, of_gradient) = apart(0)?;
@@ -87,6 +90,11 @@ pub fn check(
         if let Some((i, apart)) = apart.iter().enumerate().find(|(_, apart)| !within(**apart, most)) {
             reasons.push(format!("the {what} of input {i} are off by {apart:.1e}, more than {most}"));
         }
+    }
+    if let Some(whose) = silent.filter(|_| !reasons.is_empty()) {
+        reasons.push(format!(
+            "one gradient, {whose}, is zero everywhere: where an op is saturated, engines round differently"
+        ));
     }
     let summary = format!(
         "scores off by {:.1e}, gradients by {:.1e} in the median and {:.1e} at most",
