@@ -46,6 +46,8 @@ def check(path):
 
 def main():
     paths = sorted(pathlib.Path(sys.argv[1]).glob("*.onnx"))
+    if not paths:
+        sys.exit(f"there are no cases in {sys.argv[1]}")
     wrong = collections.Counter()
     for path in paths:
         try:

@@ -21,7 +21,7 @@ pub use validate::ValidateArgs;
 #[derive(Debug, Parser)]
 #[command(name = "whyline", version, propagate_version = true)]
 #[command(
-    after_help = "Exit codes: 0 done, 2 usage, 3 bad model, 4 bad input, 5 budget can't be met, 6 a check failed."
+    after_help = "Exit codes: 0 done, 2 usage, 3 bad model, 4 bad input, 5 budget can't be met, 6 a check failed, 130 interrupted."
 )]
 pub struct Cli {
     #[command(subcommand)]

@@ -350,3 +350,34 @@ fn no_command_writes_over_what_it_reads() {
     }
     assert_eq!(whyline(&["compile", &model, "-o", "-"]).status.code(), Some(2));
 }
+
+/// What somebody types who has not read much: each message names the thing and what to do.
+#[test]
+fn a_newcomers_mistakes_are_told_what_is_right() {
+    let place = Place::of(1);
+    let (model, image, images) = (model(), place.path("images/digit-0.png"), place.path("images"));
+    let card = place.path("two.toml");
+    let own = std::fs::read_to_string(models().join("digits-cnn.toml")).unwrap();
+    let rest = own.split_once("[input]").unwrap().1;
+    std::fs::write(&card, format!("labels = ['cat', 'dog']\n[input]{rest}")).unwrap();
+    let map = place.path("map.npy");
+    let all: [(&[&str], i32, &str); 10] = [
+        (&["explain", &image, &model], 3, "the model comes first"),
+        (&["explain", &model, &image, "-m", "ig,grad-cam"], 2, "compare takes several"),
+        (&["explain", &model, &image, "-m", "Integrated_Gradients"], 2, "did you mean integrated-gradients?"),
+        (&["compare", &model, &images, "-m", "ig", "-o", &place.path("x.png")], 2, "explain a folder"),
+        (&["explain", &model, &image, "--color", "rgb"], 4, "color = rgb"),
+        (&["explain", &model, &image, "--npy", "-"], 2, "not to standard output"),
+        (&["explain", &model, &image, "-o", "-"], 2, "not to standard output"),
+        (&["explain", &model, &image, "--random-weights=7"], 2, "has weights of its own"),
+        (&["explain", &model, &image, "--card", &card, "--target", "cat"], 2, "2 labels are not used"),
+        (&["validate", &model, "--limit", "foo=1"], 2, "there are changed, cosine"),
+    ];
+    for (words, code, told) in all {
+        let output = whyline(words);
+        let err = text(&output.stderr);
+        assert!(output.status.code() == Some(code) && err.contains(told), "{words:?}: {:?} {err}", output.status);
+    }
+    let output = whyline(&["explain", &model, &image, "--card", &card, "--npy", &map]);
+    assert!(text(&output.stderr).contains("2 labels for 10 classes, so none is used"), "{}", text(&output.stderr));
+}

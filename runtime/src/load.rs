@@ -99,7 +99,6 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
     output: Option<String>,
     pub(crate) score: Score,
-    pub(crate) random_weights: Option<u64>,
     /// Found once somebody asks.
     classes: OnceLock<usize>,
 }
@@ -177,18 +176,7 @@ impl Loaded {
             Some(ready) => score_of(ready, options.score)?,
             None => options.score,
         };
-        Ok(Loaded {
-            model,
-            typed,
-            ready_made,
-            card,
-            card_source,
-            files,
-            output,
-            score,
-            random_weights: options.random_weights,
-            classes: OnceLock::new(),
-        })
+        Ok(Loaded { model, typed, ready_made, card, card_source, files, output, score, classes: OnceLock::new() })
     }
 
     /// The output that was asked for.

@@ -250,6 +250,10 @@ fn warnings(loaded: &Loaded, derived: &GradientGraph, needs: &Needs, engine: Eng
         let name = engine.name();
         warnings.push(format!("run by the engine '{name}', in memory that nobody bounds: the bytes are our kernels'"));
     }
+    let labels = loaded.card.labels.len();
+    if let Some(classes) = loaded.classes().ok().filter(|classes| labels > 0 && *classes != labels) {
+        warnings.push(format!("the card has {labels} labels for {classes} classes, so none is used"));
+    }
     if !derived.flat.is_empty() {
         let list: Vec<String> = derived.flat.iter().map(|(node, op)| format!("{node} ({op})")).collect();
         warnings.push(format!("the derivative of {} is zero; nothing passes through", list.join(", ")));

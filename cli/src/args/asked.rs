@@ -55,7 +55,7 @@ pub struct ParamArgs {
 /// Which class is explained; shared by the commands that explain.
 #[derive(Debug, Args)]
 pub struct TargetArgs {
-    /// The class explained: top, an index, or a label of the model card
+    /// The class explained: top, an index, or a label of the model card; of a dataset also label, each sample's own
     #[arg(long, default_value = "top", allow_negative_numbers = true)]
     pub target: String,
     /// Explain by how much the class is ahead of this one: next (the best other), an index, or a label
@@ -66,7 +66,7 @@ pub struct TargetArgs {
 /// What an explanation may spend; shared by the commands that explain.
 #[derive(Debug, Args)]
 #[command(
-    next_help_heading = "Budget: methods that work in steps end early, with the best map so far; paths take -p rule=adaptive"
+    next_help_heading = "Budget: methods that work in steps end early, with the best map so far; integrated gradients and Blur IG then go by rule=adaptive, unless told otherwise"
 )]
 pub struct BudgetArgs {
     /// Passes, forward and gradient together; fewer than a method's least are refused (exit code 5)

@@ -22,9 +22,7 @@ pub fn run(args: &CalibrateArgs) -> Outcome {
     let inputs = if args.inputs.is_dir() { images_in(&args.inputs)? } else { vec![args.inputs.clone()] };
     let read = args.model.files().chain(&inputs);
     output::refuse_overwriting(read, [&Some(args.to.clone())])?;
-    if args.to.as_os_str() == "-" {
-        return Err(Failure::usage("what is learned goes into a file: -o NAME.onnx or -o NAME.toml"));
-    }
+    output::refuse_stdout([&Some(args.to.clone())], "what is learned")?;
     let loaded = load(&args.model, Some(&args.preprocess))?;
     output::refuse_overwriting(&loaded.files, [&Some(args.to.clone())])?;
     output::refuse_unwritable([&Some(args.to.clone())])?;

@@ -42,7 +42,12 @@ struct Skipped {
 pub fn run(args: &CompareArgs) -> Outcome {
     let (given, entries) = (given(&args.params)?, entries(&args.methods)?);
     refuse_unknown(&given, &entries)?;
+    if args.input.is_dir() {
+        let reason = format!("{} is a folder; compare takes one image, and explain a folder", args.input.display());
+        return Err(Failure::usage(reason));
+    }
     let written = [Some(args.png.clone()), args.json.clone()];
+    output::refuse_stdout(&written[..1], "a picture")?;
     output::refuse_overwriting(args.model.files().chain([&args.input]), &written)?;
     output::refuse_overwriting(&files_of(&given)?, &written)?;
     let loaded = load(&args.model, Some(&args.preprocess))?;

@@ -26,9 +26,7 @@ pub fn run(args: &CompileArgs) -> Outcome {
     let dataset = args.validated.iter().flatten().next().map(|dataset| files_of(dataset)).transpose()?;
     let read = args.model.files().chain(args.validated.iter().flatten()).chain(dataset.iter().flatten());
     output::refuse_overwriting(read, [&Some(args.to.clone())])?;
-    if args.to.as_os_str() == "-" {
-        return Err(Failure::usage("a gradient graph goes into a file: -o NAME.onnx"));
-    }
+    output::refuse_stdout([&Some(args.to.clone())], "a gradient graph")?;
     let composite =
         Composite::named(&args.rule).ok_or_else(|| Failure::usage(format!("there is no composite '{}'", args.rule)))?;
     let loaded = load(&args.model, None)?;

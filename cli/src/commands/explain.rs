@@ -24,6 +24,9 @@ use crate::warn;
 /// Runs it.
 pub fn run(args: &ExplainArgs) -> Outcome {
     let jobs = jobs(args)?;
+    if args.method.method.contains(',') || args.method.method == "all" {
+        return Err(Failure::usage("explain takes one method; compare takes several, or all"));
+    }
     let mut given = given(&args.method.params)?;
     given.extend(for_method(&given, find(&args.method.method)?, is_bounded(&args.budget)));
     output::refuse_overwriting(&files_of(&given)?, written(args, &jobs).iter().flat_map(Job::outputs))?;
@@ -129,6 +132,7 @@ impl Job {
 
 /// What is to be done; nothing that is read is written over.
 fn jobs(args: &ExplainArgs) -> Outcome<Vec<Job>> {
+    output::refuse_stdout([&args.png, &args.npy], "a picture or tensor")?;
     let jobs = match args.input.is_dir() {
         true => jobs_in(args)?,
         false => vec![Job {

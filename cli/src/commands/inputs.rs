@@ -1,5 +1,6 @@
 //! What commands that explain have in common: parameters, and the files that are read.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -50,7 +51,8 @@ pub fn told(given: &Given, owners: &[(&str, &[Parameter])], wrong: impl Fn(&str)
     let is_for = |owner: &str, own: &str, name: &str| name == own || name.split_once('.') == Some((owner, own));
     let known = |name: &str| owners.iter().any(|(owner, all)| all.iter().any(|p| is_for(owner, p.name, name)));
     if let Some(name) = given.keys().find(|name| !known(name)) {
-        return Err(Failure::usage(wrong(name)));
+        let all: BTreeSet<&str> = owners.iter().flat_map(|(_, all)| all.iter().map(|p| p.name)).collect();
+        return Err(Failure::usage(format!("{}; there are {}", wrong(name), Vec::from_iter(all).join(", "))));
     }
     let of = |owner: &str, own: &str| {
         let told = given.iter().filter(|(name, _)| is_for(owner, own, name)).max_by_key(|(name, _)| name.len());
@@ -62,10 +64,10 @@ pub fn told(given: &Given, owners: &[(&str, &[Parameter])], wrong: impl Fn(&str)
 /// A parameter goes to every method that has it; one that none has is a mistake.
 pub fn refuse_unknown(given: &Given, entries: &[&'static Entry]) -> Outcome {
     let known = |name: &str| entries.iter().any(|e| e.parameters.iter().any(|p| p.name == name));
-    match given.keys().find(|name| !known(name)) {
-        Some(name) => Err(Failure::usage(format!("none of the methods has a parameter '{name}'"))),
-        None => Ok(()),
-    }
+    let Some(name) = given.keys().find(|name| !known(name)) else { return Ok(()) };
+    let all: BTreeSet<&str> = entries.iter().flat_map(|e| e.parameters.iter().map(|p| p.name)).collect();
+    let all = Vec::from_iter(all).join(", ");
+    Err(Failure::usage(format!("none of the methods has a parameter '{name}'; there are {all}")))
 }
 
 /// The method's parameters, from -p and from the flags of common ones.

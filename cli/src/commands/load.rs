@@ -27,6 +27,10 @@ pub fn load(args: &ModelArgs, preprocess: Option<&PreprocessArgs>) -> Outcome<Lo
         parts: Parts { cotangent: args.cotangent.clone(), gradient: args.gradient.clone() },
     };
     let mut loaded = Loaded::read(&args.model, &options)?;
+    if args.random_weights.is_some() && loaded.model.random_weights.is_none() {
+        let model = args.model.display();
+        return Err(Failure::usage(format!("{model} has weights of its own; --random-weights is for files without")));
+    }
     if let Some(flags) = preprocess {
         apply(flags, &mut loaded)?;
     }

@@ -67,6 +67,14 @@ pub fn refuse_overwriting<'a>(
     Ok(())
 }
 
+/// Refuses standard output for what is no text.
+pub fn refuse_stdout<'a>(written: impl IntoIterator<Item = &'a Option<PathBuf>>, what: &str) -> Outcome {
+    match written.into_iter().any(is_stdout) {
+        true => Err(Failure::usage(format!("{what} goes into a file, not to standard output"))),
+        false => Ok(()),
+    }
+}
+
 /// `println!` without its panic on a closed pipe.
 #[macro_export]
 macro_rules! say {

@@ -161,7 +161,7 @@ impl<'a> Explainer<'a> {
             tract: "0.23.9",
             model: FileRecord { file: self.loaded.model.name.clone(), sha256: self.loaded.model.sha256.clone() },
             input: file,
-            random_weights: self.loaded.random_weights,
+            random_weights: self.loaded.model.random_weights,
             preprocessing: self.loaded.card.input.clone(),
             composite: self.part.prepared.composite.clone(),
             method: self.entry.name.into(),

@@ -28,7 +28,10 @@ pub fn prepare(picture: &Picture, shape: &[usize], layout: Layout, card: &InputC
     }
     let color = card.color.unwrap_or(if channels == 1 { Color::Gray } else { Color::Rgb });
     if channels != if color == Color::Gray { 1 } else { 3 } {
-        let reason = format!("is {color:?}, but the model has {channels} channels; set --color or give a .npy tensor");
+        let (own, name) = if color == Color::Gray { (1, "gray") } else { (3, "rgb or bgr") };
+        let reason = format!(
+            "is made an image of {own} channels (color = {name}), but the model's input has {channels}; set --color or give a .npy tensor"
+        );
         return Err(Error::bad_input(reason));
     }
     for (values, what) in [(&card.mean, "mean"), (&card.std, "std")] {
@@ -102,7 +105,7 @@ fn visible_part(picture: &Picture, (height, width): (usize, usize), card: &Input
         Resize::Stretch => Ok(picture.clone()),
         Resize::None if (w as usize, h as usize) == (width, height) => Ok(picture.clone()),
         Resize::None => Err(Error::bad_input(format!(
-            "is {w} x {h}, but the model wants {width} x {height} and the card forbids resizing"
+            "is {w} x {h}, but the model wants {width} x {height} and resize = none forbids resizing"
         ))),
         Resize::Crop => {
             // The largest window of the model's proportions, shrunk by the ratio, in the middle.

@@ -319,8 +319,12 @@ pub trait Method {
 
 /// The method of this name or alias.
 pub fn find(name: &str) -> Result<&'static Entry> {
-    METHODS.iter().find(|e| e.name == name || e.aliases.contains(&name)).copied().ok_or_else(|| {
+    let named = |name: &str| METHODS.iter().find(|e| e.name == name || e.aliases.contains(&name)).copied();
+    named(name).ok_or_else(|| {
         let names: Vec<&str> = METHODS.iter().map(|e| e.name).collect();
-        Error::usage(format!("there is no method '{name}'; there are {}", names.join(", ")))
+        // As somebody writes it who knows it from a paper or another program.
+        let meant = named(&name.trim().to_lowercase().replace(['_', ' '], "-"));
+        let meant = meant.map_or(String::new(), |entry| format!(" (did you mean {}?)", entry.name));
+        Error::usage(format!("there is no method '{name}'{meant}; there are {}", names.join(", ")))
     })
 }

@@ -171,6 +171,10 @@ impl Card {
             None if self.labels.is_empty() => {
                 format!("there is no class '{name}'; the model has {classes}, from 0, and its card names none")
             }
+            None if self.labels.len() != classes => format!(
+                "there is no class '{name}': the card's {} labels are not used, because the model has {classes} classes",
+                self.labels.len()
+            ),
             None => format!("there is no class '{name}'; the card names {}", self.labels.join(", ")),
         };
         Err(Error::Target { reason })

@@ -32,6 +32,8 @@ pub struct Model {
     pub name: String,
     /// Other files that some of its weights are in.
     pub external: Vec<PathBuf>,
+    /// The seed of random weights, where the file leaves some out.
+    pub random_weights: Option<u64>,
 }
 
 /// Reads the ONNX file at `path`, with external data from its folder.
@@ -63,6 +65,9 @@ fn parse(
     kept: &dyn Fn(&Function) -> bool,
 ) -> Result<Model> {
     let refuse = |reason: String| Error::NotOnnx { model: name.to_string(), reason };
+    if image::guess_format(bytes).is_ok() {
+        return Err(refuse("it is an image; the model comes first, and then its input".into()));
+    }
     let mut proto = pb::ModelProto::decode(bytes).map_err(|e| refuse(format!("it does not decode: {e}")))?;
     let graph_proto = proto.graph.take().ok_or_else(|| refuse("it holds no graph".into()))?;
     if graph_proto.node.is_empty() {
@@ -121,13 +126,14 @@ fn parse(
     if graph.outputs.is_empty() {
         return Err(refuse("its graph has no outputs".into()));
     }
+    let random_weights = random_weights.filter(|_| !missing.is_empty());
     weights::fill(&mut graph, missing, random_weights, name)?;
     widen_halves(&mut graph);
     check_finite(&graph)?;
     graph.sort()?;
     graph.prune();
     let sha256 = sha256(std::iter::once(bytes).chain(external.iter().map(Tensor::bytes)));
-    Ok(Model { graph, sha256, name: name.to_string(), external: files.into_iter().collect() })
+    Ok(Model { graph, sha256, name: name.to_string(), external: files.into_iter().collect(), random_weights })
 }
 
 fn standard_opset(imports: &[pb::OperatorSetIdProto]) -> Option<i64> {

@@ -46,7 +46,7 @@ fn run(params: &Params, scene: &Scene) -> Result<Finding> {
 /// How far the scores of the model's own file are from ours; none for a file that has no weights, or is a gradient graph.
 fn of_the_file(scene: &Scene, derived: &GradientGraph, inputs: &[&[f32]], library: &Path) -> Result<Option<Vec<f64>>> {
     let loaded = scene.loaded;
-    let Some(path) = scene.file.filter(|_| loaded.random_weights.is_none() && loaded.ready_made.is_none()) else {
+    let Some(path) = scene.file.filter(|_| loaded.model.random_weights.is_none() && loaded.ready_made.is_none()) else {
         return Ok(None);
     };
     let target = find_target(&loaded.typed, loaded.output())?;

@@ -64,7 +64,8 @@ pub fn paper(metric: &str) -> Option<&'static str> {
             "Quantus draws new weights by PyTorch's initialisers, which no ONNX file tells; similarities are computed alike"
         }
         "focus" => "Quantus's is the same but for a billionth",
-        _ => "Quantus has no such metric",
+        "deletion" | "insertion" => "Quantus has no such metric",
+        _ => return None,
     })
 }
 
