@@ -123,6 +123,34 @@ fn a_flat_op_is_named_and_a_target_behind_it_refused() {
     let beside = typed(graph(&[2, 3], nodes, "y")).unwrap();
     let derived = differentiate(&beside, &Spec::default()).unwrap();
     assert_eq!(derived.flat, [("Floor_f".to_string(), "Floor".to_string())]);
+    // A gate that goes through truth and whole numbers.
+    let nodes = vec![
+        node("Greater", &["x", "low"], &["above"], vec![]),
+        node("Less", &["x", "high"], &["below"], vec![]),
+        node("And", &["above", "below"], &["inside"], vec![]),
+        node("Cast", &["inside"], &["number"], vec![("to", Attr::Int(7))]),
+        node("Cast", &["number"], &["gate"], vec![("to", Attr::Int(1))]),
+        node("Mul", &["x", "gate"], &["y"], vec![]),
+    ];
+    let mut gated = graph(&[2, 3], nodes, "y");
+    gated.constants.extend([("low", 0.0), ("high", 0.5)].map(|(name, v)| (name.to_string(), Tensor::scalar(v))));
+    let mut flat = differentiate(&typed(gated).unwrap(), &Spec::default()).unwrap().flat;
+    flat.sort();
+    assert_eq!(flat.iter().map(|(_, op)| op.as_str()).collect::<Vec<_>>(), ["Greater", "Less"]);
+}
+
+/// The plan has no kernel for a pool whose places others read, too.
+#[test]
+fn a_pool_whose_indices_are_read_is_refused_by_its_name() {
+    let window = vec![("kernel_shape", Attr::Ints(vec![2, 2]))];
+    let nodes = vec![
+        node("MaxPool", &["x"], &["m", "places"], window),
+        node("Cast", &["places"], &["numbers"], vec![("to", Attr::Int(1))]),
+        node("Mul", &["m", "numbers"], &["y"], vec![]),
+    ];
+    let pooled = typed(graph(&[1, 1, 4, 4], nodes, "y")).unwrap();
+    let message = differentiate(&pooled, &Spec::default()).unwrap_err().to_string();
+    assert!(message.contains("MaxPool") && message.contains("indices are read"), "{message}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use whyline_runtime::engine::{Bands, Isa, Packs, PlanSession, Plans, Precision, 
 use whyline_runtime::explain::Wanted;
 use whyline_runtime::explain::{LoadOptions, Loaded};
 use whyline_runtime::gradient::{GradientGraph, Spec, differentiate};
-use whyline_runtime::onnx::{Attr, Change, Graph, Node, Tensor};
+use whyline_runtime::onnx::{Attr, Change, DType, Graph, Node, Tensor};
 
 /// Of the largest magnitude; Winograd's algorithm rounds more.
 const TOLERANCE: f32 = 1e-5;
@@ -579,4 +579,82 @@ fn plans_share_the_weights_of_layers_that_are_the_same() {
     let alone = gradient(Arc::new(Plans::new(&loaded.derive(&top).unwrap(), Precision::F32).unwrap()));
     assert_eq!(gradient(other), alone);
     assert_ne!(gradient(own), alone);
+}
+
+/// Truth and whole numbers between floats, which chains read as numbers and tract computes in types of its own.
+#[test]
+fn gates_of_other_types_agree_with_tract() {
+    let gate = |to: i64| {
+        let nodes = vec![
+            node("Greater", &["x", "zero"], &["above"], vec![]),
+            node("Cast", &["above"], &["number"], vec![("to", Attr::Int(to))]),
+            node("Cast", &["number"], &["gate"], vec![("to", Attr::Int(1))]),
+            node("Mul", &["x", "gate"], &["m"], vec![]),
+            node("Flatten", &["m"], &["y"], vec![]),
+        ];
+        with_weights(graph(&[1, 3, 5, 5], nodes, "y"), vec![("zero", Tensor::scalar(0.0))])
+    };
+    for to in [6, 7] {
+        agrees(
+            &format!("a gate of type {to}"),
+            &differentiate(&typed(gate(to)).unwrap(), &Spec::default()).unwrap(),
+            1e-5,
+        );
+    }
+    // Channels, or all of them, chosen by a constant.
+    for (shape, truth) in [(vec![1, 20, 1, 1], (0..20).map(|i| u8::from(i % 3 == 0)).collect()), (vec![], vec![1u8])] {
+        let nodes = vec![
+            node("Conv", &["x", "w"], &["c"], vec![("pads", ints(&[1; 4]))]),
+            node("Where", &["truth", "x", "c"], &["m"], vec![]),
+            node("Conv", &["m", "w"], &["d"], vec![("pads", ints(&[1; 4]))]),
+            node("Flatten", &["d"], &["y"], vec![]),
+        ];
+        let mut graph = with_weights(graph(&[1, 20, 6, 6], nodes, "y"), vec![("w", weight(&[20, 20, 3, 3], 1))]);
+        graph.constants.insert("truth".into(), Tensor::from_bytes(DType::Bool, &shape, truth).unwrap());
+        let what = format!("chosen by {shape:?}");
+        agrees(&what, &differentiate(&typed(graph).unwrap(), &Spec::default()).unwrap(), 1e-4);
+    }
+}
+
+/// Weights that are standardised by a BatchNormalization in training mode, as NF-Nets have them, are constants.
+#[test]
+fn weights_may_be_standardised_in_the_graph() {
+    let training = vec![("training_mode", Attr::Int(1)), ("epsilon", Attr::Float(1e-3))];
+    let nodes = vec![
+        node("Reshape", &["w", "flat"], &["rows"], vec![]),
+        node("BatchNormalization", &["rows", "scale", "zero", "zero", "one"], &["standard", "a", "b"], training),
+        node("Reshape", &["standard", "back"], &["v"], vec![]),
+        node("Conv", &["x", "v"], &["c"], vec![]),
+        node("Flatten", &["c"], &["y"], vec![]),
+    ];
+    let weights = vec![
+        ("w", weight(&[4, 3, 3, 3], 1)),
+        ("flat", Tensor::ints(&[1, 4, -1])),
+        ("back", Tensor::ints(&[4, 3, 3, 3])),
+        ("scale", Tensor::f32(&[4], &[1.0, 0.5, 2.0, -1.0])),
+        ("zero", Tensor::f32(&[4], &[0.0; 4])),
+        ("one", Tensor::f32(&[4], &[1.0; 4])),
+    ];
+    let own = weights[0].1.to_f32().unwrap();
+    let derived =
+        differentiate(&typed(with_weights(graph(&[1, 3, 3, 3], nodes, "y"), weights)).unwrap(), &Spec::default());
+    let mut session = PlanSession::new(&derived.unwrap()).unwrap();
+    let gradient = session.gradient(&normal(27, 2), &[0.0, 0.0, 1.0, 0.0]).unwrap().input.to_vec();
+    let row = &own[54..81];
+    let mean = row.iter().sum::<f32>() / 27.0;
+    let variance = row.iter().map(|w| (w - mean).powi(2)).sum::<f32>() / 27.0;
+    let expected: Vec<f32> = row.iter().map(|w| 2.0 * (w - mean) / (variance + 1e-3).sqrt()).collect();
+    assert_close("standardised", &gradient, &expected, 1e-5);
+}
+
+/// A mean of so many numbers that a running sum of them would be off in its fourth digit.
+#[test]
+fn long_rows_are_added_up_in_parts() {
+    let nodes = vec![node("ReduceMean", &["x", "axes"], &["y"], vec![])];
+    let graph = with_weights(graph(&[1, 1 << 21], nodes, "y"), vec![("axes", Tensor::ints(&[1]))]);
+    let mut session = PlanSession::new(&differentiate(&typed(graph).unwrap(), &Spec::default()).unwrap()).unwrap();
+    let x: Vec<f32> = normal(1 << 21, 3).iter().map(|v| 13.0 + v).collect();
+    let exact = x.iter().map(|v| *v as f64).sum::<f64>() / x.len() as f64;
+    let found = session.forward(&x).unwrap()[0] as f64;
+    assert!((found - exact).abs() < 1e-6 * exact, "{found} for {exact}");
 }

@@ -52,15 +52,25 @@ pub fn find_path(typed: &TypedGraph, sources: &[&str], target: &str) -> Path {
             path.active.extend(outputs_of(node).filter(|o| float(o)).map(str::to_string));
         }
     }
-    let mut reaches: HashSet<&str> = HashSet::from([target]);
+    let (mut reaches, mut gates): (HashSet<&str>, HashSet<&str>) = (HashSet::from([target]), HashSet::new());
     for (i, node) in nodes.iter().enumerate().rev() {
+        let reads_active = inputs_of(node).any(|i| path.active.contains(i));
         if !outputs_of(node).any(|o| reaches.contains(o)) {
+            // A flat node behind which others, that are no floats, lead on.
+            if outputs_of(node).any(|o| gates.contains(o)) {
+                match reads_active && is_flat(node, typed) {
+                    true => path.flat.push((node.name.clone(), node.op.clone())),
+                    false => gates.extend(inputs_of(node)),
+                }
+            }
             continue;
         }
-        let reads_active = inputs_of(node).any(|i| path.active.contains(i));
         if is_flat(node, typed) {
-            // Nothing passes here, so what lies before need not be differentiated.
+            // Nothing passes here, so what lies before need not be differentiated; but it may be what reads the input.
             path.flat.extend(reads_active.then(|| (node.name.clone(), node.op.clone())));
+            if !reads_active {
+                gates.extend(inputs_of(node));
+            }
             continue;
         }
         reaches.extend(inputs_of(node));

@@ -90,6 +90,16 @@ pub fn upgrade(mut node: Node, opset: i64, values: &dyn Values) -> Result<(Vec<N
             return Ok(dot_product(node));
         }
         "BatchNormalization" => {
+            // Of weights that are standardised: what is constant, and one image, is normalised by itself.
+            let standardises = node.input(0).and_then(|x| values.floats(x)).is_some()
+                && node.input(0).and_then(fact).is_some_and(|fact| fact.shape.first() == Some(&1));
+            if node.int("training_mode", 0) != 0 && standardises {
+                node.op = "InstanceNormalization".into();
+                node.inputs.truncate(3);
+                node.outputs.truncate(1);
+                node.attributes.retain(|name, _| name == "epsilon");
+                return Ok((vec![node], extra));
+            }
             if node.int("training_mode", 0) != 0 {
                 return Err(node.error("is in training mode; export the model in evaluation mode"));
             }

@@ -3,6 +3,9 @@
 use super::functions::exp;
 use crate::simd::{Isa, Kernel, LANES, Simd};
 
+/// Vectors that one running sum adds up before its part goes to the whole.
+const PART: usize = 64;
+
 /// What becomes of each row.
 #[derive(Clone, Copy, Debug)]
 pub enum RowOp<'a> {
@@ -148,8 +151,13 @@ unsafe fn sum<S: Simd>(row: &[f32]) -> f32 {
     // SAFETY: the caller's.
     unsafe {
         let mut sum = S::splat(0.0);
-        for part in row.chunks(LANES) {
-            sum = S::add(sum, fetch::<S>(part, 0.0));
+        // Part by part: one running sum of millions rounds off more with every element.
+        for long in row.chunks(PART * LANES) {
+            let mut own = S::splat(0.0);
+            for part in long.chunks(LANES) {
+                own = S::add(own, fetch::<S>(part, 0.0));
+            }
+            sum = S::add(sum, own);
         }
         across::<S>(sum)
     }

@@ -7,7 +7,7 @@ use super::activations::link_of;
 use super::arena::BufferId;
 use super::builder::Builder;
 use super::chains::ChainWork;
-use super::planner::{Beside, Lowered, Planner};
+use super::planner::{Beside, Lowered, Planner, chained};
 use super::recipes::{Recipe, recipe};
 use super::values::{Image, Lazy, Order};
 use crate::engine::kernels::chain::{Along, Op, Source};
@@ -288,9 +288,10 @@ fn batch_norm(planner: &mut Planner, builder: &mut Builder, node: &Node, x: Sour
 /// Where a chain reads a value: from a register, where the value's own links can go before; from memory else.
 fn operand(planner: &mut Planner, builder: &mut Builder, name: &str) -> Result<Source> {
     if let Some(tensor) = planner.constant(name)
-        && let Some(value) = tensor.number()
+        && tensor.len() == 1
+        && let Some(values) = chained(tensor)
     {
-        return Ok(Source::Number(value));
+        return Ok(Source::Number(values[0]));
     }
     let absorbed = builder.absorbs.as_deref() == Some(name);
     if absorbed && builder.host.is_some() {
@@ -345,8 +346,8 @@ fn operand(planner: &mut Planner, builder: &mut Builder, name: &str) -> Result<S
 impl Planner<'_> {
     /// A constant value per channel, padded to blocks.
     fn lanes(&mut self, name: &str) -> Result<BufferId> {
-        let values = self.constant(name).and_then(|t| t.to_f32());
-        let values = values.ok_or_else(|| Error::Plan { reason: format!("'{name}' is not constant") })?;
+        let values = self.constant(name).and_then(chained);
+        let values = values.ok_or_else(|| Error::Plan { reason: format!("'{name}' is no constant of numbers") })?;
         Ok(self.fixed_lanes(values))
     }
 

@@ -25,16 +25,17 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
     let constants = node.inputs.iter().filter_map(|n| Some((n.clone(), planner.constant(n)?.clone())));
     let model = runnable_node(node, planner.graph.opset, &inputs, constants.collect())?;
     let reads: Vec<BufferId> = inputs.iter().map(|(n, _)| planner.planes(n)).collect::<Result<_>>()?;
-    let mut writes = vec![];
+    let (mut writes, mut outputs) = (vec![], vec![]);
     for output in outputs_of(node) {
         let fact = planner.fact(output)?;
+        outputs.push((datum_type(fact.dtype), fact.shape.clone()));
         let bytes = fact.shape.iter().product::<usize>() * fact.dtype.size();
         let id = planner.buffer(bytes.div_ceil(4));
         planner.set(output, Order::Planes, id)?;
         writes.push(id);
     }
     let inputs = inputs.into_iter().map(|(_, f)| (datum_type(f.dtype), f.shape)).collect();
-    let work = Fallback { model, inputs, name: format!("tract {}", node.op) };
+    let work = Fallback { model, inputs, outputs, name: format!("tract {}", node.op) };
     planner.step(&node.name, Box::new(work), reads, writes);
     Ok(Lowered::Done)
 }
@@ -43,6 +44,7 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
 struct Fallback {
     model: Arc<TypedRunnableModel>,
     inputs: Vec<(DatumType, Vec<usize>)>,
+    outputs: Vec<(DatumType, Vec<usize>)>,
     name: String,
 }
 
@@ -64,9 +66,14 @@ impl Work for Fallback {
             self.model.run(inputs)
         };
         let outputs = quietly(run).map_err(|reason| engine_error("run a node", reason))?;
-        for (value, to) in outputs.iter().zip(io.write.iter_mut()) {
-            let value = value.try_as_plain_ram().map_err(|e| engine_error("hand out a result", e.to_string()))?;
-            let bytes = value.as_bytes();
+        let failed = |reason: String| engine_error("hand out a result", reason);
+        for ((value, (datum, shape)), to) in outputs.iter().zip(&self.outputs).zip(io.write.iter_mut()) {
+            if value.shape() != shape {
+                return Err(failed(format!("{} gives {:?} in place of {shape:?}", self.name, value.shape())));
+            }
+            // tract computes integers that may be extents in a type of its own.
+            let value = value.cast_to_dt(*datum).map_err(|e| failed(e.to_string()))?;
+            let bytes = value.try_as_plain_ram().map_err(|e| failed(e.to_string()))?.as_bytes();
             bytemuck::cast_slice_mut::<f32, u8>(to)[..bytes.len()].copy_from_slice(bytes);
         }
         Ok(())

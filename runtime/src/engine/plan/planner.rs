@@ -216,7 +216,12 @@ impl<'a> Planner<'a> {
 
     /// The image that a value is, if it is one.
     pub(super) fn image(&self, name: &str) -> Option<Image> {
-        self.values.get(name).and_then(|v| Image::of(&v.fact))
+        let fact = &self.values.get(name)?.fact;
+        match fact.dtype {
+            // Chains read constant truth as numbers.
+            DType::Bool if self.constant(name).is_some() => Image::of(&Fact::f32(&fact.shape)),
+            _ => Image::of(fact),
+        }
     }
 
     /// Whether a value comes blocked.
@@ -320,9 +325,7 @@ impl<'a> Planner<'a> {
         let isa = self.isa;
         let make = || {
             let values = match tensor.dtype {
-                DType::F32 => tensor.to_f32().unwrap_or_default(),
-                // Only chains read them this way; tract gets its constants as they are.
-                DType::Bool => tensor.bytes().iter().map(|&b| if b != 0 { 1.0 } else { 0.0 }).collect(),
+                DType::F32 | DType::Bool => chained(tensor).unwrap_or_default(),
                 _ => floats_of(tensor.bytes()),
             };
             Some(image.map(|image| to_blocked(isa, &values, image)).unwrap_or(values).into())
@@ -330,6 +333,14 @@ impl<'a> Planner<'a> {
         let known = self.packs.constants.get((tensor.identity(), order, image), make);
         let values = known.ok_or_else(|| Error::Plan { reason: format!("'{name}' has no values") })?;
         Ok(self.fixed(values))
+    }
+}
+
+/// A constant's values as chains read them, which take truth for a number; tract gets its constants as they are.
+pub(super) fn chained(tensor: &Tensor) -> Option<Vec<f32>> {
+    match tensor.dtype {
+        DType::Bool => Some(tensor.bytes().iter().map(|&b| if b != 0 { 1.0 } else { 0.0 }).collect()),
+        _ => tensor.to_f32(),
     }
 }
 

@@ -18,6 +18,10 @@ fn max_pool(s: &mut Site) -> Result<(), Refusal> {
     if s.node.int("storage_order", 0) != 0 {
         return Err("its indices are column-major (storage_order)".into());
     }
+    let places = s.node.output(1);
+    if places.is_some_and(|places| s.emit.graph.nodes.iter().any(|node| node.inputs.iter().any(|i| i == places))) {
+        return Err("its indices are read by other nodes".into());
+    }
     let indices = s.forward_output(1);
     let shape = s.x_shape(0);
     let (count, extents) = (s.emit.extents(&[shape.iter().product()]), s.emit.extents(&shape));
