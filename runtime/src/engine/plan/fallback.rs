@@ -28,7 +28,7 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
     let (mut writes, mut outputs) = (vec![], vec![]);
     for output in outputs_of(node) {
         let fact = planner.fact(output)?;
-        outputs.push((datum_type(fact.dtype), fact.shape.clone()));
+        outputs.push((datum_type(fact.dtype), fact.shape.iter().product()));
         let bytes = fact.shape.iter().product::<usize>() * fact.dtype.size();
         let id = planner.buffer(bytes.div_ceil(4));
         planner.set(output, Order::Planes, id)?;
@@ -44,7 +44,8 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
 struct Fallback {
     model: Arc<TypedRunnableModel>,
     inputs: Vec<(DatumType, Vec<usize>)>,
-    outputs: Vec<(DatumType, Vec<usize>)>,
+    /// Types and numbers of elements.
+    outputs: Vec<(DatumType, usize)>,
     name: String,
 }
 
@@ -67,9 +68,9 @@ impl Work for Fallback {
         };
         let outputs = quietly(run).map_err(|reason| engine_error("run a node", reason))?;
         let failed = |reason: String| engine_error("hand out a result", reason);
-        for ((value, (datum, shape)), to) in outputs.iter().zip(&self.outputs).zip(io.write.iter_mut()) {
-            if value.shape() != shape {
-                return Err(failed(format!("{} gives {:?} in place of {shape:?}", self.name, value.shape())));
+        for ((value, (datum, count)), to) in outputs.iter().zip(&self.outputs).zip(io.write.iter_mut()) {
+            if value.len() != *count {
+                return Err(failed(format!("{} gives {} elements in place of {count}", self.name, value.len())));
             }
             // tract computes integers that may be extents in a type of its own.
             let value = value.cast_to_dt(*datum).map_err(|e| failed(e.to_string()))?;
