@@ -647,7 +647,7 @@ fn weights_may_be_standardised_in_the_graph() {
     assert_close("standardised", &gradient, &expected, 1e-5);
 }
 
-/// A mean of so many numbers that a running sum of them would be off in its fourth digit.
+/// A mean of so many numbers that a running sum of them would be off in its sixth digit.
 #[test]
 fn long_rows_are_added_up_in_parts() {
     let nodes = vec![node("ReduceMean", &["x", "axes"], &["y"], vec![])];
