@@ -6,7 +6,7 @@ use std::path::Path;
 
 use common::{graph, node, text, typed, weight};
 use whyline_runtime::explain::{LoadOptions, Loaded};
-use whyline_runtime::gradient::{Spec, differentiate};
+use whyline_runtime::gradient::{COMPOSITES, Spec, differentiate};
 use whyline_runtime::onnx::{Attr, Dim, Facts, Graph, Node, Tensor, parse_model, read_model, write_model};
 use whyline_runtime::{Error, Kind};
 
@@ -151,6 +151,19 @@ fn a_pool_whose_indices_are_read_is_refused_by_its_name() {
     let pooled = typed(graph(&[1, 1, 4, 4], nodes, "y")).unwrap();
     let message = differentiate(&pooled, &Spec::default()).unwrap_err().to_string();
     assert!(message.contains("MaxPool") && message.contains("indices are read"), "{message}");
+    // Indices that nobody reads are no harm, whatever reads them on the way back.
+    let window = vec![("kernel_shape", Attr::Ints(vec![2, 2]))];
+    let nodes = vec![
+        node("MaxPool", &["x"], &["m", "places"], window),
+        node("Flatten", &["m"], &["f"], vec![]),
+        node("MatMul", &["f", "w"], &["y"], vec![]),
+    ];
+    let mut unread = graph(&[1, 1, 4, 4], nodes, "y");
+    unread.constants.insert("w".into(), Tensor::f32(&[9, 2], &[0.5; 18]));
+    for composite in COMPOSITES {
+        let derived = differentiate(&typed(unread.clone()).unwrap(), &Spec { composite, ..Spec::default() });
+        assert!(derived.is_ok(), "{}: {:?}", composite.name, derived.err());
+    }
 }
 
 #[test]

@@ -102,12 +102,17 @@ pub fn bench(loaded: &Loaded, precision: Precision, runs: u32, steps: bool) -> R
         false => None,
     };
     // The file may be a gradient graph: what its scores do not depend on is no part of a forward pass.
-    let mut scored = loaded.typed.graph.clone();
-    if loaded.ready_made.is_some() {
-        scored.outputs = vec![derived.logits.clone()];
-        scored.prune();
-    }
-    let (one, both) = (flops(&scored, &loaded.typed.facts), gradient_flops(&derived)?);
+    let typed = &loaded.typed;
+    let one = match loaded.ready_made {
+        None => flops(&typed.graph, &typed.facts),
+        Some(_) => {
+            let mut scored = typed.graph.clone();
+            scored.outputs = vec![derived.logits.clone()];
+            scored.prune();
+            flops(&scored, &typed.facts)
+        }
+    };
+    let both = gradient_flops(&derived)?;
     Ok(Report {
         isa: isa.name(),
         precision: session.plans().precision(),

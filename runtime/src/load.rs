@@ -179,6 +179,11 @@ impl Loaded {
         Ok(Loaded { model, typed, ready_made, card, card_source, files, output, score, classes: OnceLock::new() })
     }
 
+    /// Whether the input is several images.
+    pub fn takes_batches(&self) -> Result<bool> {
+        Ok(self.layout()?.is_some() && self.input_shape()?.first().is_some_and(|&images| images > 1))
+    }
+
     /// The output that was asked for.
     pub fn output(&self) -> Option<&str> {
         self.output.as_deref()

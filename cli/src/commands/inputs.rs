@@ -51,8 +51,8 @@ pub fn told(given: &Given, owners: &[(&str, &[Parameter])], wrong: impl Fn(&str)
     let is_for = |owner: &str, own: &str, name: &str| name == own || name.split_once('.') == Some((owner, own));
     let known = |name: &str| owners.iter().any(|(owner, all)| all.iter().any(|p| is_for(owner, p.name, name)));
     if let Some(name) = given.keys().find(|name| !known(name)) {
-        let all: BTreeSet<&str> = owners.iter().flat_map(|(_, all)| all.iter().map(|p| p.name)).collect();
-        return Err(Failure::usage(format!("{}; there are {}", wrong(name), Vec::from_iter(all).join(", "))));
+        let all = names_of(owners.iter().flat_map(|(_, all)| *all));
+        return Err(Failure::usage(format!("{}; there are {all}", wrong(name))));
     }
     let of = |owner: &str, own: &str| {
         let told = given.iter().filter(|(name, _)| is_for(owner, own, name)).max_by_key(|(name, _)| name.len());
@@ -61,12 +61,16 @@ pub fn told(given: &Given, owners: &[(&str, &[Parameter])], wrong: impl Fn(&str)
     Ok(owners.iter().map(|(owner, all)| all.iter().filter_map(|p| of(owner, p.name)).collect()).collect())
 }
 
+/// The names of parameters, each once.
+fn names_of<'a>(parameters: impl Iterator<Item = &'a Parameter>) -> String {
+    Vec::from_iter(parameters.map(|p| p.name).collect::<BTreeSet<_>>()).join(", ")
+}
+
 /// A parameter goes to every method that has it; one that none has is a mistake.
 pub fn refuse_unknown(given: &Given, entries: &[&'static Entry]) -> Outcome {
     let known = |name: &str| entries.iter().any(|e| e.parameters.iter().any(|p| p.name == name));
     let Some(name) = given.keys().find(|name| !known(name)) else { return Ok(()) };
-    let all: BTreeSet<&str> = entries.iter().flat_map(|e| e.parameters.iter().map(|p| p.name)).collect();
-    let all = Vec::from_iter(all).join(", ");
+    let all = names_of(entries.iter().flat_map(|e| e.parameters));
     Err(Failure::usage(format!("none of the methods has a parameter '{name}'; there are {all}")))
 }
 

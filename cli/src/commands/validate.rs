@@ -93,15 +93,12 @@ fn refuse_unfit(loaded: &Loaded) -> Outcome {
         Err(error) if error.kind() == Kind::Usage => return Err(error.into()),
         _ => {}
     }
-    let shape = loaded.input_shape()?;
-    if loaded.layout()?.is_some() && shape.first().is_some_and(|&images| images > 1) {
-        let reason = format!(
-            "the model takes batches of {}; one image is explained at a time: export it with batch 1",
-            shape[0]
-        );
-        return Err(Failure::usage(reason));
+    match loaded.takes_batches()? {
+        true => {
+            Err(Failure::usage("the model takes batches; one image is explained at a time: export it with batch 1"))
+        }
+        false => Ok(()),
     }
-    Ok(())
 }
 
 /// The report as JSON.

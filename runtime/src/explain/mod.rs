@@ -211,7 +211,7 @@ impl<'a> Explainer<'a> {
         if let Some(i) = first_infinite(input) {
             return Err(Error::bad_input(format!("holds {} at element {i}; it must be finite", input[i])));
         }
-        if self.loaded.input_shape()?.first().is_some_and(|&n| n > 1) && self.loaded.layout()?.is_some() {
+        if self.loaded.takes_batches()? {
             return Err(Error::bad_input(
                 "is a batch; one image is explained at a time, so export the model with batch 1",
             ));

@@ -52,30 +52,23 @@ pub fn find_path(typed: &TypedGraph, sources: &[&str], target: &str) -> Path {
             path.active.extend(outputs_of(node).filter(|o| float(o)).map(str::to_string));
         }
     }
+    // What leads to the target, and what does so only through flat nodes.
     let (mut reaches, mut gates): (HashSet<&str>, HashSet<&str>) = (HashSet::from([target]), HashSet::new());
     for (i, node) in nodes.iter().enumerate().rev() {
+        let gives = |values: &HashSet<&str>| outputs_of(node).any(|o| values.contains(o));
+        let (leads, flat) = (gives(&reaches), is_flat(node, typed));
+        if !leads && !gives(&gates) {
+            continue;
+        }
         let reads_active = inputs_of(node).any(|i| path.active.contains(i));
-        if !outputs_of(node).any(|o| reaches.contains(o)) {
-            // A flat node behind which others, that are no floats, lead on.
-            if outputs_of(node).any(|o| gates.contains(o)) {
-                match reads_active && is_flat(node, typed) {
-                    true => path.flat.push((node.name.clone(), node.op.clone())),
-                    false => gates.extend(inputs_of(node)),
-                }
-            }
-            continue;
-        }
-        if is_flat(node, typed) {
-            // Nothing passes here, so what lies before need not be differentiated; but it may be what reads the input.
-            path.flat.extend(reads_active.then(|| (node.name.clone(), node.op.clone())));
-            if !reads_active {
-                gates.extend(inputs_of(node));
-            }
-            continue;
-        }
-        reaches.extend(inputs_of(node));
-        if reads_active {
-            path.between[i] = outputs_of(node).any(|o| path.active.contains(o));
+        if flat && reads_active {
+            // Nothing passes here, so what lies before need not be differentiated.
+            path.flat.push((node.name.clone(), node.op.clone()));
+        } else if flat || !leads {
+            gates.extend(inputs_of(node));
+        } else {
+            reaches.extend(inputs_of(node));
+            path.between[i] = reads_active && outputs_of(node).any(|o| path.active.contains(o));
         }
     }
     path.flat.reverse();

@@ -75,24 +75,19 @@ pub fn parameters(graph: &Graph) -> Vec<String> {
 pub fn layers(graph: &Graph) -> Vec<Vec<String>> {
     let mut layers: Vec<Vec<String>> = vec![];
     // What is made with parameters.
-    let mut made: HashSet<&str> = HashSet::new();
+    let (mut made, mut seen): (HashSet<&str>, HashSet<&str>) = Default::default();
     for node in &graph.nodes {
         let reads_made = inputs_of(node).any(|name| made.contains(name));
-        let own: Vec<String> = slots(node, reads_made)
+        let vectors = VECTORS.contains(&node.op.as_str());
+        let is_own = |t: &Tensor| t.dtype == DType::F32 && (!vectors || t.len() > 1);
+        let own: Vec<&str> = slots(node, reads_made)
             .filter_map(|slot| node.input(slot))
-            .filter(|name| graph.constants.get(*name).is_some_and(|t| t.dtype == DType::F32))
-            .filter(|name| !VECTORS.contains(&node.op.as_str()) || graph.constants[*name].len() > 1)
-            .map(str::to_string)
+            .filter(|name| graph.constants.get(*name).is_some_and(is_own))
             .collect();
         if reads_made || !own.is_empty() {
             made.extend(outputs_of(node));
         }
-        let mut new: Vec<String> = vec![];
-        for name in own {
-            if !layers.iter().chain([&new]).flatten().any(|n| *n == name) {
-                new.push(name);
-            }
-        }
+        let new: Vec<String> = own.into_iter().filter(|name| seen.insert(name)).map(str::to_string).collect();
         if !new.is_empty() {
             layers.push(new);
         }

@@ -11,9 +11,10 @@
 
 use serde_json::json;
 
-use super::{Check, Finding, NOT_PLAIN, NUDGES, Scene, extent, largest, median, nudged, seed_of, within};
+use super::{Check, Finding, NOT_PLAIN, NUDGES, Scene, extent, largest, median, nudged, within};
 use crate::engine::Session;
 use crate::error::Result;
+use crate::gradient::target::top_seed;
 use crate::params::{Parameter, Params};
 use crate::rng::Rng;
 use crate::values::{first_infinite, norm};
@@ -66,12 +67,13 @@ pub fn check(session: &mut dyn Session, inputs: &[&[f32]], params: &Params) -> R
     let (part, seed) = (params.size("part")?, params.seed("seed")?);
     let (mut errors, mut parts, mut unknown) = (vec![], vec![], 0);
     for (number, input) in inputs.iter().enumerate() {
-        let cotangent = seed_of(session, input)?;
+        let scores = session.forward(input)?;
         // Of scores that overflow there are no differences.
-        if first_infinite(session.forward(input)?).is_some() {
+        if first_infinite(scores).is_some() {
             errors.push(f64::INFINITY);
             continue;
         }
+        let cotangent = top_seed(scores);
         for direction in 0..directions {
             let rng = Rng::new(seed, ((number as u64) << 32) + direction as u64);
             let mut look = |kind| best(session, input, &cotangent, (&rng, kind));

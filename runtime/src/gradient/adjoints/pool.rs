@@ -2,7 +2,9 @@
 
 use super::conv::Window;
 use crate::gradient::functions::MAX_POOL_GRAD;
+use crate::gradient::names;
 use crate::gradient::site::{AdjointFn, Refusal, Site};
+use crate::onnx::graph::inputs_of;
 use crate::onnx::{Attr, Tensor};
 
 pub const TABLE: &[(&str, AdjointFn)] = &[
@@ -18,8 +20,10 @@ fn max_pool(s: &mut Site) -> Result<(), Refusal> {
     if s.node.int("storage_order", 0) != 0 {
         return Err("its indices are column-major (storage_order)".into());
     }
+    // By the model's own nodes: adjoints that were appended before may read them.
+    let own = s.emit.graph.nodes.iter().filter(|node| !node.name.starts_with(names::PREFIX));
     let places = s.node.output(1);
-    if places.is_some_and(|places| s.emit.graph.nodes.iter().any(|node| node.inputs.iter().any(|i| i == places))) {
+    if places.is_some_and(|places| own.flat_map(inputs_of).any(|i| i == places)) {
         return Err("its indices are read by other nodes".into());
     }
     let indices = s.forward_output(1);
