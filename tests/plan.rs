@@ -658,3 +658,67 @@ fn long_rows_are_added_up_in_parts() {
     let found = session.forward(&x).unwrap()[0] as f64;
     assert!((found - exact).abs() < 1e-6 * exact, "{found} for {exact}");
 }
+
+/// Normalisations of channels and of groups: of blocks behind a convolution, and of rows; in float64 and by tract.
+#[test]
+fn channels_and_groups_are_normalised() {
+    let norm = |name: &str, input: &str, extra: Vec<(&str, Attr)>| {
+        let attributes = [vec![("epsilon", Attr::Float(1e-3))], extra].concat();
+        node(name, &[input, "scale", "bias"], &["n"], attributes)
+    };
+    let weights = |channels, scales| {
+        let vector = |seed| weight(&[scales], seed);
+        vec![("w", weight(&[channels, channels, 3, 3], 1)), ("scale", vector(2)), ("bias", vector(3))]
+    };
+    let groups = |count| vec![("num_groups", Attr::Int(count))];
+    let instance = |channels| (norm("InstanceNormalization", "v", vec![]), 17, channels);
+    for (what, channels, (norm, opset, scales)) in [
+        ("channels", 20, instance(20)),
+        ("few channels", 3, instance(3)),
+        ("groups with scales", 12, (norm("GroupNormalization", "v", groups(3)), 20, 3)),
+        ("channels of groups with scales", 12, (norm("GroupNormalization", "v", groups(3)), 21, 12)),
+    ] {
+        let tail = vec![norm, node("Relu", &["n"], &["r"], vec![]), node("Flatten", &["r"], &["y"], vec![])];
+        for (behind, first) in [
+            ("a convolution", node("Conv", &["x", "w"], &["v"], vec![("pads", ints(&[1; 4]))])),
+            ("what is elementwise", node("Sin", &["x"], &["v"], vec![])),
+        ] {
+            let nodes = [vec![first], tail.clone()].concat();
+            let mut graph = with_weights(graph(&[2, channels, 9, 7], nodes, "y"), weights(channels, scales));
+            graph.opset = opset;
+            let derived = all_kernels(graph);
+            agrees(&format!("{what} behind {behind}"), &derived, 1e-4);
+        }
+    }
+}
+
+/// A channel of so many places, far from zero, that a running sum of it would be off in its fourth digit.
+#[test]
+fn large_channels_are_normalised_exactly() {
+    let (places, weights) = (192 * 192, vec![("scale", weight(&[2], 2)), ("bias", weight(&[2], 3))]);
+    let [scale, bias] = [1, 2].map(|i| weights[i - 1].1.to_f32().unwrap());
+    for shape in [vec![1, 2, 192, 192], vec![1, 2, places]] {
+        // A convolution that changes nothing gives blocks.
+        let same = ("same", Tensor::f32(&[2, 2, 1, 1], &[1.0, 0.0, 0.0, 1.0]));
+        let first = if shape.len() == 4 { ("Conv", vec!["x", "same"]) } else { ("Identity", vec!["x"]) };
+        let nodes = vec![
+            node(first.0, &first.1, &["v"], vec![]),
+            node("InstanceNormalization", &["v", "scale", "bias"], &["n"], vec![]),
+            node("Flatten", &["n"], &["y"], vec![]),
+        ];
+        let weights = [weights.clone(), vec![same]].concat();
+        let derived = all_kernels(with_weights(graph(&shape, nodes, "y"), weights));
+        let x: Vec<f32> = normal(2 * places, 3).iter().map(|v| 30.0 + v).collect();
+        let mut expected = vec![];
+        for (channel, x) in x.chunks(places).enumerate() {
+            let mean = x.iter().map(|&v| v as f64).sum::<f64>() / places as f64;
+            let variance = x.iter().map(|&v| (v as f64 - mean).powi(2)).sum::<f64>() / places as f64;
+            let factor = scale[channel] as f64 / (variance + 1e-5).sqrt();
+            expected.extend(x.iter().map(|&v| ((v as f64 - mean) * factor + bias[channel] as f64) as f32));
+        }
+        for &isa in Isa::here() {
+            let mut session = session(&derived, isa, Bands::default());
+            assert_close(&format!("{shape:?}, {}", isa.name()), session.forward(&x).unwrap(), &expected, 1e-5);
+        }
+    }
+}

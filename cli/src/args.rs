@@ -2,6 +2,7 @@
 
 mod asked;
 mod evaluate;
+mod files;
 mod model;
 mod quantities;
 mod validate;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand};
+use files::picture;
 use whyline_runtime::gradient::COMPOSITES;
 
 pub use asked::{BudgetArgs, EngineArgs, MethodArgs, ParamArgs, ResourceArgs, TargetArgs, engines};
@@ -81,7 +83,7 @@ pub struct ExplainArgs {
     #[command(flatten)]
     pub resources: ResourceArgs,
     /// Write the overlay; a folder, where INPUT is one
-    #[arg(short = 'o', long = "png", value_name = "PNG", help_heading = "Output")]
+    #[arg(short = 'o', long = "png", value_name = "PNG", value_parser = picture(), help_heading = "Output")]
     pub png: Option<PathBuf>,
     /// Write the map as float32
     #[arg(long, value_name = "FILE", help_heading = "Output")]
@@ -90,10 +92,10 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub json: Option<PathBuf>,
     /// Show input, map and overlay beside each other
-    #[arg(long, help_heading = "Output")]
+    #[arg(long, requires = "png", help_heading = "Output")]
     pub side_by_side: bool,
     /// Magnify the picture by a whole number [pictures under 224 pixels are magnified to that]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Output")]
+    #[arg(long, value_name = "N", requires = "png", value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Output")]
     pub zoom: Option<u32>,
     /// Print nothing but errors
     #[arg(short, long, help_heading = "Output")]
@@ -124,7 +126,7 @@ pub struct CompareArgs {
     #[command(flatten)]
     pub resources: ResourceArgs,
     /// Write the picture
-    #[arg(short = 'o', long = "png", value_name = "PNG", help_heading = "Output")]
+    #[arg(short = 'o', long = "png", value_name = "PNG", value_parser = picture(), help_heading = "Output")]
     pub png: PathBuf,
     /// Write the records of all maps; - for standard output
     #[arg(long, value_name = "FILE", help_heading = "Output")]

@@ -381,3 +381,36 @@ fn a_newcomers_mistakes_are_told_what_is_right() {
     let output = whyline(&["explain", &model, &image, "--card", &card, "--npy", &map]);
     assert!(text(&output.stderr).contains("2 labels for 10 classes, so none is used"), "{}", text(&output.stderr));
 }
+
+/// What would be left out of account without a word is refused, and nothing is written.
+#[test]
+fn what_would_be_ignored_is_refused() {
+    let place = Place::of(1);
+    let (image, jpeg) = (place.path("images/digit-0.png"), place.path("why.JPG"));
+    for (more, reason) in
+        [(&["-o", &jpeg] as &[&str], "call it .png"), (&["--zoom", "2"], "--png"), (&["--side-by-side"], "--png")]
+    {
+        let output = whyline(&[&["explain", &model(), &image, "-m", "vanilla"], more].concat());
+        assert_eq!(output.status.code(), Some(2), "{more:?}");
+        assert!(text(&output.stderr).contains(reason), "{more:?}: {}", text(&output.stderr));
+    }
+    let output = whyline(&["compare", &model(), &image, "-m", "vanilla,saliency", "-o", &jpeg]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(!Path::new(&jpeg).exists());
+    let output = place.evaluate(&["--se", "0.1"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("means of random draws"), "{}", text(&output.stderr));
+    let output = whyline(&[
+        "evaluate",
+        &model(),
+        &place.path("images"),
+        "-m",
+        "vanilla",
+        "--metrics",
+        "avg-sensitivity",
+        "--se",
+        "0.1",
+        "-q",
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}

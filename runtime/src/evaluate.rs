@@ -45,6 +45,11 @@ impl Measure {
         Ok(self.metric.cost(&loaded.grid()?))
     }
 
+    /// Whether it is a mean of random draws that [`Effort::standard_error`] ends.
+    pub fn ends_early(&self) -> bool {
+        self.metric.ends_early()
+    }
+
     /// Refuses a model of which the metric can never be measured; the metric is named.
     pub fn admits(&self, loaded: &Loaded) -> Result<()> {
         let layer = |name: Option<&str>| loaded.layer(name).map(|_| ());

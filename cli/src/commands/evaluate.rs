@@ -164,6 +164,9 @@ fn measures(args: &EvaluateArgs, loaded: &Loaded, dataset: &Dataset) -> Outcome<
     if measures.is_empty() {
         return Err(Failure::usage("none of the metrics can be measured of this model"));
     }
+    if args.standard_error.is_some() && !measures.iter().any(Measure::ends_early) {
+        return Err(Failure::usage("--se ends means of random draws, and none of the metrics is one"));
+    }
     Ok(measures)
 }
 

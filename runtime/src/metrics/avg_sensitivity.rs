@@ -28,6 +28,10 @@ impl Metric for AvgSensitivity {
         Cost::explanations(self.0.draws.into())
     }
 
+    fn ends_early(&self) -> bool {
+        true
+    }
+
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
         let (mut mean, enough) = (Moments::default(), sample.standard_error);
         let taken = self.0.changes(sample, |change| {

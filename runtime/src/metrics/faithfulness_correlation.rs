@@ -58,6 +58,10 @@ impl Metric for FaithfulnessCorrelation {
         Cost::forward(self.runs.into())
     }
 
+    fn ends_early(&self) -> bool {
+        true
+    }
+
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
         correlation(sample, &self.baseline, self.output, self.seed, (self.runs as usize, self.size as usize))
     }

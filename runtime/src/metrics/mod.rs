@@ -265,6 +265,10 @@ pub trait Observer {
     fn admits(&self, _model: &Model) -> Result<()> {
         Ok(())
     }
+    /// Whether it is a mean of random draws, which takes no more once its standard error is as small as is wanted.
+    fn ends_early(&self) -> bool {
+        false
+    }
     /// What is kept of samples, of none yet.
     fn tally(&self) -> Tally;
     /// What is noted of a sample.
@@ -280,6 +284,10 @@ impl<M: Metric> Observer for M {
 
     fn admits(&self, model: &Model) -> Result<()> {
         Metric::admits(self, model)
+    }
+
+    fn ends_early(&self) -> bool {
+        Metric::ends_early(self)
     }
 
     fn tally(&self) -> Tally {
@@ -300,6 +308,10 @@ pub trait Metric {
     /// Refuses a model of which it can never be measured, and says why.
     fn admits(&self, _model: &Model) -> Result<()> {
         Ok(())
+    }
+    /// Whether it is a mean of random draws, which takes no more once its standard error is as small as is wanted.
+    fn ends_early(&self) -> bool {
+        false
     }
     /// The score of one sample's map.
     ///

@@ -64,6 +64,10 @@ impl Metric for SensitivityN {
         Cost::forward(self.runs as u64 * self.sizes(grid.features()).len() as u64)
     }
 
+    fn ends_early(&self) -> bool {
+        true
+    }
+
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
         let (mut mean, mut last) = (Moments::default(), Undefined::TooFewFeatures);
         for size in self.sizes(sample.grid.features()) {

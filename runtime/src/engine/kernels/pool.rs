@@ -1,4 +1,4 @@
-//! Max pools with their adjoints, and means over whole channels, for channel-blocked images.
+//! Max pools with their adjoints, for channel-blocked images.
 
 use std::ops::Range;
 
@@ -282,38 +282,5 @@ impl Line<'_> {
             }
         }
         self.begun = true;
-    }
-}
-
-/// The sum of each channel, times `scale`: `planes` of `[place][16]` give `[16]` each.
-pub fn sum_channels(isa: Isa, input: &[f32], scale: f32, output: &mut [f32]) {
-    isa.run(Sums { input, scale, output });
-}
-
-struct Sums<'a> {
-    input: &'a [f32],
-    scale: f32,
-    output: &'a mut [f32],
-}
-
-impl Kernel for Sums<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        let plane = self.input.len() / (self.output.len() / LANES);
-        let planes = self.input.chunks_exact(plane);
-        for (output, plane) in self.output.as_chunks_mut::<LANES>().0.iter_mut().zip(planes) {
-            // SAFETY: whole vectors.
-            unsafe {
-                // Four sums that run beside each other are faster, and add up more exactly.
-                let mut sums = [S::splat(0.0); 4];
-                for (i, v) in plane.as_chunks::<LANES>().0.iter().enumerate() {
-                    sums[i % 4] = S::add(sums[i % 4], S::load(v.as_ptr()));
-                }
-                let sum = S::add(S::add(sums[0], sums[1]), S::add(sums[2], sums[3]));
-                S::store(output.as_mut_ptr(), S::mul(sum, S::splat(self.scale)));
-            }
-        }
     }
 }

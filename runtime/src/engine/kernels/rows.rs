@@ -1,10 +1,8 @@
-//! What works on whole rows: sums, softmax, layer normalisation.
+//! What works on whole rows: sums, softmax, normalisation.
 
 use super::functions::exp;
+use super::sums::added;
 use crate::simd::{Isa, Kernel, LANES, Simd};
-
-/// Vectors that one running sum adds up before its part goes to the whole.
-const PART: usize = 64;
 
 /// What becomes of each row.
 #[derive(Clone, Copy, Debug)]
@@ -19,17 +17,21 @@ pub enum RowOp<'a> {
     Normalise {
         /// Added to the variance.
         epsilon: f32,
-        /// Per element of a row.
+        /// Elements behind each other that have one scale and one bias.
+        each: usize,
+        /// Those of a row, or of several rows, whose turn it is again behind the last.
         scale: &'a [f32],
-        /// Per element of a row, or empty.
+        /// As many, or none.
         bias: &'a [f32],
     },
 }
 
 /// Applies `op` to rows of `len` elements.
 pub fn rows(isa: Isa, op: RowOp, len: usize, input: &[f32], output: &mut [f32]) {
-    if let RowOp::Normalise { scale, bias, .. } = op {
-        assert!(scale.len() >= len && (bias.is_empty() || bias.len() >= len), "a row is longer than its scale");
+    if let RowOp::Normalise { each, scale, bias, .. } = op {
+        let of_row = len / each.max(1);
+        assert!(each > 0 && len == of_row * each && scale.len().is_multiple_of(of_row), "scales do not fit to rows");
+        assert!(bias.is_empty() || bias.len() == scale.len(), "there are as many biases as scales");
     }
     isa.run(Rows { op, len, input, output });
 }
@@ -48,7 +50,7 @@ impl Kernel for Rows<'_> {
     unsafe fn run<S: Simd>(self) {
         let len = self.len;
         let each = if matches!(self.op, RowOp::Sum(_)) { 1 } else { len };
-        for (row, to) in self.input.chunks_exact(len).zip(self.output.chunks_exact_mut(each)) {
+        for (i, (row, to)) in self.input.chunks_exact(len).zip(self.output.chunks_exact_mut(each)).enumerate() {
             // SAFETY: the machine has the instruction set; every access is to a slice.
             unsafe {
                 match self.op {
@@ -62,7 +64,11 @@ impl Kernel for Rows<'_> {
                         let shift = most - share.ln();
                         to.iter_mut().zip(row).for_each(|(to, v)| *to = v - shift);
                     }
-                    RowOp::Normalise { epsilon, scale, bias } => normalise::<S>(row, epsilon, scale, bias, to),
+                    RowOp::Normalise { epsilon, each, scale, bias } => {
+                        let own = i * (len / each) % scale.len()..;
+                        let (scale, bias) = (&scale[own.clone()], bias.get(own).unwrap_or_default());
+                        normalise::<S>(row, epsilon, each, scale, bias, to);
+                    }
                 }
             }
         }
@@ -148,19 +154,9 @@ unsafe fn across<S: Simd>(v: S::V) -> f32 {
 
 #[inline(always)]
 unsafe fn sum<S: Simd>(row: &[f32]) -> f32 {
+    let (vectors, rest) = row.as_chunks();
     // SAFETY: the caller's.
-    unsafe {
-        let mut sum = S::splat(0.0);
-        // Part by part: one running sum of millions rounds off more with every element.
-        for long in row.chunks(PART * LANES) {
-            let mut own = S::splat(0.0);
-            for part in long.chunks(LANES) {
-                own = S::add(own, fetch::<S>(part, 0.0));
-            }
-            sum = S::add(sum, own);
-        }
-        across::<S>(sum)
-    }
+    unsafe { across::<S>(S::add(added::<S, false>(vectors, S::splat(0.0)), fetch::<S>(rest, 0.0))) }
 }
 
 /// The largest element, where all are numbers.
@@ -197,24 +193,40 @@ unsafe fn softmax<S: Simd>(row: &[f32], to: &mut [f32]) {
     }
 }
 
+/// `scale` and `bias` are those of the row, and perhaps of others behind it.
 #[inline(always)]
-unsafe fn normalise<S: Simd>(row: &[f32], epsilon: f32, scale: &[f32], bias: &[f32], to: &mut [f32]) {
+unsafe fn normalise<S: Simd>(row: &[f32], epsilon: f32, each: usize, scale: &[f32], bias: &[f32], to: &mut [f32]) {
     // SAFETY: the caller's.
     unsafe {
         let mean = sum::<S>(row) / row.len() as f32;
-        let shift = S::splat(mean);
-        let mut squares = S::splat(0.0);
-        for part in row.chunks(LANES) {
-            let v = S::sub(fetch::<S>(part, mean), shift);
-            squares = S::fma(v, v, squares);
-        }
+        let (shift, (vectors, rest)) = (S::splat(mean), row.as_chunks());
+        let rest = S::sub(fetch::<S>(rest, mean), shift);
+        let squares = S::fma(rest, rest, added::<S, true>(vectors, shift));
         let factor = S::splat(1.0 / (across::<S>(squares) / row.len() as f32 + epsilon).sqrt());
-        for (i, (part, to)) in row.chunks(LANES).zip(to.chunks_mut(LANES)).enumerate() {
-            let at = i * LANES..i * LANES + part.len();
-            let v = S::mul(S::sub(fetch::<S>(part, 0.0), shift), factor);
-            let v = S::mul(v, fetch::<S>(&scale[at.clone()], 0.0));
-            let v = if bias.is_empty() { v } else { S::add(v, fetch::<S>(&bias[at], 0.0)) };
-            put::<S>(to, v);
+        if each == 1 {
+            for (i, (part, to)) in row.chunks(LANES).zip(to.chunks_mut(LANES)).enumerate() {
+                let at = i * LANES..i * LANES + part.len();
+                let scale = fetch::<S>(&scale[at.clone()], 0.0);
+                let bias = fetch::<S>(bias.get(at).unwrap_or_default(), 0.0);
+                move_and_scale::<S>(part, [shift, factor, scale, bias], to);
+            }
+            return;
         }
+        for (i, (part, to)) in row.chunks(each).zip(to.chunks_mut(each)).enumerate() {
+            let (scale, bias) = (S::splat(scale[i]), S::splat(bias.get(i).copied().unwrap_or(0.0)));
+            for (part, to) in part.chunks(LANES).zip(to.chunks_mut(LANES)) {
+                move_and_scale::<S>(part, [shift, factor, scale, bias], to);
+            }
+        }
+    }
+}
+
+/// `(part - shift) * factor * scale + bias`
+#[inline(always)]
+unsafe fn move_and_scale<S: Simd>(part: &[f32], [shift, factor, scale, bias]: [S::V; 4], to: &mut [f32]) {
+    // SAFETY: the caller's.
+    unsafe {
+        let v = S::mul(S::sub(fetch::<S>(part, 0.0), shift), factor);
+        put::<S>(to, S::fma(v, scale, bias));
     }
 }

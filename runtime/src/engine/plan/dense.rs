@@ -14,6 +14,7 @@ use crate::engine::kernels::chain::Operands;
 use crate::engine::kernels::conv::Conv;
 use crate::engine::kernels::depthwise::Depthwise;
 use crate::engine::kernels::narrow::Narrow;
+use crate::engine::kernels::norm::ChannelNorm;
 use crate::engine::kernels::pool::MaxPool;
 use crate::engine::kernels::reach::{Reach, Share};
 use crate::engine::kernels::winograd::Winograd;
@@ -49,6 +50,8 @@ pub enum HostKind {
     MaxPool(MaxPool),
     /// Its adjoint.
     MaxPoolGrad(MaxPool),
+    /// A normalisation of each channel.
+    Norm(ChannelNorm),
     /// Matrix products, over planes.
     Products(Products),
 }
@@ -92,6 +95,7 @@ impl Work for HostWork {
             HostKind::Depthwise(_) => "depthwise",
             HostKind::MaxPool(_) => "max pool",
             HostKind::MaxPoolGrad(_) => "max pool adjoint",
+            HostKind::Norm(_) => "channel norm",
             HostKind::Products(_) => "matmul",
         }
     }
@@ -102,7 +106,7 @@ impl Work for HostWork {
             HostKind::Winograd(conv) => conv.flops(),
             HostKind::Depthwise(conv) => conv.flops(),
             HostKind::Products(products) => products.flops(),
-            HostKind::MaxPool(_) | HostKind::MaxPoolGrad(_) => 0,
+            HostKind::MaxPool(_) | HostKind::MaxPoolGrad(_) | HostKind::Norm(_) => 0,
         };
         self.host.batch as u64 * each
     }
@@ -135,7 +139,7 @@ impl Work for HostWork {
             HostKind::Winograd(conv) => Some(Numbers::of(conv.keeps_halves(), false)),
             HostKind::Depthwise(_) => Some(Numbers::Floats),
             HostKind::Products(products) => products.numbers(),
-            HostKind::MaxPool(_) | HostKind::MaxPoolGrad(_) => None,
+            HostKind::MaxPool(_) | HostKind::MaxPoolGrad(_) | HostKind::Norm(_) => None,
         }
     }
 
@@ -186,6 +190,7 @@ impl Work for HostWork {
                     conv.run(isa, image, output, &conv.reach().all(), scratch, &mut epilogue);
                 }
                 HostKind::Depthwise(conv) => conv.run(isa, image, output, &mut epilogue),
+                HostKind::Norm(norm) => norm.run(isa, image, output, &mut epilogue),
                 HostKind::Products(products) => products.run(isa, own, output, scratch, &mut epilogue),
                 HostKind::MaxPool(pool) => {
                     let winners = &mut winners[i * noted..(i + 1) * noted];

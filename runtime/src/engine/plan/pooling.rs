@@ -1,4 +1,4 @@
-//! Pools.
+//! Pools, and what else goes over the places of each channel.
 
 use std::sync::Arc;
 
@@ -6,22 +6,26 @@ use super::arena::{BufferId, Io};
 use super::dense::{Host, HostKind};
 use super::geometry::Window;
 use super::planner::{Lowered, Planner};
+use super::rows::scale_and_bias;
 use super::run::Work;
 use super::values::{Image, Lazy, Order};
 use crate::engine::kernels::depthwise::Depthwise;
+use crate::engine::kernels::norm::ChannelNorm;
 use crate::engine::kernels::phase::Phase;
-use crate::engine::kernels::pool::{MaxPool, sum_channels};
+use crate::engine::kernels::pool::MaxPool;
+use crate::engine::kernels::sums::sum_channels;
 use crate::error::Result;
 use crate::gradient::functions::DOMAIN;
 use crate::onnx::Node;
 use crate::simd::{Isa, LANES};
 
-/// Lowers pools of images.
+/// Lowers pools and normalisations of images.
 pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
     match (node.domain.as_str(), node.op.as_str()) {
         ("", "MaxPool") => max_pool(planner, node),
         (DOMAIN, "MaxPoolGrad") => max_pool_grad(planner, node),
         ("", "AveragePool") => average_pool(planner, node),
+        ("", "InstanceNormalization") => channel_norm(planner, node),
         ("", "GlobalAveragePool" | "ReduceMean" | "ReduceSum") => whole_channels(planner, node),
         _ => Ok(Lowered::Not),
     }
@@ -118,6 +122,25 @@ fn average_pool(planner: &mut Planner, node: &Node) -> Result<Lowered> {
         bias: vec![],
     };
     postpone(planner, node, HostKind::Depthwise(Arc::new(pool)), (from, to), (vec![], vec![]))
+}
+
+/// What comes blocked, with constant scales; the rest are rows.
+fn channel_norm(planner: &mut Planner, node: &Node) -> Result<Lowered> {
+    let Some((name, image)) = node.input(0).and_then(|name| Some((name, planner.image(name)?))) else {
+        return Ok(Lowered::Not);
+    };
+    let Some(own) = scale_and_bias(planner, node).filter(|[scale, _]| scale.len() == image.channels) else {
+        return Ok(Lowered::Not);
+    };
+    if !planner.is_blocked(name) {
+        return Ok(Lowered::Not);
+    }
+    let [scale, bias] = own.map(|mut numbers| {
+        numbers.resize(image.blocks() * LANES, 0.0);
+        numbers
+    });
+    let norm = ChannelNorm { extents: image.extents, epsilon: node.float("epsilon", 1e-5), scale, bias };
+    postpone(planner, node, HostKind::Norm(norm), (image, image), (vec![], vec![]))
 }
 
 /// Sums and means over all places of each channel.

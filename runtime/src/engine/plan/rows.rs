@@ -24,12 +24,14 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
     let axes = match node.op.as_str() {
         "Softmax" | "LogSoftmax" | "LayerNormalization" => fact.axis(node.int("axis", -1)).map(|first| first..rank),
         "ReduceSum" | "ReduceMean" => reduced(planner, node, rank),
-        "GlobalAveragePool" if rank > 2 => Some(2..rank),
+        "GlobalAveragePool" | "InstanceNormalization" if rank > 2 => Some(2..rank),
+        // Of a group, whose channels lie behind each other: an axis of so many of them.
+        "GroupNormalization" if rank > 2 => Some(1..rank),
         _ => None,
     };
     let Some(axes) = axes else { return Ok(Lowered::Not) };
     let (first, inner) = (axes.start, fact.shape[axes.end..].iter().product::<usize>());
-    let len: usize = fact.shape[axes].iter().product();
+    let mut len: usize = fact.shape[axes].iter().product();
     let kind = match node.op.as_str() {
         // One axis only: the later ones must be of extent one.
         "Softmax" | "LogSoftmax" if fact.shape[first] != len => return Ok(Lowered::Not),
@@ -40,13 +42,18 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
             if inner == 1 { Kind::Sum(factor) } else { Kind::Across(inner, factor) }
         }
         _ => {
-            let vector = |slot: usize| node.input(slot).map(|n| planner.constant(n).and_then(|t| t.to_f32()));
-            let (Some(Some(scale)), bias) = (vector(1), vector(2)) else { return Ok(Lowered::Not) };
-            let Some(bias) = bias.unwrap_or(Some(vec![])) else { return Ok(Lowered::Not) };
-            if scale.len() != len || !(bias.is_empty() || bias.len() == len) {
+            let Some([scale, bias]) = scale_and_bias(planner, node) else { return Ok(Lowered::Not) };
+            if node.op == "GroupNormalization" {
+                len /= node.int("num_groups", 1).max(1) as usize;
+            }
+            // Elements that have one scale: all of a channel or of a group, or but one of a layer.
+            let all = if node.op == "LayerNormalization" { len } else { fact.shape[1..].iter().product() };
+            let each = all / scale.len().max(1);
+            let fits = each > 0 && len > 0 && scale.len() * each == all && all % len == 0 && len % each == 0;
+            if !fits || (node.op == "LayerNormalization" && each != 1) {
                 return Ok(Lowered::Not);
             }
-            Kind::Normalise { epsilon: node.float("epsilon", 1e-5), scale, bias }
+            Kind::Normalise { epsilon: node.float("epsilon", 1e-5), each, scale, bias }
         }
     };
     let read = planner.planes(input)?;
@@ -55,6 +62,13 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
     planner.step(output, Box::new(Rows { kind, len }), vec![read], vec![write]);
     planner.set(output, Order::Planes, write)?;
     Ok(Lowered::Done)
+}
+
+/// The constant scale and bias of a normalisation; a bias that there is not has none.
+pub(super) fn scale_and_bias(planner: &Planner, node: &Node) -> Option<[Vec<f32>; 2]> {
+    let vector = |name: &str| planner.constant(name)?.to_f32();
+    let (scale, bias) = (vector(node.input(1)?)?, node.input(2).map_or(Some(vec![]), vector)?);
+    (bias.is_empty() || bias.len() == scale.len()).then_some([scale, bias])
 }
 
 /// The axes that a reduction runs over, where they lie side by side.
@@ -78,6 +92,7 @@ enum Kind {
     LogSoftmax,
     Normalise {
         epsilon: f32,
+        each: usize,
         scale: Vec<f32>,
         bias: Vec<f32>,
     },
@@ -95,7 +110,7 @@ impl Work for Rows {
             Kind::Sum(_) | Kind::Across(..) => "row sums",
             Kind::Softmax => "softmax",
             Kind::LogSoftmax => "log softmax",
-            Kind::Normalise { .. } => "layer norm",
+            Kind::Normalise { .. } => "row norm",
         }
     }
 
@@ -108,7 +123,9 @@ impl Work for Rows {
             Kind::Sum(factor) => RowOp::Sum(*factor),
             Kind::Softmax => RowOp::Softmax,
             Kind::LogSoftmax => RowOp::LogSoftmax,
-            Kind::Normalise { epsilon, scale, bias } => RowOp::Normalise { epsilon: *epsilon, scale, bias },
+            Kind::Normalise { epsilon, each, scale, bias } => {
+                RowOp::Normalise { epsilon: *epsilon, each: *each, scale, bias }
+            }
         };
         rows(isa, op, self.len, io.read[0], io.write[0]);
         Ok(())

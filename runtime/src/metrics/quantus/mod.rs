@@ -124,6 +124,10 @@ impl<M: Metric> Metric for Refusing<M> {
         Metric::admits(&self.0, model)
     }
 
+    fn ends_early(&self) -> bool {
+        Metric::ends_early(&self.0)
+    }
+
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
         match refused(sample.map) {
             Some(reason) => Ok(Err(reason)),
