@@ -722,3 +722,40 @@ fn large_channels_are_normalised_exactly() {
         }
     }
 }
+
+/// Up and down, by whole and by other factors, in every mode; the adjoints are products with sparse constants.
+#[test]
+fn resizes_agree_with_tract() {
+    let text = |name: &'static str, value: &str| (name, Attr::Text(value.into()));
+    let [mode, places] = ["mode", "coordinate_transformation_mode"];
+    for (what, flags) in [
+        ("nearest", vec![text(mode, "nearest"), text(places, "asymmetric"), text("nearest_mode", "floor")]),
+        ("linear", vec![text(mode, "linear"), text(places, "half_pixel")]),
+        ("corners", vec![text(mode, "linear"), text(places, "align_corners")]),
+        ("cubic", vec![text(mode, "cubic"), text(places, "half_pixel")]),
+    ] {
+        for [height, width] in [[18, 14], [9, 20], [5, 7], [4, 3]] {
+            let nodes = vec![
+                node("Conv", &["x", "w"], &["c"], vec![("pads", ints(&[1; 4]))]),
+                node("Resize", &["c", "", "", "sizes"], &["r"], flags.clone()),
+                node("Relu", &["r"], &["p"], vec![]),
+                node("Conv", &["p", "w"], &["d"], vec![("pads", ints(&[1; 4]))]),
+                node("Flatten", &["d"], &["y"], vec![]),
+            ];
+            let weights =
+                vec![("w", weight(&[20, 20, 3, 3], 1)), ("sizes", Tensor::ints(&[2, 20, height as i64, width as i64]))];
+            let derived = all_kernels(with_weights(graph(&[2, 20, 9, 7], nodes, "y"), weights));
+            agrees(&format!("{what} to {height} x {width}"), &derived, 1e-4);
+        }
+        // The first and the last of a network, and of a single place.
+        for extents in [[9, 7], [1, 1]] {
+            let nodes = vec![
+                node("Resize", &["x", "", "", "sizes"], &["r"], flags.clone()),
+                node("Flatten", &["r"], &["y"], vec![]),
+            ];
+            let weights = vec![("sizes", Tensor::ints(&[1, 3, 20, 15]))];
+            let derived = all_kernels(with_weights(graph(&[1, 3, extents[0], extents[1]], nodes, "y"), weights));
+            agrees(&format!("{what} of {extents:?}"), &derived, 1e-4);
+        }
+    }
+}

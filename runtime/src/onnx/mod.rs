@@ -10,6 +10,7 @@ pub mod metadata;
 pub mod node;
 pub mod perturb;
 pub mod read;
+pub mod resize;
 pub mod tensor;
 pub mod upgrade;
 pub mod weights;

@@ -20,6 +20,7 @@ mod polynomials;
 pub mod pool;
 pub mod product;
 pub mod reach;
+pub mod resample;
 pub mod rows;
 pub mod stored;
 mod strip;

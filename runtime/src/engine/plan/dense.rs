@@ -17,6 +17,7 @@ use crate::engine::kernels::narrow::Narrow;
 use crate::engine::kernels::norm::ChannelNorm;
 use crate::engine::kernels::pool::MaxPool;
 use crate::engine::kernels::reach::{Reach, Share};
+use crate::engine::kernels::resample::Resample;
 use crate::engine::kernels::winograd::Winograd;
 use crate::error::Result;
 use crate::onnx::{Node, Tensor};
@@ -52,6 +53,8 @@ pub enum HostKind {
     MaxPoolGrad(MaxPool),
     /// A normalisation of each channel.
     Norm(ChannelNorm),
+    /// An image whose rows and columns are sums of a few of another's.
+    Resample(Resample),
     /// Matrix products, over planes.
     Products(Products),
 }
@@ -96,6 +99,7 @@ impl Work for HostWork {
             HostKind::MaxPool(_) => "max pool",
             HostKind::MaxPoolGrad(_) => "max pool adjoint",
             HostKind::Norm(_) => "channel norm",
+            HostKind::Resample(_) => "resample",
             HostKind::Products(_) => "matmul",
         }
     }
@@ -106,6 +110,7 @@ impl Work for HostWork {
             HostKind::Winograd(conv) => conv.flops(),
             HostKind::Depthwise(conv) => conv.flops(),
             HostKind::Products(products) => products.flops(),
+            HostKind::Resample(resample) => resample.flops(self.host.floats / self.host.batch),
             HostKind::MaxPool(_) | HostKind::MaxPoolGrad(_) | HostKind::Norm(_) => 0,
         };
         self.host.batch as u64 * each
@@ -115,6 +120,7 @@ impl Work for HostWork {
         match &self.host.kind {
             HostKind::Conv(conv) => conv.scratch(),
             HostKind::Winograd(conv) => conv.scratch(),
+            HostKind::Resample(resample) => resample.scratch(),
             HostKind::Products(products) => products.scratch(),
             _ => 0,
         }
@@ -139,7 +145,7 @@ impl Work for HostWork {
             HostKind::Winograd(conv) => Some(Numbers::of(conv.keeps_halves(), false)),
             HostKind::Depthwise(_) => Some(Numbers::Floats),
             HostKind::Products(products) => products.numbers(),
-            HostKind::MaxPool(_) | HostKind::MaxPoolGrad(_) | HostKind::Norm(_) => None,
+            HostKind::MaxPool(_) | HostKind::MaxPoolGrad(_) | HostKind::Norm(_) | HostKind::Resample(_) => None,
         }
     }
 
@@ -191,6 +197,7 @@ impl Work for HostWork {
                 }
                 HostKind::Depthwise(conv) => conv.run(isa, image, output, &mut epilogue),
                 HostKind::Norm(norm) => norm.run(isa, image, output, &mut epilogue),
+                HostKind::Resample(resample) => resample.run(isa, image, output, scratch, &mut epilogue),
                 HostKind::Products(products) => products.run(isa, own, output, scratch, &mut epilogue),
                 HostKind::MaxPool(pool) => {
                     let winners = &mut winners[i * noted..(i + 1) * noted];

@@ -28,6 +28,7 @@ mod planner;
 mod pooling;
 mod products;
 mod recipes;
+mod resample;
 mod rows;
 mod run;
 mod shapes;

@@ -12,7 +12,7 @@ use super::parts::Parts;
 use super::run::{Plan, Step, Work};
 use super::slopes::Slopes;
 use super::values::{Image, Lazy, Order, Value};
-use super::{dense, elementwise, fallback, indexing, pooling, products, rows, shapes, truth};
+use super::{dense, elementwise, fallback, indexing, pooling, products, resample, rows, shapes, truth};
 use crate::engine::kernels::layout;
 use crate::error::{Error, Result};
 use crate::onnx::graph::{inputs_of, outputs_of};
@@ -35,6 +35,7 @@ const LOWERINGS: &[Lower] = &[
     elementwise::lower,
     dense::lower,
     pooling::lower,
+    resample::lower,
     products::lower,
     rows::lower,
     shapes::lower,

@@ -42,16 +42,18 @@ fn geometry(planner: &Planner, node: &Node) -> Option<(Image, Image, Window)> {
     Some((input, output, Window::of(node, kernel, input.extents, output.extents)?))
 }
 
-fn postpone(
+/// Leaves a kernel that makes the image `to` of the input in that slot, blocked, for later. It reads and writes more than that.
+pub(super) fn postpone(
     planner: &mut Planner,
     node: &Node,
+    slot: usize,
     kind: HostKind,
-    images: (Image, Image),
+    to: Image,
     extra: (Vec<BufferId>, Vec<BufferId>),
 ) -> Result<Lowered> {
-    let read = planner.blocked(node.input(0).unwrap_or_default())?;
+    let read = planner.blocked(node.input(slot).unwrap_or_default())?;
     let reads = [vec![read], extra.0].concat();
-    let (batch, floats) = (images.1.batch, images.1.batch * images.1.blocked());
+    let (batch, floats) = (to.batch, to.batch * to.blocked());
     let host = Host { reads, writes: extra.1, kind, batch, floats, order: Order::Blocked };
     planner.postpone(node.output(0).unwrap_or_default(), Lazy::Host(Box::new(host)), Order::Blocked)
 }
@@ -77,7 +79,7 @@ fn max_pool(planner: &mut Planner, node: &Node) -> Result<Lowered> {
         planner.masks.keep(output, id, Order::Blocked);
         writes.push(id);
     }
-    postpone(planner, node, HostKind::MaxPool(pool), (from, to), (vec![], writes))
+    postpone(planner, node, 0, HostKind::MaxPool(pool), to, (vec![], writes))
 }
 
 fn max_pool_grad(planner: &mut Planner, node: &Node) -> Result<Lowered> {
@@ -94,7 +96,8 @@ fn max_pool_grad(planner: &mut Planner, node: &Node) -> Result<Lowered> {
     if (image(node.input(0)), image(node.output(0))) != (Some(from), Some(to)) {
         return Err(node.error("is not of its forward node's extents"));
     }
-    postpone(planner, node, HostKind::MaxPoolGrad(pool_of(to, from, &window)), (from, to), (vec![winners], vec![]))
+    let kind = HostKind::MaxPoolGrad(pool_of(to, from, &window));
+    postpone(planner, node, 0, kind, to, (vec![winners], vec![]))
 }
 
 /// A convolution with equal weights, where every window averages equally many.
@@ -121,7 +124,7 @@ fn average_pool(planner: &mut Planner, node: &Node) -> Result<Lowered> {
         phases: vec![Phase { grid: to.extents, offset: [0, 0], taps, weights }],
         bias: vec![],
     };
-    postpone(planner, node, HostKind::Depthwise(Arc::new(pool)), (from, to), (vec![], vec![]))
+    postpone(planner, node, 0, HostKind::Depthwise(Arc::new(pool)), to, (vec![], vec![]))
 }
 
 /// What comes blocked, with constant scales; the rest are rows.
@@ -140,7 +143,7 @@ fn channel_norm(planner: &mut Planner, node: &Node) -> Result<Lowered> {
         numbers
     });
     let norm = ChannelNorm { extents: image.extents, epsilon: node.float("epsilon", 1e-5), scale, bias };
-    postpone(planner, node, HostKind::Norm(norm), (image, image), (vec![], vec![]))
+    postpone(planner, node, 0, HostKind::Norm(norm), image, (vec![], vec![]))
 }
 
 /// Sums and means over all places of each channel.

@@ -65,7 +65,8 @@ pub(super) fn recipe(planner: &Planner, node: &Node) -> Option<Recipe> {
         "HardSigmoid" => Recipe::Other(hard_sigmoid),
         "HardSwish" => Recipe::Other(hard_swish),
         "Gelu" if node.text("approximate", "none") == "none" => Recipe::Unary(Op::Activate(Activation::Gelu, None)),
-        "PRelu" => Recipe::Other(prelu),
+        "PRelu" => Recipe::Other(|b, _, a| rectify(b, a[0], a[1])),
+        "LeakyRelu" => Recipe::Other(|b, node, a| rectify(b, a[0], Source::Number(node.float("alpha", 0.01)))),
         "Pow" if number(1) == Some(2.0) => Recipe::Other(|b, _, a| b.link(Op::Mul, a[0], a[0])),
         "Pow" if number(1).is_some() => with(|v, [p, _]| v.powf(p), number(1)?, 0.0),
         "Greater" => Recipe::Fold(Op::Greater),
@@ -81,13 +82,12 @@ pub(super) fn recipe(planner: &Planner, node: &Node) -> Option<Recipe> {
         "Floor" => map(|v, _| v.floor()),
         "Ceil" => map(|v, _| v.ceil()),
         "Round" => map(|v, _| v.round_ties_even()),
-        "Abs" => map(|v, _| v.abs()),
+        "Abs" => Recipe::Other(absolute),
         "Log" => map(|v, _| v.ln()),
         "Sin" => map(|v, _| v.sin()),
         "Cos" => map(|v, _| v.cos()),
         "Softsign" => map(|v, _| v / (1.0 + v.abs())),
         "Softplus" => map(|v, _| v.max(0.0) + (-v.abs()).exp().ln_1p()),
-        "LeakyRelu" => with(|v, [a, _]| if v < 0.0 { a * v } else { v }, node.float("alpha", 0.01), 0.0),
         "Elu" => with(|v, [a, _]| if v < 0.0 { a * v.exp_m1() } else { v }, node.float("alpha", 1.0), 0.0),
         _ => return None,
     })
@@ -155,11 +155,17 @@ fn hard_swish(b: &mut Builder, _: &Node, args: &[Source]) -> Result<Source> {
     b.link(Op::Mul, cut, args[0])
 }
 
-fn prelu(b: &mut Builder, _: &Node, args: &[Source]) -> Result<Source> {
-    let below = b.link_kept(Op::Min, Source::Number(0.0), args[0])?;
-    let scaled = b.link(Op::Mul, below, args[1])?;
-    let above = b.link(Op::Max, Source::Number(0.0), args[0])?;
+/// Times a slope below zero.
+fn rectify(b: &mut Builder, x: Source, slope: Source) -> Result<Source> {
+    let below = b.link_kept(Op::Min, Source::Number(0.0), x)?;
+    let scaled = b.link(Op::Mul, below, slope)?;
+    let above = b.link(Op::Max, Source::Number(0.0), x)?;
     b.link(Op::Add, above, scaled)
+}
+
+fn absolute(b: &mut Builder, _: &Node, args: &[Source]) -> Result<Source> {
+    let negative = b.link_kept(Op::Sub, Source::Number(0.0), args[0])?;
+    b.link(Op::Max, negative, args[0])
 }
 
 impl Planner<'_> {

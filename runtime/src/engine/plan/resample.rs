@@ -1,0 +1,79 @@
+//! Rows and columns of images that are sums of a few others: Resize, and products with a sparse constant, as in its adjoint.
+
+use super::dense::HostKind;
+use super::planner::{Lowered, Planner};
+use super::pooling::postpone;
+use super::values::Image;
+use crate::engine::kernels::resample::{Axis, Resample};
+use crate::error::Result;
+use crate::onnx::resize::resized;
+use crate::onnx::{DType, Node};
+
+/// A constant is sparse where at most one in so many of its elements is other than zero.
+const ONE_IN: usize = 4;
+
+/// Up to so many terms a place are added up where an image is blocked, rather than to turn it for a product.
+const TERMS: usize = 8;
+
+/// Lowers resizes of images, and such products.
+pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
+    let found = match (node.domain.as_str(), node.op.as_str()) {
+        ("", "Resize") => resize(planner, node),
+        ("", "MatMul") => product(planner, node),
+        _ => None,
+    };
+    let Some((slot, from, resample)) = found else { return Ok(Lowered::Not) };
+    let extents = [resample.rows.places.len(), resample.columns.places.len()];
+    let to = Image { extents, ..from };
+    postpone(planner, node, slot, HostKind::Resample(resample), to, (vec![], vec![]))
+}
+
+/// A resize of rows and columns alone.
+fn resize(planner: &Planner, node: &Node) -> Option<(usize, Image, Resample)> {
+    let (from, to) = (planner.image(node.input(0)?)?, planner.image(node.output(0)?)?);
+    let scales = node.input(2).map(|name| planner.constant(name));
+    let shape = |name: &str| planner.values.get(name).map(|value| value.fact.shape.as_slice());
+    let all = resized(node, shape(node.input(0)?)?, shape(node.output(0)?)?, scales.flatten()).ok()?;
+    let [mut rows, mut columns] = from.extents.map(Axis::same);
+    for own in all {
+        let axis = Axis { input: own.input, places: own.places };
+        match own.axis {
+            2 => rows = axis,
+            3 => columns = axis,
+            _ => return None,
+        }
+    }
+    let fits = [rows.places.len(), columns.places.len()] == to.extents && scales != Some(None);
+    fits.then_some((0, from, Resample { rows, columns }))
+}
+
+/// A product with a constant on its left, or with a sparse one on its right.
+fn product(planner: &Planner, node: &Node) -> Option<(usize, Image, Resample)> {
+    let [left, right] = [node.input(0)?, node.input(1)?];
+    let (slot, constant) = match (planner.constant(left), planner.constant(right)) {
+        (Some(constant), None) => (1, constant),
+        (None, Some(constant)) => (0, constant),
+        _ => return None,
+    };
+    let value = node.input(slot)?;
+    let from = planner.image(value)?;
+    let &[height, width] = constant.shape.as_slice() else { return None };
+    let matrix = constant.to_f32().filter(|_| constant.dtype == DType::F32)?;
+    let terms = matrix.iter().filter(|weight| **weight != 0.0).count();
+    let few = ONE_IN * terms <= matrix.len() || (terms <= TERMS * width && planner.is_blocked(value));
+    // Products of ours have no constant on their left.
+    if slot == 0 && !few {
+        return None;
+    }
+    let made_of = |(input, output): (usize, usize), weight: &dyn Fn(usize, usize) -> f32| {
+        let place = |to: usize| (0..input).map(|from| (from, weight(to, from))).filter(|tap| tap.1 != 0.0).collect();
+        Axis { input, places: (0..output).map(place).collect() }
+    };
+    let [rows, columns] = from.extents.map(Axis::same);
+    let resample = match slot {
+        0 => Resample { rows, columns: made_of((height, width), &|to, from| matrix[from * width + to]) },
+        _ => Resample { rows: made_of((width, height), &|to, from| matrix[to * width + from]), columns },
+    };
+    (resample.rows.input == from.extents[0] && resample.columns.input == from.extents[1])
+        .then_some((slot, from, resample))
+}
