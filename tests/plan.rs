@@ -723,6 +723,23 @@ fn large_channels_are_normalised_exactly() {
     }
 }
 
+/// Of channels at each place, as segmentation has them, and of other axes.
+#[test]
+fn softmaxes_along_any_axis_agree_with_tract() {
+    for op in ["Softmax", "LogSoftmax"] {
+        for axis in [-4, 1, 2, 3] {
+            let nodes = vec![
+                node("Mul", &["x", "four"], &["m"], vec![]),
+                node(op, &["m"], &["s"], vec![("axis", Attr::Int(axis))]),
+                node("Flatten", &["s"], &["y"], vec![]),
+            ];
+            let weights = vec![("four", Tensor::scalar(4.0))];
+            let derived = all_kernels(with_weights(graph(&[2, 21, 5, 9], nodes, "y"), weights));
+            agrees(&format!("{op} of axis {axis}"), &derived, 1e-5);
+        }
+    }
+}
+
 /// Up and down, by whole and by other factors, in every mode; the adjoints are products with sparse constants.
 #[test]
 fn resizes_agree_with_tract() {

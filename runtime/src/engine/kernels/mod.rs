@@ -3,6 +3,7 @@
 //! Images lie in blocks of sixteen channels, `[channel / 16][row][column][16]`.
 #![allow(unsafe_code)]
 
+pub mod across;
 pub mod chain;
 pub mod conv;
 pub mod depthwise;

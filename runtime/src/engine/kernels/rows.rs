@@ -75,44 +75,9 @@ impl Kernel for Rows<'_> {
     }
 }
 
-/// Adds up `len` rows of `inner` elements each, element for element, times `factor`; one such sum after the other.
-pub fn sums_across(isa: Isa, len: usize, inner: usize, factor: f32, input: &[f32], output: &mut [f32]) {
-    isa.run(Across { len, inner, factor, input, output });
-}
-
-struct Across<'a> {
-    len: usize,
-    inner: usize,
-    factor: f32,
-    input: &'a [f32],
-    output: &'a mut [f32],
-}
-
-impl Kernel for Across<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        let parts = self.input.chunks_exact(self.len * self.inner);
-        for (part, to) in parts.zip(self.output.chunks_exact_mut(self.inner)) {
-            for (i, to) in to.chunks_mut(LANES).enumerate() {
-                let at = i * LANES..i * LANES + to.len();
-                // SAFETY: every access is to a slice.
-                unsafe {
-                    let mut sum = S::splat(0.0);
-                    for row in part.chunks_exact(self.inner) {
-                        sum = S::add(sum, fetch::<S>(&row[at.clone()], 0.0));
-                    }
-                    put::<S>(to, S::mul(sum, S::splat(self.factor)));
-                }
-            }
-        }
-    }
-}
-
 /// A vector from up to sixteen elements, and `fill` beyond.
 #[inline(always)]
-unsafe fn fetch<S: Simd>(part: &[f32], fill: f32) -> S::V {
+pub(super) unsafe fn fetch<S: Simd>(part: &[f32], fill: f32) -> S::V {
     // SAFETY: sixteen elements, or a copy of as many.
     unsafe {
         if part.len() == LANES {
@@ -126,7 +91,7 @@ unsafe fn fetch<S: Simd>(part: &[f32], fill: f32) -> S::V {
 
 /// Stores the first elements of a vector.
 #[inline(always)]
-unsafe fn put<S: Simd>(part: &mut [f32], v: S::V) {
+pub(super) unsafe fn put<S: Simd>(part: &mut [f32], v: S::V) {
     // SAFETY: sixteen elements, or a copy of as many.
     unsafe {
         if part.len() == LANES {

@@ -6,7 +6,8 @@ use super::arena::Io;
 use super::planner::{Lowered, Planner};
 use super::run::Work;
 use super::values::Order;
-use crate::engine::kernels::rows::{RowOp, rows, sums_across};
+use crate::engine::kernels::across::{AcrossOp, across};
+use crate::engine::kernels::rows::{RowOp, rows};
 use crate::error::Result;
 use crate::onnx::{DType, Node};
 use crate::simd::Isa;
@@ -22,7 +23,8 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
     }
     // The axes that a row spans, mostly to the last one.
     let axes = match node.op.as_str() {
-        "Softmax" | "LogSoftmax" | "LayerNormalization" => fact.axis(node.int("axis", -1)).map(|first| first..rank),
+        "Softmax" | "LogSoftmax" => fact.axis(node.int("axis", -1)).map(|axis| axis..axis + 1),
+        "LayerNormalization" => fact.axis(node.int("axis", -1)).map(|first| first..rank),
         "ReduceSum" | "ReduceMean" => reduced(planner, node, rank),
         "GlobalAveragePool" | "InstanceNormalization" if rank > 2 => Some(2..rank),
         // Of a group, whose channels lie behind each other: an axis of so many of them.
@@ -30,16 +32,16 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
         _ => None,
     };
     let Some(axes) = axes else { return Ok(Lowered::Not) };
-    let (first, inner) = (axes.start, fact.shape[axes.end..].iter().product::<usize>());
+    let inner: usize = fact.shape[axes.end..].iter().product();
     let mut len: usize = fact.shape[axes].iter().product();
     let kind = match node.op.as_str() {
-        // One axis only: the later ones must be of extent one.
-        "Softmax" | "LogSoftmax" if fact.shape[first] != len => return Ok(Lowered::Not),
-        "Softmax" => Kind::Softmax,
-        "LogSoftmax" => Kind::LogSoftmax,
+        "Softmax" if inner == 1 => Kind::Softmax,
+        "Softmax" => Kind::Across(inner, AcrossOp::Softmax),
+        "LogSoftmax" if inner == 1 => Kind::LogSoftmax,
+        "LogSoftmax" => Kind::Across(inner, AcrossOp::LogSoftmax),
         "ReduceSum" | "ReduceMean" | "GlobalAveragePool" => {
             let factor = if node.op == "ReduceSum" { 1.0 } else { 1.0 / len as f32 };
-            if inner == 1 { Kind::Sum(factor) } else { Kind::Across(inner, factor) }
+            if inner == 1 { Kind::Sum(factor) } else { Kind::Across(inner, AcrossOp::Sum(factor)) }
         }
         _ => {
             let Some([scale, bias]) = scale_and_bias(planner, node) else { return Ok(Lowered::Not) };
@@ -86,8 +88,8 @@ fn reduced(planner: &Planner, node: &Node, rank: usize) -> Option<Range<usize>> 
 
 enum Kind {
     Sum(f32),
-    /// Of rows of rows: so many elements in each inner one.
-    Across(usize, f32),
+    /// Of rows of so many elements, element for element.
+    Across(usize, AcrossOp),
     Softmax,
     LogSoftmax,
     Normalise {
@@ -107,17 +109,17 @@ struct Rows {
 impl Work for Rows {
     fn kernel(&self) -> &str {
         match self.kind {
-            Kind::Sum(_) | Kind::Across(..) => "row sums",
-            Kind::Softmax => "softmax",
-            Kind::LogSoftmax => "log softmax",
+            Kind::Sum(_) | Kind::Across(_, AcrossOp::Sum(_)) => "row sums",
+            Kind::Softmax | Kind::Across(_, AcrossOp::Softmax) => "softmax",
+            Kind::LogSoftmax | Kind::Across(_, AcrossOp::LogSoftmax) => "log softmax",
             Kind::Normalise { .. } => "row norm",
         }
     }
 
     fn run(&self, isa: Isa, mut io: Io<'_>) -> Result<()> {
         let op = match &self.kind {
-            Kind::Across(inner, factor) => {
-                sums_across(isa, self.len, *inner, *factor, io.read[0], io.write[0]);
+            Kind::Across(inner, op) => {
+                across(isa, *op, self.len, *inner, io.read[0], io.write[0]);
                 return Ok(());
             }
             Kind::Sum(factor) => RowOp::Sum(*factor),
