@@ -723,6 +723,28 @@ fn large_channels_are_normalised_exactly() {
     }
 }
 
+/// Of channels to squares of places and back, in both orders; their adjoints too.
+#[test]
+fn depth_and_space_agree_with_tract() {
+    let text = |value: &str| ("mode", Attr::Text(value.into()));
+    for (op, mode, shape) in [
+        ("DepthToSpace", "DCR", [2, 18, 4, 5]),
+        ("DepthToSpace", "CRD", [2, 18, 4, 5]),
+        ("DepthToSpace", "CRD", [1, 9, 7, 1]),
+        ("SpaceToDepth", "DCR", [2, 3, 12, 9]),
+    ] {
+        let side = vec![("blocksize", Attr::Int(3))];
+        let flags = if op == "DepthToSpace" { [side, vec![text(mode)]].concat() } else { side };
+        let nodes = vec![
+            node("Sin", &["x"], &["s"], vec![]),
+            node(op, &["s"], &["d"], flags),
+            node("Sin", &["d"], &["r"], vec![]),
+            node("Flatten", &["r"], &["y"], vec![]),
+        ];
+        agrees(&format!("{op} {mode}"), &all_kernels(graph(&shape, nodes, "y")), 1e-5);
+    }
+}
+
 /// Of channels at each place, as segmentation has them, and of other axes.
 #[test]
 fn softmaxes_along_any_axis_agree_with_tract() {

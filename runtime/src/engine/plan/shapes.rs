@@ -31,6 +31,7 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
         "Split" => split(planner, node),
         "Slice" => slice(planner, node),
         "Transpose" => transpose(planner, node),
+        "DepthToSpace" | "SpaceToDepth" => squares(planner, node),
         "Expand" => expand(planner, node),
         _ => Ok(Lowered::Not),
     }
@@ -200,6 +201,31 @@ fn transpose(planner: &mut Planner, node: &Node) -> Result<Lowered> {
     let reads = perm.iter().map(|&p| own[p]).collect();
     let moved = Move { from: 0, to: 0, reads, writes: strides(&to), extents: to };
     emit(planner, input, output, moved)
+}
+
+/// Channels to squares of places, or back; line by line of the smaller image.
+fn squares(planner: &mut Planner, node: &Node) -> Result<Lowered> {
+    let (input, output) = (node.input(0).unwrap_or_default(), node.output(0).unwrap_or_default());
+    let (own, to) = (planner.fact(input)?.shape.clone(), planner.fact(output)?.shape.clone());
+    let to_space = node.op == "DepthToSpace";
+    let (deep, wide) = if to_space { (own, to) } else { (to, own) };
+    let side = usize::try_from(node.int("blocksize", 0)).unwrap_or(0);
+    let (&[images, depth, height, width], &[_, channels, ..]) = (&deep[..], &wide[..]) else { return Ok(Lowered::Not) };
+    if wide != [images, channels, height * side, width * side] || depth != channels * side * side {
+        return Ok(Lowered::Not);
+    }
+    let places = height * width;
+    // From a channel to the next, and from one place of its square to the next.
+    let [channel, square] = match node.text("mode", "DCR") {
+        "CRD" => [side * side * places, places],
+        _ => [places, channels * places],
+    };
+    let extents = vec![images, channels, height, side, side, width];
+    let in_depth = vec![depth * places, channel, width, side * square, square, 1];
+    let line = width * side;
+    let in_space = vec![depth * places, side * side * places, side * line, line, 1, side];
+    let (reads, writes) = if to_space { (in_depth, in_space) } else { (in_space, in_depth) };
+    emit(planner, input, output, Move { from: 0, to: 0, extents, reads, writes })
 }
 
 /// Of what is not a float, or has no image to go along with.
