@@ -34,7 +34,7 @@ pub struct Budget {
     pub max_passes: Option<u64>,
     /// From the beginning of the explanation; no pass is begun that would end later.
     pub deadline: Option<Duration>,
-    /// Set by somebody who wants no more.
+    /// Set by somebody who wants no more. Methods that do not work in steps end with their last pass.
     pub interrupt: Option<&'static AtomicBool>,
 }
 

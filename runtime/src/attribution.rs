@@ -41,6 +41,13 @@ impl Attribution {
         if grid.layout.is_none() {
             return Err(Error::usage("the map is not that of an image"));
         }
+        if self.values.len() != self.shape.iter().product::<usize>() {
+            return Err(Error::usage(format!(
+                "a map of {} values has not the shape {:?}",
+                self.values.len(),
+                self.shape
+            )));
+        }
         let reduce = |pixel: usize| {
             let over = grid.places(pixel as u32).map(|place| self.values[place]);
             if signed { over.sum() } else { over.fold(0.0, |most: f32, v| most.max(v.abs())) }

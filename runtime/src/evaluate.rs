@@ -11,7 +11,7 @@ use crate::metrics::{self, Cost, Explained, Model, Observed, Observer, Sample, T
 use crate::params::{Given, Params};
 use crate::probe::Probe;
 use crate::record::{FileRecord, Record};
-use crate::state::RowState;
+use crate::state::{RowState, are_alike};
 use crate::values::descending;
 use crate::variants::{MEMORY, Variants};
 
@@ -61,6 +61,7 @@ impl Measure {
 }
 
 /// An input with what is known of it.
+#[derive(Clone, Debug)]
 pub struct Subjected<'a> {
     /// Row-major, in the model's shape.
     pub input: &'a [f32],
@@ -89,6 +90,7 @@ pub struct Row<'a> {
 }
 
 /// What one sample gave a method.
+#[derive(Clone, Debug)]
 pub struct SampleScores {
     /// Its explanation.
     pub record: Record,
@@ -151,9 +153,15 @@ impl<'a> Evaluation<'a> {
     /// Takes in a sample: every method explains it, every metric scores each map. A sample that cannot be explained counts as
     /// one without a score; the others' scores stand.
     ///
-    /// Errors: what would fail for every sample, such as a metric that this model has no probabilities for; then nothing of the
-    /// sample is counted.
+    /// Errors: a mask of another length, a target that there is none of, or what would fail for every sample, such as a metric
+    /// that this model has no probabilities for; then nothing of the sample is counted.
     pub fn push(&mut self, sample: &Subjected) -> Result<Vec<Result<SampleScores>>> {
+        if let Some(mask) = sample.mask.filter(|mask| mask.len() != self.grid.features()) {
+            let (own, wanted) = (mask.len(), self.grid.features());
+            return Err(Error::bad_input(format!(
+                "has a mask of {own} features, where the model's input has {wanted}"
+            )));
+        }
         // All explanations first: methods share passes at the input, which other inputs end.
         let mut explained = vec![];
         for row in &mut self.rows {
@@ -198,12 +206,19 @@ impl<'a> Evaluation<'a> {
         self.rows.iter().map(state).collect()
     }
 
-    /// Goes on from scores that were so far.
-    pub fn restore(&mut self, rows: Vec<RowState>) {
+    /// Goes on from scores that were so far, of the same methods and metrics in the same order: the header of a
+    /// [`State`](crate::state::State) says of which.
+    ///
+    /// Errors: other numbers of methods or metrics, or another kind of scores.
+    pub fn restore(&mut self, rows: Vec<RowState>) -> Result<()> {
+        if !are_alike(&self.state(), &rows) {
+            return Err(Error::usage("the scores so far are of other methods or metrics"));
+        }
         for (own, state) in self.rows.iter_mut().zip(rows) {
             (own.passes, own.seconds, own.degraded) = (state.passes, state.seconds, state.degraded);
             own.scores = state.scores;
         }
+        Ok(())
     }
 
     /// A sample that could not be read: it counts for every method and metric as one without a score.

@@ -14,6 +14,14 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(failed)
 }
 
+/// The same of what is explained or evaluated: where it can't be read, that is the input's fault, not a model's.
+pub fn read_input(path: &Path) -> Result<Vec<u8>> {
+    read(path).map_err(|error| match error {
+        Error::Read { path, source } => Error::Input { path, reason: format!("cannot be read: {source}") },
+        other => other,
+    })
+}
+
 /// Writes `bytes` beside `path` and renames, so that no reader ever sees half a file and a failure leaves
 /// what was there. What is no regular file (`/dev/stdout`, a pipe) is written to, never replaced.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +19,8 @@ use crate::onnx::card::LayoutName;
 use crate::onnx::inline::inline_functions;
 use crate::onnx::perturb::layers;
 use crate::onnx::{
-    Card, Change, Dim, Graph, Input, Layout, Model, Shuffles, TypedGraph, fix_shapes, read_model_keeping, type_graph,
+    Card, Change, Dim, Graph, Input, Layout, Model, Shuffles, TypedGraph, fix_shapes, parse_model_keeping,
+    read_model_keeping, type_graph,
 };
 
 /// How to read a model.
@@ -82,8 +84,11 @@ impl Default for Wanted {
 /// What is said where a gradient graph is to be changed.
 const UNCHANGEABLE: &str = "a model with other weights wants the forward model, not a gradient graph";
 
+/// Models that were loaded so far.
+static LOADED: AtomicU64 = AtomicU64::new(0);
+
 /// A model, read and typed: a forward graph, or a gradient graph made earlier.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Loaded {
     /// Name and hash.
     pub model: Model,
@@ -97,6 +102,8 @@ pub struct Loaded {
     pub card_source: CardSource,
     /// What was read beside the model's own file: weights, and a card.
     pub files: Vec<PathBuf>,
+    /// Which of all that this process has loaded.
+    pub(crate) id: u64,
     output: Option<String>,
     pub(crate) score: Score,
     /// Found once somebody asks.
@@ -139,33 +146,41 @@ fn typed_with_its_parts(mut graph: Graph, parts: &Parts) -> Result<(TypedGraph, 
 }
 
 impl Loaded {
-    /// Reads and types a model.
+    /// Reads and types a model; its card is the one that is given, or one beside the file, or in the model's metadata.
     pub fn read(path: &Path, options: &LoadOptions) -> Result<Loaded> {
         // Kernels of our own know a gradient graph's functions.
-        let mut model = read_model_keeping(path, options.random_weights, &functions::is_ours)?;
-        let mut files = model.external.clone();
-        let found = match &options.card {
-            Some(card) => Some(card.clone()),
-            None => match Card::beside(path)? {
-                Some(card) => {
-                    files.push(Card::path_beside(path));
-                    Some(card)
-                }
-                None => model
-                    .graph
-                    .metadata
-                    .get(names::CARD)
-                    .map(|t| Card::parse(t, "in the model's metadata"))
-                    .transpose()?,
-            },
+        let model = read_model_keeping(path, options.random_weights, &functions::is_ours)?;
+        let beside = match options.card {
+            Some(_) => None,
+            None => Card::beside(path)?,
+        };
+        let read = beside.is_some().then(|| Card::path_beside(path));
+        let mut loaded = Loaded::of(model, beside, options)?;
+        loaded.files.extend(read);
+        Ok(loaded)
+    }
+
+    /// The same of a file's bytes, without data in other files; `name` stands in messages and records. Its card is the one that
+    /// is given, or in the model's metadata.
+    pub fn parse(bytes: &[u8], name: &str, options: &LoadOptions) -> Result<Loaded> {
+        let model = parse_model_keeping(bytes, name, None, options.random_weights, &functions::is_ours)?;
+        Loaded::of(model, None, options)
+    }
+
+    fn of(mut model: Model, beside: Option<Card>, options: &LoadOptions) -> Result<Loaded> {
+        let files = model.external.clone();
+        let graph = &mut model.graph;
+        let found = match options.card.clone().or(beside) {
+            Some(card) => Some(card),
+            None => graph.metadata.get(names::CARD).map(|t| Card::parse(t, "in the model's metadata")).transpose()?,
         };
         let card_source = if found.is_some() { CardSource::Known } else { CardSource::Assumed };
         let card = found.unwrap_or_default();
+        card.check("that is given")?;
         let mut shapes = BTreeMap::new();
-        if let (Some(input), Some(shape)) = (model.graph.inputs.first(), &options.shape) {
+        if let (Some(input), Some(shape)) = (graph.inputs.first(), &options.shape) {
             shapes.insert(input.name.clone(), shape.clone());
         }
-        let graph = &mut model.graph;
         if let (Ok(input), Some([h, w]), None) = (sole_input(graph), card.input.size, &options.shape) {
             shapes.insert(input.name.clone(), sized(input, h, w, card.input.layout));
         }
@@ -176,7 +191,8 @@ impl Loaded {
             Some(ready) => score_of(ready, options.score)?,
             None => options.score,
         };
-        Ok(Loaded { model, typed, ready_made, card, card_source, files, output, score, classes: OnceLock::new() })
+        let (id, classes) = (LOADED.fetch_add(1, Ordering::Relaxed), OnceLock::new());
+        Ok(Loaded { model, typed, ready_made, card, card_source, files, id, output, score, classes })
     }
 
     /// Whether the input is several images.

@@ -13,7 +13,7 @@ const ALIGN: usize = 64;
 
 /// Reads a float tensor (float32, or float16 or float64, which are converted), in C order.
 pub fn read(path: &Path) -> Result<Tensor> {
-    parse(&files::read(path)?).map_err(|reason| Error::Input { path: path.into(), reason })
+    parse(&files::read_input(path)?).map_err(|reason| Error::Input { path: path.into(), reason })
 }
 
 fn parse(bytes: &[u8]) -> std::result::Result<Tensor, String> {

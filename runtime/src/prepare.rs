@@ -17,9 +17,11 @@ use crate::methods::{Extents, Method, Needs, Taps};
 use crate::onnx::{Change, Layout, Shuffles};
 
 /// What methods of a model share: weights, and those that need the same of it, its plans and passes at the explained
-/// input.
+/// input. Where a method of another model comes, what was shared of the one before is forgotten.
 #[derive(Default)]
 pub struct Shared {
+    /// Which model all this is of.
+    model: Option<u64>,
     prepared: Vec<Arc<Prepared>>,
     packs: Vec<Packs>,
     shuffles: Shuffles,
@@ -117,6 +119,7 @@ impl<'a> Part<'a> {
         precision: Precision,
         resources: Resources,
     ) -> Result<Part<'a>> {
+        shared.turn_to(loaded);
         let (wanted, mut biases) = wanted((loaded, changes), &mut shared.shuffles, needs, layer.as_ref())?;
         let prepared = shared.prepared(loaded, needs, &wanted, layer.as_ref(), (precision, resources))?;
         biases.extend_from_slice(&prepared.implicit);
@@ -162,6 +165,14 @@ impl Shared {
     /// do: what stays the same from one to the next is kept, in up to twice the memory of an arena.
     pub fn for_points_in_a_row() -> Shared {
         Shared { points_in_a_row: true, ..Shared::default() }
+    }
+
+    /// Forgets what is of another model.
+    fn turn_to(&mut self, loaded: &Loaded) {
+        if self.model.is_some_and(|model| model != loaded.id) {
+            self.truncate(0);
+        }
+        self.model = Some(loaded.id);
     }
 
     fn prepared(

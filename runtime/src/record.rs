@@ -106,7 +106,12 @@ pub struct FileRecord {
 impl FileRecord {
     /// Reads and hashes a file.
     pub fn of(path: &Path) -> Result<FileRecord> {
-        Ok(FileRecord { file: path.display().to_string(), sha256: sha256([files::read(path)?.as_slice()]) })
+        Ok(FileRecord::of_bytes(path.display().to_string(), &files::read_input(path)?))
+    }
+
+    /// The same of what is in no file, as a camera's frame: whatever name it is to have, and its bytes.
+    pub fn of_bytes(name: impl Into<String>, bytes: &[u8]) -> FileRecord {
+        FileRecord { file: name.into(), sha256: sha256([bytes]) }
     }
 }
 

@@ -10,7 +10,7 @@ use whyline_stream::wire::Wire;
 
 use crate::engine::Passes;
 use crate::error::{Error, Result};
-use crate::files::{read, write_atomically};
+use crate::files::{read_input, write_atomically};
 use crate::hash::sha256;
 use crate::metrics::Tally;
 
@@ -55,7 +55,8 @@ impl Header {
     /// How many samples the shard has: every `count`-th, from its number on.
     pub fn share(&self) -> u64 {
         let (number, count) = self.shard;
-        self.samples.checked_sub(number + 1).map_or(0, |behind| behind / count + 1)
+        let behind = self.samples.checked_sub(number.saturating_add(1));
+        behind.and_then(|behind| behind.checked_div(count)).map_or(0, |others| others + 1)
     }
 }
 
@@ -102,8 +103,7 @@ pub struct State {
 impl State {
     /// Whether it holds the same kinds of scores as others.
     pub fn is_like(&self, rows: &[RowState]) -> bool {
-        let alike = |(a, b): (&RowState, &RowState)| a.scores.iter().zip(&b.scores).all(|(a, b)| a.is_like(b));
-        self.rows.iter().zip(rows).all(alike)
+        are_alike(&self.rows, rows)
     }
 
     /// Names samples that could not be read or explained, while there is room.
@@ -116,7 +116,7 @@ impl State {
     ///
     /// Errors: a file that is none, of another version, or not whole.
     pub fn read(path: &Path) -> Result<State> {
-        State::parse(&read(path)?).map_err(|reason| Error::Input { path: path.into(), reason: reason.into() })
+        State::parse(&read_input(path)?).map_err(|reason| Error::Input { path: path.into(), reason: reason.into() })
     }
 
     /// Writes it: complete, or not at all.
@@ -231,7 +231,7 @@ impl State {
                 own.scores.iter_mut().zip(&more.scores).for_each(|(own, more)| own.merge(more));
             }
         }
-        let missing = count - seen.len() as u64;
+        let missing = count.saturating_sub(seen.len() as u64);
         if missing > 0 {
             let first = (0..count).filter(|n| !seen.iter().any(|(s, _)| s == n)).take(NAMED);
             let first: Vec<String> = first.map(|n| format!("{n}/{count}")).collect();
@@ -242,6 +242,14 @@ impl State {
         whole.header.shard = (0, 1);
         Ok(whole)
     }
+}
+
+/// Whether scores are as many, and of the same kinds.
+pub fn are_alike(rows: &[RowState], others: &[RowState]) -> bool {
+    let scores = |(a, b): (&RowState, &RowState)| {
+        a.scores.len() == b.scores.len() && a.scores.iter().zip(&b.scores).all(|(a, b)| a.is_like(b))
+    };
+    rows.len() == others.len() && rows.iter().zip(others).all(scores)
 }
 
 /// Of missing shards, how many are named.

@@ -57,11 +57,11 @@ pub fn run(args: &CompareArgs) -> Outcome {
     let layout =
         loaded.layout()?.ok_or_else(|| Failure::usage("the model's input is no image, so there is nothing to draw"))?;
     let (material, file) = (read_input(&loaded, &args.input)?, FileRecord::of(&args.input).map_err(about_input)?);
-    let picture = material.picture(&shape, layout);
+    let picture = material.picture(&shape, layout)?;
     let (_, height, width) = layout.split(&shape).unwrap_or_default();
     let style = |signed| Style { colormap: output::colormap(signed), side_by_side: false, zoom: args.zoom };
     let mut tiles =
-        vec![("input".to_string(), draw(&vec![0.0; height * width], (height, width), &picture, &style(true)))];
+        vec![("input".to_string(), draw(&vec![0.0; height * width], (height, width), &picture, &style(true))?)];
     let (mut shared, mut records) = (Shared::default(), vec![]);
     let (budget, target) = (budget(&args.budget), target(&args.target));
     let resources = args.engine.of(resources(&args.resources));
@@ -100,7 +100,7 @@ pub fn run(args: &CompareArgs) -> Outcome {
         };
         let Explanation { attribution, record } = explained;
         let flat = attribution.per_pixel(layout, explainer.signed())?;
-        tiles.push((entry.title().to_string(), draw(&flat, (height, width), &picture, &style(explainer.signed()))));
+        tiles.push((entry.title().to_string(), draw(&flat, (height, width), &picture, &style(explainer.signed()))?));
         records.push(record);
         if budget.is_interrupted() {
             break;

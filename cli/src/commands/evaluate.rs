@@ -253,7 +253,7 @@ fn begin(args: &EvaluateArgs, loaded: &Loaded, dataset: &Dataset, evaluation: &m
             let message = format!("{}: is of {what}; name another file, or remove it", path.display());
             return Err(Failure { message, code: 4 });
         }
-        evaluation.restore(state.rows.clone());
+        evaluation.restore(state.rows.clone())?;
         return Ok(state);
     }
     Ok(State { header, done: 0, last: String::new(), failed: vec![], rows: evaluation.state() })

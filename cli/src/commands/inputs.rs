@@ -213,10 +213,10 @@ pub struct Material {
 
 impl Material {
     /// The picture, or one made of the tensor.
-    pub fn picture(&self, shape: &[usize], layout: Layout) -> Picture {
+    pub fn picture(&self, shape: &[usize], layout: Layout) -> Outcome<Picture> {
         match &self.picture {
-            Some(picture) => picture.clone(),
-            None => picture_of(&self.input, shape, layout),
+            Some(picture) => Ok(picture.clone()),
+            None => Ok(picture_of(&self.input, shape, layout)?),
         }
     }
 }

@@ -39,6 +39,14 @@ impl Remembered {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Keeps what a pass gave, unless another session has gone on to another input meanwhile.
+    fn keep(&self, input: &[f32], put: impl FnOnce(&mut Kept)) {
+        let mut kept = self.kept();
+        if same(&kept.input, input) {
+            put(&mut kept);
+        }
+    }
+
     /// From now on passes at this input are remembered, and those at another are forgotten.
     pub fn at(&self, input: &[f32]) {
         let mut kept = self.kept();
@@ -123,7 +131,7 @@ impl<S: Session> Remembering<S> {
             None if wanted => {
                 let logits = take(&mut self.inner, input)?.to_vec();
                 let pass = Arc::new(Pass { logits, ..Pass::default() });
-                self.remembered.kept().forward = Some(pass.clone());
+                self.remembered.keep(input, |kept| kept.forward = Some(pass.clone()));
                 Ok(&self.hand_out(pass).logits)
             }
             None => {
@@ -180,7 +188,7 @@ impl<S: Session> Session for Remembering<S> {
                 let pass = self.inner.gradient(input, seed)?;
                 let (logits, gradient) = (pass.logits.to_vec(), pass.input.to_vec());
                 let pass = Arc::new(self.copy(logits, gradient));
-                self.remembered.kept().gradients.push((seed.to_vec(), pass.clone()));
+                self.remembered.keep(input, |kept| kept.gradients.push((seed.to_vec(), pass.clone())));
                 pass
             }
             None => {

@@ -13,7 +13,7 @@ use crate::gradient::GradientGraph;
 use crate::onnx::WeightNoise;
 
 /// Makes the gradient graph of the same model with noise on its weights.
-pub type Reweigh<'m> = Box<dyn Fn(WeightNoise) -> Result<GradientGraph> + 'm>;
+pub type Reweigh<'m> = Box<dyn Fn(WeightNoise) -> Result<GradientGraph> + Send + 'm>;
 
 /// A session of one engine or another.
 pub enum Runner<'m> {

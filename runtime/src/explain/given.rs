@@ -1,6 +1,7 @@
 //! What a prepared method is given before it explains: a budget, baselines, a region.
 
 use super::{Budget, Explainer, with_target};
+use crate::baseline::FILE;
 use crate::engine::{Limit, Session};
 use crate::error::{Error, Result};
 use crate::record::FileRecord;
@@ -49,13 +50,19 @@ impl Explainer<'_> {
         Ok(())
     }
 
-    /// Gives the method the baselines that its parameter `baseline` names as files, each row-major in the model's shape.
+    /// Gives the method baselines of the caller's own, each row-major in the model's shape; its parameter `baseline` must say
+    /// `file:NAME`, whatever the name, and nothing is read.
+    ///
+    /// Errors: a method that is told another baseline, or has none; values of another length, or that are not finite.
     pub fn set_baselines(&mut self, baselines: Vec<(FileRecord, Vec<f32>)>) -> Result<()> {
+        self.must_name("baseline", "baselines")?;
         let len: usize = self.loaded.input_shape()?.iter().product();
         for (file, values) in &baselines {
             if values.len() != len || first_infinite(values).is_some() {
-                let reason =
-                    format!("is no baseline: it has {} values, and {len} finite ones are wanted", values.len());
+                let reason = match first_infinite(values) {
+                    Some(at) => format!("is no baseline: element {at} is {}, and finite ones are wanted", values[at]),
+                    None => format!("is no baseline: it has {} values, and {len} are wanted", values.len()),
+                };
                 return Err(Error::Input { path: file.file.clone().into(), reason });
             }
         }
@@ -63,8 +70,12 @@ impl Explainer<'_> {
         Ok(())
     }
 
-    /// Gives the method the region that its parameter `region` names as a file: whether each pixel, row by row, is of it.
+    /// Gives the method a region of the caller's own: whether each pixel, row by row, is of it; its parameter `region` must say
+    /// `file:NAME`, whatever the name, and nothing is read.
+    ///
+    /// Errors: a method that is told another region, or has none; another number of pixels.
     pub fn set_region(&mut self, file: FileRecord, marked: Vec<bool>) -> Result<()> {
+        self.must_name("region", "a region")?;
         let shape = self.loaded.input_shape()?;
         let pixels = self.loaded.layout()?.and_then(|l| l.split(&shape)).map(|(_, height, width)| height * width);
         if pixels != Some(marked.len()) {
@@ -73,6 +84,16 @@ impl Explainer<'_> {
         }
         self.region = Some((file, marked));
         Ok(())
+    }
+
+    /// Refuses what the method would not look at.
+    fn must_name(&self, parameter: &str, what: &str) -> Result<()> {
+        let named = self.params.all().get(parameter).is_some_and(|value| value.starts_with(FILE));
+        let name = self.entry.name;
+        match named {
+            true => Ok(()),
+            false => Err(Error::usage(format!("{name} takes {what} only with the parameter {parameter}=file:NAME"))),
+        }
     }
 }
 

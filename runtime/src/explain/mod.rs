@@ -10,7 +10,7 @@ use crate::attribution::{Attribution, Grid};
 use crate::engine::{Halves, Limit, Passes, Resources, Session, Watcher};
 use crate::error::{Error, Result};
 use crate::gradient::target::{Explained, Score, top_class};
-pub use crate::load::{CardSource, LoadOptions, Loaded, Wanted};
+pub use crate::load::{CardSource, Found, LoadOptions, Loaded, Validated, Wanted};
 use crate::methods::{self, Extents, Method, Outcome, Params, Status, Task};
 use crate::onnx::Change;
 use crate::prepare::Part;
@@ -48,6 +48,7 @@ pub struct Explainer<'a> {
 }
 
 /// A map and how it came about.
+#[derive(Clone, Debug)]
 pub struct Explanation {
     /// The map.
     pub attribution: Attribution,
@@ -218,7 +219,7 @@ impl<'a> Explainer<'a> {
         }
         let limit = Limit {
             passes: self.budget.max_passes,
-            deadline: self.budget.deadline.map(|most| Instant::now() + most.mul_f64(1.0 - SPARE)),
+            deadline: self.budget.deadline.and_then(|most| Instant::now().checked_add(most.mul_f64(1.0 - SPARE))),
             interrupt: self.budget.interrupt,
         };
         for part in [Some(&mut self.part), self.other.as_mut()].into_iter().flatten() {

@@ -60,9 +60,9 @@ pub fn class_probabilities(scores: &[f32]) -> Vec<f64> {
 }
 
 impl Head {
-    /// The probability of one of the scores.
+    /// The probability of one of the scores, where there is such a score and it has one.
     pub fn probability(self, scores: &[f32], class: usize) -> Option<f64> {
-        let score = scores[class] as f64;
+        let score = *scores.get(class)? as f64;
         match self {
             Head::Sigmoid => Some(score),
             Head::None => None,

@@ -18,7 +18,7 @@ pub type Picture = RgbImage;
 /// Reads a PNG or JPEG file.
 pub fn decode(path: &Path) -> Result<Picture> {
     let refuse = |reason: String| Error::Input { path: path.into(), reason };
-    let bytes = files::read(path)?;
+    let bytes = files::read_input(path)?;
     // By content alone: a name can lie.
     let reader = ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format();
     let mut reader = reader.map_err(|source| Error::Read { path: path.into(), source })?;

@@ -33,11 +33,20 @@ const GUTTER: u32 = 8;
 
 /// Draws a map of `size` (height, width), one value per pixel of the model's input, over `picture`, which
 /// shows what the model saw.
-pub fn draw(map: &[f32], size: (usize, usize), picture: &Picture, style: &Style) -> RgbImage {
+///
+/// Errors: a map of another size, a picture without pixels, or one that would be magnified to more than 65 535 pixels a side.
+pub fn draw(map: &[f32], size: (usize, usize), picture: &Picture, style: &Style) -> Result<RgbImage> {
+    if map.is_empty() || map.len() != size.0 * size.1 {
+        return Err(Error::usage(format!("a map of {} values is none of {} x {} pixels", map.len(), size.1, size.0)));
+    }
     let shorter = picture.width().min(picture.height()).max(1);
     let longer = picture.width().max(picture.height()).max(1);
     let zoom = style.zoom.unwrap_or(VISIBLE.div_ceil(shorter).min(LARGE / longer)).max(1);
     let (width, height) = (picture.width(), picture.height());
+    let side = |extent: u32| extent > 0 && extent.saturating_mul(zoom) <= u16::MAX.into();
+    if !side(width) || !side(height) {
+        return Err(Error::usage(format!("a picture of {width} x {height} can't be drawn {zoom} times as large")));
+    }
     let large = |image: &RgbImage| imageops::resize(image, width * zoom, height * zoom, imageops::FilterType::Nearest);
     let full = bilinear(map, size, (height as usize, width as usize));
     let scale = color_scale(&full);
@@ -48,7 +57,7 @@ pub fn draw(map: &[f32], size: (usize, usize), picture: &Picture, style: &Style)
         Rgb(blend(grey, strength(place(x, y)), style.colormap))
     });
     if !style.side_by_side {
-        return large(&over);
+        return Ok(large(&over));
     }
     let alone = RgbImage::from_fn(width, height, |x, y| Rgb(style.colormap.color(strength(place(x, y)))));
     let step = width * zoom + GUTTER;
@@ -56,7 +65,7 @@ pub fn draw(map: &[f32], size: (usize, usize), picture: &Picture, style: &Style)
     for (i, panel) in [picture, &alone, &over].into_iter().enumerate() {
         imageops::replace(&mut sheet, &large(panel), (i as u32 * step) as i64, 0);
     }
-    sheet
+    Ok(sheet)
 }
 
 /// The size of value that gets the full colour.
@@ -99,6 +108,6 @@ pub fn encode_png(image: &RgbImage, texts: &[(&str, &str)]) -> Result<Vec<u8>> {
         writer.write_image_data(image.as_raw())?;
         writer.finish()
     };
-    write().map_err(|e| Error::Engine { action: "encode the picture", reason: e.to_string() })?;
+    write().map_err(|e| Error::usage(format!("the picture can't be written as PNG: {e}")))?;
     Ok(bytes.into_inner())
 }

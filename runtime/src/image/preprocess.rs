@@ -64,11 +64,16 @@ pub fn prepare(picture: &Picture, shape: &[usize], layout: Layout, card: &InputC
 }
 
 /// A picture of an input that came as numbers: its range becomes 0..255.
-pub fn picture_of(input: &[f32], shape: &[usize], layout: Layout) -> Picture {
+///
+/// Errors: a shape that is no image's, or another number of values.
+pub fn picture_of(input: &[f32], shape: &[usize], layout: Layout) -> Result<Picture> {
     let (channels, height, width) = layout.split(shape).unwrap_or_default();
+    if channels == 0 || channels * height * width != input.len() {
+        return Err(Error::bad_input(format!("has {} values, which are no image of shape {shape:?}", input.len())));
+    }
     let (low, high) = input.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), &v| (l.min(v), h.max(v)));
     let range = if high > low { high - low } else { 1.0 };
-    Picture::from_fn(width as u32, height as u32, |x, y| {
+    Ok(Picture::from_fn(width as u32, height as u32, |x, y| {
         let pixel = y as usize * width + x as usize;
         let value = |channel: usize| {
             let channel = channel.min(channels - 1);
@@ -79,7 +84,7 @@ pub fn picture_of(input: &[f32], shape: &[usize], layout: Layout) -> Picture {
             ((input[place] - low) / range * 255.0).round() as u8
         };
         image::Rgb(std::array::from_fn(value))
-    })
+    }))
 }
 
 /// The brightness of a pixel, 0..255.
@@ -101,6 +106,9 @@ pub fn mask(picture: &Picture, shape: &[usize], layout: Layout, card: &InputCard
 
 fn visible_part(picture: &Picture, (height, width): (usize, usize), card: &InputCard) -> Result<Picture> {
     let (w, h) = picture.dimensions();
+    if w == 0 || h == 0 {
+        return Err(Error::bad_input(format!("is a picture of {w} x {h}, which has no pixels")));
+    }
     match card.resize {
         Resize::Stretch => Ok(picture.clone()),
         Resize::None if (w as usize, h as usize) == (width, height) => Ok(picture.clone()),

@@ -275,7 +275,7 @@ impl Outcome {
 }
 
 /// An attribution method with its parameters.
-pub trait Method {
+pub trait Method: Send {
     /// What the session must be made with: the true gradient of the input, unless a method says otherwise.
     fn needs(&self) -> Needs {
         Needs::of(&GRADIENT)

@@ -35,7 +35,7 @@ pub struct Step<'a> {
 pub type Visit<'a> = &'a mut (dyn FnMut(Step) + Send);
 
 /// A path to the input, of a number of steps that is known before.
-pub trait Path {
+pub trait Path: Send {
     /// Gradients that a walk takes, unless the budget has room for fewer.
     fn steps(&self) -> u32;
     /// Where it starts.

@@ -256,7 +256,7 @@ impl Model<'_> {
 pub type Observed = std::result::Result<Observation, Undefined>;
 
 /// A metric with its parameters: one that scores each sample alone ([`Metric`]), or one that compares samples.
-pub trait Observer {
+pub trait Observer: Send {
     /// What a sample takes at most.
     fn cost(&self, _grid: &Grid) -> Cost {
         Cost::default()
@@ -300,7 +300,7 @@ impl<M: Metric> Observer for M {
 }
 
 /// A metric that scores each sample alone.
-pub trait Metric {
+pub trait Metric: Send {
     /// What a sample takes at most: nothing, unless a metric says otherwise.
     fn cost(&self, _grid: &Grid) -> Cost {
         Cost::default()

@@ -145,9 +145,14 @@ impl Card {
     pub fn parse(text: &str, source_name: &str) -> Result<Card> {
         let refuse = |reason: String| Error::Card { source_name: source_name.to_string(), reason };
         let card: Card = toml::from_str(text).map_err(|e| refuse(e.to_string().trim_end().to_string()))?;
-        card.input.check().map_err(refuse)?;
-        card.steps.as_ref().map_or(Ok(()), StepsCard::check).map_err(refuse)?;
+        card.check(source_name)?;
         Ok(card)
+    }
+
+    /// Refuses numbers that make no sense; `source_name` says whose they are.
+    pub fn check(&self, source_name: &str) -> Result<()> {
+        let sound = self.input.check().and_then(|()| self.steps.as_ref().map_or(Ok(()), StepsCard::check));
+        sound.map_err(|reason| Error::Card { source_name: source_name.to_string(), reason })
     }
 
     /// As TOML.

@@ -22,6 +22,6 @@ pub use infer::{Fact, Facts, Known, Operators, TypedGraph, fix_shapes, type_grap
 pub use layout::Layout;
 pub use node::{Attr, Node};
 pub use perturb::{Change, Shuffles, WeightNoise};
-pub use read::{Model, parse_model, read_model, read_model_keeping};
+pub use read::{Model, parse_model, parse_model_keeping, read_model, read_model_keeping};
 pub use tensor::{DType, Tensor};
 pub use write::write_model;

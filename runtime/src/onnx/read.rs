@@ -49,15 +49,16 @@ pub fn read_model_keeping(path: &Path, random_weights: Option<u64>, kept: &dyn F
     let bytes = files::read(path)?;
     // The parent of a bare file name is the empty path, which is the current folder.
     let folder = path.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
-    parse(&bytes, &path.display().to_string(), folder, random_weights, kept)
+    parse_model_keeping(&bytes, &path.display().to_string(), folder, random_weights, kept)
 }
 
 /// Reads an ONNX model from memory; `name` is used in messages, `folder` holds external data.
 pub fn parse_model(bytes: &[u8], name: &str, folder: Option<&Path>, random_weights: Option<u64>) -> Result<Model> {
-    parse(bytes, name, folder, random_weights, &|_| false)
+    parse_model_keeping(bytes, name, folder, random_weights, &|_| false)
 }
 
-fn parse(
+/// The same, with calls of those functions that are `kept` left as they are.
+pub fn parse_model_keeping(
     bytes: &[u8],
     name: &str,
     folder: Option<&Path>,

@@ -20,7 +20,7 @@ impl Moments {
 
     /// Takes in one value.
     pub fn push(&mut self, value: f64) {
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
         let before = value - self.mean;
         self.mean += before / self.count as f64;
         self.squares += before * (value - self.mean);
@@ -40,7 +40,7 @@ impl Moments {
         let apart = other.mean - self.mean;
         self.mean += apart * b / (a + b);
         self.squares += other.squares + apart * apart * a * b / (a + b);
-        self.count += other.count;
+        self.count = self.count.saturating_add(other.count);
     }
 
     /// How many values were taken in.

@@ -33,7 +33,7 @@ impl Pearson {
 
     /// Takes in a pair.
     pub fn push(&mut self, a: f64, b: f64) {
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
         let before = [a - self.means[0], b - self.means[1]];
         for (mean, before) in self.means.iter_mut().zip(before) {
             *mean += before / self.count as f64;
@@ -58,7 +58,7 @@ impl Pearson {
             self.squares[i] += other.squares[i] + apart * apart * share;
         }
         self.product += other.product + apart[0] * apart[1] * share;
-        self.count += other.count;
+        self.count = self.count.saturating_add(other.count);
     }
 
     /// The standard error of their correlation, `sqrt((1 - r^2) / (n - 2))`; infinite where there is none.
@@ -102,10 +102,12 @@ impl Wire for Pearson {
 
     fn get(bytes: &[u8]) -> Option<(Pearson, &[u8])> {
         let (count, rest) = u64::get(bytes)?;
-        let (means, rest) = Wire::get(rest)?;
-        let (squares, rest) = Wire::get(rest)?;
+        let (means, rest) = <[f64; 2]>::get(rest)?;
+        let (squares, rest) = <[f64; 2]>::get(rest)?;
         let (product, rest) = f64::get(rest)?;
-        Some((Pearson { count, means, squares, product }, rest))
+        let finite = means.iter().chain(&squares).all(|v| v.is_finite()) && product.is_finite();
+        let sound = finite && squares.iter().all(|v| *v >= 0.0);
+        sound.then_some((Pearson { count, means, squares, product }, rest))
     }
 }
 

@@ -23,13 +23,13 @@ impl<T, const N: usize> Default for Reservoir<T, N> {
 impl<T: Clone, const N: usize> Reservoir<T, N> {
     /// Takes in an item.
     pub fn push(&mut self, priority: u64, item: T) {
-        self.seen += 1;
+        self.seen = self.seen.saturating_add(1);
         self.insert(priority, item);
     }
 
     /// Takes in the items of another.
     pub fn merge(&mut self, other: &Reservoir<T, N>) {
-        self.seen += other.seen;
+        self.seen = self.seen.saturating_add(other.seen);
         other.items.iter().for_each(|(priority, item)| self.insert(*priority, item.clone()));
     }
 

@@ -20,15 +20,15 @@ impl Scores {
     pub fn push(&mut self, score: Result<f64, Undefined>) {
         match score {
             Ok(score) if score.is_finite() => self.moments.push(score),
-            Ok(_) => self.undefined[Undefined::Failed as usize] += 1,
-            Err(reason) => self.undefined[reason as usize] += 1,
+            Ok(_) => self.push_undefined(Undefined::Failed, 1),
+            Err(reason) => self.push_undefined(reason, 1),
         }
     }
 
     /// Takes in the scores of other samples.
     pub fn merge(&mut self, other: &Scores) {
         self.moments.merge(&other.moments);
-        self.undefined.iter_mut().zip(&other.undefined).for_each(|(own, more)| *own += more);
+        self.undefined.iter_mut().zip(&other.undefined).for_each(|(own, more)| *own = own.saturating_add(*more));
     }
 
     /// Takes in scores that somebody has added up.
@@ -38,7 +38,8 @@ impl Scores {
 
     /// Takes in so many samples without a score.
     pub fn push_undefined(&mut self, reason: Undefined, count: u64) {
-        self.undefined[reason as usize] += count;
+        let own = &mut self.undefined[reason as usize];
+        *own = own.saturating_add(count);
     }
 
     /// Of the defined scores.

@@ -42,7 +42,7 @@ impl<const N: usize> Table<N> {
 
     /// Takes in the samples of another.
     pub fn merge(&mut self, other: &Table<N>) {
-        self.dropped += other.dropped;
+        self.dropped = self.dropped.saturating_add(other.dropped);
         if other.limit < self.limit {
             self.drop_from(other.limit);
         }
@@ -53,7 +53,7 @@ impl<const N: usize> Table<N> {
         let key = |r: &Row| (r.label, r.class);
         while row.label < self.limit {
             match self.rows.binary_search_by_key(&key(&row), key) {
-                Ok(known) => self.rows[known].count += row.count,
+                Ok(known) => self.rows[known].count = self.rows[known].count.saturating_add(row.count),
                 Err(place) => {
                     if self.rows.insert(place, row).is_err() {
                         let last = self.rows.last().map_or(row.label, |last| last.label.max(row.label));
@@ -64,13 +64,13 @@ impl<const N: usize> Table<N> {
             }
             return;
         }
-        self.dropped += row.count;
+        self.dropped = self.dropped.saturating_add(row.count);
     }
 
     fn drop_from(&mut self, label: u64) {
         self.limit = label;
         while let Some(last) = self.rows.last().copied().filter(|last| last.label >= label) {
-            self.dropped += last.count;
+            self.dropped = self.dropped.saturating_add(last.count);
             self.rows.truncate(self.rows.len() - 1);
         }
     }

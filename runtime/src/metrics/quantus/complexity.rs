@@ -37,14 +37,14 @@ pub(super) const EFFECTIVE_COMPLEXITY: Entry = entry(
     },
 );
 
-fn of(score: impl Fn(&[f64]) -> Score + 'static) -> Box<dyn Observer> {
+fn of(score: impl Fn(&[f64]) -> Score + Send + 'static) -> Box<dyn Observer> {
     Box::new(Refusing(Of(score)))
 }
 
 /// A function of the map over its largest magnitude.
 struct Of<F>(F);
 
-impl<F: Fn(&[f64]) -> Score> Metric for Of<F> {
+impl<F: Fn(&[f64]) -> Score + Send> Metric for Of<F> {
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
         Ok((self.0)(&normalised(sample.map)))
     }

@@ -132,8 +132,8 @@ pub(super) const NON_SENSITIVITY: Entry = entry(
 );
 
 fn removed(
-    cost: impl Fn(&Grid) -> usize + 'static,
-    score: impl Fn(&mut Sample) -> Result<Score> + 'static,
+    cost: impl Fn(&Grid) -> usize + Send + 'static,
+    score: impl Fn(&mut Sample) -> Result<Score> + Send + 'static,
 ) -> Box<dyn Observer> {
     Box::new(Refusing(Removed(cost, score)))
 }
@@ -141,7 +141,7 @@ fn removed(
 /// A cost, and a score of a sample whose features are scalars.
 struct Removed<C, F>(C, F);
 
-impl<C: Fn(&Grid) -> usize, F: Fn(&mut Sample) -> Result<Score>> Metric for Removed<C, F> {
+impl<C: Fn(&Grid) -> usize + Send, F: Fn(&mut Sample) -> Result<Score> + Send> Metric for Removed<C, F> {
     fn cost(&self, grid: &Grid) -> Cost {
         Cost::forward((self.0)(grid) as u64)
     }

@@ -57,14 +57,14 @@ fn share(sample: &Sample, mask: &[bool], of: impl Fn(f64) -> f64, more: f64) -> 
     if total == 0.0 { Err(Undefined::NothingPositive) } else { Ok(inside / total) }
 }
 
-fn of(score: impl Fn(&Sample, &[bool]) -> Score + 'static) -> Box<dyn Observer> {
+fn of(score: impl Fn(&Sample, &[bool]) -> Score + Send + 'static) -> Box<dyn Observer> {
     Box::new(Of(score))
 }
 
 /// A function of a map and a mask.
 struct Of<F>(F);
 
-impl<F: Fn(&Sample, &[bool]) -> Score> Metric for Of<F> {
+impl<F: Fn(&Sample, &[bool]) -> Score + Send> Metric for Of<F> {
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
         Ok(match (sample.mask, refused(sample.map)) {
             (None, _) => Err(Undefined::NoMask),

@@ -1,0 +1,181 @@
+//! What a program holds whyline to that has it as a library: models and frames from memory, several threads, several models, and
+//! typed errors for what does not fit.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use whyline_runtime::Kind;
+use whyline_runtime::engine::{PlanSession, Precision, Resources};
+use whyline_runtime::evaluate::{Effort, Evaluation, Measure, Subjected};
+use whyline_runtime::explain::{Budget, Explainer, LoadOptions, Loaded, Shared, Target};
+use whyline_runtime::gradient::target::Score;
+use whyline_runtime::image::Picture;
+use whyline_runtime::image::colormap::Colormap;
+use whyline_runtime::image::overlay::{Style, draw};
+use whyline_runtime::image::preprocess::{picture_of, prepare};
+use whyline_runtime::methods::Given;
+use whyline_runtime::onnx::{Card, Layout};
+use whyline_runtime::record::FileRecord;
+use whyline_runtime::rng::Rng;
+use whyline_runtime::state::RowState;
+
+fn model(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models").join(name)
+}
+
+fn loaded(name: &str) -> Loaded {
+    Loaded::read(&model(name), &LoadOptions::default()).unwrap()
+}
+
+fn input(loaded: &Loaded, draw: u64) -> Vec<f32> {
+    let rng = Rng::new(4, draw);
+    (0..loaded.input_shape().unwrap().iter().product::<usize>() as u64).map(|i| rng.uniform(i) as f32).collect()
+}
+
+fn file() -> FileRecord {
+    FileRecord::of_bytes("frame", &[1, 2, 3])
+}
+
+fn explainer<'a>(loaded: &'a Loaded, shared: &mut Shared, method: &str) -> Explainer<'a> {
+    loaded.explainer_sharing(shared, method, &Given::new(), Precision::F32, Resources::default()).unwrap()
+}
+
+#[test]
+fn sessions_go_to_other_threads() {
+    fn is_send<T: Send>() {}
+    is_send::<Explainer>();
+    is_send::<PlanSession>();
+    is_send::<Evaluation>();
+    is_send::<Shared>();
+}
+
+/// A model's bytes are the same model, a gradient graph's too.
+#[test]
+fn models_come_from_memory() {
+    let bytes = std::fs::read(model("digits-cnn.onnx")).unwrap();
+    let card = Card::beside(&model("digits-cnn.onnx")).unwrap();
+    let options = LoadOptions { card, ..LoadOptions::default() };
+    let (ours, theirs) = (Loaded::parse(&bytes, "digits", &options).unwrap(), loaded("digits-cnn.onnx"));
+    let x = input(&ours, 1);
+    let [a, b] = [&ours, &theirs].map(|loaded| {
+        explainer(loaded, &mut Shared::default(), "vanilla").explain(&x, file(), &Target::Class(3)).unwrap()
+    });
+    assert_eq!(a.attribution.values, b.attribution.values);
+    assert_eq!((a.record.model.file.as_str(), &a.record.model.sha256), ("digits", &b.record.model.sha256));
+    let error = Loaded::parse(&bytes[..bytes.len() / 2], "half a model", &LoadOptions::default()).unwrap_err();
+    assert!(error.kind() == Kind::Model && error.to_string().contains("half a model"), "{error}");
+}
+
+/// Whoever explains what, with what is shared by methods: the map is as if nothing were.
+#[test]
+fn what_is_shared_is_of_the_model_and_the_input() {
+    let (cnn, vit) = (loaded("digits-cnn.onnx"), loaded("digits-vit.onnx"));
+    let options = LoadOptions { score: Score::Probability, ..LoadOptions::default() };
+    let probability = Loaded::read(&model("digits-cnn.onnx"), &options).unwrap();
+    let mut shared = Shared::default();
+    for loaded in [&cnn, &vit, &probability, &cnn] {
+        let x = input(loaded, 2);
+        let map = |shared: &mut Shared| {
+            explainer(loaded, shared, "vanilla").explain(&x, file(), &Target::Class(1)).unwrap().attribution.values
+        };
+        assert_eq!(map(&mut shared), map(&mut Shared::default()));
+    }
+    let shared = Mutex::new(Shared::default());
+    let alone: Vec<Vec<f32>> = (0..8)
+        .map(|draw| {
+            let mut own = explainer(&cnn, &mut Shared::default(), "vanilla");
+            own.explain(&input(&cnn, draw), file(), &Target::Class(3)).unwrap().attribution.values
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        for thread in 0..2u64 {
+            let (shared, alone, cnn) = (&shared, &alone, &cnn);
+            scope.spawn(move || {
+                let mut own = explainer(cnn, &mut shared.lock().unwrap(), "vanilla");
+                for turn in 0..60u64 {
+                    let draw = (turn * (1 + thread) + 3 * thread) % 8;
+                    let map = own.explain(&input(cnn, draw), file(), &Target::Class(3)).unwrap().attribution.values;
+                    assert_eq!(map, alone[draw as usize], "turn {turn} of thread {thread}");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn what_a_method_would_not_look_at_is_refused() {
+    let cnn = loaded("digits-cnn.onnx");
+    let x = input(&cnn, 1);
+    let mut own = explainer(&cnn, &mut Shared::default(), "integrated-gradients");
+    let error = own.set_baselines(vec![(file(), x.clone())]).unwrap_err();
+    assert!(error.kind() == Kind::Usage && error.to_string().contains("baseline=file:"), "{error}");
+    assert!(own.set_region(file(), vec![true; x.len()]).is_err());
+    let given = Given::from([("baseline".to_string(), "file:healthy".to_string())]);
+    let mut told = cnn.explainer("integrated-gradients", &given, Precision::F32, Resources::default()).unwrap();
+    let mut wrong = x.clone();
+    wrong[7] = f32::NAN;
+    let error = told.set_baselines(vec![(file(), wrong)]).unwrap_err().to_string();
+    assert!(error.contains("element 7 is NaN"), "{error}");
+    told.set_baselines(vec![(file(), x.clone())]).unwrap();
+    let explained = told.explain(&x, file(), &Target::Top).unwrap();
+    assert!(explained.attribution.values.iter().all(|v| *v == 0.0) && explained.record.baselines.len() == 1);
+    // Longer than any clock goes: as none.
+    own.set_budget(Budget { deadline: Some(Duration::MAX), ..Budget::default() }).unwrap();
+    own.explain(&x, file(), &Target::Top).unwrap();
+}
+
+#[test]
+fn cards_from_memory_are_checked() {
+    let mut card = Card::default();
+    card.input.std = vec![0.0];
+    let options = LoadOptions { card: Some(card), ..LoadOptions::default() };
+    let error = Loaded::read(&model("digits-cnn.onnx"), &options).unwrap_err().to_string();
+    assert!(error.contains("std"), "{error}");
+}
+
+/// Scores of a sample with a mask of another size, and states of something else, are refused; nothing is counted.
+#[test]
+fn what_does_not_fit_an_evaluation_is_refused() {
+    let cnn = loaded("digits-cnn.onnx");
+    let evaluation = |metrics: &[&str]| {
+        let measures = metrics.iter().map(|name| Measure::new(name, &Given::new()).unwrap()).collect();
+        Evaluation::new(vec![explainer(&cnn, &mut Shared::default(), "vanilla")], measures, Effort::default()).unwrap()
+    };
+    let x = input(&cnn, 1);
+    let mut masked = evaluation(&["pointing-game", "relevance-mass-accuracy", "top-k-intersection", "auc"]);
+    for len in [0, 3, x.len() + 1] {
+        let mask = vec![true; len];
+        let (input, mask) = (x.as_slice(), Some(mask.as_slice()));
+        let error =
+            masked.push(&Subjected { input, file: file(), mask, mosaic: false, target: Target::Top }).unwrap_err();
+        assert!(error.kind() == Kind::Input && error.to_string().contains(&format!("{len} features")), "{error}");
+    }
+    assert!(
+        masked.state()
+            == evaluation(&["pointing-game", "relevance-mass-accuracy", "top-k-intersection", "auc"]).state()
+    );
+    let mut sparse = evaluation(&["sparseness"]);
+    assert!(sparse.restore(masked.state()).is_err());
+    assert!(sparse.restore(vec![RowState::default()]).is_err());
+    assert!(sparse.restore(vec![]).is_err());
+    sparse.restore(evaluation(&["complexity"]).state()).unwrap();
+}
+
+#[test]
+fn pictures_and_maps_that_are_none_are_refused() {
+    let (shape, layout, card) = ([1, 1, 8, 8], Layout::ChannelsFirst, Card::default().input);
+    for (width, height) in [(0, 0), (0, 5), (5, 0)] {
+        assert_eq!(prepare(&Picture::new(width, height), &shape, layout, &card).unwrap_err().kind(), Kind::Input);
+    }
+    assert!(picture_of(&[0.0; 3], &shape, layout).is_err());
+    let style = |zoom| Style { colormap: Colormap::Diverging, side_by_side: true, zoom };
+    let picture = Picture::new(8, 8);
+    assert!(draw(&[0.0; 3], (8, 8), &picture, &style(None)).is_err());
+    assert!(draw(&[0.0; 64], (8, 8), &picture, &style(Some(u32::MAX))).is_err());
+    assert!(draw(&[0.0; 64], (8, 8), &Picture::new(0, 8), &style(None)).is_err());
+    assert!(draw(&[0.0; 64], (8, 8), &picture, &style(None)).is_ok());
+    let nowhere = Path::new("no such file");
+    assert_eq!(FileRecord::of(nowhere).unwrap_err().kind(), Kind::Input);
+    assert_eq!(whyline_runtime::image::decode(nowhere).unwrap_err().kind(), Kind::Input);
+}
