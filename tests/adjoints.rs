@@ -481,6 +481,18 @@ fn conv() -> Vec<Case> {
             cases.push(case("ConvTranspose", &[1, 2, 4, 3], vec![weight(&[2, 3, 3, 3], 1)], flags));
         }
     }
+    // Volumes: side by side, and by two.
+    for (strides, pads) in
+        [([1, 1, 1], [1, 0, 1, 0, 1, 2]), ([1, 1, 1], [4, 0, 0, 0, 0, 0]), ([2, 1, 2], [1, 0, 1, 0, 1, 2])]
+    {
+        let flags = vec![
+            ("group", int(2)),
+            ("dilations", ints(&[1, 2, 1])),
+            ("strides", ints(&strides)),
+            ("pads", ints(&pads)),
+        ];
+        cases.push(case("Conv", &[2, 4, 4, 6, 5], vec![weight(&[6, 2, 2, 3, 3], 1), weight(&[6], 2)], flags));
+    }
     for auto in ["SAME_UPPER", "SAME_LOWER", "VALID"] {
         let flags = || vec![("auto_pad", text(auto)), ("strides", ints(&[2, 2]))];
         cases.push(case("Conv", &[1, 2, 7, 8], vec![weight(&[3, 2, 3, 2], 1)], flags()));

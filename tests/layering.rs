@@ -22,7 +22,10 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("load", &["engine", "gradient", "onnx"]),
         ("prepare", &["engine", "gradient", "load", "methods", "onnx"]),
         ("asked", &["gradient", "onnx"]),
-        ("explain", &["asked", "attribution", "engine", "gradient", "load", "methods", "onnx", "prepare", "record"]),
+        (
+            "explain",
+            &["asked", "attribution", "baseline", "engine", "gradient", "load", "methods", "onnx", "prepare", "record"],
+        ),
         ("metrics", &["attribution", "baseline", "engine", "gradient", "image", "onnx", "params"]),
         ("state", &["engine", "metrics"]),
         ("probe", &["engine", "explain", "gradient", "metrics", "onnx", "record", "variants"]),

@@ -1,10 +1,13 @@
 //! What a program holds whyline to that has it as a library: models and frames from memory, several threads, several models, and
 //! typed errors for what does not fit.
 
+mod common;
+
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use common::{graph, node};
 use whyline_runtime::Kind;
 use whyline_runtime::engine::{PlanSession, Precision, Resources};
 use whyline_runtime::evaluate::{Effort, Evaluation, Measure, Subjected};
@@ -15,7 +18,7 @@ use whyline_runtime::image::colormap::Colormap;
 use whyline_runtime::image::overlay::{Style, draw};
 use whyline_runtime::image::preprocess::{picture_of, prepare};
 use whyline_runtime::methods::Given;
-use whyline_runtime::onnx::{Card, Layout};
+use whyline_runtime::onnx::{Attr, Card, Facts, Layout, Tensor, write_model};
 use whyline_runtime::record::FileRecord;
 use whyline_runtime::rng::Rng;
 use whyline_runtime::state::RowState;
@@ -123,6 +126,28 @@ fn what_a_method_would_not_look_at_is_refused() {
     // Longer than any clock goes: as none.
     own.set_budget(Budget { deadline: Some(Duration::MAX), ..Budget::default() }).unwrap();
     own.explain(&x, file(), &Target::Top).unwrap();
+}
+
+/// A map of zeros is told; memory is not said to be bounded where tract decides what steps take.
+#[test]
+fn what_a_map_or_a_bound_does_not_say_is_told() {
+    let nodes = vec![
+        node("ReduceL2", &["x", "axis"], &["l"], vec![("keepdims", Attr::Int(0))]),
+        node("Sub", &["l", "far"], &["s"], vec![]),
+        node("Relu", &["s"], &["y"], vec![]),
+    ];
+    let mut graph = graph(&[1, 2, 5], nodes, "y");
+    graph.constants.extend([("axis", Tensor::ints(&[2])), ("far", Tensor::scalar(100.0))].map(|(n, t)| (n.into(), t)));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("closed.onnx");
+    write_model(&graph, &Facts::default(), &path).unwrap();
+    let closed = Loaded::read(&path, &LoadOptions::default()).unwrap();
+    let x = input(&closed, 1);
+    let explained = explainer(&closed, &mut Shared::default(), "vanilla").explain(&x, file(), &Target::Top).unwrap();
+    assert!(explained.record.warnings.iter().any(|w| w.contains("zero")), "{:?}", explained.record.warnings);
+    let bounded = Resources { memory: Some(64 << 20), ..Resources::default() };
+    let error = closed.explainer("vanilla", &Given::new(), Precision::F32, bounded).err().unwrap();
+    assert!(error.kind() == Kind::Usage && error.to_string().contains("tract"), "{error}");
 }
 
 #[test]

@@ -745,6 +745,29 @@ fn depth_and_space_agree_with_tract() {
     }
 }
 
+/// Mirrored, repeated and zero borders, with their adjoints, of what is blocked and of what is not.
+#[test]
+fn borders_of_images_agree_with_tract() {
+    for mode in ["reflect", "edge", "constant"] {
+        for pads in [[0, 0, 2, 1, 0, 0, 3, 2], [0, 0, 0, 0, 0, 0, 0, 4]] {
+            for channels in [3, 20] {
+                let flags = vec![("mode", Attr::Text(mode.into()))];
+                let nodes = vec![
+                    node("Pad", &["x", "pads"], &["a"], flags.clone()),
+                    node("Conv", &["a", "w"], &["c"], vec![]),
+                    node("Pad", &["c", "pads"], &["p"], flags),
+                    node("Relu", &["p"], &["r"], vec![]),
+                    node("Conv", &["r", "w"], &["d"], vec![]),
+                    node("Flatten", &["d"], &["y"], vec![]),
+                ];
+                let weights = vec![("w", weight(&[channels, channels, 3, 3], 1)), ("pads", Tensor::ints(&pads))];
+                let derived = all_kernels(with_weights(graph(&[1, channels, 7, 8], nodes, "y"), weights));
+                agrees(&format!("{mode} by {pads:?} of {channels} channels"), &derived, 1e-4);
+            }
+        }
+    }
+}
+
 /// Of channels at each place, as segmentation has them, and of other axes.
 #[test]
 fn softmaxes_along_any_axis_agree_with_tract() {

@@ -137,5 +137,5 @@ fn list_gaps(gaps: &[Gap]) -> String {
         text +=
             &format!("\n  {} ({}) cuts the path to the input at '{}': {}", gap.node, gap.op, gap.cut_at, gap.reason);
     }
-    text + "\nexplain an earlier layer, or replace these nodes when exporting the model"
+    text + "\nexplain another output (--output), or replace these nodes when exporting the model"
 }

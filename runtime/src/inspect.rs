@@ -131,7 +131,7 @@ pub fn inspect(loaded: &Loaded, precision: Precision) -> Result<Inspection> {
     Ok(Inspection {
         model: loaded.model.name.clone(),
         sha256: loaded.model.sha256.clone(),
-        opset: graph.opset,
+        opset: loaded.model.opset,
         nodes: graph.nodes.len(),
         input_shape: loaded.input_shape()?,
         input,

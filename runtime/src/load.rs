@@ -371,5 +371,5 @@ fn tapped_layer(ready: &GradientGraph, name: Option<&str>) -> Result<Layer> {
         Some("nhwc") => Layout::ChannelsLast,
         _ => return Err(Error::usage(format!("the tap '{}' is not an image; use the forward model", tap.layer))),
     };
-    Ok(Layer { name: tap.layer.clone(), op: String::new(), shape, layout })
+    Ok(Layer { name: tap.layer.clone(), op: String::new(), shape, layout, scores: false })
 }

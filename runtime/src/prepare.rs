@@ -126,6 +126,15 @@ impl<'a> Part<'a> {
         // Perturbed weights stand beside the model's own.
         let other = if needs.weights { prepared.plans.memory().weights } else { 0 };
         let left = resources.memory.map(|most| most.saturating_sub(other));
+        let on_tract = prepared.plans.fallbacks();
+        if left.is_some() && !on_tract.is_empty() {
+            let reason = "leave the bound out, or replace them when exporting the model";
+            let list = on_tract.join(", ");
+            return Err(Error::usage(format!(
+                "memory can't be bounded: of {} steps tract decides what they take ({list}); {reason}",
+                on_tract.len()
+            )));
+        }
         let resources = Resources { memory: left, ..resources };
         let mut session = Runner::of(&prepared.plans, || loaded.derive(&wanted), resources, &mut shared.spare)?;
         if needs.weights {

@@ -55,7 +55,9 @@ impl Explainer<'_> {
     ///
     /// Errors: a method that is told another baseline, or has none; values of another length, or that are not finite.
     pub fn set_baselines(&mut self, baselines: Vec<(FileRecord, Vec<f32>)>) -> Result<()> {
-        self.must_name("baseline", "baselines")?;
+        if !baselines.is_empty() {
+            self.must_name("baseline", "baselines")?;
+        }
         let len: usize = self.loaded.input_shape()?.iter().product();
         for (file, values) in &baselines {
             if values.len() != len || first_infinite(values).is_some() {

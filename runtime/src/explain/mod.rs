@@ -157,6 +157,9 @@ impl<'a> Explainer<'a> {
         let mut warnings = self.part.prepared.warnings.clone();
         warnings.extend(self.of_halves());
         warnings.extend(stopped_by.map(|why| why.warning(self.taken())));
+        if attribution.values.iter().all(|value| *value == 0.0) {
+            warnings.push("every value of the map is zero: to what is explained nothing passes here".into());
+        }
         let record = Record {
             whyline: env!("CARGO_PKG_VERSION"),
             tract: "0.23.9",

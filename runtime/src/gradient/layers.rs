@@ -20,11 +20,16 @@ pub struct Layer {
     pub shape: Vec<usize>,
     /// Where its channels are.
     pub layout: Layout,
+    /// Whether it is the scores of every place, or made of them: no features.
+    pub scores: bool,
 }
 
 /// Ops whose results are no features of their own, so not the default layer: the map of what they pool or
 /// pass on is finer.
 const NOT_DEFAULT: &[&str] = &["MaxPool", "AveragePool", "Pad", "Transpose", "Reshape", "Cast", "Resize"];
+
+/// Ops that mix channels by weights.
+const WEIGHTED: &[&str] = &["Conv", "ConvTranspose", "MatMul", "Gemm"];
 
 /// The image-like values between an input of this layout and the target behind `output` (the first by default), in the order they
 /// are computed.
@@ -32,11 +37,18 @@ pub fn cam_layers(typed: &TypedGraph, output: Option<&str>, layout: Option<Layou
     let path = path_of(typed, output)?;
     let images = images(typed, &path, layout)?;
     let mut layers = vec![];
-    for (node, _) in typed.graph.nodes.iter().zip(&path.between).filter(|(_, between)| **between) {
+    let between = || typed.graph.nodes.iter().zip(&path.between).enumerate().filter(|(_, (_, between))| **between);
+    // Where scores are of places, the last weights make them.
+    let target = find_target(typed, output)?.logits;
+    let of_places = images.get(target.as_str()).and_then(|layout| layout.split(&typed.facts.get(&target)?.shape));
+    let weighted = between().filter(|(_, (node, _))| WEIGHTED.contains(&node.op.as_str())).last();
+    let first = of_places.filter(|(_, h, w)| h * w > 1).and(weighted).map(|(at, _)| at);
+    for (at, (node, _)) in between() {
         let Some((name, &layout)) = node.output(0).and_then(|name| Some((name, images.get(name)?))) else { continue };
         let shape = typed.facts[name].shape.clone();
         if layout.split(&shape).is_some_and(|(_, h, w)| h * w > 1) {
-            layers.push(Layer { name: name.to_string(), op: node.op.clone(), shape, layout });
+            let scores = first.is_some_and(|first| at >= first);
+            layers.push(Layer { name: name.to_string(), op: node.op.clone(), shape, layout, scores });
         }
     }
     Ok(layers)
@@ -129,16 +141,18 @@ fn origin<'a>(
     is_kept.then_some(origin)
 }
 
-/// The layer taken by default: the last image-like value that is not merely pooled or passed on.
+/// The layer taken by default: the last image-like value that is not merely pooled or passed on, nor the scores of every place.
 pub fn default_layer(layers: &[Layer]) -> Option<&Layer> {
-    layers.iter().rev().find(|l| !NOT_DEFAULT.contains(&l.op.as_str()))
+    layers.iter().rev().find(|l| !l.scores && !NOT_DEFAULT.contains(&l.op.as_str()))
 }
 
 /// The layer of this name, or the default one.
 pub fn choose_layer(layers: &[Layer], name: Option<&str>) -> Result<Layer> {
     match name {
         None => default_layer(layers).cloned().ok_or_else(|| {
-            Error::usage("the model has no layer with spatial extent, which CAM methods need; use another method")
+            Error::usage(
+                "the model has no layer of features with rows and columns, which CAM methods need; use another method",
+            )
         }),
         Some(name) => layers.iter().find(|l| l.name == name).cloned().ok_or_else(|| {
             Error::usage(format!("'{name}' is no layer that a CAM method can use; `whyline inspect` lists them"))

@@ -28,6 +28,8 @@ pub struct Model {
     pub graph: Graph,
     /// SHA-256 of the file's bytes and, after them, of its external data, in hexadecimal.
     pub sha256: String,
+    /// The file's op set.
+    pub opset: i64,
     /// The file's name, for messages and records.
     pub name: String,
     /// Other files that some of its weights are in.
@@ -134,7 +136,7 @@ pub fn parse_model_keeping(
     graph.sort()?;
     graph.prune();
     let sha256 = sha256(std::iter::once(bytes).chain(external.iter().map(Tensor::bytes)));
-    Ok(Model { graph, sha256, name: name.to_string(), external: files.into_iter().collect(), random_weights })
+    Ok(Model { graph, sha256, opset, name: name.to_string(), external: files.into_iter().collect(), random_weights })
 }
 
 fn standard_opset(imports: &[pb::OperatorSetIdProto]) -> Option<i64> {

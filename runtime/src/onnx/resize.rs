@@ -1,4 +1,4 @@
-//! Where Resize reads.
+//! Where Resize and Pad read.
 
 use super::{Fact, Node, Tensor};
 
@@ -40,6 +40,30 @@ pub fn resized(node: &Node, from: &[usize], to: &[usize], scales: Option<&Tensor
         }
     }
     Ok(resized)
+}
+
+/// By place of an axis of that extent, with so many before and after it, the place that a Pad which repeats or mirrors takes.
+///
+/// Errors: a mode that is none, or an axis of nothing.
+pub fn padded(mode: &str, extent: usize, before: i64, after: i64) -> Result<Vec<usize>, String> {
+    let extent = extent as i64;
+    if extent == 0 {
+        return Err("its input is empty".into());
+    }
+    let source = |place: i64| {
+        Ok(match mode {
+            "edge" => place.clamp(0, extent - 1),
+            "wrap" => place.rem_euclid(extent),
+            "reflect" if extent == 1 => 0,
+            "reflect" => {
+                let period = 2 * (extent - 1);
+                let inside = place.rem_euclid(period);
+                inside.min(period - inside)
+            }
+            other => return Err(format!("mode '{other}' is not known")),
+        } as usize)
+    };
+    (-before..extent + after).map(source).collect()
 }
 
 /// The places of the input that one of the output is made of; those beyond the border are those at it.

@@ -1,4 +1,5 @@
-//! Rows and columns of images that are sums of a few others: Resize, and products with a sparse constant, as in its adjoint.
+//! Rows and columns of images that are sums of a few others: Resize, Pad, and products with a sparse constant, as in their
+//! adjoints.
 
 use super::dense::HostKind;
 use super::planner::{Lowered, Planner};
@@ -6,7 +7,7 @@ use super::pooling::postpone;
 use super::values::Image;
 use crate::engine::kernels::resample::{Axis, Resample};
 use crate::error::Result;
-use crate::onnx::resize::resized;
+use crate::onnx::resize::{padded, resized};
 use crate::onnx::{DType, Node};
 
 /// A constant is sparse where at most one in so many of its elements is other than zero.
@@ -19,6 +20,7 @@ const TERMS: usize = 8;
 pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
     let found = match (node.domain.as_str(), node.op.as_str()) {
         ("", "Resize") => resize(planner, node),
+        ("", "Pad") => pad(planner, node),
         ("", "MatMul") => product(planner, node),
         _ => None,
     };
@@ -45,6 +47,32 @@ fn resize(planner: &Planner, node: &Node) -> Option<(usize, Image, Resample)> {
     }
     let fits = [rows.places.len(), columns.places.len()] == to.extents && scales != Some(None);
     fits.then_some((0, from, Resample { rows, columns }))
+}
+
+/// Rows and columns that are repeated or mirrored; zeros around an image that is blocked.
+fn pad(planner: &Planner, node: &Node) -> Option<(usize, Image, Resample)> {
+    let input = node.input(0)?;
+    let from = planner.image(input)?;
+    let pads = planner.constant(node.input(1)?)?.to_i64()?;
+    let &[0, 0, top, left, 0, 0, bottom, right] = pads.as_slice() else { return None };
+    let zeros = node.input(2).is_none() || planner.number(node, 2) == Some(0.0);
+    let mode = node.text("mode", "constant");
+    let fits = node.input(3).is_none() && pads.iter().all(|pad| *pad >= 0);
+    if !fits || (mode == "constant" && !(zeros && planner.is_blocked(input))) {
+        return None;
+    }
+    let axis = |input: usize, before: i64, after: i64| -> Option<Axis> {
+        let places = match mode {
+            "constant" => {
+                let none = |count: i64| std::iter::repeat_n(vec![], count as usize);
+                none(before).chain((0..input).map(|place| vec![(place, 1.0)])).chain(none(after)).collect()
+            }
+            _ => padded(mode, input, before, after).ok()?.into_iter().map(|place| vec![(place, 1.0)]).collect(),
+        };
+        Some(Axis { input, places })
+    };
+    let [height, width] = from.extents;
+    Some((0, from, Resample { rows: axis(height, top, bottom)?, columns: axis(width, left, right)? }))
 }
 
 /// A product with a constant on its left, or with a sparse one on its right.

@@ -1,7 +1,8 @@
 //! Convolutions: the adjoint of one kind is the other kind, with the same weights.
 
+use crate::gradient::emit::Name;
 use crate::gradient::site::{AdjointFn, Refusal, Site};
-use crate::onnx::{Attr, Node};
+use crate::onnx::{Attr, Node, Tensor};
 
 pub const TABLE: &[(&str, AdjointFn)] = &[("Conv", conv), ("ConvTranspose", conv_transpose)];
 
@@ -93,11 +94,50 @@ fn conv(s: &mut Site) -> Result<(), Refusal> {
     s.constant_only(2, "bias")?;
     let (x, w, y) = (s.x_shape(0), s.x_shape(1), s.y_shape());
     let window = Window::of(s.node, &w[2..], &x[2..], &y[2..])?;
-    let attributes = window.transposed(&x[2..], &y[2..], s.node.int("group", 1));
+    let group = s.node.int("group", 1);
+    if let Some(dx) = turned(s, &window, group as usize) {
+        s.give(0, dx);
+        return Ok(());
+    }
+    let attributes = window.transposed(&x[2..], &y[2..], group);
     let (g, w) = (s.g(), s.x(1));
     let dx = s.emit.op_with("ConvTranspose", &[&g, &w], attributes);
     s.give(0, dx);
     Ok(())
+}
+
+/// The same as a convolution with the weights turned about, where windows lie side by side; of volumes, which no kernel of ours is
+/// for, and whose transposed convolutions tract takes ten times as long for.
+fn turned(s: &mut Site, window: &Window, group: usize) -> Option<Name> {
+    let (x, y, shape) = (s.x_shape(0), s.y_shape(), s.x_shape(1));
+    if shape.len() != 5 || window.strides.iter().any(|&stride| stride != 1) {
+        return None;
+    }
+    let reach = |axis: usize| window.reach(axis) as i64 - 1;
+    let before: Vec<i64> = (0..3).map(|axis| reach(axis) - window.before[axis]).collect();
+    let after: Vec<i64> =
+        (0..3).map(|axis| x[axis + 2] as i64 + reach(axis) - y[axis + 2] as i64 - before[axis]).collect();
+    if before.iter().chain(&after).any(|&pad| pad < 0) {
+        return None;
+    }
+    let (outputs, inputs, taps) = (shape[0] / group, shape[1], shape[2..].iter().product::<usize>());
+    let weights = s.constant(1)?.to_f32()?;
+    let mut about = vec![0.0; weights.len()];
+    for (i, &weight) in weights.iter().enumerate() {
+        let (filter, input, tap) = (i / (inputs * taps), i / taps % inputs, i % taps);
+        let (of, output) = (filter / outputs, filter % outputs);
+        about[((of * inputs + input) * outputs + output) * taps + taps - 1 - tap] = weight;
+    }
+    let shape = [&[group * inputs, outputs], &shape[2..]].concat();
+    let w = s.emit.constant(Tensor::f32(&shape, &about));
+    let attributes = vec![
+        ("dilations", ints(&window.dilations)),
+        ("kernel_shape", ints(&window.kernel)),
+        ("pads", Attr::Ints([before, after].concat())),
+        ("group", Attr::Int(group as i64)),
+    ];
+    let g = s.g();
+    Some(s.emit.op_with("Conv", &[&g, &w], attributes))
 }
 
 fn conv_transpose(s: &mut Site) -> Result<(), Refusal> {

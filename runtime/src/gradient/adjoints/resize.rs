@@ -8,7 +8,7 @@ use crate::onnx::resize::{Resized, resized};
 pub const TABLE: &[(&str, AdjointFn)] = &[("Resize", resize)];
 
 /// The matrix of an axis is dense; larger ones than this are refused.
-const MOST_WEIGHTS: usize = 1 << 26;
+pub(super) const MOST_WEIGHTS: usize = 1 << 26;
 
 fn resize(s: &mut Site) -> Result<(), Refusal> {
     let (x, mut shape) = (s.x_shape(0), s.y_shape());
@@ -26,7 +26,7 @@ fn resize(s: &mut Site) -> Result<(), Refusal> {
 }
 
 /// Multiplies an axis of `value` by the transpose of how much of each input place each output place reads.
-fn contract(s: &mut Site, value: &str, shape: &[usize], own: &Resized) -> Name {
+pub(super) fn contract(s: &mut Site, value: &str, shape: &[usize], own: &Resized) -> Name {
     let (axis, input, output) = (own.axis, own.input, own.places.len());
     // The axis before the last is multiplied from the left.
     let from_left = axis + 2 == shape.len();

@@ -1,8 +1,10 @@
 //! Ops that move elements without reading them: the adjoint moves them back.
 
+use super::resize::{MOST_WEIGHTS, contract};
 use crate::gradient::emit::Name;
 use crate::gradient::site::{AdjointFn, Refusal, Site};
 use crate::onnx::Attr;
+use crate::onnx::resize::{Resized, padded};
 
 pub const TABLE: &[(&str, AdjointFn)] = &[
     ("Reshape", reshape),
@@ -136,25 +138,15 @@ fn pad(s: &mut Site) -> Result<(), Refusal> {
     }
     let (mut value, mut shape) = (g, s.y_shape());
     for axis in (0..x.len()).filter(|&a| before[a] != 0 || after[a] != 0) {
-        let extent = x[axis] as i64;
-        if extent == 0 {
-            return Err("its input is empty".into());
-        }
-        let source = |place: i64| -> Result<usize, Refusal> {
-            Ok(match mode.as_str() {
-                "edge" => place.clamp(0, extent - 1),
-                "wrap" => place.rem_euclid(extent),
-                "reflect" if extent == 1 => 0,
-                "reflect" => {
-                    let period = 2 * (extent - 1);
-                    let inside = place.rem_euclid(period);
-                    inside.min(period - inside)
-                }
-                other => return Err(format!("mode '{other}' is not known")),
-            } as usize)
+        let places = padded(&mode, x[axis], before[axis], after[axis])?;
+        // Along rows and columns a product, as of what is resized.
+        value = match axis + 2 >= x.len() && x[axis] * places.len() <= MOST_WEIGHTS {
+            true => {
+                let places = places.into_iter().map(|place| vec![(place, 1.0)]).collect();
+                contract(s, &value, &shape, &Resized { axis, input: x[axis], places })
+            }
+            false => s.emit.scatter_axis(&value, &shape, axis, &places, x[axis]),
         };
-        let places = (-before[axis]..extent + after[axis]).map(source).collect::<Result<Vec<_>, _>>()?;
-        value = s.emit.scatter_axis(&value, &shape, axis, &places, x[axis]);
         shape[axis] = x[axis];
     }
     s.give(0, value);
