@@ -150,6 +150,39 @@ fn what_a_map_or_a_bound_does_not_say_is_told() {
     assert!(error.kind() == Kind::Usage && error.to_string().contains("tract"), "{error}");
 }
 
+/// Of scores of places one is named by its class, row and column; its rival is of the same place.
+#[test]
+fn scores_of_places_are_named_by_their_place() {
+    let nodes = vec![node("Conv", &["x", "w"], &["y"], vec![])];
+    let mut graph = graph(&[1, 1, 6, 5], nodes, "y");
+    graph.constants.insert("w".into(), Tensor::f32(&[2, 1, 1, 1], &[2.0, -3.0]));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("places.onnx");
+    write_model(&graph, &Facts::default(), &path).unwrap();
+    let card = Card { labels: vec!["lung".into(), "heart".into()], ..Card::default() };
+    let places = Loaded::read(&path, &LoadOptions { card: Some(card), ..LoadOptions::default() }).unwrap();
+    let x = input(&places, 1);
+    let explain = |target: Target| explainer(&places, &mut Shared::default(), "vanilla").explain(&x, file(), &target);
+    let named = |name: &str| Target::Named(name.into());
+    let explained = explain(named("heart@2,3")).unwrap();
+    let mut expected = vec![0.0; 30];
+    expected[13] = -3.0;
+    assert_eq!(explained.attribution.values, expected);
+    let class = &explained.record.target.class;
+    assert_eq!((class.class, class.label.as_deref()), (43, Some("heart@2,3")));
+    assert!(explained.record.warnings.is_empty(), "{:?}", explained.record.warnings);
+    let margin = Target::Margin { class: Box::new(named("1@2,3")), against: None };
+    let explained = explain(margin).unwrap();
+    expected[13] = -5.0;
+    assert_eq!(explained.attribution.values, expected);
+    assert_eq!(explained.record.target.against.unwrap().label.as_deref(), Some("lung@2,3"));
+    for (name, reason) in [("heart", "heart@ROW,COLUMN"), ("heart@6,0", "6 rows"), ("liver@0,0", "liver"), ("60", "60")]
+    {
+        let error = explain(named(name)).unwrap_err();
+        assert!(error.kind() == Kind::Usage && error.to_string().contains(reason), "{error}");
+    }
+}
+
 #[test]
 fn cards_from_memory_are_checked() {
     let mut card = Card::default();

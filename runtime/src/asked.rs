@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::gradient::target::{Explained, top_class};
-use crate::onnx::Card;
+use crate::onnx::Places;
 
 /// Which class is explained.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,13 +16,13 @@ pub enum Target {
     Ranked(usize),
     /// By index.
     Class(usize),
-    /// By index, or by its name in the card.
+    /// By index, or by its name in the card; where scores are of places, as `CLASS@ROW,COLUMN`.
     Named(String),
     /// By how much a class is ahead of another.
     Margin {
         /// The class that speaks for it.
         class: Box<Target>,
-        /// The other one; the largest other score, if none.
+        /// The other one; the largest other score, if none, and of the same place where scores are of places.
         against: Option<Box<Target>>,
     },
 }
@@ -46,8 +46,13 @@ impl Budget {
 }
 
 impl Target {
-    /// The cotangent of the scores, the class explained, and what it is explained against.
-    pub(crate) fn seed(&self, logits: &[f32], card: &Card) -> Result<(Vec<f32>, usize, Option<usize>)> {
+    /// The cotangent of the scores, the class explained, and what it is explained against. `named` says which class a name means.
+    pub(crate) fn seed(
+        &self,
+        logits: &[f32],
+        places: Option<Places>,
+        named: &dyn Fn(&str) -> Result<usize>,
+    ) -> Result<(Vec<f32>, usize, Option<usize>)> {
         let class = |target: &Target| match target {
             Target::Top => Ok(top_class(logits)),
             Target::Ranked(rank) if *rank < logits.len() => Ok(by_score(logits)[*rank]),
@@ -56,7 +61,7 @@ impl Target {
             }
             Target::Class(class) if *class < logits.len() => Ok(*class),
             Target::Class(class) => Err(Error::usage(format!("there is no class {class}; there are {}", logits.len()))),
-            Target::Named(name) => card.class(name, logits.len()),
+            Target::Named(name) => named(name),
             Target::Margin { .. } => Err(Error::usage("a margin is between two classes, not between margins")),
         };
         let mut seed = vec![0.0; logits.len()];
@@ -72,7 +77,11 @@ impl Target {
         let ahead = class(ahead)?;
         let behind = match against {
             Some(other) => class(other)?,
-            None => by_score(logits).into_iter().find(|&c| c != ahead).unwrap_or(ahead),
+            None => {
+                let here = places.into_iter().flat_map(|places| places.rivals(ahead));
+                let best = here.max_by(|&a, &b| logits[a].total_cmp(&logits[b]).then(b.cmp(&a)));
+                best.or_else(|| by_score(logits).into_iter().find(|&c| c != ahead)).unwrap_or(ahead)
+            }
         };
         if behind == ahead {
             let reason = format!("class {ahead} has no margin over itself; name another class");
@@ -108,14 +117,19 @@ fn by_score(scores: &[f32]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::onnx::Layout;
 
     #[test]
     fn a_margin_is_the_same_wherever_it_is_asked_for() {
-        let (scores, card) = ([1.0, 4.0, 2.0], Card::default());
+        let (scores, nobody) = ([1.0, 4.0, 2.0], &|_: &str| unreachable!());
         let next = Target::Margin { class: Box::new(Target::Top), against: None };
-        let (seed, class, against) = next.seed(&scores, &card).unwrap();
+        let (seed, class, against) = next.seed(&scores, None, nobody).unwrap();
         let explained = Explained { class, against };
         assert_eq!(explained, Explained { class: 1, against: Some(2) });
-        assert_eq!(Target::from(explained).seed(&[9.0, 0.0, 0.0], &card).unwrap(), (seed, 1, Some(2)));
+        assert_eq!(Target::from(explained).seed(&[9.0, 0.0, 0.0], None, nobody).unwrap(), (seed, 1, Some(2)));
+        // Two classes at each of three places: the other one of the same place.
+        let places = Places::of(&[1, 2, 1, 3], Layout::ChannelsFirst);
+        let (_, class, against) = next.seed(&[1.0, 9.0, 8.0, 7.0, 2.0, 3.0], places, nobody).unwrap();
+        assert_eq!((class, against), (1, Some(4)));
     }
 }

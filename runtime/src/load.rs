@@ -19,7 +19,7 @@ use crate::onnx::card::LayoutName;
 use crate::onnx::inline::inline_functions;
 use crate::onnx::perturb::layers;
 use crate::onnx::{
-    Card, Change, Dim, Graph, Input, Layout, Model, Shuffles, TypedGraph, fix_shapes, parse_model_keeping,
+    Card, Change, Dim, Graph, Input, Layout, Model, Places, Shuffles, TypedGraph, fix_shapes, parse_model_keeping,
     read_model_keeping, type_graph,
 };
 
@@ -106,8 +106,8 @@ pub struct Loaded {
     pub(crate) id: u64,
     output: Option<String>,
     pub(crate) score: Score,
-    /// Found once somebody asks.
-    classes: OnceLock<usize>,
+    /// Their extents, found once somebody asks.
+    scores: OnceLock<Vec<usize>>,
 }
 
 /// What a file says of what half precision does to its maps.
@@ -191,8 +191,8 @@ impl Loaded {
             Some(ready) => score_of(ready, options.score)?,
             None => options.score,
         };
-        let (id, classes) = (LOADED.fetch_add(1, Ordering::Relaxed), OnceLock::new());
-        Ok(Loaded { model, typed, ready_made, card, card_source, files, id, output, score, classes })
+        let (id, scores) = (LOADED.fetch_add(1, Ordering::Relaxed), OnceLock::new());
+        Ok(Loaded { model, typed, ready_made, card, card_source, files, id, output, score, scores })
     }
 
     /// Whether the input is several images.
@@ -218,16 +218,48 @@ impl Loaded {
         Ok(self.typed.facts.get(self.input()?).map(|f| f.shape.clone()).unwrap_or_default())
     }
 
-    /// Components of the value that is explained.
-    pub fn classes(&self) -> Result<usize> {
-        if let Some(known) = self.classes.get() {
-            return Ok(*known);
+    /// Extents of the value that is explained.
+    pub fn scores_shape(&self) -> Result<&[usize]> {
+        if let Some(known) = self.scores.get() {
+            return Ok(known);
         }
         let found = match &self.ready_made {
-            Some(ready) => ready.facts.get(&ready.seed).map_or(0, |f| f.shape.iter().product()),
-            None => find_target(&self.typed, self.output())?.shape.iter().product(),
+            Some(ready) => ready.facts.get(&ready.seed).map(|f| f.shape.clone()).unwrap_or(vec![0]),
+            None => find_target(&self.typed, self.output())?.shape,
         };
-        Ok(*self.classes.get_or_init(|| found))
+        Ok(self.scores.get_or_init(|| found))
+    }
+
+    /// Components of the value that is explained.
+    pub fn classes(&self) -> Result<usize> {
+        Ok(self.scores_shape()?.iter().product())
+    }
+
+    /// How scores lie, where they are of places, as segmentation has them.
+    pub fn places(&self) -> Result<Option<Places>> {
+        let last = self.card.input.layout == Some(LayoutName::Nhwc);
+        let layout = if last { Layout::ChannelsLast } else { Layout::ChannelsFirst };
+        Ok(Places::of(self.scores_shape()?, layout))
+    }
+
+    /// The class that an index or a label means; of scores of places also `CLASS@ROW,COLUMN`.
+    pub fn class(&self, name: &str) -> Result<usize> {
+        match (self.places()?, name.rsplit_once('@')) {
+            (Some(places), Some((class, at))) => places.named(class, at, &self.card),
+            (Some(places), None) if name.parse::<usize>().is_err() => {
+                self.card.class(name, places.classes)?;
+                let reason = format!("the model scores every place; say which one's '{name}': {name}@ROW,COLUMN");
+                Err(Error::Target { reason })
+            }
+            _ => self.card.class(name, self.classes()?),
+        }
+    }
+
+    /// What a class is called, where it has a name.
+    pub fn label(&self, class: usize) -> Option<String> {
+        let places = self.places().ok().flatten();
+        let of_places = places.map(|places| places.name(class, &self.card));
+        of_places.or_else(|| self.card.label(class, self.classes().ok()?).map(str::to_string))
     }
 
     /// Where the input's channels are, if it can be an image.

@@ -271,7 +271,8 @@ fn warnings(loaded: &Loaded, derived: &GradientGraph, needs: &Needs, engine: Eng
         warnings.push(format!("run by the engine '{name}', in memory that nobody bounds: the bytes are our kernels'"));
     }
     let labels = loaded.card.labels.len();
-    if let Some(classes) = loaded.classes().ok().filter(|classes| labels > 0 && *classes != labels) {
+    let of_places = loaded.places().ok().flatten().is_some_and(|places| places.classes == labels);
+    if let Some(classes) = loaded.classes().ok().filter(|classes| labels > 0 && *classes != labels && !of_places) {
         warnings.push(format!("the card has {labels} labels for {classes} classes, so none is used"));
     }
     if !derived.flat.is_empty() {

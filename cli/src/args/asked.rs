@@ -55,7 +55,8 @@ pub struct ParamArgs {
 /// Which class is explained; shared by the commands that explain.
 #[derive(Debug, Args)]
 pub struct TargetArgs {
-    /// The class explained: top, an index, or a label of the model card; of a dataset also label, each sample's own
+    /// The class explained: top, an index, or a label of the model card, where the model scores places as CLASS@ROW,COLUMN; of a
+    /// dataset also label, each sample's own
     #[arg(long, default_value = "top", allow_negative_numbers = true)]
     pub target: String,
     /// Explain by how much the class is ahead of this one: next (the best other), an index, or a label

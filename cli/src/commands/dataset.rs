@@ -175,7 +175,7 @@ impl Dataset {
         let (beside, boxes) =
             (mask_beside(&self.folder.join(name)), self.boxes.as_ref().and_then(|boxes| boxes.of(name)));
         // Boxes of other things are not of the object: of a labelled image those of its class count.
-        let class = |name: &str| loaded.card.class(name, loaded.classes().ok()?).ok();
+        let class = |name: &str| loaded.class(name).ok();
         let is_own = |category: &str| {
             label.is_none_or(|label| label == category || class(label).is_some_and(|own| class(category) == Some(own)))
         };
@@ -257,7 +257,7 @@ pub fn target_of(loaded: &Loaded, label: Option<&str>, otherwise: Option<Target>
     match (otherwise, label) {
         (Some(target), _) => Ok(target),
         (None, Some(label)) => {
-            loaded.card.class(label, loaded.classes()?)?;
+            loaded.class(label)?;
             Ok(Target::Named(label.to_string()))
         }
         (None, None) => {

@@ -234,7 +234,7 @@ impl<'a> Explainer<'a> {
             let reason = format!("gives a logit of {} for class {i}; the model overflows on it", logits[i]);
             return Err(Error::bad_input(reason));
         }
-        let (seed, class, against) = target.seed(&logits, &self.loaded.card)?;
+        let (seed, class, against) = target.seed(&logits, self.loaded.places()?, &|name| self.loaded.class(name))?;
         let parts = [Some(&self.part), self.other.as_ref()].into_iter().flatten();
         let layer_layout = parts.filter_map(Part::layer_layout).next();
         let mut task = Task {
@@ -336,7 +336,7 @@ impl<'a> Explainer<'a> {
         let logit = (self.loaded.score == Score::Logit).then(|| scores[class] as f64);
         ClassRecord {
             class,
-            label: self.loaded.card.label(class, scores.len()).map(str::to_string),
+            label: self.loaded.label(class),
             logit,
             probability: self.part.prepared.head.probability(scores, class),
         }

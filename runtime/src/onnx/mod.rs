@@ -9,6 +9,7 @@ pub mod layout;
 pub mod metadata;
 pub mod node;
 pub mod perturb;
+pub mod places;
 pub mod read;
 pub mod resize;
 pub mod tensor;
@@ -22,6 +23,7 @@ pub use infer::{Fact, Facts, Known, Operators, TypedGraph, fix_shapes, type_grap
 pub use layout::Layout;
 pub use node::{Attr, Node};
 pub use perturb::{Change, Shuffles, WeightNoise};
+pub use places::Places;
 pub use read::{Model, parse_model, parse_model_keeping, read_model, read_model_keeping};
 pub use tensor::{DType, Tensor};
 pub use write::write_model;

@@ -1,0 +1,93 @@
+//! Scores of places, as segmentation and heat maps have them: a class at each row and column.
+
+use super::{Card, Layout};
+use crate::error::{Error, Result};
+
+/// How scores of places lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Places {
+    layout: Layout,
+    /// Of each place.
+    pub classes: usize,
+    height: usize,
+    width: usize,
+}
+
+impl Places {
+    /// Those of scores of these extents, if they are of places of one image.
+    pub fn of(scores: &[usize], layout: Layout) -> Option<Places> {
+        let (classes, height, width) = layout.split(scores).filter(|_| scores[0] == 1)?;
+        (classes > 0 && height * width > 1).then_some(Places { layout, classes, height, width })
+    }
+
+    /// The index among all scores.
+    pub fn index(&self, class: usize, [row, column]: [usize; 2]) -> usize {
+        match self.layout {
+            Layout::ChannelsFirst => (class * self.height + row) * self.width + column,
+            Layout::ChannelsLast => (row * self.width + column) * self.classes + class,
+        }
+    }
+
+    /// The class, and the row and column, of an index.
+    pub fn parts(&self, index: usize) -> (usize, [usize; 2]) {
+        let (class, place) = match self.layout {
+            Layout::ChannelsFirst => (index / (self.height * self.width), index % (self.height * self.width)),
+            Layout::ChannelsLast => (index % self.classes, index / self.classes),
+        };
+        (class, [place / self.width, place % self.width])
+    }
+
+    /// What `CLASS@ROW,COLUMN` means, where the class is an index or a label of the card.
+    pub fn named(&self, class: &str, at: &str, card: &Card) -> Result<usize> {
+        let class = card.class(class, self.classes)?;
+        let numbers = at.split_once(',').and_then(|(r, c)| Some([r.trim().parse().ok()?, c.trim().parse().ok()?]));
+        let place = numbers.filter(|[row, column]| *row < self.height && *column < self.width);
+        place.map(|place| self.index(class, place)).ok_or_else(|| {
+            let (height, width) = (self.height, self.width);
+            let reason = format!(
+                "there is no place '{at}'; write CLASS@ROW,COLUMN, of {height} rows and {width} columns from 0"
+            );
+            Error::Target { reason }
+        })
+    }
+
+    /// The same the other way round.
+    pub fn name(&self, index: usize, card: &Card) -> String {
+        let (class, [row, column]) = self.parts(index);
+        let label = card.label(class, self.classes).map_or(class.to_string(), str::to_string);
+        format!("{label}@{row},{column}")
+    }
+
+    /// The other classes' scores at the same place.
+    pub fn rivals(&self, index: usize) -> impl Iterator<Item = usize> + use<> {
+        let (own, (class, place)) = (*self, self.parts(index));
+        (0..self.classes).filter(move |&other| other != class).map(move |other| own.index(other, place))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_means_the_index_that_has_it() {
+        let card = Card { labels: vec!["lung".into(), "heart".into()], ..Card::default() };
+        for (shape, layout) in [([1, 2, 3, 5], Layout::ChannelsFirst), ([1, 3, 5, 2], Layout::ChannelsLast)] {
+            let places = Places::of(&shape, layout).unwrap();
+            for index in 0..30 {
+                let name = places.name(index, &card);
+                let (class, at) = name.split_once('@').unwrap();
+                assert_eq!(places.named(class, at, &card).unwrap(), index, "{name}");
+                let (class, place) = places.parts(index);
+                assert_eq!(places.rivals(index).collect::<Vec<_>>(), [places.index(1 - class, place)]);
+            }
+            assert_eq!(places.named("heart", "2,4", &card).unwrap(), places.named("1", " 2, 4", &card).unwrap());
+            for wrong in ["3,0", "0,5", "1", "a,b", "-1,0"] {
+                assert!(places.named("0", wrong, &card).unwrap_err().to_string().contains("3 rows and 5 columns"));
+            }
+            assert!(places.named("2", "0,0", &card).is_err());
+        }
+        assert_eq!(Places::of(&[1, 10, 1, 1], Layout::ChannelsFirst), None);
+        assert_eq!(Places::of(&[1, 10], Layout::ChannelsFirst), None);
+    }
+}
