@@ -19,7 +19,7 @@ fn through_a_file(graph: &Graph) -> Result<Loaded, Error> {
 }
 
 fn refusal(graph: &Graph) -> String {
-    let error = through_a_file(graph).err().expect("the model should be refused");
+    let error = through_a_file(graph).expect_err("the model should be refused");
     assert_eq!(error.kind(), Kind::Model, "{error}");
     error.to_string()
 }

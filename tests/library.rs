@@ -33,7 +33,7 @@ fn loaded(name: &str) -> Loaded {
 
 fn input(loaded: &Loaded, draw: u64) -> Vec<f32> {
     let rng = Rng::new(4, draw);
-    (0..loaded.input_shape().unwrap().iter().product::<usize>() as u64).map(|i| rng.uniform(i) as f32).collect()
+    (0..loaded.input_shape().unwrap().iter().product::<usize>() as u64).map(|i| rng.uniform(i)).collect()
 }
 
 fn file() -> FileRecord {

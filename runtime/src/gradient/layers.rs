@@ -41,7 +41,7 @@ pub fn cam_layers(typed: &TypedGraph, output: Option<&str>, layout: Option<Layou
     // Where scores are of places, the last weights make them.
     let target = find_target(typed, output)?.logits;
     let of_places = images.get(target.as_str()).and_then(|layout| layout.split(&typed.facts.get(&target)?.shape));
-    let weighted = between().filter(|(_, (node, _))| WEIGHTED.contains(&node.op.as_str())).last();
+    let weighted = between().rfind(|(_, (node, _))| WEIGHTED.contains(&node.op.as_str()));
     let first = of_places.filter(|(_, h, w)| h * w > 1).and(weighted).map(|(at, _)| at);
     for (at, (node, _)) in between() {
         let Some((name, &layout)) = node.output(0).and_then(|name| Some((name, images.get(name)?))) else { continue };

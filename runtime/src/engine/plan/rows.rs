@@ -51,7 +51,8 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
             // Elements that have one scale: all of a channel or of a group, or but one of a layer.
             let all = if node.op == "LayerNormalization" { len } else { fact.shape[1..].iter().product() };
             let each = all / scale.len().max(1);
-            let fits = each > 0 && len > 0 && scale.len() * each == all && all % len == 0 && len % each == 0;
+            let fits =
+                each > 0 && len > 0 && scale.len() * each == all && all.is_multiple_of(len) && len.is_multiple_of(each);
             if !fits || (node.op == "LayerNormalization" && each != 1) {
                 return Ok(Lowered::Not);
             }
