@@ -31,6 +31,8 @@ pub struct Inspection {
     pub input_shape: Vec<usize>,
     pub target: String,
     pub target_shape: Vec<usize>,
+    /// Whether it is a score of each place, which `CLASS@ROW,COLUMN` names.
+    pub of_places: bool,
     pub stepped_over: Option<String>,
     pub parameters: usize,
     pub parameter_bytes: usize,
@@ -137,6 +139,7 @@ pub fn inspect(loaded: &Loaded, precision: Precision) -> Result<Inspection> {
         input,
         target: target.logits,
         target_shape: target.shape,
+        of_places: loaded.places()?.is_some(),
         stepped_over: target.stepped_over,
         parameters: weights.clone().map(|t| t.len()).sum(),
         parameter_bytes: weights.map(|t| t.bytes().len()).sum(),

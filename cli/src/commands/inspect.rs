@@ -91,7 +91,11 @@ fn print_compiled(c: &Compiled) {
         say!("precision   {}: {}", c.precision.name(), output::halves(halves));
     }
     if !c.on_tract.is_empty() {
-        say!("on tract    {} steps without a kernel: {}", c.on_tract.len(), c.on_tract.join(", "));
+        say!(
+            "on tract    {} steps without a kernel, in memory of tract's own: {}",
+            c.on_tract.len(),
+            c.on_tract.join(", ")
+        );
     }
     if let Some(validated) = &c.validated {
         say!("\nhalf precision was validated on {} inputs ({})", validated.inputs, validated.of);
@@ -117,6 +121,9 @@ fn print(i: &Inspection) {
             None => String::new(),
         }
     );
+    if i.of_places {
+        say!("            a score of each place: --target CLASS@ROW,COLUMN");
+    }
     say!(
         "parameters  {} ({:.1} MB{})",
         i.parameters,
@@ -135,7 +142,11 @@ fn print(i: &Inspection) {
         say!("precision   {}: {}", precision.name(), output::halves(halves));
     }
     if !i.on_tract.is_empty() {
-        say!("on tract    {} steps without a kernel: {}", i.on_tract.len(), i.on_tract.join(", "));
+        say!(
+            "on tract    {} steps without a kernel, in memory of tract's own: {}",
+            i.on_tract.len(),
+            i.on_tract.join(", ")
+        );
     }
     say!("\nops");
     for op in &i.ops {

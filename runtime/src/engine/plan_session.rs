@@ -117,7 +117,7 @@ impl<'m> PlanSession<'m> {
         match input.len() == shape.iter().product::<usize>() {
             true => Ok(()),
             false => {
-                let reason = format!("it has {} values, but the model wants {shape:?}", input.len());
+                let reason = format!("has {} values, but the model wants {shape:?}", input.len());
                 Err(Error::bad_input(reason))
             }
         }
@@ -128,7 +128,7 @@ impl<'m> PlanSession<'m> {
             true => Ok(()),
             false => {
                 let wanted = self.plans.classes;
-                let reason = format!("the cotangent has {} values, but the model wants {wanted}", seed.len());
+                let reason = format!("comes with a cotangent of {} values, but the model wants {wanted}", seed.len());
                 Err(Error::bad_input(reason))
             }
         }

@@ -30,7 +30,7 @@ pub enum Observation {
     },
     /// Of metrics whose samples see one of a few random models: which, and the score.
     Grouped {
-        /// Less than [`MODELS`].
+        /// Less than `MODELS`.
         group: usize,
         /// The sample's.
         score: f64,

@@ -1,5 +1,5 @@
 //! DeepLIFT's RevealCancel rule (Shrikumar et al. 2017): what adds to a value and what takes from it are told apart
-//! ([`Parts`]), and each has a multiplier of its own, so that contributions that cancel are not lost.
+//! (`Parts`), and each has a multiplier of its own, so that contributions that cancel are not lost.
 //!
 //! [`behind_layers`] says how parts come to an op's output, [`CANCEL`] how multipliers go back where an output has them.
 //! Values without parts go by the Rescale rule.
