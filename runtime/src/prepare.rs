@@ -109,6 +109,9 @@ fn wanted(
     Ok((Wanted { composite, settings, taps, implicit_biases, input_gradient, changes: changes.to_vec() }, biases))
 }
 
+/// Of steps that run on tract, how many are named.
+const NAMED: usize = 5;
+
 impl<'a> Part<'a> {
     /// Prepares what a method needs of a model with some changes, at a layer where it looks at one.
     pub fn new(
@@ -128,11 +131,12 @@ impl<'a> Part<'a> {
         let left = resources.memory.map(|most| most.saturating_sub(other));
         let on_tract = prepared.plans.fallbacks();
         if left.is_some() && !on_tract.is_empty() {
-            let reason = "leave the bound out, or replace them when exporting the model";
-            let list = on_tract.join(", ");
+            let more = if on_tract.len() > NAMED { ", ..." } else { "" };
             return Err(Error::usage(format!(
-                "memory can't be bounded: of {} steps tract decides what they take ({list}); {reason}",
-                on_tract.len()
+                "memory can't be bounded: {} steps have no kernel, and tract takes for them what it takes ({}{more}); leave the \
+                 bound out, or replace them when exporting the model",
+                on_tract.len(),
+                on_tract[..on_tract.len().min(NAMED)].join(", ")
             )));
         }
         let resources = Resources { memory: left, ..resources };
