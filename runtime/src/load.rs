@@ -174,9 +174,9 @@ impl Loaded {
             Some(card) => Some(card),
             None => graph.metadata.get(names::CARD).map(|t| Card::parse(t, "in the model's metadata")).transpose()?,
         };
+        options.card.as_ref().map_or(Ok(()), |card| card.check("that is given"))?;
         let card_source = if found.is_some() { CardSource::Known } else { CardSource::Assumed };
         let card = found.unwrap_or_default();
-        card.check("that is given")?;
         let mut shapes = BTreeMap::new();
         if let (Some(input), Some(shape)) = (graph.inputs.first(), &options.shape) {
             shapes.insert(input.name.clone(), shape.clone());

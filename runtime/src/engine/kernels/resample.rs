@@ -1,4 +1,4 @@
-//! Channel-blocked images whose rows and columns are sums of others, a few each: Resize and its adjoint.
+//! Channel-blocked images whose rows and columns are sums of others, a few each: Resize, borders, and their adjoints.
 
 use super::phase::{Epilogue, row_parts};
 use crate::simd::{Isa, Kernel, LANES, Simd};

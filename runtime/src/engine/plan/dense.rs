@@ -9,7 +9,7 @@ use super::packs::{Packs, Weighted};
 use super::planner::{Lowered, Planner};
 use super::products::Products;
 use super::run::{Numbers, Work, not_by_rows};
-use super::values::{Lazy, Order};
+use super::values::{Image, Lazy, Order};
 use crate::engine::kernels::chain::Operands;
 use crate::engine::kernels::conv::Conv;
 use crate::engine::kernels::depthwise::Depthwise;
@@ -60,6 +60,18 @@ pub enum HostKind {
 }
 
 impl Host {
+    /// One that makes an image, blocked, of what it reads.
+    pub fn of_image(kind: HostKind, reads: Vec<BufferId>, to: Image) -> Host {
+        let (batch, floats) = (to.batch, to.batch * to.blocked());
+        Host { reads, writes: vec![], kind, batch, floats, order: Order::Blocked }
+    }
+
+    /// Leaves `name` for later, so that the kernel can take an epilogue.
+    pub fn postpone(self, planner: &mut Planner, name: &str) -> Result<Lowered> {
+        let order = self.order;
+        planner.postpone(name, Lazy::Host(Box::new(self)), order)
+    }
+
     /// Emits the kernel, with a chain that makes `name` of its result.
     pub fn emit(self, planner: &mut Planner, name: &str, chain: Option<ChainParts>) -> Result<()> {
         let (output, order) = (planner.buffer(self.floats), self.order);
@@ -232,9 +244,7 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
     let by_place = !planner.even.contains(output);
     let Some(kind) = kernel(planner.packs, &geometry, &own, planes, by_place) else { return Ok(Lowered::Not) };
     let read = if planes { planner.planes(input)? } else { planner.blocked(input)? };
-    let (batch, floats) = (geometry.output.batch, geometry.output.batch * geometry.output.blocked());
-    let host = Host { reads: vec![read], writes: vec![], kind, batch, floats, order: Order::Blocked };
-    planner.postpone(output, Lazy::Host(Box::new(host)), Order::Blocked)
+    Host::of_image(kind, vec![read], geometry.output).postpone(planner, output)
 }
 
 /// A convolution's weights and bias.

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::arena::{BufferId, Io};
+use super::arena::Io;
 use super::dense::{Host, HostKind};
 use super::geometry::Window;
 use super::planner::{Lowered, Planner};
 use super::rows::scale_and_bias;
 use super::run::Work;
-use super::values::{Image, Lazy, Order};
+use super::values::{Image, Order};
 use crate::engine::kernels::depthwise::Depthwise;
 use crate::engine::kernels::norm::ChannelNorm;
 use crate::engine::kernels::phase::Phase;
@@ -42,22 +42,6 @@ fn geometry(planner: &Planner, node: &Node) -> Option<(Image, Image, Window)> {
     Some((input, output, Window::of(node, kernel, input.extents, output.extents)?))
 }
 
-/// Leaves a kernel that makes the image `to` of the input in that slot, blocked, for later. It reads and writes more than that.
-pub(super) fn postpone(
-    planner: &mut Planner,
-    node: &Node,
-    slot: usize,
-    kind: HostKind,
-    to: Image,
-    extra: (Vec<BufferId>, Vec<BufferId>),
-) -> Result<Lowered> {
-    let read = planner.blocked(node.input(slot).unwrap_or_default())?;
-    let reads = [vec![read], extra.0].concat();
-    let (batch, floats) = (to.batch, to.batch * to.blocked());
-    let host = Host { reads, writes: extra.1, kind, batch, floats, order: Order::Blocked };
-    planner.postpone(node.output(0).unwrap_or_default(), Lazy::Host(Box::new(host)), Order::Blocked)
-}
-
 fn pool_of(input: Image, output: Image, window: &Window) -> MaxPool {
     let numbers = |taps: &[(usize, [isize; 2])]| taps.iter().map(|tap| tap.0).collect();
     let phases = window.phases(input.extents).into_iter().map(|taps| taps.with(numbers)).collect();
@@ -79,7 +63,8 @@ fn max_pool(planner: &mut Planner, node: &Node) -> Result<Lowered> {
         planner.masks.keep(output, id, Order::Blocked);
         writes.push(id);
     }
-    postpone(planner, node, 0, HostKind::MaxPool(pool), to, (vec![], writes))
+    let read = planner.blocked(node.input(0).unwrap_or_default())?;
+    Host { writes, ..Host::of_image(HostKind::MaxPool(pool), vec![read], to) }.postpone(planner, output)
 }
 
 fn max_pool_grad(planner: &mut Planner, node: &Node) -> Result<Lowered> {
@@ -97,7 +82,8 @@ fn max_pool_grad(planner: &mut Planner, node: &Node) -> Result<Lowered> {
         return Err(node.error("is not of its forward node's extents"));
     }
     let kind = HostKind::MaxPoolGrad(pool_of(to, from, &window));
-    postpone(planner, node, 0, kind, to, (vec![winners], vec![]))
+    let read = planner.blocked(node.input(0).unwrap_or_default())?;
+    Host::of_image(kind, vec![read, winners], to).postpone(planner, node.output(0).unwrap_or_default())
 }
 
 /// A convolution with equal weights, where every window averages equally many.
@@ -124,7 +110,9 @@ fn average_pool(planner: &mut Planner, node: &Node) -> Result<Lowered> {
         phases: vec![Phase { grid: to.extents, offset: [0, 0], taps, weights }],
         bias: vec![],
     };
-    postpone(planner, node, 0, HostKind::Depthwise(Arc::new(pool)), to, (vec![], vec![]))
+    let read = planner.blocked(node.input(0).unwrap_or_default())?;
+    let host = Host::of_image(HostKind::Depthwise(Arc::new(pool)), vec![read], to);
+    host.postpone(planner, node.output(0).unwrap_or_default())
 }
 
 /// What comes blocked, with constant scales; the rest are rows.
@@ -143,7 +131,8 @@ fn channel_norm(planner: &mut Planner, node: &Node) -> Result<Lowered> {
         numbers
     });
     let norm = ChannelNorm { extents: image.extents, epsilon: node.float("epsilon", 1e-5), scale, bias };
-    postpone(planner, node, 0, HostKind::Norm(norm), image, (vec![], vec![]))
+    let read = planner.blocked(name)?;
+    Host::of_image(HostKind::Norm(norm), vec![read], image).postpone(planner, node.output(0).unwrap_or_default())
 }
 
 /// Sums and means over all places of each channel.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::dense::{Host, HostKind};
 use super::planner::{Lowered, Planner};
 use super::run::Numbers;
-use super::values::{Lazy, Order};
+use super::values::Order;
 use crate::engine::kernels::matmul::{MatMul, Side, pack_right};
 use crate::engine::kernels::phase::Epilogue;
 use crate::engine::kernels::stored::Stored;
@@ -53,7 +53,7 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
     let floats = planner.fact(output)?.shape.iter().product();
     let host =
         Host { reads, writes: vec![], kind: HostKind::Products(products), batch: 1, floats, order: Order::Planes };
-    planner.postpone(output, Lazy::Host(Box::new(host)), Order::Planes)
+    host.postpone(planner, output)
 }
 
 /// A product, and what is added to it.

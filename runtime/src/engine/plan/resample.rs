@@ -1,9 +1,8 @@
 //! Rows and columns of images that are sums of a few others: Resize, Pad, and products with a sparse constant, as in their
 //! adjoints.
 
-use super::dense::HostKind;
+use super::dense::{Host, HostKind};
 use super::planner::{Lowered, Planner};
-use super::pooling::postpone;
 use super::values::Image;
 use crate::engine::kernels::resample::{Axis, Resample};
 use crate::error::Result;
@@ -27,7 +26,9 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
     let Some((slot, from, resample)) = found else { return Ok(Lowered::Not) };
     let extents = [resample.rows.places.len(), resample.columns.places.len()];
     let to = Image { extents, ..from };
-    postpone(planner, node, slot, HostKind::Resample(resample), to, (vec![], vec![]))
+    let read = planner.blocked(node.input(slot).unwrap_or_default())?;
+    let host = Host::of_image(HostKind::Resample(resample), vec![read], to);
+    host.postpone(planner, node.output(0).unwrap_or_default())
 }
 
 /// A resize of rows and columns alone.
