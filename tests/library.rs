@@ -11,7 +11,7 @@ use common::{graph, node};
 use whyline_runtime::Kind;
 use whyline_runtime::engine::{PlanSession, Precision, Resources};
 use whyline_runtime::evaluate::{Effort, Evaluation, Measure, Subjected};
-use whyline_runtime::explain::{Budget, Explainer, LoadOptions, Loaded, Shared, Target};
+use whyline_runtime::explain::{Budget, Explainer, LoadOptions, Loaded, Shared, Target, Wanted};
 use whyline_runtime::gradient::target::Score;
 use whyline_runtime::image::Picture;
 use whyline_runtime::image::colormap::Colormap;
@@ -181,6 +181,75 @@ fn scores_of_places_are_named_by_their_place() {
         let error = explain(named(name)).unwrap_err();
         assert!(error.kind() == Kind::Usage && error.to_string().contains(reason), "{error}");
     }
+}
+
+/// Over places, a class's map is the mean of those of its scores there; a gradient graph that is written explains the same.
+#[test]
+fn scores_of_places_are_taken_together_by_class() {
+    let nodes = vec![
+        node(
+            "Conv",
+            &["x", "w"],
+            &["z"],
+            vec![("pads", common::ints(&[1, 1, 1, 1])), ("strides", common::ints(&[2, 2]))],
+        ),
+        node("Sigmoid", &["z"], &["a"], vec![]),
+        node("Conv", &["a", "v"], &["y"], vec![]),
+        node("Softmax", &["y"], &["p"], vec![("axis", Attr::Int(1))]),
+    ];
+    let mut graph = graph(&[1, 1, 8, 6], nodes, "p");
+    let constants = [("w", common::weight(&[3, 1, 3, 3], 1)), ("v", common::weight(&[2, 3, 1, 1], 2))];
+    graph.constants.extend(constants.map(|(name, tensor)| (name.to_string(), tensor)));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("places.onnx");
+    write_model(&graph, &Facts::default(), &path).unwrap();
+    let card = Card { labels: vec!["lung".into(), "heart".into()], ..Card::default() };
+    let load = |path: &Path| Loaded::read(path, &LoadOptions { card: Some(card.clone()), ..LoadOptions::default() });
+    let places = load(&path).unwrap();
+    let x = input(&places, 1);
+    let explain = |loaded: &Loaded, method: &str, target: &str| {
+        let mut explainer = explainer(loaded, &mut Shared::default(), method);
+        explainer.explain(&x, file(), &Target::Named(target.into())).unwrap()
+    };
+    // Places are of two by two pixels: one marked whole, one by a quarter.
+    let marked = |pixel: usize| matches!((pixel / 6, pixel % 6), (2..4, 2..4) | (0, 5));
+    let region = Some((file(), (0..48).map(marked).collect()));
+    let weigh = |shares: &[(usize, usize, f32)]| {
+        let mut sum = vec![0.0; 48];
+        for &(row, column, share) in shares {
+            let map = explain(&places, "vanilla", &format!("heart@{row},{column}")).attribution.values;
+            sum.iter_mut().zip(&map).for_each(|(sum, value)| *sum += share * value);
+        }
+        sum
+    };
+    let everywhere: Vec<_> = (0..12).map(|place| (place / 3, place % 3, 1.0 / 12.0)).collect();
+    let some = vec![(1, 1, 0.8), (0, 2, 0.2)];
+    for (region, shares) in [(None, everywhere), (region, some)] {
+        let is_whole = region.is_none();
+        let over = load(&path).unwrap().over(region).unwrap();
+        let explained = explain(&over, "vanilla", "heart");
+        common::assert_close("over places", &explained.attribution.values, &weigh(&shares), 1e-5);
+        let record = serde_json::to_value(&explained.record).unwrap();
+        match is_whole {
+            true => assert_eq!(record["over"], "all"),
+            false => assert_eq!(record["over"]["region"]["file"], "frame"),
+        }
+        assert_eq!(record["target"]["label"], "heart");
+        assert!(record["target"].get("probability").is_none_or(serde_json::Value::is_null), "{record}");
+        // CAM is taken at features, and what is written is the same model.
+        assert_eq!(explain(&over, "grad-cam", "heart").record.layer.as_deref(), Some("a"));
+        let written = folder.path().join("gradient.onnx");
+        let derived = over.derive(&Wanted::default()).unwrap();
+        write_model(&derived.graph, &derived.facts, &written).unwrap();
+        let ready = load(&written).unwrap();
+        assert_eq!(explain(&ready, "vanilla", "heart").attribution, explained.attribution);
+        assert!(ready.over(None).unwrap_err().to_string().contains("forward model"));
+    }
+    let error = |loaded: Loaded, region| loaded.over(region).unwrap_err();
+    let wrong = |marked: Vec<bool>| error(load(&path).unwrap(), Some((file(), marked)));
+    assert!(wrong(vec![false; 48]).to_string().contains("no pixel"));
+    assert!(wrong(vec![true; 47]).kind() == Kind::Input && wrong(vec![]).to_string().contains("frame"));
+    assert!(error(loaded("digits-cnn.onnx"), None).to_string().contains("does not score places"));
 }
 
 #[test]

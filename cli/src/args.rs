@@ -16,7 +16,7 @@ use whyline_runtime::gradient::COMPOSITES;
 
 pub use asked::{BudgetArgs, EngineArgs, MethodArgs, ParamArgs, ResourceArgs, TargetArgs, engines};
 pub use evaluate::{CompatArg, EvaluateArgs, MergeArgs};
-pub use model::{ColorArg, LayoutArg, ModelArgs, PrecisionArgs, PreprocessArgs, ResizeArg, ScoreArg};
+pub use model::{ColorArg, LayoutArg, ModelArgs, OVER_ALL, PrecisionArgs, PreprocessArgs, ResizeArg, ScoreArg};
 pub use validate::ValidateArgs;
 
 /// Why did the model decide that? Attribution maps from a bare ONNX file, on the device that decides.

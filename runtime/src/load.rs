@@ -1,5 +1,7 @@
 //! A model file, read, typed and given its meaning: what a method is prepared from.
 
+mod scored;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,15 +15,16 @@ use crate::error::{Error, Result};
 use crate::gradient::composite::GRADIENT;
 use crate::gradient::layers::{Layer, cam_layers, choose_layer};
 use crate::gradient::ready_made::{Parts, as_gradient_graph};
-use crate::gradient::target::{Score, find_target};
+use crate::gradient::target::Score;
 use crate::gradient::{Bounds, Composite, GradientGraph, Settings, Spec, differentiate, functions, names, sole_input};
 use crate::onnx::card::LayoutName;
 use crate::onnx::inline::inline_functions;
 use crate::onnx::perturb::layers;
 use crate::onnx::{
-    Card, Change, Dim, Graph, Input, Layout, Model, Places, Shuffles, TypedGraph, fix_shapes, parse_model_keeping,
+    Card, Change, Dim, Graph, Input, Layout, Model, Shuffles, TypedGraph, fix_shapes, parse_model_keeping,
     read_model_keeping, type_graph,
 };
+use crate::record::Over;
 
 /// How to read a model.
 #[derive(Clone, Debug, Default)]
@@ -106,6 +109,7 @@ pub struct Loaded {
     pub(crate) id: u64,
     output: Option<String>,
     pub(crate) score: Score,
+    pub(crate) over: Option<Over>,
     /// Their extents, found once somebody asks.
     scores: OnceLock<Vec<usize>>,
 }
@@ -192,7 +196,7 @@ impl Loaded {
             None => options.score,
         };
         let (id, scores) = (LOADED.fetch_add(1, Ordering::Relaxed), OnceLock::new());
-        Ok(Loaded { model, typed, ready_made, card, card_source, files, id, output, score, scores })
+        Ok(Loaded { model, typed, ready_made, card, card_source, files, id, output, score, over: None, scores })
     }
 
     /// Whether the input is several images.
@@ -216,50 +220,6 @@ impl Loaded {
     /// Extents of the input that is explained.
     pub fn input_shape(&self) -> Result<Vec<usize>> {
         Ok(self.typed.facts.get(self.input()?).map(|f| f.shape.clone()).unwrap_or_default())
-    }
-
-    /// Extents of the value that is explained.
-    pub fn scores_shape(&self) -> Result<&[usize]> {
-        if let Some(known) = self.scores.get() {
-            return Ok(known);
-        }
-        let found = match &self.ready_made {
-            Some(ready) => ready.facts.get(&ready.seed).map(|f| f.shape.clone()).unwrap_or(vec![0]),
-            None => find_target(&self.typed, self.output())?.shape,
-        };
-        Ok(self.scores.get_or_init(|| found))
-    }
-
-    /// Components of the value that is explained.
-    pub fn classes(&self) -> Result<usize> {
-        Ok(self.scores_shape()?.iter().product())
-    }
-
-    /// How scores lie, where they are of places, as segmentation has them.
-    pub fn places(&self) -> Result<Option<Places>> {
-        let last = self.card.input.layout == Some(LayoutName::Nhwc);
-        let layout = if last { Layout::ChannelsLast } else { Layout::ChannelsFirst };
-        Ok(Places::of(self.scores_shape()?, layout))
-    }
-
-    /// The class that an index or a label means; of scores of places also `CLASS@ROW,COLUMN`.
-    pub fn class(&self, name: &str) -> Result<usize> {
-        match (self.places()?, name.rsplit_once('@')) {
-            (Some(places), Some((class, at))) => places.named(class, at, &self.card),
-            (Some(places), None) if name.parse::<usize>().is_err() => {
-                self.card.class(name, places.classes)?;
-                let reason = format!("the model scores every place; say which one's '{name}': {name}@ROW,COLUMN");
-                Err(Error::Target { reason })
-            }
-            _ => self.card.class(name, self.classes()?),
-        }
-    }
-
-    /// What a class is called, where it has a name.
-    pub fn label(&self, class: usize) -> Option<String> {
-        let places = self.places().ok().flatten();
-        let of_places = places.map(|places| places.name(class, &self.card));
-        of_places.or_else(|| self.card.label(class, self.classes().ok()?).map(str::to_string))
     }
 
     /// Where the input's channels are, if it can be an image.

@@ -37,6 +37,9 @@ pub struct Record {
     /// The layer that a CAM method used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layer: Option<String>,
+    /// Of a model that scores every place: which ones a class's score is the mean of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub over: Option<Over>,
     /// What is explained.
     pub target: TargetRecord,
     /// What the model predicts.
@@ -92,6 +95,16 @@ pub struct MemoryRecord {
     pub plans: Memory,
     /// What the method keeps of earlier passes at most, and perturbed weights where it wants such.
     pub kept: usize,
+}
+
+/// Places of an image.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Over {
+    /// All of them.
+    All,
+    /// Those that a picture marks.
+    Region(FileRecord),
 }
 
 /// A file by name and content.

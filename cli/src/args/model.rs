@@ -24,6 +24,10 @@ pub struct ModelArgs {
     /// What of a class is explained
     #[arg(long, default_value = "logit", help_heading = "Model")]
     pub score: ScoreArg,
+    /// Of a model that scores every place, explain a class by its mean score over places: all, or those that a picture marks
+    /// in white, as a mask does
+    #[arg(long, value_name = "all|MASK", help_heading = "Model")]
+    pub over: Option<PathBuf>,
     /// Fill in the weights of an architecture file, from a seed if one is given: --random-weights=7
     #[arg(
         long,
@@ -45,9 +49,12 @@ pub struct ModelArgs {
 impl ModelArgs {
     /// The files that are named.
     pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        [&self.model].into_iter().chain(&self.card)
+        [&self.model].into_iter().chain(&self.card).chain(self.over.iter().filter(|over| over.as_os_str() != OVER_ALL))
     }
 }
+
+/// All places, and no file.
+pub const OVER_ALL: &str = "all";
 
 /// What of a class is explained.
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -11,6 +11,7 @@ use whyline_runtime::evaluate::{Effort, Evaluation, Measure, SampleScores, Subje
 use whyline_runtime::explain::{Explainer, Loaded, Shared};
 use whyline_runtime::metrics::{self, Cost, METRICS, Observation, Wants, quantus};
 use whyline_runtime::params::Params;
+use whyline_runtime::record::Over;
 use whyline_runtime::state::{Failed, Header, State, difference, digest};
 use whyline_runtime::{Error, Kind};
 
@@ -226,7 +227,18 @@ fn begin(args: &EvaluateArgs, loaded: &Loaded, dataset: &Dataset, evaluation: &m
         model: loaded.model.sha256.clone(),
         precision: args.precision.precision().name().into(),
         engine: args.engine.engine.name().into(),
-        target: format!("{:?} {:?} {:?}", args.target.target, args.target.against, args.model.score),
+        target: format!(
+            "{:?} {:?} {:?}{}",
+            args.target.target,
+            args.target.against,
+            args.model.score,
+            // As it was where there is none.
+            match loaded.places_taken() {
+                None => String::new(),
+                Some(Over::All) => " over all".into(),
+                Some(Over::Region(file)) => format!(" over {}", file.sha256),
+            }
+        ),
         settings: format!(
             "{} labels {} shape {:?} output {:?} weights {:?} passes {:?} deadline {:?} error {:?}",
             output::to_json(&loaded.card.input)?,

@@ -260,11 +260,16 @@ pub fn give_files(loaded: &Loaded, explainer: &mut Explainer, given: &Given) -> 
         explainer.set_baselines(read_baselines(loaded, path)?)?;
     }
     if let Some(path) = named("region") {
-        let (shape, picture) = (loaded.input_shape()?, decode(path).map_err(about_input)?);
-        let layout =
-            loaded.layout()?.ok_or_else(|| Failure::usage("the input is no image, so a region has no pixels"))?;
-        let marked = mask(&picture, &shape, layout, &loaded.card.input)?;
-        explainer.set_region(FileRecord::of(path).map_err(about_input)?, marked)?;
+        let (file, marked) = read_region(loaded, path)?;
+        explainer.set_region(file, marked)?;
     }
     Ok(())
+}
+
+/// A picture, and which of the input's pixels it marks.
+pub fn read_region(loaded: &Loaded, path: &Path) -> Outcome<(FileRecord, Vec<bool>)> {
+    let picture = decode(path).map_err(about_input)?;
+    let layout = loaded.layout()?.ok_or_else(|| Failure::usage("the input is no image, so a region has no pixels"))?;
+    let marked = mask(&picture, &loaded.input_shape()?, layout, &loaded.card.input)?;
+    Ok((FileRecord::of(path).map_err(about_input)?, marked))
 }

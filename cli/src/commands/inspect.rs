@@ -122,7 +122,7 @@ fn print(i: &Inspection) {
         }
     );
     if i.of_places {
-        say!("            a score of each place: --target CLASS@ROW,COLUMN");
+        say!("            a score of each place: --target CLASS@ROW,COLUMN, or --over all and a class");
     }
     say!(
         "parameters  {} ({:.1} MB{})",

@@ -6,7 +6,8 @@ use whyline_runtime::gradient::ready_made::Parts;
 use whyline_runtime::onnx::Card;
 use whyline_runtime::onnx::card::{Color, LayoutName, Resize};
 
-use crate::args::{ColorArg, LayoutArg, ModelArgs, PreprocessArgs, ResizeArg};
+use super::inputs::read_region;
+use crate::args::{ColorArg, LayoutArg, ModelArgs, OVER_ALL, PreprocessArgs, ResizeArg};
 use crate::failure::{Failure, Outcome};
 
 /// Reads the model with its card, and applies the preprocessing flags to the card.
@@ -34,7 +35,14 @@ pub fn load(args: &ModelArgs, preprocess: Option<&PreprocessArgs>) -> Outcome<Lo
     if let Some(flags) = preprocess {
         apply(flags, &mut loaded)?;
     }
-    Ok(loaded)
+    match &args.over {
+        None => Ok(loaded),
+        Some(over) if over.as_os_str() == OVER_ALL => Ok(loaded.over(None)?),
+        Some(path) => {
+            let region = read_region(&loaded, path)?;
+            Ok(loaded.over(Some(region))?)
+        }
+    }
 }
 
 fn apply(flags: &PreprocessArgs, loaded: &mut Loaded) -> Outcome {

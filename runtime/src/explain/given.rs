@@ -78,12 +78,7 @@ impl Explainer<'_> {
     /// Errors: a method that is told another region, or has none; another number of pixels.
     pub fn set_region(&mut self, file: FileRecord, marked: Vec<bool>) -> Result<()> {
         self.must_name("region", "a region")?;
-        let shape = self.loaded.input_shape()?;
-        let pixels = self.loaded.layout()?.and_then(|l| l.split(&shape)).map(|(_, height, width)| height * width);
-        if pixels != Some(marked.len()) {
-            let reason = format!("marks {} pixels, but the input has {}", marked.len(), pixels.unwrap_or(0));
-            return Err(Error::Input { path: file.file.into(), reason });
-        }
+        self.loaded.pixels(&file, &marked)?;
         self.region = Some((file, marked));
         Ok(())
     }

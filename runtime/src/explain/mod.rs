@@ -171,6 +171,7 @@ impl<'a> Explainer<'a> {
             method: self.entry.name.into(),
             parameters: self.params.all().clone(),
             layer: self.layer_name(),
+            over: self.loaded.over.clone(),
             target: TargetRecord {
                 kind: match (against, self.loaded.score) {
                     (Some(_), _) => "margin",

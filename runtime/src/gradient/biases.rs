@@ -81,6 +81,10 @@ fn bias_of(typed: &TypedGraph, node: &Node, is_active: &dyn Fn(&str) -> bool) ->
             let len = bias.len();
             (bias, along(1, len))
         }
+        "GroupNormalization" => {
+            let bias = of_channels(constant(2)?, shape[1])?;
+            (bias, along(1, shape[1]))
+        }
         "LayerNormalization" => (constant(2)?.to_f32()?, aligned(constant(2)?)),
         "Add" | "Sub" => {
             let slot = (0..2).find(|&slot| constant(slot).is_some())?;
@@ -92,6 +96,13 @@ fn bias_of(typed: &TypedGraph, node: &Node, is_active: &dyn Fn(&str) -> bool) ->
     };
     let fits = aligned.len() == rank && aligned.iter().zip(&shape).all(|(a, s)| a == s || *a == 1);
     fits.then(|| Bias { value: value.to_string(), shape, aligned, bias, layout: None })
+}
+
+/// A bias for each of `channels`, of one for each or for each group of as many.
+pub(super) fn of_channels(bias: &Tensor, channels: usize) -> Option<Vec<f32>> {
+    let values = bias.to_f32()?;
+    let each = channels.checked_div(values.len())?;
+    (each * values.len() == channels).then(|| values.iter().flat_map(|v| std::iter::repeat_n(*v, each)).collect())
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! What an op gives beside its slope, `y - J x`: the implicit bias that FullGrad counts where an op is not a line through zero.
 
+use super::biases::of_channels;
 use super::emit::Name;
 use super::known::{HOMOGENEOUS, LINEAR};
 use super::site::Site;
+use crate::onnx::Tensor;
 
 /// How an op's implicit bias comes about.
 enum Form {
@@ -55,14 +57,15 @@ fn form(op: &str, active: &[usize]) -> Option<Form> {
 
 /// The output without what counts as a bias of its own.
 fn own_output(site: &mut Site) -> Name {
-    let y = site.y();
-    let Some(bias) = site.constant(2).map(|_| site.x(2)) else { return y };
+    let (y, shape) = (site.y(), site.y_shape());
+    let Some(bias) = site.constant(2).cloned() else { return y };
     match site.node.op.as_str() {
-        "LayerNormalization" => site.emit.sub(&y, &bias),
-        "InstanceNormalization" => {
-            let mut extents = vec![1; site.y_shape().len()];
-            extents[1] = site.y_shape()[1];
-            let bias = site.emit.reshape(&bias, &extents);
+        "LayerNormalization" => site.emit.sub(&y, &site.x(2)),
+        "InstanceNormalization" | "GroupNormalization" => {
+            let Some(bias) = of_channels(&bias, shape[1]) else { return y };
+            let mut extents = vec![1; shape.len()];
+            extents[1] = shape[1];
+            let bias = site.emit.constant(Tensor::f32(&extents, &bias));
             site.emit.sub(&y, &bias)
         }
         _ => y,

@@ -22,6 +22,7 @@ const KEEPS_SIGN: &[&str] = &[
     "ReduceSum",
     "ReduceMax",
     "ReduceMin",
+    "LRN",
     "Add",
     "Sum",
     "Mul",

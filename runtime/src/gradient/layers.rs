@@ -6,6 +6,7 @@ use crate::onnx::{Layout, Node, TypedGraph};
 
 use super::coverage::{Path, find_path};
 use super::differentiate::sole_input;
+use super::names::OVER_PLACES;
 use super::target::find_target;
 use crate::error::{Error, Result};
 
@@ -42,7 +43,8 @@ pub fn cam_layers(typed: &TypedGraph, output: Option<&str>, layout: Option<Layou
     let target = find_target(typed, output)?.logits;
     let of_places = images.get(target.as_str()).and_then(|layout| layout.split(&typed.facts.get(&target)?.shape));
     let weighted = between().rfind(|(_, (node, _))| WEIGHTED.contains(&node.op.as_str()));
-    let first = of_places.filter(|(_, h, w)| h * w > 1).and(weighted).map(|(at, _)| at);
+    let is_of_places = target.ends_with(OVER_PLACES) || of_places.is_some_and(|(_, h, w)| h * w > 1);
+    let first = weighted.filter(|_| is_of_places).map(|(at, _)| at);
     for (at, (node, _)) in between() {
         let Some((name, &layout)) = node.output(0).and_then(|name| Some((name, images.get(name)?))) else { continue };
         let shape = typed.facts[name].shape.clone();

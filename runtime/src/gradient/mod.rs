@@ -16,6 +16,7 @@ mod graph;
 mod implicit;
 mod known;
 pub mod layers;
+mod over;
 pub mod ready_made;
 pub mod rules;
 mod settings;
@@ -29,6 +30,7 @@ pub use composite::{COMPOSITES, Composite};
 pub use differentiate::{differentiate, sole_input};
 pub use emit::Emit;
 pub use graph::{GradientGraph, Spec, TapOutputs};
+pub use over::over_places;
 pub use settings::{Bounds, Settings};
 pub use site::{AdjointFn, Refusal, Site};
 
@@ -46,6 +48,8 @@ pub mod names {
     pub const LOGITS: &str = "why.logits";
     /// Output: the probabilities, where they are explained.
     pub const PROBABILITIES: &str = "why.probabilities";
+    /// Behind the name of scores of places: their means by class.
+    pub const OVER_PLACES: &str = " over places";
     /// Output prefix: the gradient with respect to an input or tap.
     pub const GRAD: &str = "why.grad.";
     /// Output prefix: the value of a tap.

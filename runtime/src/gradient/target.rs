@@ -1,5 +1,6 @@
 //! What is explained: the components of the model's logits.
 
+use super::names;
 use crate::error::{Error, Result};
 use crate::onnx::{DType, Graph, TypedGraph};
 
@@ -34,7 +35,7 @@ pub enum Head {
     Softmax,
     /// Nothing: a Sigmoid has been at work already.
     Sigmoid,
-    /// Nothing can: one score alone, or one for every place.
+    /// Nothing can: one score alone, one for every place, or their means.
     None,
 }
 
@@ -72,6 +73,10 @@ impl Head {
 
     /// For the value `scores`.
     pub fn of(typed: &TypedGraph, scores: &str) -> Head {
+        // A mean of many places' scores is no logit of one choice among classes.
+        if scores.ends_with(names::OVER_PLACES) {
+            return Head::None;
+        }
         let producers = typed.graph.producers();
         let mut value = scores;
         let mut writer = None;

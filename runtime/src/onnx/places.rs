@@ -58,11 +58,50 @@ impl Places {
         format!("{label}@{row},{column}")
     }
 
+    /// The axes of rows and columns.
+    pub fn axes(&self) -> [usize; 2] {
+        match self.layout {
+            Layout::ChannelsFirst => [2, 3],
+            Layout::ChannelsLast => [1, 2],
+        }
+    }
+
+    /// Extents of a value for each place, along the scores'.
+    pub fn extents(&self) -> [usize; 4] {
+        let [row, column] = self.axes();
+        let mut extents = [1; 4];
+        (extents[row], extents[column]) = (self.height, self.width);
+        extents
+    }
+
+    /// How much of what each place covers is marked, place by place, where the pixels of an image of these extents are.
+    pub fn covered(&self, marked: &[bool], (height, width): (usize, usize)) -> Vec<f32> {
+        let (rows, columns) = (overlaps(height, self.height), overlaps(width, self.width));
+        let of = |row: &[(usize, f32)], column: &[(usize, f32)]| {
+            let pixels =
+                row.iter().flat_map(|&(y, down)| column.iter().map(move |&(x, right)| (y * width + x, down * right)));
+            pixels.filter(|(pixel, _)| marked.get(*pixel) == Some(&true)).map(|(_, share)| share).sum()
+        };
+        rows.iter().flat_map(|row| columns.iter().map(|column| of(row, column))).collect()
+    }
+
     /// The other classes' scores at the same place.
     pub fn rivals(&self, index: usize) -> impl Iterator<Item = usize> + use<> {
         let (own, (class, place)) = (*self, self.parts(index));
         (0..self.classes).filter(move |&other| other != class).map(move |other| own.index(other, place))
     }
+}
+
+/// Of an axis of `from` cells cut into `to` instead: the old cells that each new one covers, and how much of itself lies there.
+fn overlaps(from: usize, to: usize) -> Vec<Vec<(usize, f32)>> {
+    // Both axes in units of which an old cell has `to` and a new one `from`.
+    let cell = |new: usize| {
+        let (start, end) = (new * from, (new + 1) * from);
+        let olds = start / to..end.div_ceil(to);
+        let share = move |old: usize| (end.min((old + 1) * to) - start.max(old * to)) as f32 / from as f32;
+        olds.map(|old| (old, share(old))).collect()
+    };
+    (0..to).map(cell).collect()
 }
 
 #[cfg(test)]
@@ -87,6 +126,15 @@ mod tests {
             }
             assert!(places.named("2", "0,0", &card).is_err());
         }
+        // Two rows of three pixels on one row of two places; and each pixel on four.
+        let (marked, extents) = ([true, false, false, true, true, true], (2, 3));
+        let coarse = Places::of(&[1, 2, 1, 2], Layout::ChannelsFirst).unwrap();
+        let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6) && a.len() == b.len();
+        assert!(close(&coarse.covered(&marked, extents), &[5.0 / 6.0, 0.5]));
+        let fine = Places::of(&[1, 4, 6, 2], Layout::ChannelsLast).unwrap();
+        assert_eq!((fine.axes(), fine.extents()), ([1, 2], [1, 4, 6, 1]));
+        let covered = fine.covered(&marked, extents);
+        assert!(close(&covered[..6], &[1.0, 1.0, 0.0, 0.0, 0.0, 0.0]) && close(&covered[12..], &[1.0; 12]));
         assert_eq!(Places::of(&[1, 10, 1, 1], Layout::ChannelsFirst), None);
         assert_eq!(Places::of(&[1, 10], Layout::ChannelsFirst), None);
     }

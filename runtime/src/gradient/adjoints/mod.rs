@@ -6,7 +6,7 @@ mod conv;
 mod elementwise;
 mod index;
 mod linear;
-mod norm;
+pub(in crate::gradient) mod norm;
 mod pool;
 mod reduce;
 mod resize;

@@ -3,7 +3,7 @@
 //! share alike, and a normalisation's divisor is a constant.
 
 use super::epsilon::proportionally;
-use crate::gradient::emit::Name;
+use crate::gradient::adjoints::norm::Standardised;
 use crate::gradient::site::{AdjointFn, Refusal, Site};
 
 use super::linear::quotient;
@@ -15,8 +15,11 @@ pub const FORMS: &[(&str, AdjointFn)] = &[
     ("Einsum", product),
     ("Mul", product),
     ("Div", division),
-    ("LayerNormalization", layer_norm),
+    ("LayerNormalization", standardised),
+    ("InstanceNormalization", standardised),
+    ("GroupNormalization", standardised),
     ("RMSNormalization", scaled),
+    ("LRN", divided),
     ("Softmax", softmax),
 ];
 
@@ -42,22 +45,17 @@ fn division(s: &mut Site) -> Result<(), Refusal> {
 }
 
 /// `y = c (x - mean x) / d + b` with a constant divisor `d`: linear in `x`.
-fn layer_norm(s: &mut Site) -> Result<(), Refusal> {
-    s.constant_only(1, "scale")?;
-    s.constant_only(2, "bias")?;
-    let axes: Vec<usize> = (s.axis("axis", -1)?..s.x_shape(0).len()).collect();
-    let (x, y, scale) = (s.x(0), s.y(), s.x(1));
-    let mean = s.emit.reduce("ReduceMean", &x, &axes);
-    let centred = s.emit.sub(&x, &mean);
-    let square = s.emit.mul(&centred, &centred);
-    let variance = s.emit.reduce("ReduceMean", &square, &axes);
-    let shifted = s.emit.shift(&variance, s.node.float("epsilon", 1e-5));
-    let deviation = s.emit.op("Sqrt", &[&shifted]);
+fn standardised(s: &mut Site) -> Result<(), Refusal> {
+    let norm = Standardised::of(s)?;
+    let (x, y) = (s.x(0), s.y());
     let ratio = quotient(s, &y);
-    let scaled = s.emit.mul(&ratio, &scale);
+    let scaled = norm.scaled(s, &ratio);
+    let arranged = norm.arranged(s, &x);
+    let (_, deviation) = norm.centred(s, &arranged);
     let scaled = s.emit.div(&scaled, &deviation);
-    let mean = s.emit.reduce("ReduceMean", &scaled, &axes);
-    let slope: Name = s.emit.sub(&scaled, &mean);
+    let mean = s.emit.reduce("ReduceMean", &scaled, &norm.axes);
+    let slope = s.emit.sub(&scaled, &mean);
+    let slope = norm.back(s, &slope);
     let relevance = s.emit.mul(&x, &slope);
     s.give(0, relevance);
     Ok(())
@@ -66,6 +64,11 @@ fn layer_norm(s: &mut Site) -> Result<(), Refusal> {
 /// A factor per element takes nothing.
 fn scaled(s: &mut Site) -> Result<(), Refusal> {
     s.constant_only(1, "scale")?;
+    divided(s)
+}
+
+/// Nor does what each element is divided by.
+fn divided(s: &mut Site) -> Result<(), Refusal> {
     let g = s.g();
     s.give(0, g);
     Ok(())

@@ -3,56 +3,74 @@
 
 use super::Rule;
 use super::rescale::over_difference;
+use crate::gradient::adjoints::norm::{Response, Standardised};
 use crate::gradient::emit::Name;
 use crate::gradient::site::{Refusal, Site};
 
 /// Normalisations and Softmax.
-pub const NORMS: Rule =
-    Rule { name: "rescale", covers: &[&[("LayerNormalization", layer_norm), ("Softmax", softmax)]] };
+pub const NORMS: Rule = Rule {
+    name: "rescale",
+    covers: &[&[
+        ("LayerNormalization", standardised),
+        ("InstanceNormalization", standardised),
+        ("GroupNormalization", standardised),
+        ("LRN", local_response),
+        ("Softmax", softmax),
+    ]],
+};
 
 /// `c = x - mean x`, `v = mean c^2 + eps`, `r = 1 / sqrt v`, `y = scale c r + bias`. The slope of `r` over `v` is
 /// `-1 / (sqrt v sqrt v' (sqrt v + sqrt v'))`.
-fn layer_norm(s: &mut Site) -> Result<(), Refusal> {
-    s.constant_only(1, "scale")?;
-    s.constant_only(2, "bias")?;
-    let shape = s.x_shape(0);
-    let axes: Vec<usize> = (s.axis("axis", -1)?..shape.len()).collect();
-    let count: usize = axes.iter().map(|&a| shape[a]).product();
-    let (g, x, scale) = (s.g(), s.x(0), s.x(1));
+fn standardised(s: &mut Site) -> Result<(), Refusal> {
+    let norm = Standardised::of(s)?;
+    let (g, x) = (s.g(), s.x(0));
     let x_ref = s.reference(&x);
-    let g = s.emit.mul(&g, &scale);
-    let (centre, root) = centred(s, &x, &axes);
-    let (centre_ref, root_ref) = centred(s, &x_ref, &axes);
+    let g = norm.scaled(s, &g);
+    let (x, x_ref) = (norm.arranged(s, &x), norm.arranged(s, &x_ref));
+    let (centre, root) = norm.centred(s, &x);
+    let (centre_ref, root_ref) = norm.centred(s, &x_ref);
     let both = half_sum(s, &centre, &centre_ref);
     // The product's two sides.
     let (inverse, inverse_ref) = (s.emit.op("Reciprocal", &[&root]), s.emit.op("Reciprocal", &[&root_ref]));
     let inverses = half_sum(s, &inverse, &inverse_ref);
     let direct = s.emit.mul(&g, &inverses);
     let product = s.emit.mul(&g, &both);
-    let of_inverse = s.emit.reduce("ReduceSum", &product, &axes);
+    let of_inverse = s.emit.reduce("ReduceSum", &product, &norm.axes);
     // Through the root and the mean of squares.
     let roots = s.emit.add(&root, &root_ref);
     let steep = s.emit.mul(&inverse, &inverse_ref);
     let steep = s.emit.div(&steep, &roots);
     let of_variance = s.emit.mul(&of_inverse, &steep);
-    let of_square = s.emit.scale(&of_variance, -2.0 / count as f32);
+    let of_square = s.emit.scale(&of_variance, -2.0 / norm.count() as f32);
     let through = s.emit.mul(&of_square, &both);
     let of_centred = s.emit.add(&direct, &through);
-    let mean = s.emit.reduce("ReduceMean", &of_centred, &axes);
+    let mean = s.emit.reduce("ReduceMean", &of_centred, &norm.axes);
     let dx = s.emit.sub(&of_centred, &mean);
+    let dx = norm.back(s, &dx);
     s.give(0, dx);
     Ok(())
 }
 
-/// `x - mean x` over the axes, and `sqrt(mean (x - mean x)^2 + eps)`.
-fn centred(s: &mut Site, x: &str, axes: &[usize]) -> (Name, Name) {
-    let mean = s.emit.reduce("ReduceMean", x, axes);
-    let centred = s.emit.sub(x, &mean);
-    let square = s.emit.mul(&centred, &centred);
-    let variance = s.emit.reduce("ReduceMean", &square, axes);
-    let shifted = s.emit.shift(&variance, s.node.float("epsilon", 1e-5));
-    let root = s.emit.op("Sqrt", &[&shifted]);
-    (centred, root)
+/// `y = x p` with `p = q^-beta`, a product of two, and `q` a sum of squares.
+fn local_response(s: &mut Site) -> Result<(), Refusal> {
+    let norm = Response::of(s);
+    let (g, x) = (s.g(), s.x(0));
+    let x_ref = s.reference(&x);
+    let (g, x, x_ref) = (norm.arranged(s, &g), norm.arranged(s, &x), norm.arranged(s, &x_ref));
+    let (q, q_ref) = (norm.divisor(s, &x), norm.divisor(s, &x_ref));
+    let (p, p_ref) = (norm.factor(s, &q), norm.factor(s, &q_ref));
+    let (both, factors) = (half_sum(s, &x, &x_ref), half_sum(s, &p, &p_ref));
+    let direct = s.emit.mul(&g, &factors);
+    let of_factor = s.emit.mul(&g, &both);
+    let slope = s.emit.div(&p_ref, &q_ref);
+    let slope = s.emit.scale(&slope, -norm.beta);
+    let of_divisor = slope_times(s, &of_factor, (&p, &p_ref), &slope, (&q, &q_ref));
+    let of_square = norm.to_squares(s, &of_divisor);
+    let through = s.emit.mul(&of_square, &both);
+    let through = s.emit.scale(&through, 2.0);
+    let dx = s.emit.add(&direct, &through);
+    norm.give(s, &dx);
+    Ok(())
 }
 
 fn half_sum(s: &mut Site, a: &str, b: &str) -> Name {
