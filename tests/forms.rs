@@ -205,7 +205,7 @@ fn negative_pads_cut() {
 
 #[test]
 fn probabilities_are_of_the_models_head() {
-    use whyline_runtime::gradient::target::Head;
+    use whyline_runtime::gradient::head::{Head, Link};
     let scores = [1.0f32, 2.0, -1.0];
     let head = |op: &str, shape: &[usize]| {
         let nodes = vec![node(op, &["x"], &["s"], vec![]), node("Unsqueeze", &["s", "axis"], &["y"], vec![])];
@@ -215,7 +215,10 @@ fn probabilities_are_of_the_models_head() {
     };
     assert_eq!(head("Sigmoid", &[1, 3]).probability(&[0.2, 0.7, 0.1], 1), Some(0.7f32 as f64));
     assert_eq!(head("Neg", &[1, 1]).probability(&[3.0], 0), None);
-    assert_eq!(head("Neg", &[1, 3, 4, 4]), Head::None);
+    assert_eq!(head("Neg", &[1, 3, 4, 4]), Head { choice: None, link: Link::None });
+    // Of each place the classes compete along the axis of a Softmax; what a Sigmoid is of, alone.
+    let along_classes = head("Softmax", &[2, 3]).choice.unwrap();
+    assert_eq!(along_classes.among(4).collect::<Vec<_>>(), [3, 4, 5]);
     let all: f64 = (0..3).map(|c| head("Neg", &[1, 3]).probability(&scores, c).unwrap()).sum();
     assert!((all - 1.0).abs() < 1e-12);
 }

@@ -19,7 +19,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("baseline", &["image", "onnx", "params"]),
         ("methods", &["engine", "gradient", "image", "attribution", "baseline", "onnx", "params"]),
         ("record", &["engine", "attribution", "onnx"]),
-        ("load", &["engine", "gradient", "onnx", "record"]),
+        ("load", &["asked", "engine", "gradient", "onnx", "record"]),
         ("prepare", &["engine", "gradient", "load", "methods", "onnx"]),
         ("asked", &["gradient", "onnx"]),
         (

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use whyline_runtime::engine::{Gradient, Make, Take};
 use whyline_runtime::error::Result;
-use whyline_runtime::gradient::target::Head;
+use whyline_runtime::gradient::head::Head;
 use whyline_runtime::metrics::{Explained, Grid, METRICS, Observation, Sample, Score, Subject, Undefined, Wants, find};
 use whyline_runtime::onnx::{Change, Layout};
 use whyline_runtime::params::Given;
@@ -133,7 +133,8 @@ fn score_explaining(
         grid: GRID,
         explained,
         logits: &logits,
-        head: Head::Softmax,
+        head: Head::softmax(logits.len()),
+        completeness: None,
         map,
         elements: None,
         order: &order,
@@ -427,7 +428,8 @@ fn compared(metric: &str, given: &[(&str, &str)], samples: &[(Vec<f32>, usize)])
                     grid: GRID,
                     explained: Explained { class: *class, against: None },
                     logits: &logits,
-                    head: Head::Softmax,
+                    head: Head::softmax(logits.len()),
+                    completeness: None,
                     map,
                     elements: None,
                     order: &order,

@@ -499,7 +499,7 @@ fn an_architecture_gets_weights_from_a_seed() {
 fn wrong_usage_is_code_2_and_says_what_is_right() {
     let (m, s) = (model("digits-cnn.onnx"), sample(1));
     assert!(bad(2, &["explain", &m, &s, "-m", "magic"]).contains("integrated-gradients"));
-    assert!(bad(2, &["explain", &m, &s, "--target", "10"]).contains("10, from 0"));
+    assert!(bad(2, &["explain", &m, &s, "--target", "10"]).contains("the card names 0, 1"));
     assert!(bad(2, &["explain", &m, &s, "--target", "cat"]).contains("the card names"));
     assert!(bad(2, &["explain", &m, &s, "-m", "vanilla", "--steps", "3"]).contains("no parameter 'steps'"));
     assert!(bad(2, &["explain", &m, &s, "-m", "grad-cam", "--layer", "nope"]).contains("inspect"));

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::gradient::head::Head;
 use crate::gradient::target::{Explained, top_class};
-use crate::onnx::Places;
 
 /// Which class is explained.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,11 +46,22 @@ impl Budget {
 }
 
 impl Target {
+    /// Whether it depends on the scores which class is meant.
+    pub(crate) fn is_by_score(&self) -> bool {
+        match self {
+            Target::Top | Target::Ranked(_) => true,
+            Target::Class(_) | Target::Named(_) => false,
+            Target::Margin { class, against } => {
+                class.is_by_score() || against.as_ref().is_some_and(|a| a.is_by_score())
+            }
+        }
+    }
+
     /// The cotangent of the scores, the class explained, and what it is explained against. `named` says which class a name means.
     pub(crate) fn seed(
         &self,
         logits: &[f32],
-        places: Option<Places>,
+        head: Head,
         named: &dyn Fn(&str) -> Result<usize>,
     ) -> Result<(Vec<f32>, usize, Option<usize>)> {
         let class = |target: &Target| match target {
@@ -70,17 +81,13 @@ impl Target {
             seed[class] = 1.0;
             return Ok((seed, class, None));
         };
-        let is_by_score = [Some(ahead), against.as_ref()]
-            .into_iter()
-            .flatten()
-            .any(|target| matches!(**target, Target::Top | Target::Ranked(_)));
+        let is_by_score = self.is_by_score();
         let ahead = class(ahead)?;
         let behind = match against {
             Some(other) => class(other)?,
             None => {
-                let here = places.into_iter().flat_map(|places| places.rivals(ahead));
-                let best = here.max_by(|&a, &b| logits[a].total_cmp(&logits[b]).then(b.cmp(&a)));
-                best.or_else(|| by_score(logits).into_iter().find(|&c| c != ahead)).unwrap_or(ahead)
+                head.must_have_rivals()?;
+                head.best_rival(logits, ahead).unwrap_or(ahead)
             }
         };
         if behind == ahead {
@@ -117,19 +124,25 @@ fn by_score(scores: &[f32]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::onnx::Layout;
+    use crate::gradient::head::Choice;
 
     #[test]
     fn a_margin_is_the_same_wherever_it_is_asked_for() {
         let (scores, nobody) = ([1.0, 4.0, 2.0], &|_: &str| unreachable!());
         let next = Target::Margin { class: Box::new(Target::Top), against: None };
-        let (seed, class, against) = next.seed(&scores, None, nobody).unwrap();
+        let head = Head::softmax(3);
+        let (seed, class, against) = next.seed(&scores, head, nobody).unwrap();
         let explained = Explained { class, against };
         assert_eq!(explained, Explained { class: 1, against: Some(2) });
-        assert_eq!(Target::from(explained).seed(&[9.0, 0.0, 0.0], None, nobody).unwrap(), (seed, 1, Some(2)));
+        assert_eq!(Target::from(explained).seed(&[9.0, 0.0, 0.0], head, nobody).unwrap(), (seed, 1, Some(2)));
         // Two classes at each of three places: the other one of the same place.
-        let places = Places::of(&[1, 2, 1, 3], Layout::ChannelsFirst);
+        let of = |choice| Head { choice, ..head };
+        let places = of(Some(Choice::along(&[1, 2, 1, 3], 1)));
         let (_, class, against) = next.seed(&[1.0, 9.0, 8.0, 7.0, 2.0, 3.0], places, nobody).unwrap();
         assert_eq!((class, against), (1, Some(4)));
+        // One score has no rival, and of boxes nobody knows it.
+        for (scores, head) in [(&[1.0][..], Head::softmax(1)), (&[1.0, 2.0], of(None))] {
+            assert!(next.seed(scores, head, nobody).unwrap_err().kind() == crate::error::Kind::Usage);
+        }
     }
 }

@@ -54,9 +54,12 @@ impl Measure {
     pub fn admits(&self, loaded: &Loaded) -> Result<()> {
         let layer = |name: Option<&str>| loaded.layer(name).map(|_| ());
         let grid = loaded.grid()?;
-        let model = Model { grid, changes: loaded.ready_made.is_none(), layer: &layer };
+        let (head, scores) = (loaded.head()?, loaded.classes()?);
+        let model = Model { grid, head, scores, changes: loaded.ready_made.is_none(), layer: &layer };
         let name = self.entry.name;
-        self.metric.admits(&model).map_err(|error| Error::usage(format!("{name}: {error}")))
+        let of_probability = self.params.all().get("output").is_some_and(|output| output == "probability");
+        let reads = if of_probability { model.must_have_probabilities() } else { Ok(()) };
+        reads.and_then(|()| self.metric.admits(&model)).map_err(|error| Error::usage(format!("{name}: {error}")))
     }
 }
 
@@ -273,6 +276,7 @@ fn measure<'a>(
             explained,
             logits: &logits,
             head,
+            completeness: record.completeness,
             map: &map,
             elements,
             order: &order,

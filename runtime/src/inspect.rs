@@ -140,7 +140,7 @@ pub fn inspect(loaded: &Loaded, precision: Precision) -> Result<Inspection> {
         target: target.logits,
         target_shape: target.shape,
         of_places: loaded.places()?.is_some(),
-        stepped_over: target.stepped_over,
+        stepped_over: target.stepped_over.map(|stepped| stepped.node),
         parameters: weights.clone().map(|t| t.len()).sum(),
         parameter_bytes: weights.map(|t| t.bytes().len()).sum(),
         widened: graph.widened,

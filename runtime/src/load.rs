@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::{PlanOperators, TractOperators};
 use crate::error::{Error, Result};
 use crate::gradient::composite::GRADIENT;
+use crate::gradient::head::Head;
 use crate::gradient::layers::{Layer, cam_layers, choose_layer};
 use crate::gradient::ready_made::{Parts, as_gradient_graph};
 use crate::gradient::target::Score;
@@ -110,8 +111,8 @@ pub struct Loaded {
     output: Option<String>,
     pub(crate) score: Score,
     pub(crate) over: Option<Over>,
-    /// Their extents, found once somebody asks.
-    scores: OnceLock<Vec<usize>>,
+    /// Their extents and how they are to be read, found once somebody asks.
+    scores: OnceLock<(Vec<usize>, Head)>,
 }
 
 /// What a file says of what half precision does to its maps.

@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 use crate::gradient::GradientGraph;
 use crate::gradient::biases::{Bias, find_biases, implicit_biases};
 use crate::gradient::composite::Kind;
+use crate::gradient::head::Head;
 use crate::gradient::layers::Layer;
-use crate::gradient::target::Head;
 use crate::load::{Loaded, Wanted};
 use crate::methods::{Extents, Method, Needs, Taps};
 use crate::onnx::{Change, Layout, Shuffles};
@@ -67,7 +67,9 @@ impl Loaded {
             channels = layer.and_then(|l| l.layout.split(&l.shape)).map_or(channels, |(channels, ..)| channels);
         }
         let input = self.input_shape()?.iter().product();
-        Ok(Extents { input, classes: self.classes()?, channels })
+        let head = self.head()?;
+        method.reads(head)?;
+        Ok(Extents { input, classes: head.choice.map_or(self.classes()?, |choice| choice.classes), channels })
     }
 
     /// Derives all graphs that a method needs, and throws them away; says what its cost depends on.
@@ -109,6 +111,11 @@ fn wanted(
     Ok((Wanted { composite, settings, taps, implicit_biases, input_gradient, changes: changes.to_vec() }, biases))
 }
 
+/// Bytes of perturbed weights, which stand beside the model's own: as they are drawn, and as a plan has them.
+pub(crate) fn perturbed(needs: &Needs, plans: &Plans) -> usize {
+    if needs.weights { 2 * plans.memory().weights } else { 0 }
+}
+
 /// Of steps that run on tract, how many are named.
 const NAMED: usize = 5;
 
@@ -126,8 +133,7 @@ impl<'a> Part<'a> {
         let (wanted, mut biases) = wanted((loaded, changes), &mut shared.shuffles, needs, layer.as_ref())?;
         let prepared = shared.prepared(loaded, needs, &wanted, layer.as_ref(), (precision, resources))?;
         biases.extend_from_slice(&prepared.implicit);
-        // Perturbed weights stand beside the model's own.
-        let other = if needs.weights { prepared.plans.memory().weights } else { 0 };
+        let other = perturbed(needs, &prepared.plans);
         let left = resources.memory.map(|most| most.saturating_sub(other));
         let on_tract = prepared.plans.fallbacks();
         if left.is_some() && !on_tract.is_empty() {
@@ -231,7 +237,7 @@ impl Shared {
             remembered: Arc::default(),
             warnings: warnings(loaded, &derived, needs, engine),
             composite: derived.composite,
-            head: derived.head,
+            head: loaded.head_of(derived.head)?,
             logits: derived.logits,
         });
         self.prepared.push(prepared.clone());
@@ -275,8 +281,8 @@ fn warnings(loaded: &Loaded, derived: &GradientGraph, needs: &Needs, engine: Eng
         warnings.push(format!("run by the engine '{name}', in memory that nobody bounds: the bytes are our kernels'"));
     }
     let labels = loaded.card.labels.len();
-    let of_places = loaded.places().ok().flatten().is_some_and(|places| places.classes == labels);
-    if let Some(classes) = loaded.classes().ok().filter(|classes| labels > 0 && *classes != labels && !of_places) {
+    let all = || loaded.places().ok().flatten().map(|places| places.classes).or(loaded.classes().ok());
+    if let Some(classes) = all().filter(|classes| labels > 0 && *classes != labels) {
         warnings.push(format!("the card has {labels} labels for {classes} classes, so none is used"));
     }
     if !derived.flat.is_empty() {

@@ -3,7 +3,8 @@
 use crate::engine::{Limit, Make, Passes, Session, Take};
 use crate::error::{Error, Result};
 use crate::explain::{Bare, Explainer};
-use crate::gradient::target::{Explained, Head};
+use crate::gradient::head::Head;
+use crate::gradient::target::Explained;
 use crate::metrics::Subject;
 use crate::onnx::Change;
 use crate::variants::Variants;

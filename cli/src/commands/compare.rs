@@ -91,8 +91,8 @@ pub fn run(args: &CompareArgs) -> Outcome {
             explainer.watch(watcher);
         }
         let explained = match explainer.explain(&material.input, file.clone(), &target) {
-            // Some methods want one class as their target.
-            Err(error) if is_all(args) && is_of_the_method(&error) => {
+            // Some methods want one class as their target, others find nothing near this input.
+            Err(error) if is_all(args) && (is_of_the_method(&error) || error.kind() == Kind::Input) => {
                 skipped.push(Skipped { method: entry.name, reason: output::in_a_line(&error.to_string()) });
                 continue;
             }
@@ -108,6 +108,12 @@ pub fn run(args: &CompareArgs) -> Outcome {
     }
     if loaded.card_source == CardSource::Assumed && material.picture.is_some() && !args.quiet {
         warn!("the model has no card: pixels were scaled to 0..1; see --scale, --mean and --std");
+    }
+    // What no method explains is no fault of one of them.
+    if records.is_empty()
+        && let Some(first) = skipped.first()
+    {
+        return Err(Failure { message: format!("no method explains it; {}: {}", first.method, first.reason), code: 4 });
     }
     let columns = args.columns.map_or_else(|| (tiles.len() as f64).sqrt().ceil() as usize, usize::from);
     let records = Records {

@@ -130,7 +130,10 @@ fn methods_of(args: &CompileArgs, halved: &Loaded) -> Outcome<Vec<(&'static Entr
     let told = |entry: &'static Entry| {
         let layered = entry.parameters.iter().any(|p| p.name == "layer");
         let layer = args.tap.first().filter(|_| layered).map(|tap| ("layer".to_string(), tap.clone()));
-        (entry, Given::from_iter(layer))
+        // Of methods with several rules, the one with the graph's.
+        let rule = [("rules".to_string(), args.rule.clone())].into();
+        let rule = entry.params(&rule).is_ok_and(|params| (entry.build)(&params).is_ok()).then_some(rule);
+        (entry, layer.into_iter().chain(rule.into_iter().flatten()).collect())
     };
     if !args.methods.is_empty() {
         let named: Vec<_> = entries(&args.methods)?.into_iter().map(told).collect();

@@ -91,11 +91,17 @@ impl Dataset {
         }
     }
 
-    /// What depends on all names, sizes of files, labels and boxes. To read every image first would take too long.
+    /// What depends on all names, sizes of files, those of masks among them, labels and boxes. To read every image first would take too long.
     pub fn digest(&self) -> String {
         let samples = (0..self.len()).map(|number| self.name(number));
         let size = |name: &String| std::fs::metadata(self.folder.join(name)).map_or(0, |data| data.len());
-        let names: Vec<String> = samples.chain(self.names.iter().map(|name| size(name).to_string())).collect();
+        let mask = |name: &String| {
+            let size = mask_beside(&self.folder.join(name)).and_then(|mask| std::fs::metadata(mask).ok())?.len();
+            Some(format!("{name} has a mask of {size}"))
+        };
+        let masks = self.names.iter().filter_map(mask);
+        let sizes = self.names.iter().map(|name| size(name).to_string());
+        let names: Vec<String> = samples.chain(sizes).chain(masks).collect();
         let files = [self.labels.as_ref().map(|l| &l.sha256), self.boxes.as_ref().map(|b| &b.sha256)];
         let files = files.map(|sha| sha.map_or("", String::as_str));
         digest(names.iter().map(String::as_str).chain(files.into_iter().filter(|sha| !sha.is_empty())))
@@ -129,22 +135,23 @@ impl Dataset {
         told.or_else(folder).or_else(boxed)
     }
 
-    /// A sample by number, or an image of the folder by name, made ready for a model.
-    pub fn material(&self, loaded: &Loaded, sample: &Sample) -> Outcome<Material> {
+    /// A sample by number, or an image of the folder by name, made ready for a model of which one class is `explained`, or whichever
+    /// class a sample is of.
+    pub fn material(&self, loaded: &Loaded, sample: &Sample, explained: Option<usize>) -> Outcome<Material> {
         match (&self.mosaics, sample.number) {
             (Some(mosaics), Some(number)) => self.put_together(loaded, sample, &mosaics[number]),
-            _ => self.image(loaded, &sample.name),
+            _ => self.image(loaded, &sample.name, explained),
         }
     }
 
-    fn image(&self, loaded: &Loaded, name: &str) -> Outcome<Material> {
+    fn image(&self, loaded: &Loaded, name: &str, explained: Option<usize>) -> Outcome<Material> {
         let (path, label) = (self.folder.join(name), self.label(name));
         if name.contains(char::REPLACEMENT_CHARACTER) && !path.exists() {
             return Err(Failure { message: "its name is not UTF-8; give it another one".into(), code: 4 });
         }
         let file = FileRecord::of(&path).map_err(about_input)?;
         let read = read_input(loaded, &path)?;
-        let mask = self.mask(loaded, name, label.as_deref(), read.size.unwrap_or_default())?;
+        let mask = self.mask(loaded, name, (label.as_deref(), explained), read.size.unwrap_or_default())?;
         Ok(Material { input: read.input, mask, mosaic: false, file, label })
     }
 
@@ -171,13 +178,22 @@ impl Dataset {
     }
 
     /// Which pixels of the model's input are of the object: by the picture beside an image of that size, or by its boxes.
-    fn mask(&self, loaded: &Loaded, name: &str, label: Option<&str>, own: (u32, u32)) -> Outcome<Option<Vec<bool>>> {
+    fn mask(
+        &self,
+        loaded: &Loaded,
+        name: &str,
+        (label, explained): (Option<&str>, Option<usize>),
+        own: (u32, u32),
+    ) -> Outcome<Option<Vec<bool>>> {
         let (beside, boxes) =
             (mask_beside(&self.folder.join(name)), self.boxes.as_ref().and_then(|boxes| boxes.of(name)));
-        // Boxes of other things are not of the object: of a labelled image those of its class count.
-        let class = |name: &str| loaded.class(name).ok();
-        let is_own = |category: &str| {
-            label.is_none_or(|label| label == category || class(label).is_some_and(|own| class(category) == Some(own)))
+        // Boxes of other things are not of the object: those of the class explained count, where it is one for all, and of a
+        // labelled image else those of its class.
+        let class = |name: &str| loaded.category(&Target::Named(name.into()));
+        let is_own = |category: &str| match (explained, label) {
+            (Some(explained), _) => class(category) == Some(explained),
+            (None, Some(label)) => label == category || class(label).is_some_and(|own| class(category) == Some(own)),
+            (None, None) => true,
         };
         let is_boxed = boxes.is_some_and(|boxes| boxes.boxes.iter().any(|(category, _)| is_own(category)));
         if beside.is_none() && !is_boxed {

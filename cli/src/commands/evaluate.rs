@@ -203,6 +203,10 @@ fn prepare<'a>(args: &EvaluateArgs, loaded: &'a Loaded, measures: Vec<Measure>) 
             }
             made => made?,
         };
+        if args.methods == ["all"] && args.target.against.is_some() && explainer.wants_one_class() {
+            warn!("{} is left out: it explains one class, not a margin", entry.name);
+            continue;
+        }
         explainer.set_budget(budget)?;
         give_files(loaded, &mut explainer, &own)?;
         explainers.push(explainer);
@@ -280,9 +284,10 @@ fn push(
     failed: &mut Vec<Failed>,
 ) -> Outcome<Vec<Option<SampleScores>>> {
     let mut fail = |reason: String| failed.push(Failed { sample: sample.name.clone(), reason });
-    let ready = dataset.material(loaded, sample).and_then(|material| {
-        let by_label = args.target.target == "label" || material.mosaic;
-        let told = if by_label { None } else { Some(target(&args.target)) };
+    let told = Some(target(&args.target)).filter(|_| args.target.target != "label");
+    let explained = told.as_ref().and_then(|told| loaded.category(told));
+    let ready = dataset.material(loaded, sample, explained).and_then(|material| {
+        let told = told.filter(|_| !material.mosaic);
         let target = target_of(loaded, material.label.as_deref(), told)?;
         Ok((material, target))
     });

@@ -54,7 +54,9 @@ fn inspect_method(loaded: &Loaded, name: &str, args: &InspectArgs) -> Outcome {
     let (entry, given) = (find(name)?, given(&args.params)?);
     let given =
         Given::from_iter(given.iter().map(|(k, v)| (k.clone(), v.clone())).chain(for_method(&given, entry, false)));
-    let line = method_line(loaded, entry, &given)?;
+    let mut line = method_line(loaded, entry, &given)?;
+    // What a budget must leave is what the method takes under one.
+    line.least = method_line(loaded, entry, &for_method(&given, entry, true))?.least;
     let memory = match &line.refused {
         Some(_) => None,
         None => Some(loaded.explainer(entry.name, &given, args.precision.precision(), Resources::default())?.memory()),

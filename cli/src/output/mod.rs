@@ -12,7 +12,7 @@ use serde::Serialize;
 use whyline_runtime::engine::{Halves, Memory};
 use whyline_runtime::files::{check_writable, write_atomically};
 use whyline_runtime::image::colormap::Colormap;
-use whyline_runtime::record::{ClassRecord, Record};
+use whyline_runtime::record::{ClassRecord, Record, TargetRecord};
 
 use crate::failure::{Failure, INTERNAL, Outcome};
 
@@ -144,6 +144,15 @@ pub fn score(class: &ClassRecord) -> String {
     }
 }
 
+/// What is explained of the target.
+fn explained(target: &TargetRecord) -> String {
+    let margin = |of: fn(&ClassRecord) -> Option<f64>| Some(of(&target.class)? - of(target.against.as_ref()?)?);
+    match margin(|class| class.logit).or_else(|| margin(|class| class.probability)) {
+        Some(margin) => format!("margin {margin:.4}"),
+        None => score(&target.class),
+    }
+}
+
 /// The report of one explanation.
 pub fn report(input: &Path, record: &Record, written: &[&Option<PathBuf>]) {
     let (predicted, target) = (&record.predicted, &record.target.class);
@@ -151,7 +160,7 @@ pub fn report(input: &Path, record: &Record, written: &[&Option<PathBuf>]) {
     let probability = predicted.probability.map_or(String::new(), |p| format!(", probability {p:.4}"));
     say!("predicted  {}{probability}", class_name(predicted));
     let against = record.target.against.as_ref().map_or(String::new(), |c| format!(" against {}", class_name(c)));
-    say!("target     {}{against}, {}", class_name(target), score(target));
+    say!("target     {}{against}, {}", class_name(target), explained(&record.target));
     let told: Vec<String> = record.parameters.iter().map(|(k, v)| format!("{k} {v}")).collect();
     let told = if told.is_empty() { String::new() } else { format!(" ({})", told.join(", ")) };
     say!("method     {}{told}", record.method);

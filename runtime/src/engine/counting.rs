@@ -85,6 +85,14 @@ impl<'a, S: Session> Counting<'a, S> {
         self.meter.pace = Pace::default();
     }
 
+    /// What the method has made of the latest gradient is a part of it, as where another one follows.
+    pub fn settle(&mut self) {
+        if let Some(handed) = self.meter.handed.take() {
+            let latest = self.meter.pace.gradient();
+            self.meter.pace.took_gradient(latest + handed.elapsed().as_secs_f64());
+        }
+    }
+
     /// Seconds that so many passes take, as passes have taken lately.
     pub fn seconds(&self, passes: Passes) -> f64 {
         self.meter.pace.seconds(passes.forward, passes.gradient)
@@ -145,7 +153,13 @@ impl<S: Session> Session for Counting<'_, S> {
     }
 
     fn perturb_weights(&mut self, noise: Option<WeightNoise>) -> Result<()> {
+        // It is a part of the gradient that follows.
+        self.meter.handed.get_or_insert_with(Instant::now);
         self.inner.perturb_weights(noise)
+    }
+
+    fn spend(&mut self, passes: u64) {
+        self.meter.spent.fetch_add(passes, Ordering::Relaxed);
     }
 
     fn threads(&self) -> usize {

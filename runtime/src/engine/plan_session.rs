@@ -150,6 +150,10 @@ impl Session for PlanSession<'_> {
             self.plans = self.original.take().unwrap_or_else(|| self.plans.clone());
             return Ok(());
         };
+        // The last draw's weights go before the next one's come.
+        if let Some(own) = &self.original {
+            self.plans = own.clone();
+        }
         let reweigh = self.reweigh.as_ref().ok_or_else(|| Error::usage(FIXED_WEIGHTS))?;
         let plans = Arc::new(Plans::new(&reweigh(noise)?, self.plans.precision())?);
         if plans.arena_floats() > self.plans.arena_floats() {

@@ -125,7 +125,9 @@ impl<S: Session> Remembering<S> {
         };
         match known.filter(|_| wanted) {
             Some(pass) => {
+                // Whether it is shared is no matter of the map: it counts as taken.
                 self.saved.forward += 1;
+                self.inner.spend(1);
                 Ok(&self.hand_out(pass).logits)
             }
             None if wanted => {
@@ -182,6 +184,7 @@ impl<S: Session> Session for Remembering<S> {
         let pass = match known.filter(|_| wanted) {
             Some(pass) => {
                 self.saved.gradient += 1;
+                self.inner.spend(1);
                 pass
             }
             None if wanted => {

@@ -114,6 +114,9 @@ pub trait Session {
         u64::MAX
     }
 
+    /// Counts passes that did not have to be taken: they are spent of the budget all the same.
+    fn spend(&mut self, _passes: u64) {}
+
     /// The logits, and the gradients of `seed . logits`. One gradient pass.
     fn gradient(&mut self, input: &[f32], seed: &[f32]) -> Result<Gradient<'_>>;
 

@@ -110,6 +110,11 @@ impl<'a> Explainer<'a> {
         self.entry.properties.stochastic && self.method.draws(self.model)
     }
 
+    /// Whether it explains one class alone, and not by how much that is ahead of another.
+    pub fn wants_one_class(&self) -> bool {
+        self.method.wants_one_class()
+    }
+
     /// What the map has values for, once channels are taken together.
     pub fn grid(&self) -> Result<Grid> {
         self.loaded.grid()
@@ -156,6 +161,13 @@ impl<'a> Explainer<'a> {
         let stopped_by = self.stopped_by(status);
         let mut warnings = self.part.prepared.warnings.clone();
         warnings.extend(self.of_halves());
+        if self.part.prepared.head.choice.is_none() && target.is_by_score() {
+            warnings.push(
+                "the model gives neither one score for each class nor classes at places: the largest number is explained, whatever \
+                 it means; name another with --target"
+                    .into(),
+            );
+        }
         warnings.extend(stopped_by.map(|why| why.warning(self.taken())));
         if attribution.values.iter().all(|value| *value == 0.0) {
             warnings.push("every value of the map is zero: to what is explained nothing passes here".into());
@@ -235,7 +247,7 @@ impl<'a> Explainer<'a> {
             let reason = format!("gives a logit of {} for class {i}; the model overflows on it", logits[i]);
             return Err(Error::bad_input(reason));
         }
-        let (seed, class, against) = target.seed(&logits, self.loaded.places()?, &|name| self.loaded.class(name))?;
+        let (seed, class, against) = target.seed(&logits, self.part.prepared.head, &|name| self.loaded.class(name))?;
         let parts = [Some(&self.part), self.other.as_ref()].into_iter().flatten();
         let layer_layout = parts.filter_map(Part::layer_layout).next();
         let mut task = Task {

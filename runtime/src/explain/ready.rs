@@ -8,7 +8,7 @@ use crate::engine::{Precision, Resources};
 use crate::error::{Error, Result};
 use crate::methods::{self, Given};
 use crate::onnx::Change;
-use crate::prepare::Part;
+use crate::prepare::{Part, perturbed};
 
 impl Loaded {
     /// What a map has values for.
@@ -62,22 +62,24 @@ impl Loaded {
         let kept = method.keeps(model);
         let memory = resources.memory.map(|most| without(most, kept, entry.name)).transpose()?;
         let resources = Resources { threads: resources.threads.min(most), memory, ..resources };
-        let part = Part::new((self, changes), shared, &needs, layer, precision, resources)
-            .map_err(|error| if kept > 0 { beside(error, kept) } else { error })?;
-        let other = match &also {
+        let said = |error| if kept > 0 { beside(error, kept) } else { error };
+        // It takes single passes, and the rest of the memory is for the first one's threads.
+        let mut other = match &also {
             Some(also) => {
-                // It takes single passes, in what memory is left.
-                let left = memory.map(|most| most.saturating_sub(part.bytes()));
-                let resources = Resources { threads: 1, memory: left, ..resources };
-                let layer = self.layer_for(also)?;
-                let mut other = Part::new((self, changes), shared, also, layer, precision, resources)?;
-                other.session.inner.share_limit(&part.session.inner);
-                Some(other)
+                let resources = Resources { threads: 1, ..resources };
+                let part = Part::new((self, changes), shared, also, self.layer_for(also)?, precision, resources);
+                Some(part.map_err(said)?)
             }
             None => None,
         };
-        let weights = |part: &Part| if needs.weights { part.plans().memory().weights } else { 0 };
-        let kept = kept + weights(&part) + other.as_ref().map_or(0, weights);
+        let taken = other.as_ref().map_or(0, Part::bytes);
+        let resources = Resources { memory: memory.map(|most| most.saturating_sub(taken)), ..resources };
+        let part = Part::new((self, changes), shared, &needs, layer, precision, resources).map_err(said)?;
+        if let Some(other) = &mut other {
+            other.session.inner.share_limit(&part.session.inner);
+        }
+        let kept = kept
+            + [Some(&part), other.as_ref()].into_iter().flatten().map(|p| perturbed(&needs, p.plans())).sum::<usize>();
         let prepare_ms = milliseconds(start);
         Ok(Explainer {
             loaded: self,

@@ -3,8 +3,9 @@
 use crate::onnx::{Facts, Graph};
 
 use super::composite::{self, Composite};
+use super::head::Head;
 use super::settings::Settings;
-use super::target::{Head, Score};
+use super::target::Score;
 
 /// What to derive.
 #[derive(Clone, Debug)]

@@ -12,6 +12,8 @@ enum Form {
     Output(f32),
     /// Its output, less each input times its slope.
     BesideSlope,
+    /// Its output, where that is an input which does not depend on the model's.
+    Constants,
 }
 
 /// The implicit bias of a site, times the cotangent of its output, after the site's true adjoint has run. Of the output's
@@ -25,6 +27,11 @@ pub(super) fn implicit_bias(site: &mut Site) -> Option<Name> {
         Form::Output(factor) => {
             let product = site.emit.mul(&g, &y);
             Some(site.emit.scale(&product, factor))
+        }
+        Form::Constants => {
+            let constant = constants(site)?;
+            let product = site.emit.mul(&g, &y);
+            Some(site.emit.mul(&product, &constant))
         }
         Form::BesideSlope => {
             let alike = active.iter().all(|&i| site.x_shape(i) == site.y_shape());
@@ -45,6 +52,7 @@ pub(super) fn implicit_bias(site: &mut Site) -> Option<Name> {
 
 fn form(op: &str, active: &[usize]) -> Option<Form> {
     match (op, active) {
+        ("Concat" | "Where", _) => Some(Form::Constants),
         (op, _) if LINEAR.contains(&op) || HOMOGENEOUS.contains(&op) => None,
         ("Conv" | "ConvTranspose" | "Gemm" | "MatMul" | "Mul" | "Einsum", [_]) | ("Div", [0]) => None,
         // A product of two has twice its value as its slope along them; a quotient of two has none.
@@ -53,6 +61,23 @@ fn form(op: &str, active: &[usize]) -> Option<Form> {
         ("Div", _) => Some(Form::Output(1.0)),
         _ => Some(Form::BesideSlope),
     }
+}
+
+/// One where the output is a constant's, zero elsewhere, as far as it is; none where it is nowhere.
+fn constants(site: &mut Site) -> Option<Name> {
+    let is_constant = |site: &Site, slot: usize| !site.needs(slot);
+    if site.node.op == "Where" {
+        let sides = [is_constant(site, 1), is_constant(site, 2)];
+        let [of, otherwise] = sides.map(|is_constant| site.emit.scalar(f32::from(u8::from(is_constant))));
+        return sides.contains(&true).then(|| site.emit.op("Where", &[&site.x(0), &of, &otherwise]));
+    }
+    let (axis, shape) = (site.axis("axis", 0).ok()?, site.y_shape());
+    let parts = (0..site.node.inputs.len()).map(|slot| (is_constant(site, slot), site.x_shape(slot)[axis]));
+    let along: Vec<f32> =
+        parts.flat_map(|(is_constant, len)| std::iter::repeat_n(f32::from(u8::from(is_constant)), len)).collect();
+    let mut extents = vec![1; shape.len()];
+    extents[axis] = along.len();
+    along.contains(&1.0).then(|| site.emit.constant(Tensor::f32(&extents, &along)))
 }
 
 /// The output without what counts as a bias of its own.

@@ -13,6 +13,7 @@ mod differentiate;
 mod emit;
 pub mod functions;
 mod graph;
+pub mod head;
 mod implicit;
 mod known;
 pub mod layers;

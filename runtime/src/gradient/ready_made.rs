@@ -1,8 +1,8 @@
 //! Gradient graphs that come as files: our own, and those that somebody else exported.
 
 use super::graph::{GradientGraph, TapOutputs};
+use super::head::Head;
 use super::names;
-use super::target::Head;
 use crate::error::{Error, Result};
 use crate::onnx::{DType, TypedGraph};
 
@@ -96,7 +96,7 @@ fn assemble(typed: &TypedGraph, parts: &Pairs) -> GradientGraph {
         // Which of its nodes belong to the forward graph is not known.
         softened: 0,
         head: match parts.logits == names::PROBABILITIES {
-            true => Head::Sigmoid,
+            true => Head::of(typed, &parts.logits).done(),
             false => Head::of(typed, &parts.logits),
         },
     }

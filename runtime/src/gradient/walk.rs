@@ -9,6 +9,7 @@ use super::composite::{Composite, Kind, Start};
 use super::coverage::{self, Path};
 use super::emit::{Emit, Name};
 use super::graph::{GradientGraph, Spec, TapOutputs};
+use super::head::Link;
 use super::implicit::implicit_bias;
 use super::known::Known;
 use super::names;
@@ -16,7 +17,7 @@ use super::rules::epsilon::hand_on;
 use super::rules::reveal_cancel::by_sign;
 use super::settings::Settings;
 use super::site::{AdjointFn, Parts, Refusal, Site};
-use super::target::{Head, Score, Target, class_axis};
+use super::target::{Score, Target};
 use super::twin::Twin;
 
 /// One walk: what it knows, and what it has appended so far.
@@ -75,8 +76,8 @@ impl<'a> Walk<'a> {
         let dims = target.shape.iter().map(|&d| Dim::Fixed(d)).collect();
         self.emit.graph.inputs.push(Input { name: names::SEED.into(), dtype: DType::F32, dims: Some(dims) });
         let start = match (self.composite.kind, score) {
-            (Kind::Gradient, Score::Probability) => self.through_softmax(target)?,
-            (_, Score::Probability) if target.head != Head::Sigmoid => {
+            (Kind::Gradient, Score::Probability) => self.through_probability(target)?,
+            (_, Score::Probability) if target.head.link != Link::Done => {
                 let reason = format!("the composite '{}' explains logits, not probabilities", self.composite.name);
                 return Err(Error::usage(reason));
             }
@@ -91,16 +92,40 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    /// The cotangent of the logits, where the seed is that of probabilities.
+    fn through_probability(&mut self, target: &Target) -> Result<Name> {
+        let (p, cotangent) = match target.head.link {
+            Link::Done => return Ok(names::SEED.into()),
+            Link::None => return Err(Error::usage("the model's scores have no probabilities; explain the logit")),
+            Link::Sigmoid => self.through_sigmoid(target),
+            Link::Softmax => self.through_softmax(target)?,
+        };
+        if let Some(implicit) = &mut self.implicit {
+            // What the function has beside its slope.
+            let own = self.emit.mul(names::SEED, &p);
+            let slope = self.emit.mul(&cotangent, &target.logits);
+            implicit.push((target.logits.clone(), self.emit.sub(&own, &slope)));
+        }
+        self.probabilities = Some(p);
+        Ok(cotangent)
+    }
+
+    /// `p (1 - p) s`, with what is left of one as exact as the rest.
+    fn through_sigmoid(&mut self, target: &Target) -> (Name, Name) {
+        let p = self.emit.op("Sigmoid", &[&target.logits]);
+        let below = self.emit.op("Neg", &[&target.logits]);
+        let rest = self.emit.op("Sigmoid", &[&below]);
+        let seed = self.emit.mul(names::SEED, &p);
+        let cotangent = self.emit.mul(&seed, &rest);
+        (p, cotangent)
+    }
+
     /// The cotangent of the logits, where the seed is that of `p = softmax`: `p (s - sum of p s)`, for `s` the seed less a number.
     /// That of a class of more than half is taken: what is left for one that the model is sure of is the sum of the others, and not
     /// one less nearly one.
-    fn through_softmax(&mut self, target: &Target) -> Result<Name> {
-        match target.head {
-            Head::Sigmoid => return Ok(names::SEED.into()),
-            Head::None => return Err(Error::usage("the model's scores have no probabilities; explain the logit")),
-            Head::Softmax => {}
-        }
-        let axis = class_axis(&target.shape);
+    fn through_softmax(&mut self, target: &Target) -> Result<(Name, Name)> {
+        let axis = target.head.choice.and_then(|choice| choice.axis(&target.shape));
+        let axis = axis.ok_or_else(|| Error::usage("which of the model's scores compete is not known"))?;
         let attributes = vec![("axis", Attr::Int(axis as i64))];
         let p = self.emit.op_with("Softmax", &[&target.logits], attributes);
         let [zero, half] = [0.0, 0.5].map(|v| self.emit.scalar(v));
@@ -112,14 +137,7 @@ impl<'a> Walk<'a> {
         let mean = self.emit.reduce("ReduceSum", &weighed, &[axis]);
         let apart = self.emit.sub(&seed, &mean);
         let cotangent = self.emit.mul(&p, &apart);
-        if let Some(implicit) = &mut self.implicit {
-            // What the softmax has beside its slope.
-            let own = self.emit.mul(names::SEED, &p);
-            let slope = self.emit.mul(&cotangent, &target.logits);
-            implicit.push((target.logits.clone(), self.emit.sub(&own, &slope)));
-        }
-        self.probabilities = Some(p);
-        Ok(cotangent)
+        Ok((p, cotangent))
     }
 
     /// The parts of every difference that has any, for composites that tell them apart.
@@ -308,7 +326,7 @@ impl<'a> Walk<'a> {
             flat: self.path.flat.clone(),
             ruled: self.ruled,
             softened: 0,
-            head: if self.probabilities.is_some() { Head::Sigmoid } else { target.head },
+            head: if self.probabilities.is_some() { target.head.done() } else { target.head },
         })
     }
 }

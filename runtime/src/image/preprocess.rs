@@ -3,7 +3,7 @@
 use image::imageops::{self, FilterType};
 
 use super::decode::Picture;
-use super::resize::nearest;
+use super::resize::centres;
 use crate::error::{Error, Result};
 use crate::onnx::Layout;
 use crate::onnx::card::{Color, InputCard, Resize};
@@ -101,7 +101,7 @@ pub fn mask(picture: &Picture, shape: &[usize], layout: Layout, card: &InputCard
     let seen = visible_part(picture, (height, width), card)?;
     let bright: Vec<f32> = seen.pixels().map(|pixel| luminance(pixel.0)).collect();
     let extents = (seen.height() as usize, seen.width() as usize);
-    Ok(nearest(&bright, extents, (height, width)).into_iter().map(|v| v > 127.5).collect())
+    Ok(centres(&bright, extents, (height, width)).into_iter().map(|v| v > 127.5).collect())
 }
 
 fn visible_part(picture: &Picture, (height, width): (usize, usize), card: &InputCard) -> Result<Picture> {

@@ -4,25 +4,46 @@ use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
 use super::{LOADED, Loaded};
+use crate::asked::Target;
 use crate::engine::TractOperators;
 use crate::error::{Error, Result};
+use crate::gradient::head::{Choice, Head};
 use crate::gradient::over_places;
 use crate::gradient::target::find_target;
-use crate::onnx::card::LayoutName;
 use crate::onnx::{Layout, Places};
 use crate::record::{FileRecord, Over};
 
 impl Loaded {
     /// Extents of the value that is explained.
     pub fn scores_shape(&self) -> Result<&[usize]> {
+        Ok(&self.scores()?.0)
+    }
+
+    /// Those extents, and how its components are to be read as far as the graph says it.
+    fn scores(&self) -> Result<&(Vec<usize>, Head)> {
         if let Some(known) = self.scores.get() {
             return Ok(known);
         }
         let found = match &self.ready_made {
-            Some(ready) => ready.facts.get(&ready.seed).map(|f| f.shape.clone()).unwrap_or(vec![0]),
-            None => find_target(&self.typed, self.output())?.shape,
+            Some(ready) => (ready.facts.get(&ready.seed).map(|f| f.shape.clone()).unwrap_or(vec![0]), ready.head),
+            None => {
+                let target = find_target(&self.typed, self.output())?;
+                (target.shape, target.head)
+            }
         };
         Ok(self.scores.get_or_init(|| found))
+    }
+
+    /// How scores are to be read: those of a place compete where nothing else is said. `own` is what their graph says.
+    pub(crate) fn head_of(&self, own: Head) -> Result<Head> {
+        let shape = self.scores_shape()?;
+        let places = || Ok::<_, Error>(self.places()?.map(|places| Choice::along(shape, places.class_axis())));
+        Ok(Head { choice: own.choice.map_or_else(places, |choice| Ok(Some(choice)))?, ..own })
+    }
+
+    /// The same of what was loaded.
+    pub(crate) fn head(&self) -> Result<Head> {
+        self.head_of(self.scores()?.1)
     }
 
     /// Components of the value that is explained.
@@ -30,11 +51,18 @@ impl Loaded {
         Ok(self.scores_shape()?.iter().product())
     }
 
-    /// How scores lie, where they are of places, as segmentation has them.
+    /// How scores lie, where they are of places, as segmentation has them: classes where a Softmax is taken along them, or where
+    /// the other two axes have the image's proportions.
     pub fn places(&self) -> Result<Option<Places>> {
-        let last = self.card.input.layout == Some(LayoutName::Nhwc);
-        let layout = if last { Layout::ChannelsLast } else { Layout::ChannelsFirst };
-        Ok(Places::of(self.scores_shape()?, layout))
+        let (shape, head) = self.scores()?;
+        let along =
+            |layout| Places::of(shape, layout).filter(|p| Some(Choice::along(shape, p.class_axis())) == head.choice);
+        if head.choice.is_some() {
+            return Ok([Layout::ChannelsFirst, Layout::ChannelsLast].into_iter().find_map(along));
+        }
+        let (input, layout) = (self.input_shape()?, self.layout()?.unwrap_or(Layout::ChannelsFirst));
+        let extents = layout.split(&input).map_or((1, 1), |(_, height, width)| (height, width));
+        Ok(Places::beside(shape, extents, layout))
     }
 
     /// The class that an index or a label means; of scores of places also `CLASS@ROW,COLUMN`.
@@ -48,6 +76,24 @@ impl Loaded {
             }
             _ => self.card.class(name, self.classes()?),
         }
+    }
+
+    /// Which class, of any place, a target explains whatever the input: of two, the one ahead; none for one that scores decide, or
+    /// that the model has not.
+    pub fn category(&self, target: &Target) -> Option<usize> {
+        let (places, index) = (
+            self.places().ok()?,
+            match target {
+                Target::Class(index) => *index,
+                Target::Named(name) => match self.places().ok()? {
+                    Some(places) if !name.contains('@') => return self.card.class(name, places.classes).ok(),
+                    _ => self.class(name).ok()?,
+                },
+                Target::Margin { class, .. } => return self.category(class),
+                Target::Top | Target::Ranked(_) => return None,
+            },
+        );
+        Some(places.map_or(index, |places| places.parts(index).0))
     }
 
     /// What a class is called, where it has a name.

@@ -3,7 +3,7 @@
 use super::Task;
 use crate::error::Result;
 use crate::gradient::Bounds;
-use crate::gradient::target::{Head, class_probabilities, top_class};
+use crate::gradient::head::Head;
 
 /// What a model gives an input.
 pub(super) struct Scores {
@@ -27,16 +27,26 @@ impl Scores {
         Scores { logits: logits.to_vec(), head }
     }
 
-    /// The class with the largest score.
-    pub fn top(&self) -> usize {
-        top_class(&self.logits)
+    /// The class with the largest score among those that compete with one.
+    pub fn winner(&self, class: usize) -> usize {
+        self.head.winner(&self.logits, class)
     }
 
-    /// The largest score of another class.
-    pub fn best_but(&self, class: usize) -> usize {
-        let mut others = self.logits.clone();
-        others[class] = f32::NEG_INFINITY;
-        top_class(&others)
+    /// What is decided where a class competes: which it is; of one alone, whether it is there.
+    pub fn decision(&self, class: usize) -> usize {
+        self.head.decision(&self.logits, class)
+    }
+
+    /// The cotangent that leads away from what is decided: to the best rival of the winner; of a score alone, to less of it where it
+    /// is there, and to more where it is not.
+    pub fn away(&self, class: usize) -> Vec<f32> {
+        let mut seed = vec![0.0; self.logits.len()];
+        let own = self.winner(class);
+        match self.head.best_rival(&self.logits, own) {
+            Some(rival) => (seed[rival], seed[own]) = (1.0, -1.0),
+            None => seed[own] = if self.decision(own) == 1 { -1.0 } else { 1.0 },
+        }
+        seed
     }
 
     /// The probability of a class; its score where there are no probabilities.
@@ -46,17 +56,7 @@ impl Scores {
 
     /// The cotangent of the logits whose gradient is that of [`Scores::probability`].
     pub fn cotangent(&self, class: usize) -> Vec<f32> {
-        let mut seed = vec![0.0; self.logits.len()];
-        if self.head == Head::Softmax {
-            let p = class_probabilities(&self.logits);
-            for (seed, &of) in seed.iter_mut().zip(&p) {
-                *seed = (-p[class] * of) as f32;
-            }
-            seed[class] += p[class] as f32;
-        } else {
-            seed[class] = 1.0;
-        }
-        seed
+        self.head.cotangent(&self.logits, class)
     }
 }
 

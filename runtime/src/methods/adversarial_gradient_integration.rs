@@ -10,6 +10,7 @@ use super::adversarial::{Scores, clip, range};
 use super::path::outcome;
 use super::{Entry, Extents, Family, Method, Outcome, Parameter, Passes, Properties, Status, Task};
 use crate::error::Result;
+use crate::gradient::head::{Choice, Head};
 use crate::rng::Rng;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -51,6 +52,10 @@ struct Agi {
 }
 
 impl Method for Agi {
+    fn reads(&self, head: Head) -> Result<()> {
+        head.must_have_rivals().map(drop)
+    }
+
     fn passes(&self, model: Extents) -> Passes {
         let climbs = (self.classes as u64).min(model.classes.saturating_sub(1) as u64);
         let steps = climbs * self.steps as u64;
@@ -59,6 +64,10 @@ impl Method for Agi {
 
     fn least(&self, _model: Extents) -> Passes {
         Passes { forward: 3, gradient: 2 }
+    }
+
+    fn wants_one_class(&self) -> bool {
+        true
     }
 
     fn explains_probability(&self) -> bool {
@@ -76,7 +85,7 @@ impl Method for Agi {
         let mut sum = vec![0.0f64; input.len()];
         let (mut difference, mut status) = (0.0, Status::Complete);
         for (number, other) in
-            self.others(&start, class, task.seed.len(), task.seed_of(self.seed)).into_iter().enumerate()
+            self.others(&start, class, task.head.must_have_rivals()?, task.seed_of(self.seed)).into_iter().enumerate()
         {
             if number > 0 && task.session.room() < 2 {
                 status = Status::Degraded;
@@ -95,8 +104,8 @@ impl Method for Agi {
 
 impl Agi {
     /// The classes that are climbed to.
-    fn others(&self, start: &Scores, class: usize, classes: usize, seed: u64) -> Vec<usize> {
-        let mut others: Vec<usize> = (0..classes).filter(|&c| c != class).collect();
+    fn others(&self, start: &Scores, class: usize, choice: Choice, seed: u64) -> Vec<usize> {
+        let mut others: Vec<usize> = choice.rivals(class).collect();
         let rng = Rng::new(seed, 0);
         match self.top {
             true => others.sort_by(|&a, &b| start.probability(b).total_cmp(&start.probability(a))),
@@ -112,7 +121,7 @@ impl Agi {
         let mut at = task.input.to_vec();
         let mut scores = Scores::before(task, &at)?;
         for taken in 0..self.steps {
-            if scores.top() == other {
+            if scores.winner(class) == other {
                 return Ok((scores, false));
             }
             if taken > 0 && task.session.room() < 3 {

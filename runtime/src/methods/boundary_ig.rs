@@ -9,7 +9,7 @@ use super::adversarial::{Scores, clip, range};
 use super::integrated_gradients::IntegratedGradients;
 use super::{Entry, Extents, Family, Method, Outcome, Parameter, Passes, Properties, Task};
 use crate::error::{Error, Result};
-use crate::gradient::target::Head;
+use crate::gradient::head::Head;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "boundary-ig",
@@ -50,6 +50,10 @@ struct Boundary {
 }
 
 impl Method for Boundary {
+    fn reads(&self, head: Head) -> Result<()> {
+        head.must_choose().map(drop)
+    }
+
     fn passes(&self, model: Extents) -> Passes {
         let search = Passes { forward: (1 + RADII + HALVINGS) as u64, gradient: (RADII * (self.ascent + 1)) as u64 };
         search.plus(self.path.passes(model))
@@ -57,42 +61,41 @@ impl Method for Boundary {
 
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
         let input = task.input;
-        let own = Scores::at(task, input)?.top();
+        let class = task.ahead();
+        let own = Scores::at(task, input)?.decision(class);
         let mut found = None;
         for radius in (1..=RADII).map(|i| self.reach * i as f64 / RADII as f64) {
-            found = self.ascend(task, own, radius * range(&task.bounds) as f64)?;
+            found = self.ascend(task, (class, own), radius * range(&task.bounds) as f64)?;
             if found.is_some() {
                 break;
             }
         }
         let Some(other) = found else {
             return Err(Error::bad_input(format!(
-                "is of class {own}, and no input of another class was found within {} of the range of inputs; look \
+                "keeps its class: no input of another class was found within {} of the range of inputs; look \
                  farther with -p reach=",
                 self.reach
             )));
         };
-        let boundary = nearest(task, own, &other)?;
+        let boundary = nearest(task, (class, own), &other)?;
         self.path.along(task, &boundary)
     }
 }
 
 impl Boundary {
     /// An input of another class within a radius, if the ascent finds one.
-    fn ascend(&self, task: &mut Task, own: usize, radius: f64) -> Result<Option<Vec<f32>>> {
+    fn ascend(&self, task: &mut Task, (class, own): (usize, usize), radius: f64) -> Result<Option<Vec<f32>>> {
         let input = task.input;
         let stride = STRIDE * radius / self.ascent as f64;
         let mut at = input.to_vec();
-        let mut rival = Scores::at(task, input)?.best_but(own);
+        let mut away = Scores::at(task, input)?.away(class);
         for step in 0..=self.ascent {
-            let mut margin = vec![0.0; task.seed.len()];
-            (margin[rival], margin[own]) = (1.0, -1.0);
-            let pass = task.session.gradient(&at, &margin)?;
-            let scores = Scores::of(pass.logits, Head::None);
-            if scores.top() != own {
+            let pass = task.session.gradient(&at, &away)?;
+            let scores = Scores::of(pass.logits, task.head);
+            if scores.decision(class) != own {
                 return Ok(Some(at));
             }
-            rival = scores.best_but(own);
+            away = scores.away(class);
             let size = norm(pass.input);
             if step == self.ascent || size == 0.0 {
                 break;
@@ -110,7 +113,7 @@ impl Boundary {
 }
 
 /// Of the straight way to an input of another class, the first point that is of another class, to rounding.
-fn nearest(task: &mut Task, own: usize, other: &[f32]) -> Result<Vec<f32>> {
+fn nearest(task: &mut Task, (class, own): (usize, usize), other: &[f32]) -> Result<Vec<f32>> {
     let input = task.input;
     let between = |t: f64| -> Vec<f32> {
         input.iter().zip(other).map(|(&x, &o)| (x as f64 + t * (o as f64 - x as f64)) as f32).collect()
@@ -118,7 +121,7 @@ fn nearest(task: &mut Task, own: usize, other: &[f32]) -> Result<Vec<f32>> {
     let (mut inside, mut outside) = (0.0, 1.0);
     for _ in 0..HALVINGS {
         let middle = (inside + outside) / 2.0;
-        match Scores::at(task, &between(middle))?.top() == own {
+        match Scores::at(task, &between(middle))?.decision(class) == own {
             true => inside = middle,
             false => outside = middle,
         }

@@ -51,6 +51,7 @@ use crate::attribution::{Attribution, Completeness};
 pub use crate::engine::Passes;
 use crate::error::{Error, Result};
 use crate::gradient::composite::{GRADIENT, Kind};
+use crate::gradient::head::Head;
 use crate::gradient::{Composite, Settings};
 
 pub use crate::params::{Given, Parameter, Params};
@@ -312,6 +313,14 @@ pub trait Method: Send {
     /// Whether its random draws decide anything of such a model, where it draws.
     fn draws(&self, _model: Extents) -> bool {
         true
+    }
+    /// Refuses scores of which it can explain nothing, and says why.
+    fn reads(&self, _head: Head) -> Result<()> {
+        Ok(())
+    }
+    /// Whether it explains one class alone, and not by how much that is ahead of another.
+    fn wants_one_class(&self) -> bool {
+        false
     }
     /// The attribution of the task's target to its input.
     fn explain(&self, task: &mut Task) -> Result<Outcome>;

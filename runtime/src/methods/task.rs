@@ -6,7 +6,8 @@ use crate::engine::{Gradient, Make, Session, Take};
 use crate::error::{Error, Result};
 use crate::gradient::Bounds;
 use crate::gradient::biases::Bias;
-use crate::gradient::target::Head;
+use crate::gradient::head::Head;
+use crate::gradient::target::top_class;
 use crate::onnx::Layout;
 use crate::onnx::card::StepsCard;
 use crate::rng::Rng;
@@ -31,7 +32,7 @@ pub struct Task<'a> {
     pub baselines: &'a [Vec<f32>],
     /// Pixels that the caller has marked, row by row, if any.
     pub region: Option<&'a [bool]>,
-    /// What makes probabilities of scores.
+    /// How scores are to be read.
     pub head: Head,
     /// Where inputs may lie.
     pub bounds: Bounds,
@@ -58,7 +59,7 @@ impl<'a> Task<'a> {
             layer_layout: None,
             baselines: &[],
             region: None,
-            head: Head::Softmax,
+            head: Head::softmax(seed.len()),
             bounds: Bounds::default(),
             extents: Extents { input: input.len(), classes: seed.len(), ..Extents::default() },
             steps: None,
@@ -72,9 +73,14 @@ impl<'a> Task<'a> {
     pub fn class(&self, who: &str) -> Result<usize> {
         let explained: Vec<usize> = (0..self.seed.len()).filter(|&c| self.seed[c] != 0.0).collect();
         match explained[..] {
-            [class] if self.seed.len() > 1 => Ok(class),
-            _ => Err(Error::usage(format!("{who} wants one class of several as its target"))),
+            [class] => Ok(class),
+            _ => Err(Error::usage(format!("{who} wants one class as its target"))),
         }
+    }
+
+    /// The class that what is explained speaks for: of two, the one ahead.
+    pub fn ahead(&self) -> usize {
+        top_class(self.seed)
     }
 
     /// The input's layout and its (channels, height, width), which `who` wants.

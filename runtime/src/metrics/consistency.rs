@@ -5,9 +5,8 @@
 //! Cost: none. Kept: counts of up to 1,024 pairs of an explanation and a class.
 
 use super::cells::pooled;
-use super::{Better, Entry, Family, Observation, Observed, Observer, Sample, Tally, Undefined, Wants};
+use super::{Better, Entry, Family, Model, Observation, Observed, Observer, Sample, Tally, Undefined, Wants};
 use crate::error::Result;
-use crate::gradient::target::top_class;
 use crate::params::Parameter;
 use whyline_stream::top::Top;
 
@@ -37,6 +36,10 @@ struct Consistency {
 }
 
 impl Observer for Consistency {
+    fn admits(&self, model: &Model) -> Result<()> {
+        model.must_choose()
+    }
+
     fn tally(&self) -> Tally {
         Tally::of_labels()
     }
@@ -56,6 +59,6 @@ impl Observer for Consistency {
             largest.iter().map(|(cell, _)| 2 * cell + u32::from(cells[*cell as usize] < 0.0)).collect();
         key.sort_unstable();
         let label = crate::hash::number(key.into_iter().flat_map(u32::to_le_bytes));
-        Ok(Ok(Observation::Label { label, class: top_class(sample.logits) as u64 }))
+        Ok(Ok(Observation::Label { label, class: sample.decision() as u64 }))
     }
 }

@@ -61,6 +61,7 @@ pub use whyline_stream::scores::Scores;
 pub use whyline_stream::undefined::Undefined;
 
 use crate::error::{Error, Result};
+use crate::gradient::head::{Head, Link};
 use crate::params::{Given, Parameter, Params};
 
 /// Every metric, in the order that lists show them.
@@ -228,6 +229,10 @@ pub type Score = std::result::Result<f64, Undefined>;
 pub struct Model<'a> {
     /// Of its input.
     pub grid: Grid,
+    /// How its scores are to be read.
+    pub head: Head,
+    /// How many scores it gives.
+    pub scores: usize,
     /// Whether its weights can be changed: not those of a gradient graph.
     pub changes: bool,
     /// Whether a layer's values can be read: of the one named, or of the last that has an image.
@@ -240,6 +245,31 @@ impl Model<'_> {
         match self.changes {
             true => Ok(()),
             false => Err(Error::usage("it wants the forward model, not a gradient graph")),
+        }
+    }
+
+    /// Refuses a model whose scores have no probabilities.
+    pub fn must_have_probabilities(&self) -> Result<()> {
+        match self.head.link {
+            Link::None => Err(Error::usage("the model's scores have no probabilities; tell it output=logit")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a model whose scores decide for no class.
+    pub fn must_choose(&self) -> Result<()> {
+        self.head.must_choose().map(drop)
+    }
+
+    /// Refuses a model that scores places or boxes, each of which sees a part of the image: outside of it a map is zero whatever the
+    /// weights are.
+    pub fn must_score_the_image(&self) -> Result<()> {
+        match self.head.choice.is_some_and(|choice| choice.classes == self.scores) {
+            true => Ok(()),
+            false => Err(Error::usage(
+                "a score of one place has a map of zeros outside of its own field, whatever the weights are; take places together \
+                 with --over all",
+            )),
         }
     }
 

@@ -144,6 +144,7 @@ impl Observer for Mprt {
     }
 
     fn admits(&self, model: &Model) -> Result<()> {
+        model.must_score_the_image()?;
         model.must_change()
     }
 

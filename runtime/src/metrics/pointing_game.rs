@@ -74,7 +74,11 @@ impl Observer for PointingGame {
         let mut places = sample.order.iter().map(|&p| p as usize).take_while(|&p| sample.map[p] == largest);
         let hit = places.any(near);
         Ok(Ok(match self.by_class {
-            true => Observation::Hit { class: sample.explained.class as u64, hit },
+            true => {
+                let index = sample.explained.class;
+                let class = sample.head.choice.map_or(index, |choice| choice.class(index));
+                Observation::Hit { class: class as u64, hit }
+            }
             false => Observation::Score(f64::from(u8::from(hit))),
         }))
     }

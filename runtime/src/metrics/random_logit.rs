@@ -4,7 +4,7 @@
 //! Cost: one explanation.
 
 use super::similarity::structural;
-use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Undefined, Wants};
+use super::{Better, Cost, Entry, Family, Grid, Metric, Model, Sample, Score, Undefined, Wants};
 use crate::error::Result;
 use crate::params::Parameter;
 use crate::rng::Rng;
@@ -24,11 +24,11 @@ pub(super) const ENTRY: Entry = Entry {
 /// What the draw begins with.
 pub(super) const SEED: Parameter = Parameter { name: "seed", default: "0", help: "of the draw" };
 
-/// A class other than the sample's, at random; none where there is no other.
+/// A class other than the sample's of those that compete with it, at random; none where there is no other.
 pub(super) fn other_class(sample: &Sample, seed: u64) -> Option<usize> {
-    let others = (sample.logits.len() as u64).checked_sub(1).filter(|others| *others > 0)?;
-    let drawn = (Rng::new(seed ^ sample.draw, 0).bits(0) % others) as usize;
-    Some(if drawn < sample.explained.class { drawn } else { drawn + 1 })
+    let choice = sample.head.choice?;
+    let others = (choice.classes as u64).checked_sub(1).filter(|others| *others > 0)?;
+    choice.rivals(sample.explained.class).nth((Rng::new(seed ^ sample.draw, 0).bits(0) % others) as usize)
 }
 
 struct RandomLogit {
@@ -36,6 +36,10 @@ struct RandomLogit {
 }
 
 impl Metric for RandomLogit {
+    fn admits(&self, model: &Model) -> Result<()> {
+        model.head.must_have_rivals().map(drop)
+    }
+
     fn cost(&self, _: &Grid) -> Cost {
         Cost::explanations(1)
     }

@@ -8,7 +8,6 @@
 use super::neighbours::{DRAWS, Neighbours, RADIUS, SEED, largest};
 use super::{Cost, Grid, Metric, Model, Observer, Sample, Score, Undefined};
 use crate::error::Result;
-use crate::gradient::target::top_class;
 use crate::params::{Parameter, Params};
 use crate::values::distance;
 
@@ -78,6 +77,7 @@ impl Metric for RelativeStability {
     }
 
     fn admits(&self, model: &Model) -> Result<()> {
+        model.must_choose()?;
         match &self.under {
             Under::Layer(layer) => (model.layer)(layer.as_deref()),
             _ => Ok(()),
@@ -94,7 +94,7 @@ impl Metric for RelativeStability {
         for number in 0..self.neighbours.draws {
             let copy = self.neighbours.copy(sample, number);
             let logits = sample.logits_at(&copy)?;
-            if top_class(&logits) != top_class(sample.logits) {
+            if sample.head.decision(&logits, sample.explained.class) != sample.decision() {
                 match self.divisors {
                     Divisors::Floor(_) => continue,
                     Divisors::Nought => return Ok(Err(Undefined::ClassChanged)),

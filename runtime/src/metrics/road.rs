@@ -5,9 +5,9 @@
 //! Cost: a forward pass per share.
 
 use super::curves::{ORDER, least_first, output_of};
-use super::{Better, Cost, Entry, Explained, Family, Grid, Metric, Output, Sample, Score, Undefined, Wants};
+use super::{Better, Cost, Entry, Explained, Family, Grid, Metric, Model, Output, Sample, Score, Undefined, Wants};
 use crate::error::Result;
-use crate::gradient::target::top_class;
+use crate::gradient::head::Head;
 use crate::image::inpaint::Hole;
 use crate::params::Parameter;
 use crate::rng::Rng;
@@ -62,6 +62,10 @@ pub(super) enum Noise {
 }
 
 impl Metric for Road {
+    fn admits(&self, model: &Model) -> Result<()> {
+        if self.output.is_none() { model.must_choose() } else { Ok(()) }
+    }
+
     fn cost(&self, _: &Grid) -> Cost {
         Cost::forward(self.shares as u64)
     }
@@ -70,7 +74,7 @@ impl Metric for Road {
         if sample.is_constant() {
             return Ok(Err(Undefined::ConstantMap));
         }
-        let (grid, explained, head) = (sample.grid, sample.explained, sample.head);
+        let (grid, explained, head, own) = (sample.grid, sample.explained, sample.head, sample.decision());
         let mut order = sample.order.to_vec();
         if self.least_first {
             order.reverse();
@@ -97,7 +101,7 @@ impl Metric for Road {
         let mut sum = 0.0;
         sample.subject.forwards(self.shares, &make, &mut |_, pass| {
             sum += match self.output {
-                None => f64::from(u8::from(stays(explained, pass.logits))),
+                None => f64::from(u8::from(stays(head, explained, own, pass.logits))),
                 Some(of) => super::sample::output(of, head, pass.logits, explained)?,
             };
             Ok(std::ops::ControlFlow::Continue(()))
@@ -106,9 +110,14 @@ impl Metric for Road {
     }
 }
 
-/// Whether the class has the largest score still; of two, the larger one.
-fn stays(explained: Explained, logits: &[f32]) -> bool {
-    explained.against.map_or(top_class(logits) == explained.class, |_| explained.score(logits) > 0.0)
+/// Whether the class has the largest score still of those that compete; of two, the larger one. Of a score alone, whether it
+/// decides what it did.
+fn stays(head: Head, explained: Explained, own: usize, logits: &[f32]) -> bool {
+    match (explained.against, head.choice) {
+        (Some(_), _) => explained.score(logits) > 0.0,
+        (None, Some(choice)) if choice.classes == 1 => head.decision(logits, explained.class) == own,
+        (None, _) => head.winner(logits, explained.class) == explained.class,
+    }
 }
 
 impl Road {

@@ -2,12 +2,12 @@
 
 use std::ops::ControlFlow;
 
-use crate::attribution::Grid;
+use crate::attribution::{Completeness, Grid};
 use crate::baseline::{Baseline, Origin};
 use crate::engine::{Make, Take};
 use crate::error::{Error, Result};
+use crate::gradient::head::Head;
 pub use crate::gradient::target::Explained;
-use crate::gradient::target::Head;
 use crate::onnx::Change;
 
 use super::{Score, Undefined};
@@ -47,8 +47,10 @@ pub struct Sample<'a> {
     pub explained: Explained,
     /// The scores at the input.
     pub logits: &'a [f32],
-    /// What makes probabilities of scores.
+    /// How scores are to be read.
     pub head: Head,
+    /// What the method promises its map to add up to, and what that does.
+    pub completeness: Option<Completeness>,
     /// One value per feature: the channels' sum where signs mean something.
     pub map: &'a [f32],
     /// One value per element of the input, of methods whose maps are that and not one of pixels.
@@ -78,6 +80,11 @@ impl<'a> Sample<'a> {
     /// The same at the sample itself.
     pub fn own_output(&self, of: Output) -> Result<f64> {
         self.output(of, self.logits)
+    }
+
+    /// What its own scores decide where the explained class competes: which class it is, or of one alone whether it is there.
+    pub fn decision(&self) -> usize {
+        self.head.decision(self.logits, self.explained.class)
     }
 
     /// What baselines are made of.

@@ -5,9 +5,8 @@
 //! Cost: none.
 
 use super::cells::pooled;
-use super::{Better, Entry, Family, Observation, Observed, Observer, Sample, Tally, Undefined, Wants};
+use super::{Better, Entry, Family, Model, Observation, Observed, Observer, Sample, Tally, Undefined, Wants};
 use crate::error::Result;
-use crate::gradient::target::top_class;
 use crate::params::Parameter;
 use whyline_stream::sketch::{CELLS, Sketch};
 
@@ -35,6 +34,10 @@ struct Sufficiency {
 }
 
 impl Observer for Sufficiency {
+    fn admits(&self, model: &Model) -> Result<()> {
+        model.must_choose()
+    }
+
     fn tally(&self) -> Tally {
         Tally::of_sketches(self.threshold)
     }
@@ -47,7 +50,7 @@ impl Observer for Sufficiency {
         let sizes: Vec<f32> = sample.map.iter().map(|v| v.abs() / largest).collect();
         let rows = if sample.grid.height == 1 { 1 } else { SIDE };
         let cells = pooled(&sample.grid, &sizes, (rows, CELLS / rows));
-        let mut sketch = Box::new(Sketch { class: top_class(sample.logits) as u64, ..Sketch::default() });
+        let mut sketch = Box::new(Sketch { class: sample.decision() as u64, ..Sketch::default() });
         sketch.cells.iter_mut().zip(cells).for_each(|(own, cell)| *own = cell);
         Ok(Ok(Observation::Sketch { priority: sample.priority, sketch }))
     }

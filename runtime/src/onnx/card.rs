@@ -167,20 +167,24 @@ impl Card {
 
     /// The class that a label or an index means.
     ///
-    /// A label that is a number (a digit) goes before the index; they agree wherever labels are in order.
+    /// Where some label is a number (a digit), a number is a label and no index. A label that several classes have means none.
     pub fn class(&self, name: &str, classes: usize) -> Result<usize> {
-        let labelled = (0..classes).find(|&class| self.label(class, classes) == Some(name));
-        let reason = match labelled.or_else(|| name.parse().ok()) {
-            Some(class) if class < classes => return Ok(class),
-            Some(class) => format!("there is no class {class}; the model has {classes}, from 0"),
-            None if self.labels.is_empty() => {
+        let labelled: Vec<usize> = (0..classes).filter(|&class| self.label(class, classes) == Some(name)).collect();
+        let numbered = self.labels.len() == classes && self.labels.iter().any(|label| label.parse::<usize>().is_ok());
+        let index = name.parse().ok().filter(|_| !numbered);
+        let reason = match (labelled.as_slice(), index) {
+            ([_, _, ..], _) => format!("several classes are called '{name}': {labelled:?}; name one by its index"),
+            ([class], _) => return Ok(*class),
+            ([], Some(class)) if class < classes => return Ok(class),
+            ([], Some(class)) => format!("there is no class {class}; the model has {classes}, from 0"),
+            _ if self.labels.is_empty() => {
                 format!("there is no class '{name}'; the model has {classes}, from 0, and its card names none")
             }
-            None if self.labels.len() != classes => format!(
+            _ if self.labels.len() != classes => format!(
                 "there is no class '{name}': the card's {} labels are not used, because the model has {classes} classes",
                 self.labels.len()
             ),
-            None => format!("there is no class '{name}'; the card names {}", self.labels.join(", ")),
+            _ => format!("there is no class '{name}'; the card names {}", self.labels.join(", ")),
         };
         Err(Error::Target { reason })
     }

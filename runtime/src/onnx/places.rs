@@ -20,6 +20,26 @@ impl Places {
         (classes > 0 && height * width > 1).then_some(Places { layout, classes, height, width })
     }
 
+    /// Those of scores beside an image of so many rows and columns, of this layout: classes lie where the other two axes have
+    /// the image's proportions.
+    pub fn beside(scores: &[usize], (height, width): (usize, usize), image: Layout) -> Option<Places> {
+        let other = match image {
+            Layout::ChannelsFirst => Layout::ChannelsLast,
+            Layout::ChannelsLast => Layout::ChannelsFirst,
+        };
+        let off = |places: &Places| ((places.height * width) as f64 / (places.width * height) as f64).ln().abs();
+        let all = [image, other].into_iter().filter_map(|layout| Places::of(scores, layout));
+        all.min_by(|a, b| off(a).total_cmp(&off(b)))
+    }
+
+    /// The axis of classes.
+    pub fn class_axis(&self) -> usize {
+        match self.layout {
+            Layout::ChannelsFirst => 1,
+            Layout::ChannelsLast => 3,
+        }
+    }
+
     /// The index among all scores.
     pub fn index(&self, class: usize, [row, column]: [usize; 2]) -> usize {
         match self.layout {
@@ -84,12 +104,6 @@ impl Places {
         };
         rows.iter().flat_map(|row| columns.iter().map(|column| of(row, column))).collect()
     }
-
-    /// The other classes' scores at the same place.
-    pub fn rivals(&self, index: usize) -> impl Iterator<Item = usize> + use<> {
-        let (own, (class, place)) = (*self, self.parts(index));
-        (0..self.classes).filter(move |&other| other != class).map(move |other| own.index(other, place))
-    }
 }
 
 /// Of an axis of `from` cells cut into `to` instead: the old cells that each new one covers, and how much of itself lies there.
@@ -117,14 +131,21 @@ mod tests {
                 let name = places.name(index, &card);
                 let (class, at) = name.split_once('@').unwrap();
                 assert_eq!(places.named(class, at, &card).unwrap(), index, "{name}");
-                let (class, place) = places.parts(index);
-                assert_eq!(places.rivals(index).collect::<Vec<_>>(), [places.index(1 - class, place)]);
             }
             assert_eq!(places.named("heart", "2,4", &card).unwrap(), places.named("1", " 2, 4", &card).unwrap());
             for wrong in ["3,0", "0,5", "1", "a,b", "-1,0"] {
                 assert!(places.named("0", wrong, &card).unwrap_err().to_string().contains("3 rows and 5 columns"));
             }
             assert!(places.named("2", "0,0", &card).is_err());
+        }
+        // Either layout beside an image of either, by the proportions; where both have those, the image's.
+        for image in [Layout::ChannelsFirst, Layout::ChannelsLast] {
+            for (scores, layout) in
+                [([1, 5, 24, 16], Layout::ChannelsFirst), ([1, 24, 16, 5], Layout::ChannelsLast), ([1, 8, 8, 8], image)]
+            {
+                let extents = if scores[2] == 8 { (64, 64) } else { (96, 64) };
+                assert_eq!(Places::beside(&scores, extents, image), Places::of(&scores, layout));
+            }
         }
         // Two rows of three pixels on one row of two places; and each pixel on four.
         let (marked, extents) = ([true, false, false, true, true, true], (2, 3));

@@ -10,7 +10,8 @@ use super::{Check, Finding, NOT_PLAIN, Scene, engine, median, within};
 use crate::engine::ort_session::{OrtSession, outputs_of};
 use crate::error::Result;
 use crate::gradient::GradientGraph;
-use crate::gradient::target::{Score, class_probabilities, find_target};
+use crate::gradient::head::Link;
+use crate::gradient::target::{Score, find_target};
 use crate::params::Params;
 
 pub(super) const CHECK: Check = Check {
@@ -46,9 +47,9 @@ fn run(params: &Params, scene: &Scene) -> Result<Finding> {
 /// How far the scores of the model's own file are from ours; none for a file that has no weights, or is a gradient graph.
 fn of_the_file(scene: &Scene, derived: &GradientGraph, inputs: &[&[f32]], library: &Path) -> Result<Option<Vec<f64>>> {
     let loaded = scene.loaded;
-    let Some(path) = scene.file.filter(|_| loaded.model.random_weights.is_none() && loaded.ready_made.is_none()) else {
-        return Ok(None);
-    };
+    let is_whole =
+        loaded.model.random_weights.is_none() && loaded.ready_made.is_none() && loaded.places_taken().is_none();
+    let Some(path) = scene.file.filter(|_| is_whole) else { return Ok(None) };
     let target = find_target(&loaded.typed, loaded.output())?;
     let output = loaded.output().unwrap_or(&loaded.typed.graph.outputs[0]);
     let (model, shape, mut session) = (crate::files::read(path)?, loaded.input_shape()?, scene.session(derived)?);
@@ -56,10 +57,13 @@ fn of_the_file(scene: &Scene, derived: &GradientGraph, inputs: &[&[f32]], librar
     for (input, theirs) in inputs.iter().zip(outputs_of(&model, library, &shape, inputs, output)?) {
         let logits = crate::engine::Session::forward(&mut session, input)?;
         // What was stepped over at the end comes on top.
-        let probabilities = || class_probabilities(logits).into_iter();
-        let own: Vec<f32> = match target.stepped_over.as_deref().filter(|_| loaded.score == Score::Logit) {
-            Some("LogSoftmax") => probabilities().map(|p| p.ln() as f32).collect(),
+        let head = if loaded.score == Score::Logit { target.head } else { target.head.done() };
+        let probabilities = || (0..logits.len()).filter_map(|index| head.probability(logits, index));
+        let own: Vec<f32> = match &target.stepped_over {
+            Some(stepped) if stepped.op == "LogSoftmax" => probabilities().map(|p| p.ln() as f32).collect(),
             Some(_) => probabilities().map(|p| p as f32).collect(),
+            // Nothing in the file gives the probabilities.
+            None if loaded.score == Score::Probability && target.head.link != Link::Done => return Ok(None),
             None => logits.to_vec(),
         };
         apart.push(relative_distance(&own, &theirs));

@@ -9,7 +9,6 @@ use super::{Check, Finding, NO_METHOD, Scene};
 use crate::error::Result;
 use crate::evaluate::{Effort, Evaluation, Measure, Subjected};
 use crate::explain::Target;
-use crate::gradient::target::{find_target, one_score_per_class};
 use crate::params::{Given, Parameter, Params};
 
 pub(super) const CHECK: Check = Check {
@@ -31,8 +30,8 @@ fn run(params: &Params, scene: &Scene) -> Result<Finding> {
     if scene.loaded.ready_made.is_some() {
         return Ok(Finding::skipped("a gradient graph's weights stand in both its parts; take the forward model"));
     }
-    let target = find_target(&scene.loaded.typed, scene.loaded.output())?;
-    if !one_score_per_class(&target.shape) && target.shape.iter().product::<usize>() > 1 {
+    let scores = scene.loaded.classes()?;
+    if scene.loaded.head()?.choice.is_none_or(|choice| choice.classes != scores) {
         return Ok(Finding::skipped(
             "scores are of places, and outside of its own field a place's map is zero whatever the weights are",
         ));

@@ -65,6 +65,11 @@ impl Pace {
         self.forward
     }
 
+    /// Of a gradient, with what is made of it.
+    pub fn gradient(&self) -> f64 {
+        self.gradient
+    }
+
     /// How long so many passes are going to take.
     pub fn seconds(&self, forward: u64, gradient: u64) -> f64 {
         forward as f64 * self.forward + gradient as f64 * self.gradient

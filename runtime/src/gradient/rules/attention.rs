@@ -33,6 +33,13 @@ fn product(s: &mut Site) -> Result<(), Refusal> {
     if s.needs(2) && factors == 2 {
         return Err("its addend depends on the input".into());
     }
+    // Element by element nothing is added up: each hands on what it has, where its output is zero too.
+    if s.node.op == "Mul" && signals.iter().all(|&slot| s.x_shape(slot) == s.y_shape()) {
+        let g = s.g();
+        let share = s.emit.scale(&g, 1.0 / signals.len().max(1) as f32);
+        signals.iter().for_each(|&slot| s.give(slot, share.clone()));
+        return Ok(());
+    }
     proportionally(s, 1.0 / signals.len().max(1) as f32, |slot| signals.contains(&slot))
 }
 
@@ -40,6 +47,9 @@ fn product(s: &mut Site) -> Result<(), Refusal> {
 fn division(s: &mut Site) -> Result<(), Refusal> {
     if !s.needs(0) {
         return Err("only its divisor depends on the input".into());
+    }
+    if s.x_shape(0) == s.y_shape() {
+        return divided(s);
     }
     proportionally(s, 1.0, |slot| slot == 0)
 }

@@ -4,7 +4,7 @@ use super::{COMPAT, Refusing, entry};
 use crate::error::Result;
 use crate::metrics::random_logit::{SEED, other_class};
 use crate::metrics::similarity::structural;
-use crate::metrics::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Undefined, Wants};
+use crate::metrics::{Better, Cost, Entry, Family, Grid, Metric, Model, Sample, Score, Undefined, Wants};
 
 pub(super) const RANDOM_LOGIT: Entry =
     entry(("random-logit", Family::Randomisation, Better::Lower), Wants::Nothing, &[COMPAT, SEED], |params| {
@@ -16,6 +16,10 @@ struct RandomLogit {
 }
 
 impl Metric for RandomLogit {
+    fn admits(&self, model: &Model) -> Result<()> {
+        model.head.must_have_rivals().map(drop)
+    }
+
     fn cost(&self, _: &Grid) -> Cost {
         Cost::explanations(1)
     }

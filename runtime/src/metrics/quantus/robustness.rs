@@ -2,13 +2,13 @@
 
 use super::{COMPAT, Refusing, black, entry, normalised, refused};
 use crate::error::Result;
-use crate::gradient::target::top_class;
 use crate::metrics::continuity::shifted;
 use crate::metrics::neighbours::{DRAWS, Neighbours, SEED, Shape};
 use crate::metrics::relative_representation_stability::{LAYER, layer_of};
 use crate::metrics::relative_stability::{Divisors, RelativeStability, Under};
 use crate::metrics::{
-    Better, Cost, Entry, Family, Grid, Metric, Observation, Observed, Observer, Sample, Score, Tally, Undefined, Wants,
+    Better, Cost, Entry, Family, Grid, Metric, Model, Observation, Observed, Observer, Sample, Score, Tally, Undefined,
+    Wants,
 };
 use crate::params::{Parameter, Params};
 use crate::values::distance;
@@ -137,6 +137,10 @@ pub(super) const CONSISTENCY: Entry =
 struct Consistency;
 
 impl Observer for Consistency {
+    fn admits(&self, model: &Model) -> Result<()> {
+        model.must_choose()
+    }
+
     fn tally(&self) -> Tally {
         Tally::of_labels()
     }
@@ -147,7 +151,7 @@ impl Observer for Consistency {
         }
         // A hash, so that what there may be no room for is a random part.
         let label = crate::hash::number(sample.map.iter().take(5).map(|v| u8::from(*v != 0.0)));
-        Ok(Ok(Observation::Label { label, class: top_class(sample.logits) as u64 }))
+        Ok(Ok(Observation::Label { label, class: sample.decision() as u64 }))
     }
 }
 
