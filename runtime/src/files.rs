@@ -1,17 +1,32 @@
 //! Files: read whole, written whole.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::hash::sha256;
 
-/// Reads a regular file. A device or pipe is refused: it may never end.
-pub fn read(path: &Path) -> Result<Vec<u8>> {
+/// Opens a regular file. A device or pipe is refused: it may never end.
+pub fn open(path: &Path) -> Result<File> {
     let failed = |source| Error::Read { path: path.into(), source };
     if !std::fs::metadata(path).map_err(failed)?.is_file() {
         return Err(failed(std::io::Error::other("it is not a regular file")));
     }
-    std::fs::read(path).map_err(failed)
+    File::open(path).map_err(failed)
+}
+
+/// Reads a regular file.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    let (mut file, mut bytes) = (open(path)?, vec![]);
+    file.read_to_end(&mut bytes).map_err(|source| Error::Read { path: path.into(), source })?;
+    Ok(bytes)
+}
+
+/// Reads a regular file of text.
+pub fn read_text(path: &Path) -> Result<String> {
+    let not_text = |_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not UTF-8");
+    String::from_utf8(read(path)?).map_err(not_text).map_err(|source| Error::Read { path: path.into(), source })
 }
 
 /// The same of what is explained or evaluated: where it can't be read, that is the input's fault, not a model's.
@@ -27,7 +42,7 @@ pub fn read_input(path: &Path) -> Result<Vec<u8>> {
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let failed = |source| Error::Write { path: path.into(), source };
     // A link stays a link: what it points to is replaced.
-    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let target = followed(path);
     let existing = std::fs::metadata(&target);
     if existing.is_ok_and(|m| !m.is_file() && !m.is_dir()) {
         let mut file = std::fs::OpenOptions::new().write(true).open(&target).map_err(failed)?;
@@ -46,7 +61,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Whether [`write_atomically`] could write there now: what takes long is not begun where its result could not be kept.
 pub fn check_writable(path: &Path) -> Result<()> {
-    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let target = followed(path);
     let failed = |source| Error::Write { path: path.into(), source };
     match std::fs::metadata(&target) {
         Ok(data) if data.is_dir() => Err(failed(std::io::ErrorKind::IsADirectory.into())),
@@ -59,12 +74,36 @@ pub fn check_writable(path: &Path) -> Result<()> {
     }
 }
 
+/// Where a path leads, through links, whether or not there is something.
+fn followed(path: &Path) -> PathBuf {
+    let mut target = path.to_path_buf();
+    // Links in a ring lead nowhere.
+    for _ in 0..LINKS {
+        match std::fs::read_link(&target) {
+            Ok(next) => target = target.parent().map_or(next.clone(), |folder| folder.join(&next)),
+            Err(_) => break,
+        }
+    }
+    std::fs::canonicalize(&target).unwrap_or(target)
+}
+
+/// Links that are followed, as Linux does.
+const LINKS: usize = 40;
+
 /// What is written beside a file before it takes its place.
 fn part(target: &Path) -> std::io::Result<PathBuf> {
     let mut name = target.file_name().ok_or(std::io::ErrorKind::InvalidInput)?.to_owned();
-    name.push(format!(".{}.part", std::process::id()));
+    let ending = format!(".{}.part", std::process::id());
+    // A name that is nearly as long as names can be has no room for an ending.
+    if name.len() + ending.len() > LONGEST {
+        name = sha256([name.as_encoded_bytes()]).into();
+    }
+    name.push(ending);
     Ok(target.with_file_name(name))
 }
+
+/// Bytes that a name has at most.
+const LONGEST: usize = 255;
 
 #[cfg(test)]
 mod tests {
@@ -92,6 +131,17 @@ mod tests {
         write_atomically(&link, b"new").unwrap();
         assert_eq!(std::fs::read(&file).unwrap(), b"new");
         assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+        // One that leads to nothing yet, from its own folder on, and one to itself.
+        let (dangling, ring) = (folder.path().join("dangling"), folder.path().join("ring"));
+        std::os::unix::fs::symlink("later", &dangling).unwrap();
+        std::os::unix::fs::symlink("ring", &ring).unwrap();
+        check_writable(&dangling).unwrap();
+        write_atomically(&dangling, b"new").unwrap();
+        assert!(std::fs::symlink_metadata(&dangling).unwrap().is_symlink());
+        assert_eq!(std::fs::read(folder.path().join("later")).unwrap(), b"new");
+        let long = folder.path().join("n".repeat(255));
+        write_atomically(&long, b"new").unwrap();
+        assert_eq!(std::fs::read(&long).unwrap(), b"new");
         write_atomically(Path::new("/dev/null"), b"new").unwrap();
         assert!(!std::fs::metadata("/dev/null").unwrap().is_file());
         assert!(read(Path::new("/dev/zero")).unwrap_err().to_string().contains("not a regular file"));

@@ -27,14 +27,16 @@ fn parse(bytes: &[u8]) -> std::result::Result<Tensor, String> {
     .ok_or("its header is cut off")?;
     let (header, data) = rest.split_at_checked(length).ok_or("its header is cut off")?;
     let header = std::str::from_utf8(header).map_err(|_| "its header is not text")?;
-    if field(header, "fortran_order").is_some_and(|v| v.starts_with("True")) {
-        return Err("it is stored in Fortran order; save it with numpy.ascontiguousarray".into());
+    match field(header, "fortran_order").map(word) {
+        Some("False") => {}
+        Some("True") => return Err("it is stored in Fortran order; save it with numpy.ascontiguousarray".into()),
+        _ => return Err("its header does not say in which order it is stored".into()),
     }
     let descr = field(header, "descr").ok_or("its header names no type")?;
-    let dtype = match descr.trim_start_matches(['\'', '"']).get(..3) {
-        Some("<f4") => DType::F32,
-        Some("<f2") => DType::F16,
-        Some("<f8") => DType::F64,
+    let dtype = match word(descr).trim_matches(['\'', '"']) {
+        "<f4" => DType::F32,
+        "<f2" => DType::F16,
+        "<f8" => DType::F64,
         _ => return Err("its elements are not little-endian floats; save it with .astype('float32')".into()),
     };
     let shape = field(header, "shape").and_then(parse_shape).ok_or("its header has no shape")?;
@@ -51,6 +53,11 @@ fn parse(bytes: &[u8]) -> std::result::Result<Tensor, String> {
 fn field<'a>(header: &'a str, name: &str) -> Option<&'a str> {
     let at = header.find(&format!("'{name}'"))?;
     Some(header[at + name.len() + 2..].trim_start().strip_prefix(':')?.trim_start())
+}
+
+/// A value of the dictionary that is one word.
+fn word(value: &str) -> &str {
+    value.split([',', '}']).next().unwrap_or_default().trim_end()
 }
 
 fn parse_shape(text: &str) -> Option<Vec<usize>> {
@@ -99,5 +106,15 @@ mod tests {
         for cut in [0, 5, 7, 9, 40, whole.len() - 1] {
             assert!(parse(&whole[..cut]).is_err(), "cut at {cut}");
         }
+        let changed = |from: &str, to: &str| {
+            let at = whole.windows(from.len()).position(|part| part == from.as_bytes()).unwrap();
+            let mut bytes = whole.clone();
+            bytes[at..at + from.len()].copy_from_slice(to.as_bytes());
+            parse(&bytes).unwrap_err()
+        };
+        assert!(changed("'fortran_order'", "'fortran_orbit'").contains("order"));
+        assert!(changed("False", "True ").contains("ascontiguousarray"));
+        assert!(changed("False", "1    ").contains("order"));
+        assert!(changed("'<f4', ", "'<f4x',").contains("floats"));
     }
 }

@@ -1,6 +1,6 @@
 //! What is known of a dataset's images beside them: labels from a table, boxes from a COCO file.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -118,6 +118,14 @@ pub fn read_boxes(path: &Path) -> Outcome<Named<Boxes>> {
     let coco: Coco = serde_json::from_slice(&bytes).map_err(|error| {
         refuse(path, format!("holds no images, annotations and categories as COCO has them: {error}"))
     })?;
+    let mut ids = HashSet::new();
+    if let Some(twice) = coco.images.iter().find(|image| !ids.insert(image.id)) {
+        return Err(refuse(path, format!("has two images with the id {}", twice.id)));
+    }
+    ids.clear();
+    if let Some(twice) = coco.categories.iter().find(|category| !ids.insert(category.id)) {
+        return Err(refuse(path, format!("has two categories with the id {}", twice.id)));
+    }
     let categories: HashMap<u64, String> = coco.categories.into_iter().map(|c| (c.id, c.name)).collect();
     let names: HashMap<u64, &str> = coco.images.iter().map(|image| (image.id, image.file_name.as_str())).collect();
     let mut values: HashMap<String, Boxes> = HashMap::new();

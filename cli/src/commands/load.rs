@@ -1,7 +1,7 @@
 //! From model flags to a loaded model.
 
-use whyline_runtime::Error;
 use whyline_runtime::explain::{LoadOptions, Loaded};
+use whyline_runtime::files::read_text;
 use whyline_runtime::gradient::ready_made::Parts;
 use whyline_runtime::onnx::Card;
 use whyline_runtime::onnx::card::{Color, LayoutName, Resize};
@@ -14,7 +14,7 @@ use crate::failure::{Failure, Outcome};
 pub fn load(args: &ModelArgs, preprocess: Option<&PreprocessArgs>) -> Outcome<Loaded> {
     let card = match &args.card {
         Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.clone(), source })?;
+            let text = read_text(path)?;
             Some(Card::parse(&text, &path.display().to_string())?)
         }
         None => None,

@@ -11,6 +11,8 @@ use crate::files;
 const MAX_SIDE: u32 = 32_768;
 /// Bytes that decoding may take.
 const MAX_BYTES: u64 = 1 << 30;
+/// Pixels: more than any camera's, and what they take in colours and while they are resized is a gibibyte or two.
+const MAX_PIXELS: u64 = 1 << 28;
 
 /// An image as it was read: 8-bit RGB.
 pub type Picture = RgbImage;
@@ -30,7 +32,14 @@ pub fn decode(path: &Path) -> Result<Picture> {
     limits.max_image_height = Some(MAX_SIDE);
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits);
-    let image = upright(reader).map_err(|e| refuse(format!("it can't be decoded: {e}")))?;
+    let failed = |e| refuse(format!("it can't be decoded: {e}"));
+    let decoder = reader.into_decoder().map_err(failed)?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > MAX_PIXELS {
+        let most = MAX_PIXELS >> 20;
+        return Err(refuse(format!("it has {width} x {height} pixels, more than {most} Mi; make it smaller")));
+    }
+    let image = upright(decoder).map_err(failed)?;
     if image.width() == 0 || image.height() == 0 {
         return Err(refuse("it has no pixels".into()));
     }
@@ -38,8 +47,7 @@ pub fn decode(path: &Path) -> Result<Picture> {
 }
 
 /// Decodes, and turns the picture as its camera says it was held.
-fn upright(reader: ImageReader<std::io::Cursor<Vec<u8>>>) -> ImageResult<DynamicImage> {
-    let mut decoder = reader.into_decoder()?;
+fn upright(mut decoder: impl ImageDecoder) -> ImageResult<DynamicImage> {
     let orientation = decoder.orientation()?;
     let mut image = DynamicImage::from_decoder(decoder)?;
     image.apply_orientation(orientation);
@@ -55,6 +63,28 @@ pub fn is_image_name(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A few bytes that are a gigapixel are refused before they are unpacked.
+    #[test]
+    fn what_is_larger_than_any_picture_is_refused() {
+        let mut png = std::io::Cursor::new(vec![]);
+        image::GrayImage::new(4, 4).write_to(&mut png, ImageFormat::Png).unwrap();
+        let mut bytes = png.into_inner();
+        bytes[16..24].copy_from_slice(&[0, 0, 0x80, 0, 0, 0, 0x7f, 0xff]);
+        let sum = crc32(&bytes[12..29]).to_be_bytes();
+        bytes[29..33].copy_from_slice(&sum);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bomb.png");
+        std::fs::write(&path, bytes).unwrap();
+        let error = decode(&path).unwrap_err().to_string();
+        assert!(error.contains("32768 x 32767"), "{error}");
+    }
+
+    fn crc32(bytes: &[u8]) -> u32 {
+        let step = |crc: u32, bit: u32| (crc >> 1) ^ if (crc ^ bit) & 1 == 1 { 0xedb8_8320 } else { 0 };
+        let byte = |crc, byte: &u8| (0..8).fold(crc, |crc, bit| step(crc, u32::from(byte >> bit)));
+        !bytes.iter().fold(!0, byte)
+    }
 
     #[test]
     fn a_photograph_is_turned_upright() {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::files::read_text;
 
 /// What a file does not say about its model. In `MODEL.toml` beside it, or in its metadata.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -197,10 +198,10 @@ impl Card {
     /// The card beside the model file, if there is one.
     pub fn beside(model: &Path) -> Result<Option<Card>> {
         let path = Card::path_beside(model);
-        match std::fs::read_to_string(&path) {
+        match read_text(&path) {
             Ok(text) => Card::parse(&text, &path.display().to_string()).map(Some),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(Error::Read { path, source }),
+            Err(Error::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
         }
     }
 }

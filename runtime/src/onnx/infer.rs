@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::graph::{Dim, Graph, drop_unread};
 use super::node::{Attr, Node};
+use super::sound::{self, Folded};
 use super::tensor::{DType, Tensor, element_count};
 use super::upgrade;
 use super::weights::possible_count;
@@ -139,8 +140,13 @@ fn show_dims(dims: &[Dim]) -> String {
 /// Errors: ops the engine can't execute (all of them at once), nodes whose inputs don't fit.
 pub fn type_graph(graph: Graph, operators: &dyn Operators) -> Result<TypedGraph> {
     refuse_unknown_ops(&graph, operators)?;
-    let mut walk =
-        Walk { typed: start(&graph)?, aliases: HashMap::new(), operators, opset: graph.opset.max(upgrade::OPSET) };
+    let mut walk = Walk {
+        typed: start(&graph)?,
+        folded: Folded::new(),
+        aliases: HashMap::new(),
+        operators,
+        opset: graph.opset.max(upgrade::OPSET),
+    };
     let read = graph.consumers().keys().map(|k| k.to_string()).collect::<HashSet<_>>();
     for mut node in graph.nodes {
         drop_unread(&mut node, |output| read.contains(output) || graph.outputs.iter().any(|o| o == output));
@@ -204,8 +210,28 @@ fn start(graph: &Graph) -> Result<TypedGraph> {
     Ok(TypedGraph { graph, facts })
 }
 
+/// Elements of which no op that is not listed makes too many.
+const SMALL: usize = 1 << 12;
+
+/// Ops whose results may be much larger than what they read.
+const GROWING: &[&str] = &[
+    "ConstantOfShape",
+    "Range",
+    "Expand",
+    "Pad",
+    "Resize",
+    "Tile",
+    "OneHot",
+    "Einsum",
+    "Conv",
+    "ConvTranspose",
+    "AveragePool",
+    "MaxPool",
+];
+
 struct Walk<'a> {
     typed: TypedGraph,
+    folded: Folded,
     /// Values that are other values under a new name.
     aliases: HashMap<String, String>,
     operators: &'a dyn Operators,
@@ -252,6 +278,7 @@ impl Walk<'_> {
             return Ok(());
         }
         let inputs = self.known_inputs(&node)?;
+        sound::check(&node, &inputs)?;
         if let Some(value) = self.shape_question(&node, &inputs) {
             self.define(node.outputs[0].clone(), value);
             return Ok(());
@@ -262,7 +289,8 @@ impl Walk<'_> {
         }
         let outputs = node.outputs.iter().filter(|o| !o.is_empty()).cloned();
         if inputs.iter().all(|k| k.value.is_some()) {
-            self.size_up(&node, &inputs)?;
+            let bytes = self.size_up(&node, &inputs)?;
+            self.folded.add(&node, bytes)?;
             let values = self.operators.evaluate(&node, self.opset, &inputs)?;
             let values: Vec<(String, Tensor)> = outputs.zip(values).collect();
             values.into_iter().for_each(|(name, value)| self.define(name, value));
@@ -276,23 +304,39 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Refuses a folded result that would be impossibly large, before it is made.
-    fn size_up(&self, node: &Node, inputs: &[Known]) -> Result<()> {
+    /// Refuses a folded result that would be impossibly large, before it is made; the bytes of one that may be large.
+    fn size_up(&self, node: &Node, inputs: &[Known]) -> Result<u64> {
+        let count: usize = inputs.iter().map(|input| input.fact.shape.iter().product::<usize>()).sum();
+        if count <= SMALL && !GROWING.contains(&node.op.as_str()) {
+            return Ok(0);
+        }
         let facts = match (node.op.as_str(), inputs) {
             ("ConstantOfShape", [to]) => {
                 let shape = to.value.and_then(Tensor::to_i64).unwrap_or_default();
-                vec![Fact::f32(
-                    &shape.iter().map(|&d| usize::try_from(d.max(0)).unwrap_or(usize::MAX)).collect::<Vec<_>>(),
-                )]
+                let extent = |&d: &i64| usize::try_from(d.max(0)).unwrap_or(usize::MAX);
+                vec![Fact::f32(&shape.iter().map(extent).collect::<Vec<_>>())]
             }
-            ("Expand" | "Pad" | "Resize" | "Tile", [data, rest @ ..]) => {
-                // Without the data's values tract can only size the result, not make it.
+            ("Range", [start, limit, delta]) => {
+                let number = |of: &Known| {
+                    let whole = of.value?.to_i64().and_then(|v| v.first().map(|v| *v as f64));
+                    whole.or_else(|| of.value?.to_f32()?.first().map(|v| *v as f64))
+                };
+                let steps = || Some((number(limit)? - number(start)?) / number(delta)?);
+                vec![Fact::f32(&[steps().map_or(0, |steps| steps.max(0.0).ceil() as usize)])]
+            }
+            // Without the data's values tract can only size the result, not make it. Where it cannot even do that, the result
+            // is of what the inputs are.
+            (op, [data, rest @ ..]) => {
                 let unknown = Known { value: None, ..*data };
-                self.operators.infer(node, self.opset, &[&[unknown], rest].concat())?
+                match self.operators.infer(node, self.opset, &[&[unknown], rest].concat()) {
+                    Err(error) if ["Expand", "Pad", "Resize", "Tile"].contains(&op) => return Err(error),
+                    sized => sized.unwrap_or_default(),
+                }
             }
-            _ => return Ok(()),
+            _ => return Ok(0),
         };
-        facts.iter().try_for_each(|fact| refuse_impossible(node, inputs, fact))
+        facts.iter().try_for_each(|fact| refuse_impossible(node, inputs, fact))?;
+        Ok(facts.iter().map(|fact| fact.shape.iter().product::<usize>() as u64 * fact.dtype.size() as u64).sum())
     }
 
     fn known_inputs(&self, node: &Node) -> Result<Vec<Known<'_>>> {

@@ -12,6 +12,7 @@ pub mod perturb;
 pub mod places;
 pub mod read;
 pub mod resize;
+mod sound;
 pub mod tensor;
 pub mod upgrade;
 pub mod weights;

@@ -118,7 +118,8 @@ impl Node {
         let named = |a: pb::AttributeProto| Ok((a.name.clone(), attr_from_proto(a, folder)?));
         let attributes = proto.attribute.into_iter().map(named).collect::<Result<_>>();
         let mut node = Node {
-            name: proto.name,
+            // It is shown: a line of its own, or a colour, is not for it to make.
+            name: proto.name.replace(char::is_control, "?"),
             op: proto.op_type,
             domain: if proto.domain == "ai.onnx" { String::new() } else { proto.domain },
             inputs: proto.input,

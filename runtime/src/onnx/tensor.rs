@@ -231,7 +231,8 @@ impl Tensor {
             .map(|&d| usize::try_from(d).map_err(|_| Error::tensor(name, format!("has a negative extent {d}"))))
             .collect::<Result<Vec<usize>>>()?;
         let bytes: Vec<u8> = if proto.data_location() == pb::tensor_proto::DataLocation::External {
-            external_bytes(&proto, folder)?
+            let wanted = element_count(&shape).and_then(|count| count.checked_mul(dtype.size()));
+            external_bytes(&proto, folder, wanted)?
         } else if !raw.is_empty() {
             raw
         } else {
@@ -276,7 +277,7 @@ fn typed_bytes(proto: &pb::TensorProto, dtype: DType) -> Vec<u8> {
 }
 
 /// Reads external data, which must lie in the model's own folder.
-fn external_bytes(proto: &pb::TensorProto, folder: Option<&Path>) -> Result<Vec<u8>> {
+fn external_bytes(proto: &pb::TensorProto, folder: Option<&Path>, wanted: Option<usize>) -> Result<Vec<u8>> {
     use std::io::{Read, Seek, SeekFrom};
     let name = &proto.name;
     let entry = |key: &str| proto.external_data.iter().find(|e| e.key == key).map(|e| e.value.as_str());
@@ -299,12 +300,18 @@ fn external_bytes(proto: &pb::TensorProto, folder: Option<&Path>) -> Result<Vec<
     if !path.canonicalize().map_err(read_error)?.starts_with(&root) {
         return Err(escapes());
     }
-    let mut file = std::fs::File::open(&path).map_err(read_error)?;
+    let mut file = crate::files::open(&path)?;
     let available = file.metadata().map_err(read_error)?.len();
     let offset = number("offset")?.unwrap_or(0);
     let length = number("length")?.unwrap_or(available.saturating_sub(offset));
     if offset.checked_add(length).is_none_or(|end| end > available) {
         let reason = format!("external data wants bytes {offset}+{length} of '{location}', which has {available}");
+        return Err(Error::tensor(name, reason));
+    }
+    // Before room is made for them.
+    if wanted.is_none_or(|wanted| wanted as u64 != length) {
+        let (shape, wanted) = (&proto.dims, wanted.map_or("an impossible number".into(), |wanted| wanted.to_string()));
+        let reason = format!("external data has {length} bytes, but its shape {shape:?} wants {wanted}");
         return Err(Error::tensor(name, reason));
     }
     file.seek(SeekFrom::Start(offset)).map_err(read_error)?;

@@ -144,6 +144,9 @@ fn split(node: &mut Node, opset: i64, fact: &dyn Fn(&str) -> Option<Fact>, extra
         let x = node.input(0).and_then(fact).ok_or_else(|| node.error("has an untyped input"))?;
         let axis = x.axis(node.int("axis", 0)).ok_or_else(|| node.error("splits an axis that its input lacks"))?;
         let parts = node.outputs.len();
+        if node.int("num_outputs", parts as i64) != parts as i64 {
+            return Err(node.error(format!("has {parts} outputs, and says that they are another number")));
+        }
         // All of one size but the last, which may be smaller.
         let size = x.shape[axis].div_ceil(parts);
         let sizes: Vec<i64> = (0..parts).map(|p| x.shape[axis].saturating_sub(p * size).min(size) as i64).collect();
