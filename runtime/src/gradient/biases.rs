@@ -31,6 +31,19 @@ impl Bias {
         }
         self.bias[from]
     }
+
+    /// Values of the value's extents, each times what is added there.
+    pub fn times(&self, values: &[f32]) -> Vec<f32> {
+        // Behind the last axis that it is aligned to it stays the same.
+        let constant = self.aligned.iter().rev().take_while(|&&own| own == 1).count();
+        let run: usize = self.shape[self.shape.len() - constant..].iter().product();
+        let mut products = Vec::with_capacity(values.len());
+        for (number, own) in values.chunks(run.max(1)).enumerate() {
+            let bias = self.at(number * run);
+            products.extend(own.iter().map(|value| value * bias));
+        }
+        products
+    }
 }
 
 /// Every bias between the input, of this layout, and the target behind `output` (the first by default): of convolutions and dense layers, of
@@ -118,7 +131,11 @@ mod tests {
             bias: bias.to_vec(),
             layout: None,
         };
-        let all = |b: Bias| (0..6).map(|i| b.at(i)).collect::<Vec<_>>();
+        let all = |b: Bias| {
+            let each: Vec<f32> = (0..6).map(|i| b.at(i)).collect();
+            assert_eq!(b.times(&[1.0; 6]), each);
+            each
+        };
         assert_eq!(all(bias(&[1, 2, 1], &[1.0, 2.0])), [1.0, 1.0, 1.0, 2.0, 2.0, 2.0]);
         assert_eq!(all(bias(&[1, 1, 3], &[1.0, 2.0, 3.0])), [1.0, 2.0, 3.0, 1.0, 2.0, 3.0]);
         assert_eq!(all(bias(&[1, 1, 1], &[4.0])), [4.0; 6]);

@@ -91,7 +91,7 @@ impl Method for FullGrad {
 fn products(task: &Task, index: usize, bias: &Bias) -> Result<Vec<f32>> {
     let tap = task.session.tap(index);
     let tap = tap.ok_or_else(|| Error::usage(format!("the session does not hand out '{}'", bias.value)))?;
-    Ok(tap.gradient.iter().enumerate().map(|(place, g)| g * bias.at(place)).collect())
+    Ok(bias.times(tap.gradient))
 }
 
 type Planes = (usize, usize, usize);
@@ -112,17 +112,24 @@ impl FullGrad {
             Layout::ChannelsLast => pixel * channels + channel,
         };
         match self.scale {
-            Scale::Layer => stretch(sizes.iter_mut(), 1e-6),
+            Scale::Layer => stretch(&mut sizes, 1e-6),
             Scale::None => {}
             Scale::Channel => {
                 for channel in 0..channels {
                     let mut own: Vec<f32> = (0..h * w).map(|p| sizes[place(channel, p)]).collect();
-                    stretch(own.iter_mut(), 1e-7);
+                    stretch(&mut own, 1e-7);
                     own.iter().enumerate().for_each(|(p, v)| sizes[place(channel, p)] = *v);
                 }
             }
         }
-        let plane: Vec<f32> = (0..h * w).map(|p| (0..channels).map(|c| sizes[place(c, p)]).sum()).collect();
+        let plane = match layout {
+            // In the order in which they lie.
+            Layout::ChannelsFirst => sizes.chunks_exact(h * w).fold(vec![0.0; h * w], |mut plane, own| {
+                plane.iter_mut().zip(own).for_each(|(sum, v)| *sum += v);
+                plane
+            }),
+            Layout::ChannelsLast => sizes.chunks_exact(channels).map(|own| own.iter().sum()).collect(),
+        };
         // Enlarging and adding up channels may change places: both are linear.
         let large = match self.scale {
             Scale::Layer => bilinear_corners(&plane, (h, w), (height, width)),
@@ -133,9 +140,8 @@ impl FullGrad {
 }
 
 /// To 0..1.
-fn stretch<'a>(values: impl ExactSizeIterator<Item = &'a mut f32>, least: f32) {
-    let values: Vec<&mut f32> = values.collect();
-    let low = values.iter().fold(f32::INFINITY, |low, v| low.min(**v));
-    let high = values.iter().fold(f32::NEG_INFINITY, |high, v| high.max(**v));
-    values.into_iter().for_each(|v| *v = (*v - low) / (high - low + least));
+fn stretch(values: &mut [f32], least: f32) {
+    let low = values.iter().fold(f32::INFINITY, |low, v| low.min(*v));
+    let high = values.iter().fold(f32::NEG_INFINITY, |high, v| high.max(*v));
+    values.iter_mut().for_each(|v| *v = (*v - low) / (high - low + least));
 }

@@ -111,7 +111,7 @@ impl Folded {
 }
 
 /// Bytes of all constants that are made of others.
-const MOST_FOLDED: u64 = 4 << 30;
+const MOST_FOLDED: u64 = 2 << 30;
 
 fn attributes(node: &Node) -> Result<()> {
     for (name, attribute) in &node.attributes {
