@@ -290,6 +290,12 @@ fn reduce() -> Vec<Case> {
 }
 
 fn shape() -> Vec<Case> {
+    let list = |values: &[i64]| Tensor::ints(values);
+    // PyTorch's roll by nothing.
+    let cut = node("Slice", &["x", "start", "end", "axis"], &["none"], vec![]);
+    let whole = node("Concat", &["x", "none"], &["y"], vec![("axis", int(1))]);
+    let constants = vec![("start", list(&[2])), ("end", list(&[2])), ("axis", list(&[1]))];
+    let nothing = custom("Slice", "nothing", &[2, 5], vec![cut, whole], constants);
     let mut cases = vec![
         case("Reshape", &[2, 3, 4], vec![Tensor::ints(&[0, -1])], vec![]),
         case("Flatten", &[2, 3, 4], vec![], vec![("axis", int(2))]),
@@ -334,6 +340,7 @@ fn shape() -> Vec<Case> {
         c.graph.opset = opset;
         cases.push(c);
     }
+    cases.push(nothing);
     cases
 }
 

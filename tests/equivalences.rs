@@ -127,7 +127,8 @@ fn with_implicit_biases_full_gradients_add_up_through_curves_products_and_norms(
         node("InstanceNormalization", &["clipped", "channels", "b1"], &["instances"], vec![]),
         node("GroupNormalization", &["instances", "groups", "b3"], &["grouped"], vec![("num_groups", Attr::Int(2))]),
         node("Flatten", &["grouped"], &["f"], axis(2)),
-        node("LayerNormalization", &["f", "scale", "shift"], &["n"], vec![]),
+        node("Concat", &["token", "f"], &["tokens"], axis(0)),
+        node("LayerNormalization", &["tokens", "scale", "shift"], &["n"], vec![]),
         node("Transpose", &["n"], &["t"], vec![("perm", ints(&[1, 0]))]),
         node("MatMul", &["n", "t"], &["scores"], vec![]),
         node("Softmax", &["scores"], &["attention"], axis(-1)),
@@ -143,7 +144,7 @@ fn with_implicit_biases_full_gradients_add_up_through_curves_products_and_norms(
     let mut network = graph(&SHAPE, nodes, "y");
     let drawn =
         [("w1", &[6, 3, 3, 3][..]), ("b1", &[6]), ("shift", &[64]), ("scale", &[64]), ("w2", &[64, 4]), ("b2", &[4])];
-    let of_channels = [("channels", &[6][..]), ("groups", &[2]), ("b3", &[2])];
+    let of_channels = [("channels", &[6][..]), ("groups", &[2]), ("b3", &[2]), ("token", &[1, 64])];
     for (number, (name, shape)) in drawn.into_iter().chain(of_channels).enumerate() {
         network.constants.insert(name.into(), weight(shape, number as u64));
     }

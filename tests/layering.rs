@@ -18,7 +18,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("params", &[]),
         ("baseline", &["image", "onnx", "params"]),
         ("methods", &["engine", "gradient", "image", "attribution", "baseline", "onnx", "params"]),
-        ("record", &["engine", "attribution", "onnx"]),
+        ("record", &["asked", "engine", "attribution", "onnx"]),
         ("load", &["asked", "engine", "gradient", "onnx", "record"]),
         ("prepare", &["engine", "gradient", "load", "methods", "onnx"]),
         ("asked", &["gradient", "onnx"]),

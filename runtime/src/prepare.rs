@@ -295,6 +295,12 @@ fn warnings(loaded: &Loaded, derived: &GradientGraph, needs: &Needs, engine: Eng
             "the map and the scores are of the model with Softplus ({sharpness}) in place of {count} Relu"
         ));
     }
+    if let Some((0, functions)) = derived.apart.filter(|(_, functions)| *functions > 0) {
+        warnings.push(format!(
+            "of none of the {functions} activations it is known what adds to them and what takes from them, so the map is that of \
+             deeplift-rescale"
+        ));
+    }
     let changes = needs.composite.kind == Kind::Gradient && !needs.composite.rules.is_empty();
     if changes && derived.ruled == 0 && loaded.ready_made.is_none() {
         warnings.push(format!("no node has the rule '{}', so it changes nothing", needs.composite.name));

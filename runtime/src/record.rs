@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::asked::Budget;
 use crate::attribution::{Completeness, Extent, Status};
 use crate::engine::{Engine, Halves, Memory, Passes, Precision, Stop};
 use crate::error::Result;
@@ -57,6 +58,9 @@ pub struct Record {
     pub threads: usize,
     /// Bytes; an arena per thread.
     pub memory: MemoryRecord,
+    /// What it was to keep to, where something was said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetRecord>,
     /// Passes taken.
     pub passes: Passes,
     /// Passes at the input that had been taken before, by this method or by another one beside it.
@@ -85,6 +89,27 @@ pub struct Record {
     /// Where it was degraded, by what.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped_by: Option<StoppedBy>,
+}
+
+/// What an explanation was to keep to.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct BudgetRecord {
+    /// Passes of both kinds together; those that were shared count as taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_passes: Option<u64>,
+    /// Of one that had a deadline, how many passes fit depends on the machine: the same bytes come of the same passes at the same
+    /// places.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline_ms: Option<f64>,
+}
+
+impl BudgetRecord {
+    /// What a budget says, if anything.
+    pub fn of(budget: &Budget) -> Option<BudgetRecord> {
+        let deadline_ms = budget.deadline.map(|deadline| 1e3 * deadline.as_secs_f64());
+        let record = BudgetRecord { max_passes: budget.max_passes, deadline_ms };
+        (record.max_passes.is_some() || deadline_ms.is_some()).then_some(record)
+    }
 }
 
 /// Bytes, known before the first pass.

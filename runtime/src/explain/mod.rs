@@ -9,6 +9,7 @@ pub use crate::asked::{Budget, Target};
 use crate::attribution::{Attribution, Grid};
 use crate::engine::{Halves, Limit, Passes, Resources, Session, Watcher};
 use crate::error::{Error, Result};
+use crate::gradient::composite::Kind;
 use crate::gradient::target::{Explained, Score, top_class};
 pub use crate::load::{CardSource, Found, LoadOptions, Loaded, Validated, Wanted};
 use crate::methods::{self, Extents, Method, Outcome, Params, Status, Task};
@@ -16,7 +17,8 @@ use crate::onnx::Change;
 use crate::prepare::Part;
 pub use crate::prepare::Shared;
 use crate::record::{
-    ClassRecord, FileRecord, MapRecord, MemoryRecord, Record, StoppedBy, TargetRecord, Timing, cpu_features,
+    BudgetRecord, ClassRecord, FileRecord, MapRecord, MemoryRecord, Record, StoppedBy, TargetRecord, Timing,
+    cpu_features,
 };
 use crate::values::first_infinite;
 
@@ -202,6 +204,7 @@ impl<'a> Explainer<'a> {
             halves: self.halves(),
             threads: self.part.session.threads(),
             memory: self.memory(),
+            budget: BudgetRecord::of(&self.budget),
             passes: self.taken(),
             saved: Some(self.saved()).filter(|saved| *saved != Passes::default()),
             baselines: self.baseline_files.clone(),
@@ -269,8 +272,13 @@ impl<'a> Explainer<'a> {
         }
         let outcome = outcome?;
         if first_infinite(&outcome.attribution.values).is_some() {
-            let reason = "gives a gradient that is not finite; the model overflows on it".to_string();
-            return Err(Error::BadInput { reason });
+            return Err(Error::bad_input(match self.method.needs().composite.kind {
+                Kind::Difference => {
+                    "gives multipliers that are not finite: where a norm's values are all the same at the baseline it divides by \
+                     nearly nothing; take another baseline, as -p baseline=uniform"
+                }
+                _ => "gives a gradient that is not finite; the model overflows on it",
+            }));
         }
         Ok(Attributed { outcome, logits, explained: Explained { class, against } })
     }

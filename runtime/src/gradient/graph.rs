@@ -80,4 +80,6 @@ pub struct GradientGraph {
     pub head: Head,
     /// How many Relu are Softplus in it.
     pub softened: usize,
+    /// Of rules that tell apart what adds and what takes: of how many functions they could, and of how many there are.
+    pub apart: Option<(usize, usize)>,
 }

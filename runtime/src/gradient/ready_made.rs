@@ -95,6 +95,7 @@ fn assemble(typed: &TypedGraph, parts: &Pairs) -> GradientGraph {
         ruled: 0,
         // Which of its nodes belong to the forward graph is not known.
         softened: 0,
+        apart: None,
         head: match parts.logits == names::PROBABILITIES {
             true => Head::of(typed, &parts.logits).done(),
             false => Head::of(typed, &parts.logits),

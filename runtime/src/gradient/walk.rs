@@ -14,7 +14,7 @@ use super::implicit::implicit_bias;
 use super::known::Known;
 use super::names;
 use super::rules::epsilon::hand_on;
-use super::rules::reveal_cancel::by_sign;
+use super::rules::reveal_cancel::{by_sign, is_function};
 use super::settings::Settings;
 use super::site::{AdjointFn, Parts, Refusal, Site};
 use super::target::{Score, Target};
@@ -33,6 +33,7 @@ pub struct Walk<'a> {
     /// Of the part that takes from a value, where it is another than its cotangent.
     minus: HashMap<String, Name>,
     parts: HashMap<String, Parts>,
+    apart: Option<(usize, usize)>,
     /// What ops write, and their implicit biases times its cotangent, where those are wanted.
     implicit: Option<Vec<(String, Name)>>,
     ruled: usize,
@@ -65,6 +66,7 @@ impl<'a> Walk<'a> {
             cotangents: HashMap::new(),
             minus: HashMap::new(),
             parts: HashMap::new(),
+            apart: None,
             implicit: spec.implicit_biases.then(Vec::new),
             ruled: 0,
             probabilities: None,
@@ -152,6 +154,10 @@ impl<'a> Walk<'a> {
                 told.map_err(|reason| Error::NoAdjoint { gaps: vec![coverage::gap(node, self.path, reason)] })?;
             self.parts.extend(told.map(|parts| (node.outputs[0].clone(), parts)));
         }
+        let between = typed.graph.nodes.iter().zip(&self.path.between).filter(|(_, between)| **between);
+        let functions = between.map(|(node, _)| node).filter(|node| is_function(&node.op));
+        let known = |x: Option<&str>| x.is_some_and(|x| self.parts.contains_key(x));
+        self.apart = Some((functions.clone().filter(|node| known(node.input(0))).count(), functions.count()));
         Ok(())
     }
 
@@ -326,6 +332,7 @@ impl<'a> Walk<'a> {
             flat: self.path.flat.clone(),
             ruled: self.ruled,
             softened: 0,
+            apart: self.apart,
             head: if self.probabilities.is_some() { target.head.done() } else { target.head },
         })
     }

@@ -9,6 +9,7 @@ use super::linear::Layer;
 use super::rescale::secant;
 use super::reuse::{own, own_for};
 use crate::gradient::emit::{Emit, Name};
+use crate::gradient::known::LAYERS;
 use crate::gradient::site::{AdjointFn, OUTPUT, Parts, Refusal, Site};
 
 /// What goes back through layers and functions.
@@ -37,6 +38,11 @@ pub const CANCEL: Rule = Rule {
         ("Abs", function),
     ]],
 };
+
+/// Whether an op is a function of one value, whose parts the rule tells apart.
+pub fn is_function(op: &str) -> bool {
+    CANCEL.form(op).is_some() && !LAYERS.contains(&op)
+}
 
 /// How parts come to an op's output, behind every layer with weights.
 pub fn behind_layers(op: &str) -> Option<AdjointFn> {
