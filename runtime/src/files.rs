@@ -77,11 +77,11 @@ pub fn check_writable(path: &Path) -> Result<()> {
 /// Where a path leads, through links, whether or not there is something.
 fn followed(path: &Path) -> PathBuf {
     let mut target = path.to_path_buf();
-    // Links in a ring lead nowhere.
+    // What is there is found, pipes among it, whose links have no names; links in a ring lead nowhere.
     for _ in 0..LINKS {
-        match std::fs::read_link(&target) {
-            Ok(next) => target = target.parent().map_or(next.clone(), |folder| folder.join(&next)),
-            Err(_) => break,
+        match std::fs::metadata(&target).is_err().then(|| std::fs::read_link(&target)) {
+            Some(Ok(next)) => target = target.parent().map_or(next.clone(), |folder| folder.join(&next)),
+            _ => break,
         }
     }
     std::fs::canonicalize(&target).unwrap_or(target)
