@@ -297,6 +297,12 @@ fn boxes_are_masks_and_those_of_something_else_are_not() {
     assert!(half > 0.0 && half < 1.0, "{half}");
     // The image's only category is its label.
     assert!(evaluate(&samples, &[&told[..], &["--target", "label"]].concat()).status.success());
+    // Where one class is explained of all images, it is that one's boxes that count, whatever an image is of.
+    let of_class = |class: &str| {
+        assert!(evaluate(&samples, &[&told[..], &["--target", class]].concat()).status.success());
+        cell(&json(Path::new(&out)), "relevance-mass")["undefined"]["there is no mask"].clone()
+    };
+    assert_eq!((of_class("0"), of_class("3")), (1.into(), 2.into()));
     // Boxes of something else than the label are not of the object.
     let labels = path("labels.csv");
     std::fs::write(&labels, "digit-0.png,7\ndigit-1.png,1\n").unwrap();
@@ -308,6 +314,9 @@ fn boxes_are_masks_and_those_of_something_else_are_not() {
         let run = evaluate(&samples, &told);
         assert!(text(&run.stderr).contains(says), "{}", text(&run.stderr));
     }
+    let twice = r#"{"images": [{"id": 1, "file_name": "a.png"}, {"id": 1, "file_name": "b.png"}], "categories": [], "annotations": []}"#;
+    std::fs::write(&boxes, twice).unwrap();
+    assert!(text(&evaluate(&samples, &told).stderr).contains("two images with the id 1"));
     std::fs::write(&boxes, "{}").unwrap();
     let refused = evaluate(&samples, &told);
     assert!(refused.status.code() == Some(4) && text(&refused.stderr).contains("COCO"), "{}", text(&refused.stderr));

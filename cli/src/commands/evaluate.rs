@@ -1,19 +1,15 @@
 //! `whyline evaluate`
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::PathBuf;
 use std::time::Instant;
 
-use serde_json::{Map, Value, json};
+use whyline_runtime::Kind;
 use whyline_runtime::evaluate::{Effort, Evaluation, Measure, SampleScores, Subjected};
 use whyline_runtime::explain::{Explainer, Loaded, Shared};
-use whyline_runtime::metrics::{self, Cost, METRICS, Observation, Wants, quantus};
+use whyline_runtime::metrics::{self, Cost, METRICS, Wants, quantus};
 use whyline_runtime::params::Params;
 use whyline_runtime::record::Over;
 use whyline_runtime::state::{Failed, Header, State, difference, digest};
-use whyline_runtime::{Error, Kind};
 
 use super::dataset::{Dataset, Material, Queue, Sample, target_of};
 use super::inputs::{
@@ -21,6 +17,7 @@ use super::inputs::{
     target, told,
 };
 use super::load::load;
+use super::sample_lines::Log;
 use crate::args::EvaluateArgs;
 use crate::failure::{Failure, INTERRUPTED, Outcome, about_input};
 use crate::output;
@@ -82,6 +79,7 @@ pub fn run(args: &EvaluateArgs) -> Outcome {
         show.update(&state)?;
     }
     show.end();
+    log.cut()?;
     if budget.is_interrupted() {
         stopped = Some(Stopped::Interrupt);
     } else if state.header.is_live() && dataset.is_gone() {
@@ -354,74 +352,5 @@ impl Progress {
         if let Progress::Table(table) = self {
             table.clear();
         }
-    }
-}
-
-/// A line of JSON for every sample.
-struct Log(Option<(PathBuf, File)>);
-
-impl Log {
-    /// Goes on behind the first `done` lines of an earlier run, or begins.
-    fn open(args: &EvaluateArgs, done: u64) -> Outcome<Log> {
-        let Some(path) = &args.samples else { return Ok(Log(None)) };
-        let failed = |source| Error::Write { path: path.clone(), source };
-        // A pipe or device has no lines of an earlier run, and no place to go on from.
-        if std::fs::metadata(path).is_ok_and(|data| !data.is_file() && !data.is_dir()) {
-            let file = File::options().write(true).open(path).map_err(failed)?;
-            return Ok(Log(Some((path.clone(), file))));
-        }
-        let mut file =
-            File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
-        let mut before = String::new();
-        if done > 0 {
-            // What is no text holds none of its lines.
-            let _ = file.read_to_string(&mut before);
-        }
-        let kept: String = before.split_inclusive('\n').take(done as usize).collect();
-        let number = |line: &str| serde_json::from_str::<Value>(line).ok()?["sample"].as_u64();
-        if !kept.lines().map(number).eq((0..done).map(Some)) {
-            let message = format!(
-                "{}: is to go on behind {done} samples that --state has, and does not hold their lines; name the file that \
-                 does, leave --samples out, or begin both anew",
-                path.display()
-            );
-            return Err(Failure { message, code: 4 });
-        }
-        // What is kept stays where it is: whatever ends the program here loses nothing of it.
-        file.set_len(kept.len() as u64).and_then(|()| file.seek(SeekFrom::End(0))).map_err(failed)?;
-        Ok(Log(Some((path.clone(), file))))
-    }
-
-    fn line(&mut self, evaluation: &Evaluation, name: &str, number: u64, scores: &[Option<SampleScores>]) -> Outcome {
-        let Some((path, file)) = &mut self.0 else { return Ok(()) };
-        let mut methods = Map::new();
-        for (row, scores) in evaluation.rows.iter().zip(scores) {
-            let own = scores.as_ref().map(|scores| {
-                let values = evaluation.measures.iter().zip(&scores.scores).map(|(measure, score)| {
-                    let value = match score {
-                        Ok(Observation::Score(score) | Observation::Grouped { score, .. }) => json!(score),
-                        Ok(Observation::Hit { hit, .. }) => json!(f64::from(u8::from(*hit))),
-                        Ok(Observation::Label { label, .. }) => json!({"label": format!("{label:016x}")}),
-                        Ok(Observation::Sketch { .. }) => json!({"compared": true}),
-                        Err(reason) => json!({"undefined": reason.text()}),
-                    };
-                    (measure.entry.name.to_string(), value)
-                });
-                let mut own: Map<String, Value> = values.collect();
-                own.insert("class".into(), json!(scores.record.target.class.class));
-                own
-            });
-            methods.insert(row.explainer.entry().name.into(), json!(own));
-        }
-        let line = json!({"sample": number, "file": name, "methods": methods});
-        let write = file.write_all(format!("{line}\n").as_bytes());
-        Ok(write.map_err(|source| Error::Write { path: path.clone(), source })?)
-    }
-
-    /// Has the lines so far on the disk, where they go to one.
-    fn sync(&self) -> Outcome {
-        let Some((path, file)) = &self.0 else { return Ok(()) };
-        let synced = file.metadata().and_then(|data| if data.is_file() { file.sync_data() } else { Ok(()) });
-        Ok(synced.map_err(|source| Error::Write { path: path.clone(), source })?)
     }
 }

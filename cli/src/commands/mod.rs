@@ -16,6 +16,7 @@ mod merge;
 mod methods;
 mod metrics;
 mod mosaics;
+mod sample_lines;
 mod validate;
 
 use crate::args::Command;
