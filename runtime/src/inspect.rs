@@ -33,6 +33,8 @@ pub struct Inspection {
     pub target_shape: Vec<usize>,
     /// Whether it is a score of each place, which `CLASS@ROW,COLUMN` names.
     pub of_places: bool,
+    /// How many of them compete, where that is known.
+    pub competing: Option<usize>,
     pub stepped_over: Option<String>,
     pub parameters: usize,
     pub parameter_bytes: usize,
@@ -140,6 +142,7 @@ pub fn inspect(loaded: &Loaded, precision: Precision) -> Result<Inspection> {
         target: target.logits,
         target_shape: target.shape,
         of_places: loaded.places()?.is_some(),
+        competing: loaded.competing()?,
         stepped_over: target.stepped_over.map(|stepped| stepped.node),
         parameters: weights.clone().map(|t| t.len()).sum(),
         parameter_bytes: weights.map(|t| t.bytes().len()).sum(),

@@ -271,7 +271,7 @@ pub fn difference(a: &Header, b: &Header) -> Option<&'static str> {
         (a.precision != b.precision, "another precision"),
         (a.engine != b.engine, "another engine"),
         (a.target != b.target, "another target"),
-        (a.settings != b.settings, "another preprocessing, shape or budget"),
+        (a.settings != b.settings, "another preprocessing, shape, output or budget"),
         (a.methods != b.methods, "other methods or parameters"),
         (a.metrics != b.metrics, "other metrics or parameters"),
         (a.dataset != b.dataset || a.live != b.live || a.samples != b.samples, "another dataset"),

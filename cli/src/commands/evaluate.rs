@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use whyline_runtime::Kind;
 use whyline_runtime::evaluate::{Effort, Evaluation, Measure, SampleScores, Subjected};
-use whyline_runtime::explain::{Explainer, Loaded, Shared};
+use whyline_runtime::explain::{ANY_NUMBER, Explainer, Loaded, Shared};
 use whyline_runtime::metrics::{self, Cost, METRICS, Wants, quantus};
 use whyline_runtime::params::Params;
 use whyline_runtime::record::Over;
@@ -40,6 +40,9 @@ pub fn run(args: &EvaluateArgs) -> Outcome {
     let loaded = load(&args.model, Some(&args.preprocess))?;
     output::refuse_overwriting(&loaded.files, &written)?;
     output::refuse_unwritable([&args.json, &args.csv])?;
+    if loaded.competing()?.is_none() && args.target.target == "top" {
+        warn!("{ANY_NUMBER}");
+    }
     let measures = measures(args, &loaded, &dataset)?;
     let mut evaluation = prepare(args, &loaded, measures)?;
     let mut state = begin(args, &loaded, &dataset, &mut evaluation)?;

@@ -123,6 +123,9 @@ fn print(i: &Inspection) {
             None => String::new(),
         }
     );
+    if i.competing.is_none() {
+        say!("            which of these compete is not known: name one with --target, by its index");
+    }
     if i.of_places {
         say!("            a score of each place: --target CLASS@ROW,COLUMN, or --over all and a class");
     }

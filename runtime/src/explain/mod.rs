@@ -164,11 +164,7 @@ impl<'a> Explainer<'a> {
         let mut warnings = self.part.prepared.warnings.clone();
         warnings.extend(self.of_halves());
         if self.part.prepared.head.choice.is_none() && target.is_by_score() {
-            warnings.push(
-                "the model gives neither one score for each class nor classes at places: the largest number is explained, whatever \
-                 it means; name another with --target"
-                    .into(),
-            );
+            warnings.push(ANY_NUMBER.into());
         }
         warnings.extend(stopped_by.map(|why| why.warning(self.taken())));
         if attribution.values.iter().all(|value| *value == 0.0) {
@@ -363,6 +359,10 @@ impl<'a> Explainer<'a> {
         }
     }
 }
+
+/// What is warned of where the largest score is explained, and nobody knows which compete.
+pub const ANY_NUMBER: &str = "the model gives neither one score for each class nor classes at places: the largest number is explained, \
+                              whatever it means; name another with --target";
 
 /// Of a deadline, the part that is left for what comes behind the passes, and for other work of the machine.
 const SPARE: f64 = 0.01;

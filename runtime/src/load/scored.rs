@@ -51,6 +51,12 @@ impl Loaded {
         Ok(self.scores_shape()?.iter().product())
     }
 
+    /// How many classes compete: all, those of a place, or one of something that is there or not; none where nobody knows it, as
+    /// of boxes, and the largest number may be anything.
+    pub fn competing(&self) -> Result<Option<usize>> {
+        Ok(self.head()?.choice.map(|choice| choice.classes))
+    }
+
     /// How scores lie, where they are of places, as segmentation has them: classes where a Softmax is taken along them, or where
     /// the other two axes have the image's proportions.
     pub fn places(&self) -> Result<Option<Places>> {
