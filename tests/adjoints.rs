@@ -240,17 +240,14 @@ fn norm() -> Vec<Case> {
             vec![("size", int(4)), ("alpha", float(0.8)), ("beta", float(0.6)), ("bias", float(1.0))],
         ),
     ];
-    let groups = |opset, scale| {
-        let mut c = case(
-            "GroupNormalization",
-            &[2, 6, 3, 2],
-            vec![weight(&[scale], 1), weight(&[scale], 2)],
-            vec![("num_groups", int(2))],
-        );
+    let groups = |x: &[usize], opset, scale| {
+        let mut c =
+            case("GroupNormalization", x, vec![weight(&[scale], 1), weight(&[scale], 2)], vec![("num_groups", int(2))]);
         c.graph.opset = opset;
         c
     };
-    cases.extend([groups(18, 2), groups(21, 6)]);
+    let (image, row) = (&[2, 6, 3, 2], &[2, 6]);
+    cases.extend([groups(image, 18, 2), groups(image, 21, 6), groups(row, 18, 2), groups(row, 21, 6)]);
     let mut rms = case("RMSNormalization", &[2, 3, 6], vec![weight(&[6], 1)], vec![]);
     rms.graph.opset = 23;
     cases.push(rms);

@@ -42,7 +42,7 @@ fn ranks_that_an_op_does_not_take() {
         );
         refused("LRN", x, &[], vec![("size", Attr::Int(3))], "2 axes at least");
         let groups = || vec![("num_groups", Attr::Int(1))];
-        refused("GroupNormalization", x, &[vector(1), vector(1)], groups(), "3 axes at least");
+        refused("GroupNormalization", x, &[vector(1), vector(1)], groups(), "2 axes at least");
     }
     refused("LayerNormalization", &[2, 4], &[vector(4)], vec![("axis", Attr::Int(FAR))], "has the axis");
     refused(

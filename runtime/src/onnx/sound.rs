@@ -73,7 +73,7 @@ pub(super) fn check(node: &Node, inputs: &[Known]) -> Result<()> {
     let told = match node.op.as_str() {
         "BatchNormalization" | "LRN" => at_least(x, 2).and_then(|()| positive(node, "size")),
         "InstanceNormalization" => at_least(x, 3),
-        "GroupNormalization" => at_least(x, 3).and_then(|()| groups(node, x[1])),
+        "GroupNormalization" => at_least(x, 2).and_then(|()| groups(node, x[1])),
         "LayerNormalization" | "RMSNormalization" => axis(node, x, -1).map(drop),
         "Split" => parts(node, inputs, x),
         "Conv" | "ConvTranspose" | "AveragePool" | "MaxPool" => windows(node, inputs, x),
