@@ -10,8 +10,9 @@ use crate::record::FileRecord;
 use crate::values::first_infinite;
 
 impl Explainer<'_> {
-    /// Explanations keep to this from now on. For a deadline the least that can be done is done here, at an input of zeros, so
-    /// that it is known how long it takes; again, where it takes too long.
+    /// Explanations keep to this from now on. For a deadline a forward and a gradient pass are taken here, and where a few
+    /// passes are the least that can be done, all that, at an input of zeros, so that it is known how long it takes; again, where it
+    /// takes too long.
     ///
     /// Errors: a budget of fewer passes than the method's least, or of less time than those take.
     pub fn set_budget(&mut self, budget: Budget) -> Result<()> {
@@ -46,7 +47,8 @@ impl Explainer<'_> {
         Ok(())
     }
 
-    /// How long the method's least takes: as passes do, and where these fit into the deadline, with what the method makes of them.
+    /// How long the method's least takes: as passes do, and where these are few and fit into the deadline, with what the method makes
+    /// of them.
     fn least_seconds(&mut self, least: Passes, deadline: Duration) -> Result<f64> {
         let input = vec![0.0; self.model.input];
         let session = &mut self.part.session.inner;
@@ -55,7 +57,7 @@ impl Explainer<'_> {
         let seed = vec![1.0; session.forward(&input)?.len()];
         session.gradient(&input, &seed)?;
         let seconds = session.seconds(least);
-        if seconds > deadline.as_secs_f64() {
+        if seconds > deadline.as_secs_f64() || least.all() > TRIED {
             return Ok(seconds);
         }
         let budget = Budget { max_passes: Some(least.all()), deadline: None, ..self.budget };
@@ -112,6 +114,9 @@ impl Explainer<'_> {
         }
     }
 }
+
+/// Of more passes than these, what is made of them is little beside them, and doing it all beforehand would take as long again.
+const TRIED: u64 = 8;
 
 /// How often passes are measured before a deadline is refused.
 const MEASURED: usize = 3;
