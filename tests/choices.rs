@@ -179,6 +179,38 @@ fn a_final_sigmoid_is_stepped_over() {
     assert_eq!((ready.attribution, ready.record.target.class.probability), (same.attribution, told.probability));
 }
 
+/// Of two outputs of the same scores, the one that is explained says what their probabilities are; a Softmax along an axis that was moved
+/// to the end and back is one all the same.
+#[test]
+fn the_output_that_is_explained_says_what_probabilities_are() {
+    let x = normal(LEN, 3);
+    let mut nodes = places(None).nodes;
+    nodes.extend([
+        node("Sigmoid", &["y"], &["yes"], vec![]),
+        node("Transpose", &["y"], &["last"], vec![("perm", ints(&[0, 2, 3, 1]))]),
+        node("Softmax", &["last"], &["soft"], vec![("axis", Attr::Int(3))]),
+        node("Transpose", &["soft"], &["which"], vec![("perm", ints(&[0, 3, 1, 2]))]),
+    ]);
+    let graph = Graph { nodes, outputs: vec!["yes".into(), "which".into()], ..places(None) };
+    let of = |output: &str, score: Score, class: usize| {
+        let loaded = load_as(&graph, &LoadOptions { output: Some(output.into()), score, ..LoadOptions::default() });
+        explain(&loaded, "vanilla", &[], &x, &named(&format!("{class}@1,2"))).unwrap().record.target.class
+    };
+    let logits: Vec<f64> = (0..3).map(|class| of("yes", Score::Logit, class).logit.unwrap()).collect();
+    let total: f64 = logits.iter().map(|l| l.exp()).sum();
+    for (class, logit) in logits.iter().enumerate() {
+        for score in [Score::Logit, Score::Probability] {
+            let [yes, which] = ["yes", "which"].map(|output| of(output, score, class).probability.unwrap());
+            assert!((yes - 1.0 / (1.0 + (-logit).exp())).abs() < 1e-6, "{yes}");
+            assert!((which - logit.exp() / total).abs() < 1e-6, "{which}");
+        }
+    }
+    // Means over places have no probabilities that could be explained.
+    let over = load(&places(None)).over(None).unwrap();
+    let error = explain(&over, "agi", &[], &x, &Target::Class(1)).unwrap_err().to_string();
+    assert!(error.contains("probabilities"), "{error}");
+}
+
 /// A score alone decides whether something is there.
 #[test]
 fn one_score_has_no_rival_and_changes_its_mind() {

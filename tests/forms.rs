@@ -211,7 +211,7 @@ fn probabilities_are_of_the_models_head() {
         let nodes = vec![node(op, &["x"], &["s"], vec![]), node("Unsqueeze", &["s", "axis"], &["y"], vec![])];
         let mut g = graph(shape, nodes, "y");
         g.constants.insert("axis".into(), Tensor::ints(&[0]));
-        Head::of(&typed(g).unwrap(), "y")
+        Head::of(&typed(g).unwrap(), "y", None)
     };
     assert_eq!(head("Sigmoid", &[1, 3]).probability(&[0.2, 0.7, 0.1], 1), Some(0.7f32 as f64));
     assert_eq!(head("Neg", &[1, 1]).probability(&[3.0], 0), None);

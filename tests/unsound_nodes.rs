@@ -95,6 +95,37 @@ fn axes_twice_and_attributes_of_another_kind() {
     refused("Trilu", &[1, 3, 3], &[], vec![("upper", Attr::Int(-3))], "neither 0 nor 1");
 }
 
+/// What is odd but right is none of that.
+#[test]
+fn nodes_at_their_limits_are_read() {
+    let pool = |op: &str| {
+        let attributes = vec![("kernel_shape", ints(&[3, 3])), ("strides", ints(&[2, 2])), ("ceil_mode", Attr::Int(1))];
+        graph(&[1, 2, 2, 2], vec![node(op, &["x"], &["y"], attributes)], "y")
+    };
+    let with = |mut graph: Graph, constants: &[(&str, &[i64])]| {
+        graph.constants.extend(constants.iter().map(|(name, values)| (name.to_string(), Tensor::ints(values))));
+        graph
+    };
+    let border = |mode: &str| {
+        let nodes = vec![node("Pad", &["x", "pads", "", "axes"], &["y"], vec![("mode", text(mode))])];
+        with(graph(&[1, 2, 3, 6], nodes, "y"), &[("pads", &[4, 1, 5, 2]), ("axes", &[3, -2])])
+    };
+    let squeeze = |axes: &[i64]| {
+        with(graph(&[1, 2, 1, 1], vec![node("Squeeze", &["x", "axes"], &["y"], vec![])], "y"), &[("axes", axes)])
+    };
+    for (graph, extents) in [
+        (pool("MaxPool"), &[1, 2, 1, 1][..]),
+        (pool("AveragePool"), &[1, 2, 1, 1]),
+        (border("constant"), &[1, 2, 6, 15]),
+        (border("reflect"), &[1, 2, 6, 15]),
+        (squeeze(&[3, 2]), &[1, 2]),
+        (squeeze(&[-1, 0]), &[2, 1]),
+    ] {
+        let name = format!("{:?}", graph.nodes[0]);
+        assert_eq!(common::typed(graph).unwrap().facts["y"].shape, extents, "{name}");
+    }
+}
+
 /// What is computed when the model is loaded is sized up before room is made for it.
 #[test]
 fn constants_that_grow_and_grow() {

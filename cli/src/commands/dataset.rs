@@ -189,7 +189,7 @@ impl Dataset {
             (mask_beside(&self.folder.join(name)), self.boxes.as_ref().and_then(|boxes| boxes.of(name)));
         // Boxes of other things are not of the object: those of the class explained count, where it is one for all, and of a
         // labelled image else those of its class.
-        let class = |name: &str| loaded.category(&Target::Named(name.into()));
+        let class = |name: &str| loaded.category_named(name);
         let is_own = |category: &str| match (explained, label) {
             (Some(explained), _) => class(category) == Some(explained),
             (None, Some(label)) => label == category || class(label).is_some_and(|own| class(category) == Some(own)),

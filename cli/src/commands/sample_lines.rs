@@ -41,7 +41,8 @@ impl Log {
         }
         let kept: String = before.split_inclusive('\n').take(done as usize).collect();
         let number = |line: &str| serde_json::from_str::<Value>(line).ok()?["sample"].as_u64();
-        if !kept.lines().map(number).eq((0..done).map(Some)) {
+        let is_whole = kept.is_empty() || kept.ends_with('\n');
+        if !is_whole || !kept.lines().map(number).eq((0..done).map(Some)) {
             let message = format!(
                 "{}: is to go on behind {done} samples that --state has, and does not hold their lines; name the file that \
                  does, leave --samples out, or begin both anew",

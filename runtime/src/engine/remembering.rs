@@ -90,6 +90,11 @@ impl<S: Session> Remembering<S> {
         self.saved = Passes::default();
     }
 
+    /// Forgets the passes at the latest input.
+    pub fn forget(&mut self) {
+        *self.remembered.kept() = Kept::default();
+    }
+
     /// Gives the weights their own values back, if somebody has perturbed them.
     pub fn restore(&mut self) -> Result<()> {
         if self.perturbed { self.perturb_weights(None) } else { Ok(()) }

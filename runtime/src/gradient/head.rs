@@ -75,18 +75,21 @@ impl Head {
         Head { choice: Some(Choice::of_all(classes)), link: Link::Softmax }
     }
 
-    /// For the value `scores`. Where they are of places, and no Softmax says it, which compete is not known yet.
-    pub fn of(typed: &TypedGraph, scores: &str) -> Head {
+    /// For the value `scores`, behind which there is an `activation`, or what another output makes of them. Where they are of places,
+    /// and no Softmax says it, which compete is not known yet.
+    pub fn of(typed: &TypedGraph, scores: &str, activation: Option<&Activation>) -> Head {
         let shape = typed.facts.get(scores).map(|fact| fact.shape.as_slice()).unwrap_or_default();
-        let (behind, writer) = (activation_of(&typed.graph, scores), writer(&typed.graph, scores));
-        let softmax = behind.or(writer).filter(|node| matches!(node.op.as_str(), "Softmax" | "LogSoftmax"));
-        let axis = softmax.and_then(|node| Fact::f32(shape).axis(node.int("axis", -1)));
+        let other = if activation.is_none() { activation_of(typed, scores) } else { None };
+        let (behind, writer) = (activation.or(other.as_ref()), writer(&typed.graph, scores));
+        let is_softmax = |node: &&Node| matches!(node.op.as_str(), "Softmax" | "LogSoftmax");
+        let written = || Fact::f32(shape).axis(writer.filter(is_softmax)?.int("axis", -1));
+        let axis = behind.map_or_else(written, |activation| activation.axis);
         let all: usize = shape.iter().product();
         let choice = match axis {
             Some(axis) => Some(Choice::along(shape, axis)),
             None => (all == 1 || one_score_per_class(shape)).then(|| Choice::of_all(all)),
         };
-        let link = match (behind.map(|node| node.op.as_str()), writer.map(|node| node.op.as_str())) {
+        let link = match (behind.map(|activation| activation.node.op.as_str()), writer.map(|node| node.op.as_str())) {
             // A mean of many places' scores is no logit of one choice among classes.
             _ if scores.ends_with(names::OVER_PLACES) => Link::None,
             (Some("Sigmoid"), _) => Link::Sigmoid,
@@ -185,20 +188,49 @@ pub fn one_score_per_class(shape: &[usize]) -> bool {
     shape.iter().filter(|&&d| d > 1).count() == 1
 }
 
-/// The Softmax, LogSoftmax or Sigmoid that a graph ends with behind some scores.
-fn activation_of<'a>(graph: &'a Graph, scores: &'a str) -> Option<&'a Node> {
-    let root = carried(graph, scores);
-    graph
-        .outputs
-        .iter()
-        .filter_map(|output| activation_behind(graph, output))
-        .find(|node| node.input(0).is_some_and(|before| carried(graph, before) == root))
+/// What an output ends with: a Softmax, LogSoftmax or Sigmoid.
+pub struct Activation<'a> {
+    /// The node.
+    pub node: &'a Node,
+    /// What it is of.
+    pub before: &'a str,
+    /// Of a Softmax, the axis of what it is of.
+    axis: Option<usize>,
 }
 
-/// The Softmax, LogSoftmax or Sigmoid that an output ends with.
-pub fn activation_behind<'a>(graph: &'a Graph, output: &'a str) -> Option<&'a Node> {
-    let node = writer(graph, output)?;
-    matches!(node.op.as_str(), "Softmax" | "LogSoftmax" | "Sigmoid").then_some(node)
+/// What a graph makes of scores of these extents at one of its outputs.
+fn activation_of<'a>(typed: &'a TypedGraph, scores: &'a str) -> Option<Activation<'a>> {
+    let root = carried(&typed.graph, scores);
+    let is_alike = |before: &str| typed.facts.get(before) == typed.facts.get(scores);
+    let all = typed.graph.outputs.iter().filter_map(|output| activation_behind(typed, output));
+    let mut all = all;
+    all.find(|own| carried(&typed.graph, own.before) == root && is_alike(own.before))
+}
+
+/// What an output ends with, but for what changes shapes and types. Of a Softmax that is taken along an axis moved to the end and back,
+/// as op sets before 13 want it, the axis is that of what was moved.
+pub fn activation_behind<'a>(typed: &'a TypedGraph, output: &'a str) -> Option<Activation<'a>> {
+    let graph = &typed.graph;
+    let producers = graph.producers();
+    let wrote = |value: &str| producers.get(value).map(|&at| &graph.nodes[at]);
+    let last = writer(graph, output)?;
+    let (node, back) = match last.op.as_str() {
+        "Transpose" => (wrote(last.input(0)?)?, Some(last)),
+        _ => (last, None),
+    };
+    let before = node.input(0)?;
+    let is_softmax = matches!(node.op.as_str(), "Softmax" | "LogSoftmax");
+    let axis = typed.facts.get(before)?.axis(node.int("axis", -1)).filter(|_| is_softmax);
+    match back {
+        None => (is_softmax || node.op == "Sigmoid").then_some(Activation { node, before, axis }),
+        Some(back) => {
+            let there = wrote(before).filter(|first| first.op == "Transpose")?;
+            let (perm, again) = (there.ints("perm")?, back.ints("perm")?);
+            let is_inverse = again.iter().enumerate().all(|(to, &at)| perm.get(at as usize) == Some(&(to as i64)));
+            let axis = usize::try_from(*perm.get(axis?)?).ok().filter(|_| is_inverse)?;
+            Some(Activation { node, before: there.input(0)?, axis: Some(axis) })
+        }
+    }
 }
 
 /// The value that one is but for its shape or type.

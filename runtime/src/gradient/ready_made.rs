@@ -97,8 +97,8 @@ fn assemble(typed: &TypedGraph, parts: &Pairs) -> GradientGraph {
         softened: 0,
         apart: None,
         head: match parts.logits == names::PROBABILITIES {
-            true => Head::of(typed, &parts.logits).done(),
-            false => Head::of(typed, &parts.logits),
+            true => Head::of(typed, &parts.logits, None).done(),
+            false => Head::of(typed, &parts.logits, None),
         },
     }
 }

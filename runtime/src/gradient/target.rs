@@ -1,6 +1,6 @@
 //! What is explained: the components of the model's logits.
 
-use super::head::{Head, Link, activation_behind};
+use super::head::{Activation, Head, Link, activation_behind};
 use crate::error::{Error, Result};
 use crate::onnx::{DType, TypedGraph};
 
@@ -100,10 +100,10 @@ pub fn find_target(typed: &TypedGraph, output: Option<&str>) -> Result<Target> {
             reason: format!("the model has no output '{name}'; it has {}", graph.outputs.join(", ")),
         })?,
     };
-    let activation = activation_behind(graph, output).and_then(|node| Some((node.input(0)?, node)));
-    let (logits, stepped_over) = match activation {
-        Some((logits, node)) => {
-            (logits.to_string(), Some(SteppedOver { node: node.name.clone(), op: node.op.clone() }))
+    let activation = activation_behind(typed, output);
+    let (logits, stepped_over) = match &activation {
+        Some(Activation { node, before, .. }) => {
+            (before.to_string(), Some(SteppedOver { node: node.name.clone(), op: node.op.clone() }))
         }
         None => (output.clone(), None),
     };
@@ -117,7 +117,7 @@ pub fn find_target(typed: &TypedGraph, output: Option<&str>) -> Result<Target> {
     if classes == 0 {
         return Err(Error::NoTarget { reason: format!("the model's output '{output}' is empty") });
     }
-    let head = Head::of(typed, &logits);
+    let head = Head::of(typed, &logits, activation.as_ref());
     Ok(Target { logits, shape: fact.shape.clone(), stepped_over, head })
 }
 

@@ -39,6 +39,13 @@ pub fn decode(path: &Path) -> Result<Picture> {
         let most = MAX_PIXELS >> 20;
         return Err(refuse(format!("it has {width} x {height} pixels, more than {most} Mi; make it smaller")));
     }
+    if decoder.total_bytes() > MAX_BYTES {
+        let most = MAX_BYTES >> 20;
+        return Err(refuse(format!(
+            "it takes {} MiB when it is unpacked, more than {most}",
+            decoder.total_bytes() >> 20
+        )));
+    }
     let image = upright(decoder).map_err(failed)?;
     if image.width() == 0 || image.height() == 0 {
         return Err(refuse("it has no pixels".into()));

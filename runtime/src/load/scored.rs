@@ -87,19 +87,19 @@ impl Loaded {
     /// Which class, of any place, a target explains whatever the input: of two, the one ahead; none for one that scores decide, or
     /// that the model has not.
     pub fn category(&self, target: &Target) -> Option<usize> {
-        let (places, index) = (
-            self.places().ok()?,
-            match target {
-                Target::Class(index) => *index,
-                Target::Named(name) => match self.places().ok()? {
-                    Some(places) if !name.contains('@') => return self.card.class(name, places.classes).ok(),
-                    _ => self.class(name).ok()?,
-                },
-                Target::Margin { class, .. } => return self.category(class),
-                Target::Top | Target::Ranked(_) => return None,
-            },
-        );
-        Some(places.map_or(index, |places| places.parts(index).0))
+        let index = match target {
+            Target::Class(index) => *index,
+            Target::Named(name) => self.class(name).ok()?,
+            Target::Margin { class, .. } => return self.category(class),
+            Target::Top | Target::Ranked(_) => return None,
+        };
+        Some(self.places().ok()?.map_or(index, |places| places.parts(index).0))
+    }
+
+    /// The class, of any place, that a dataset calls by this name.
+    pub fn category_named(&self, name: &str) -> Option<usize> {
+        let classes = self.places().ok()?.map_or(self.classes().ok()?, |places| places.classes);
+        self.card.class(name, classes).ok()
     }
 
     /// What a class is called, where it has a name.

@@ -9,8 +9,8 @@
 use super::adversarial::{Scores, clip, range};
 use super::path::outcome;
 use super::{Entry, Extents, Family, Method, Outcome, Parameter, Passes, Properties, Status, Task};
-use crate::error::Result;
-use crate::gradient::head::{Choice, Head};
+use crate::error::{Error, Result};
+use crate::gradient::head::{Choice, Head, Link};
 use crate::rng::Rng;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -53,7 +53,10 @@ struct Agi {
 
 impl Method for Agi {
     fn reads(&self, head: Head) -> Result<()> {
-        head.must_have_rivals().map(drop)
+        match head.link {
+            Link::None => Err(Error::usage("it explains probabilities, and the model's scores have none")),
+            _ => head.must_have_rivals().map(drop),
+        }
     }
 
     fn passes(&self, model: Extents) -> Passes {

@@ -80,11 +80,15 @@ impl Method for Relevance {
         self.needs.clone()
     }
 
+    fn wants_one_class(&self) -> bool {
+        self.needs.composite.kind == Kind::Relevance(Start::PositiveLogit)
+    }
+
     fn explain(&self, task: &mut Task) -> Result<Outcome> {
         let (input, seed) = (task.input, task.seed);
         // Where what is positive of a score is passed backwards, what speaks against a class is no relevance.
         let composite = self.needs.composite;
-        if composite.kind == Kind::Relevance(Start::PositiveLogit) && seed.iter().any(|s| *s < 0.0) {
+        if self.wants_one_class() && seed.iter().any(|s| *s < 0.0) {
             let name = composite.name;
             let reason = format!("{name} explains a class, not how far it is ahead of another; leave --against out");
             return Err(Error::usage(reason));

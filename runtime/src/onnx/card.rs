@@ -171,9 +171,13 @@ impl Card {
     /// Where some label is a number (a digit), a number is a label and no index. A label that several classes have means none.
     pub fn class(&self, name: &str, classes: usize) -> Result<usize> {
         let labelled: Vec<usize> = (0..classes).filter(|&class| self.label(class, classes) == Some(name)).collect();
-        let numbered = self.labels.len() == classes && self.labels.iter().any(|label| label.parse::<usize>().is_ok());
+        let is_number = |name: &str| name.parse::<usize>().is_ok();
+        let numbered = self.labels.len() == classes && self.labels.iter().any(|label| is_number(label));
         let index = name.parse().ok().filter(|_| !numbered);
         let reason = match (labelled.as_slice(), index) {
+            ([_, _, ..], _) if numbered => {
+                format!("several classes are called '{name}': {labelled:?}; give them labels of their own in the card")
+            }
             ([_, _, ..], _) => format!("several classes are called '{name}': {labelled:?}; name one by its index"),
             ([class], _) => return Ok(*class),
             ([], Some(class)) if class < classes => return Ok(class),

@@ -142,7 +142,7 @@ pub fn type_graph(graph: Graph, operators: &dyn Operators) -> Result<TypedGraph>
     refuse_unknown_ops(&graph, operators)?;
     let mut walk = Walk {
         typed: start(&graph)?,
-        folded: Folded::new(),
+        folded: Folded::of(graph.constants.values().map(|tensor| tensor.bytes().len() as u64).sum()),
         aliases: HashMap::new(),
         operators,
         opset: graph.opset.max(upgrade::OPSET),

@@ -78,7 +78,7 @@ pub(super) fn check(node: &Node, inputs: &[Known]) -> Result<()> {
         "Split" => parts(node, inputs, x),
         "Conv" | "ConvTranspose" | "AveragePool" | "MaxPool" => windows(node, inputs, x),
         "Pad" => borders(node, inputs, x),
-        "Squeeze" | "Unsqueeze" => distinct(inputs),
+        "Squeeze" | "Unsqueeze" => distinct(node, inputs),
         "Trilu" => match node.int("upper", 1) {
             0 | 1 => Ok(()),
             other => Err(format!("has upper = {other}, which is neither 0 nor 1")),
@@ -89,28 +89,32 @@ pub(super) fn check(node: &Node, inputs: &[Known]) -> Result<()> {
 }
 
 /// Refuses a result whose making would take more memory than models' constants do together.
-pub(super) struct Folded(Cell<u64>);
+pub(super) struct Folded {
+    bytes: Cell<u64>,
+    most: u64,
+}
 
 impl Folded {
-    /// Of nothing yet.
-    pub fn new() -> Folded {
-        Folded(Cell::new(0))
+    /// Of nothing yet, in a file with constants of so many bytes: of eight bits each is four times as large as a float, and once more
+    /// where it is turned or scaled.
+    pub fn of(constants: u64) -> Folded {
+        Folded { bytes: Cell::new(0), most: MOST_FOLDED.saturating_add(constants.saturating_mul(16)) }
     }
 
     /// Counts a result that is about to be made.
     pub fn add(&self, node: &Node, bytes: u64) -> Result<()> {
-        self.0.set(self.0.get().saturating_add(bytes));
-        match self.0.get() <= MOST_FOLDED {
+        self.bytes.set(self.bytes.get().saturating_add(bytes));
+        match self.bytes.get() <= self.most {
             true => Ok(()),
             false => Err(node.error(format!(
                 "makes constants of constants, more than {} GiB of them together; no image model does",
-                MOST_FOLDED >> 30
+                self.most >> 30
             ))),
         }
     }
 }
 
-/// Bytes of all constants that are made of others.
+/// Bytes of all constants that are made of others, beside what the file has.
 const MOST_FOLDED: u64 = 2 << 30;
 
 fn attributes(node: &Node) -> Result<()> {
@@ -161,15 +165,17 @@ fn axis(node: &Node, x: &[usize], default: i64) -> std::result::Result<usize, St
     }
 }
 
-fn ints(inputs: &[Known], slot: usize) -> Option<Vec<i64>> {
-    inputs.get(slot).and_then(|input| input.value).and_then(Tensor::to_i64)
+/// What is in a slot: inputs that are left out are not among those that are known.
+fn ints(node: &Node, inputs: &[Known], slot: usize) -> Option<Vec<i64>> {
+    let name = node.input(slot)?;
+    inputs.iter().find(|input| input.name == name)?.value.and_then(Tensor::to_i64)
 }
 
 /// The sizes of parts add up to the whole.
 fn parts(node: &Node, inputs: &[Known], x: &[usize]) -> std::result::Result<(), String> {
     let whole = x[axis(node, x, 0)?] as i64;
     let outputs = node.outputs.len();
-    let Some(sizes) = node.input(1).and(ints(inputs, 1)) else { return Ok(()) };
+    let Some(sizes) = ints(node, inputs, 1) else { return Ok(()) };
     let sum = sizes.iter().try_fold(0i64, |sum, &size| sum.checked_add(size).filter(|_| size >= 0));
     match sum == Some(whole) && sizes.len() >= outputs {
         true => Ok(()),
@@ -200,7 +206,7 @@ fn windows(node: &Node, inputs: &[Known], x: &[usize]) -> std::result::Result<()
             false => Err(format!("has {name} = {values:?} for {spatial} spatial axes")),
         }
     };
-    let (_, dilations) = (list("strides", spatial, 1, 1)?, list("dilations", spatial, 1, 1)?);
+    let (strides, dilations) = (list("strides", spatial, 1, 1)?, list("dilations", spatial, 1, 1)?);
     let pads = list("pads", 2 * spatial, 0, 0)?;
     list("output_padding", spatial, 0, 0)?;
     if kernel.len() != spatial || kernel.iter().any(|k| *k < 1) {
@@ -210,7 +216,9 @@ fn windows(node: &Node, inputs: &[Known], x: &[usize]) -> std::result::Result<()
     for axis in (0..spatial).filter(|_| node.op != "ConvTranspose" && !is_same) {
         let reach = dilations[axis].saturating_mul(kernel[axis] - 1).saturating_add(1);
         let (before, after) = (pads[axis], pads[spatial + axis]);
-        if reach > x[2 + axis] as i64 + before + after {
+        // A last window may begin inside and end outside.
+        let more = if node.int("ceil_mode", 0) == 0 { 0 } else { strides[axis] - 1 };
+        if reach > x[2 + axis] as i64 + before + after + more {
             return Err(format!(
                 "has a kernel that reaches over {reach}, more than the padded extent of axis {}",
                 2 + axis
@@ -225,12 +233,12 @@ fn windows(node: &Node, inputs: &[Known], x: &[usize]) -> std::result::Result<()
 
 /// Borders that leave something, and are no wider than what they mirror.
 fn borders(node: &Node, inputs: &[Known], x: &[usize]) -> std::result::Result<(), String> {
-    let Some(pads) = ints(inputs, 1) else { return Ok(()) };
+    let Some(pads) = ints(node, inputs, 1) else { return Ok(()) };
     if let Some(far) = pads.iter().find(|pad| pad.unsigned_abs() > MOST as u64) {
         return Err(format!("has a border of {far}, which no image model has"));
     }
     let mirrors = matches!(node.attributes.get("mode"), Some(Attr::Text(mode)) if mode == "reflect");
-    let axes: Vec<usize> = match ints(inputs, 3).filter(|_| node.input(3).is_some()) {
+    let axes: Vec<usize> = match ints(node, inputs, 3) {
         Some(axes) => {
             let rank = x.len() as i64;
             let inside = |axis: &i64| (-rank..rank).contains(axis).then(|| axis.rem_euclid(rank) as usize);
@@ -254,8 +262,8 @@ fn borders(node: &Node, inputs: &[Known], x: &[usize]) -> std::result::Result<()
 }
 
 /// No axis twice.
-fn distinct(inputs: &[Known]) -> std::result::Result<(), String> {
-    let axes = ints(inputs, 1).unwrap_or_default();
+fn distinct(node: &Node, inputs: &[Known]) -> std::result::Result<(), String> {
+    let axes = ints(node, inputs, 1).unwrap_or_default();
     match axes.iter().enumerate().any(|(at, axis)| axes[..at].contains(axis)) {
         true => Err(format!("names an axis twice: {axes:?}")),
         false => Ok(()),

@@ -32,7 +32,8 @@ pub fn upgrade(mut node: Node, opset: i64, values: &dyn Values) -> Result<(Vec<N
         return Ok((vec![node], extra));
     }
     match node.op.as_str() {
-        "Squeeze" | "Unsqueeze" | "ReduceSum" if opset < 13 => attr_to_input(&mut node, "axes", 1, &mut extra),
+        "Squeeze" => squeeze(&mut node, opset, values, &mut extra),
+        "Unsqueeze" | "ReduceSum" if opset < 13 => attr_to_input(&mut node, "axes", 1, &mut extra),
         "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL1" | "ReduceL2" | "ReduceLogSum"
         | "ReduceLogSumExp" | "ReduceSumSquare"
             if opset < 18 =>
@@ -132,6 +133,22 @@ fn add_input(node: &mut Node, slot: usize, what: &str, value: Tensor, extra: &mu
 fn attr_to_input(node: &mut Node, attribute: &str, slot: usize, extra: &mut Extra) {
     if let Some(Attr::Ints(values)) = node.attributes.remove(attribute) {
         add_input(node, slot, attribute, Tensor::ints(&values), extra);
+    }
+}
+
+/// Axes in ascending order, as tract wants them.
+fn squeeze(node: &mut Node, opset: i64, values: &dyn Values, extra: &mut Extra) {
+    let axes = match node.attributes.remove("axes") {
+        Some(Attr::Ints(axes)) if opset < 13 => Some(axes),
+        _ => node.input(1).and_then(|axes| values.ints(axes)),
+    };
+    let rank = node.input(0).and_then(|x| values.fact(x)).map_or(0, |x| x.shape.len() as i64);
+    if let Some(mut axes) = axes {
+        axes.iter_mut().filter(|axis| **axis < 0).for_each(|axis| *axis += rank);
+        if !axes.is_sorted() || node.input(1).is_none() {
+            axes.sort_unstable();
+            add_input(node, 1, "axes", Tensor::ints(&axes), extra);
+        }
     }
 }
 
