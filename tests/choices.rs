@@ -211,6 +211,20 @@ fn the_output_that_is_explained_says_what_probabilities_are() {
     assert!(error.contains("probabilities"), "{error}");
 }
 
+/// What is picked of probabilities is no logit that wants a Softmax.
+#[test]
+fn a_part_of_probabilities_is_of_probabilities() {
+    let mut graph = one_score(None);
+    graph.constants.insert("v".into(), weight(&[4, 3], 9));
+    graph.constants.insert("b".into(), weight(&[3], 10));
+    graph.constants.insert("which".into(), Tensor::ints(&[2, 0]));
+    graph.nodes.push(node("Softmax", &["y"], &["soft"], vec![]));
+    graph.nodes.push(node("Gather", &["soft", "which"], &["out"], vec![("axis", Attr::Int(1))]));
+    graph.outputs = vec!["out".into()];
+    let class = explain(&load(&graph), "vanilla", &[], &normal(LEN, 4), &Target::Class(0)).unwrap().record.target.class;
+    assert_eq!((class.logit.is_some(), class.logit), (true, class.probability), "{class:?}");
+}
+
 /// A score alone decides whether something is there.
 #[test]
 fn one_score_has_no_rival_and_changes_its_mind() {
@@ -250,6 +264,25 @@ fn of_boxes_nobody_knows_what_competes() {
         let error = Measure::new(metric, &Given::new()).unwrap().admits(&loaded).unwrap_err();
         assert!(error.to_string().contains(metric), "{error}");
     }
+}
+
+/// Where scores are a sum of several convolutions', CAM is taken at what they read.
+#[test]
+fn branches_that_make_scores_are_no_layer_for_cam() {
+    let nodes = vec![
+        node("Conv", &["x", "w"], &["z"], vec![("pads", ints(&[1, 1, 1, 1]))]),
+        node("Relu", &["z"], &["a"], vec![]),
+        node("Conv", &["a", "u"], &["p"], vec![]),
+        node("Conv", &["a", "v"], &["q"], vec![]),
+        node("Add", &["p", "q"], &["y"], vec![]),
+    ];
+    let mut graph = graph(&[1, 1, 8, 12], nodes, "y");
+    for (name, shape) in [("w", &[4, 1, 3, 3]), ("u", &[2, 4, 1, 1]), ("v", &[2, 4, 1, 1])] {
+        graph.constants.insert(name.into(), weight(shape, 11));
+    }
+    let over = load(&graph).over(None).unwrap();
+    let explained = explain(&over, "grad-cam", &[], &normal(LEN, 1), &Target::Class(1)).unwrap();
+    assert_eq!(explained.record.layer.as_deref(), Some("a"));
 }
 
 /// Completeness is of the baseline that the method has.

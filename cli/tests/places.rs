@@ -90,6 +90,10 @@ fn a_class_is_explained_over_places() {
     done(&["explain", &model, &image, "--over", "all", "-m", "vanilla", "--target", "light", "--npy", &maps[0], "-q"]);
     done(&["explain", &gradient, &image, "-m", "vanilla", "--target", "light", "--npy", &maps[1], "-q"]);
     assert_eq!(std::fs::read(&maps[0]).unwrap(), std::fs::read(&maps[1]).unwrap());
+    done(&["explain", &gradient, &image, "-m", "vanilla", "--target", "light", "--json", &record, "-q"]);
+    assert_eq!(json(&record)["over"], "all", "the file says what it is of");
+    let checks = ["--checks", "same-numbers,engine,derivative", "-m", "vanilla", "--random", "1"];
+    done(&[&["validate", &model, "--over", "all"][..], &checks].concat());
     // As of a classifier: what is light lies where the mask says.
     let out = path("out.json");
     let evaluate =

@@ -196,8 +196,9 @@ impl Loaded {
             Some(ready) => score_of(ready, options.score)?,
             None => options.score,
         };
+        let over = typed.graph.metadata.get(names::OVER).and_then(|text| serde_json::from_str(text).ok());
         let (id, scores) = (LOADED.fetch_add(1, Ordering::Relaxed), OnceLock::new());
-        Ok(Loaded { model, typed, ready_made, card, card_source, files, id, output, score, over: None, scores })
+        Ok(Loaded { model, typed, ready_made, card, card_source, files, id, output, score, over, scores })
     }
 
     /// Whether the input is several images.

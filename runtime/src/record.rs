@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::asked::Budget;
 use crate::attribution::{Completeness, Extent, Status};
@@ -123,7 +123,7 @@ pub struct MemoryRecord {
 }
 
 /// Places of an image.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Over {
     /// All of them.
@@ -133,7 +133,7 @@ pub enum Over {
 }
 
 /// A file by name and content.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct FileRecord {
     /// As it was given.
     pub file: String,

@@ -260,6 +260,7 @@ fn model_flags(args: &ModelArgs) -> Vec<String> {
     let pairs = [
         ("--shape", shape),
         ("--output", args.output.clone()),
+        ("--over", args.over.as_ref().map(|over| over.display().to_string())),
         ("--random-weights", args.random_weights.map(|seed| seed.to_string())),
         ("--cotangent", args.cotangent.clone()),
         ("--gradient", args.gradient.clone()),

@@ -10,8 +10,8 @@ use crate::record::FileRecord;
 use crate::values::first_infinite;
 
 impl Explainer<'_> {
-    /// Explanations keep to this from now on. For a deadline a forward and a gradient pass are taken here, and where a few
-    /// passes are the least that can be done, all that, at an input of zeros, so that it is known how long it takes; again, where it
+    /// Explanations keep to this from now on. For a deadline a forward and a gradient pass are taken here, and where few
+    /// passes are the least that can be done, or the deadline is near, all that, at an input of zeros, so that it is known how long it takes; again, where it
     /// takes too long.
     ///
     /// Errors: a budget of fewer passes than the method's least, or of less time than those take.
@@ -57,7 +57,7 @@ impl Explainer<'_> {
         let seed = vec![1.0; session.forward(&input)?.len()];
         session.gradient(&input, &seed)?;
         let seconds = session.seconds(least);
-        if seconds > deadline.as_secs_f64() || least.all() > TRIED {
+        if seconds > deadline.as_secs_f64() || (least.all() > TRIED && AMPLE * seconds < deadline.as_secs_f64()) {
             return Ok(seconds);
         }
         // What was tried before is done anew.
@@ -119,6 +119,9 @@ impl Explainer<'_> {
 
 /// Of more passes than these, what is made of them is little beside them, and doing it all beforehand would take as long again.
 const TRIED: u64 = 8;
+
+/// But where the deadline leaves no more than so many times what they take, that may be too little.
+const AMPLE: f64 = 4.0;
 
 /// How often passes are measured before a deadline is refused.
 const MEASURED: usize = 3;

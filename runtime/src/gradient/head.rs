@@ -81,6 +81,7 @@ impl Head {
         let shape = typed.facts.get(scores).map(|fact| fact.shape.as_slice()).unwrap_or_default();
         let other = if activation.is_none() { activation_of(typed, scores) } else { None };
         let (behind, writer) = (activation.or(other.as_ref()), writer(&typed.graph, scores));
+        let of = origin(&typed.graph, scores);
         let is_softmax = |node: &&Node| matches!(node.op.as_str(), "Softmax" | "LogSoftmax");
         let written = || Fact::f32(shape).axis(writer.filter(is_softmax)?.int("axis", -1));
         let axis = behind.map_or_else(written, |activation| activation.axis);
@@ -89,7 +90,7 @@ impl Head {
             Some(axis) => Some(Choice::along(shape, axis)),
             None => (all == 1 || one_score_per_class(shape)).then(|| Choice::of_all(all)),
         };
-        let link = match (behind.map(|activation| activation.node.op.as_str()), writer.map(|node| node.op.as_str())) {
+        let link = match (behind.map(|activation| activation.node.op.as_str()), of.map(|node| node.op.as_str())) {
             // A mean of many places' scores is no logit of one choice among classes.
             _ if scores.ends_with(names::OVER_PLACES) => Link::None,
             (Some("Sigmoid"), _) => Link::Sigmoid,
@@ -246,6 +247,18 @@ fn carried<'a>(graph: &'a Graph, value: &'a str) -> &'a str {
         }
     }
     value
+}
+
+/// Ops that pick some of the values, or bound them: of probabilities they leave probabilities.
+const PICKS: &[&str] = &["Transpose", "Gather", "GatherElements", "Slice", "Split", "Clip"];
+
+/// The node whose values, some or all of them, a value has.
+fn origin<'a>(graph: &'a Graph, value: &'a str) -> Option<&'a Node> {
+    let mut node = writer(graph, value)?;
+    while PICKS.contains(&node.op.as_str()) {
+        node = writer(graph, node.input(0)?)?;
+    }
+    Some(node)
 }
 
 /// The node that writes a value, but for what changes shapes and types.

@@ -1,7 +1,8 @@
 //! The values of a model that are still images: what CAM methods can be taken at.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use crate::onnx::graph::inputs_of;
 use crate::onnx::{Layout, Node, TypedGraph};
 
 use super::coverage::{Path, find_path};
@@ -39,21 +40,34 @@ pub fn cam_layers(typed: &TypedGraph, output: Option<&str>, layout: Option<Layou
     let images = images(typed, &path, layout)?;
     let mut layers = vec![];
     let between = || typed.graph.nodes.iter().zip(&path.between).enumerate().filter(|(_, (_, between))| **between);
-    // Where scores are of places, the last weights make them.
+    // Where scores are of places, the last weights on every way make them.
     let target = find_target(typed, output)?.logits;
     let of_places = images.get(target.as_str()).and_then(|layout| layout.split(&typed.facts.get(&target)?.shape));
-    let weighted = between().rfind(|(_, (node, _))| WEIGHTED.contains(&node.op.as_str()));
     let is_of_places = target.ends_with(OVER_PLACES) || of_places.is_some_and(|(_, h, w)| h * w > 1);
-    let first = weighted.filter(|_| is_of_places).map(|(at, _)| at);
+    let made = if is_of_places { made_of_scores(typed, &target) } else { HashSet::new() };
     for (at, (node, _)) in between() {
         let Some((name, &layout)) = node.output(0).and_then(|name| Some((name, images.get(name)?))) else { continue };
         let shape = typed.facts[name].shape.clone();
         if layout.split(&shape).is_some_and(|(_, h, w)| h * w > 1) {
-            let scores = first.is_some_and(|first| at >= first);
+            let scores = made.contains(&at);
             layers.push(Layer { name: name.to_string(), op: node.op.clone(), shape, layout, scores });
         }
     }
     Ok(layers)
+}
+
+/// The nodes between the last weights, on every way, and the target: those that give the scores, and what is made of them.
+fn made_of_scores(typed: &TypedGraph, target: &str) -> HashSet<usize> {
+    let producers = typed.graph.producers();
+    let (mut made, mut open) = (HashSet::new(), vec![target]);
+    while let Some(value) = open.pop() {
+        let Some(&at) = producers.get(value) else { continue };
+        let node = &typed.graph.nodes[at];
+        if made.insert(at) && !WEIGHTED.contains(&node.op.as_str()) {
+            open.extend(inputs_of(node));
+        }
+    }
+    made
 }
 
 /// The values between the input and the target behind `output`, with the ops that give them, in the order they are computed.

@@ -71,6 +71,8 @@ pub mod names {
     pub const SOURCE: &str = "why.source_sha256";
     /// Metadata: the value whose components are explained.
     pub const TARGET: &str = "why.target";
+    /// Metadata: which places the scores are means over, as JSON.
+    pub const OVER: &str = "why.over";
     /// Metadata: the model card.
     pub const CARD: &str = "why.card";
 }

@@ -4,46 +4,40 @@
 use super::names::OVER_PLACES as SUFFIX;
 use super::target::find_target;
 use crate::error::{Error, Result};
-use crate::onnx::{Attr, Graph, Node, Operators, Places, Tensor, TypedGraph, type_graph};
+use crate::onnx::{Attr, Node, Operators, Places, Tensor, TypedGraph, type_graph};
 
-/// The model that gives, in the place of scores of `places` behind its `output`, their means by class: all places alike, or with
-/// weights, row by row.
+/// The model that gives, in the place of scores of `places` behind its `output`, their means by class, each place with its weight, row
+/// by row.
 ///
 /// Errors: weights of other places, or none above zero.
 pub fn over_places(
     typed: &TypedGraph,
     output: Option<&str>,
     places: &Places,
-    weights: Option<&[f32]>,
+    weights: &[f32],
     operators: &dyn Operators,
 ) -> Result<TypedGraph> {
     let mut graph = typed.graph.clone();
     let scores = find_target(typed, output)?.logits;
     let means = format!("{scores}{SUFFIX}");
-    let input = match weights {
-        None => scores,
-        Some(weights) => weighted(&mut graph, scores, places, weights)?,
-    };
-    let (axes, op) = (format!("{means}.axes"), if weights.is_some() { "ReduceSum" } else { "ReduceMean" });
-    let spatial = places.axes().map(|axis| axis as i64);
-    graph.constants.insert(axes.clone(), Tensor::i64(&[2], &spatial));
-    graph.nodes.push(node(op, [input, axes], &means, vec![("keepdims".into(), Attr::Int(0))]));
+    let [shares, shared, axes] = ["shares", "shared", "axes"].map(|what| format!("{means}.{what}"));
+    graph.constants.insert(shares.clone(), shares_of(weights, places)?);
+    graph.constants.insert(axes.clone(), Tensor::i64(&[2], &places.axes().map(|axis| axis as i64)));
+    graph.nodes.push(node("Mul", [scores, shares], &shared, vec![]));
+    graph.nodes.push(node("ReduceSum", [shared, axes], &means, vec![("keepdims".into(), Attr::Int(0))]));
     graph.outputs = vec![means];
     type_graph(graph, operators)
 }
 
-/// The scores times each place's share.
-fn weighted(graph: &mut Graph, scores: String, places: &Places, weights: &[f32]) -> Result<String> {
+/// Each place's share.
+fn shares_of(weights: &[f32], places: &Places) -> Result<Tensor> {
     let sum: f64 = weights.iter().map(|&w| w as f64).sum();
     let extents = places.extents();
     if weights.len() != extents.iter().product::<usize>() || sum <= 0.0 {
         return Err(Error::bad_input("marks none of the places that the model scores"));
     }
     let shares: Vec<f32> = weights.iter().map(|&w| (w as f64 / sum) as f32).collect();
-    let (name, product) = (format!("{scores}{SUFFIX}.shares"), format!("{scores}{SUFFIX}.shared"));
-    graph.constants.insert(name.clone(), Tensor::f32(&extents, &shares));
-    graph.nodes.push(node("Mul", [scores, name], &product, vec![]));
-    Ok(product)
+    Ok(Tensor::f32(&extents, &shares))
 }
 
 fn node(op: &str, inputs: [String; 2], output: &str, attributes: Vec<(String, Attr)>) -> Node {

@@ -8,8 +8,8 @@ use crate::asked::Target;
 use crate::engine::TractOperators;
 use crate::error::{Error, Result};
 use crate::gradient::head::{Choice, Head};
-use crate::gradient::over_places;
 use crate::gradient::target::find_target;
+use crate::gradient::{names, over_places};
 use crate::onnx::{Layout, Places};
 use crate::record::{FileRecord, Over};
 
@@ -126,16 +126,19 @@ impl Loaded {
             Error::usage(format!("the model does not score places, its scores have the shape {shape:?}"))
         })?;
         let covered = match &region {
-            None => None,
+            None => vec![1.0; places.extents().iter().product()],
             Some((file, marked)) if !marked.contains(&true) => {
                 return Err(Error::Input { path: file.file.clone().into(), reason: "marks no pixel".into() });
             }
-            Some((file, marked)) => Some(places.covered(marked, self.pixels(file, marked)?)),
+            Some((file, marked)) => places.covered(marked, self.pixels(file, marked)?),
         };
-        self.typed = over_places(&self.typed, self.output(), &places, covered.as_deref(), &TractOperators::default())?;
+        self.typed = over_places(&self.typed, self.output(), &places, &covered, &TractOperators::default())?;
         (self.output, self.scores) = (None, OnceLock::new());
         self.id = LOADED.fetch_add(1, Ordering::Relaxed);
-        self.over = Some(region.map_or(Over::All, |(file, _)| Over::Region(file)));
+        let over = region.map_or(Over::All, |(file, _)| Over::Region(file));
+        let told = serde_json::to_string(&over).map_err(|error| Error::usage(error.to_string()))?;
+        self.typed.graph.metadata.insert(names::OVER.into(), told);
+        self.over = Some(over);
         Ok(self)
     }
 
