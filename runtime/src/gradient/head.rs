@@ -1,7 +1,7 @@
 //! How a model's scores are to be read: which of them compete, and what makes probabilities of them.
 
 use super::names;
-use super::target::{CARRIERS, top_class};
+use super::target::{CARRIERS, largest, top_class};
 use crate::error::{Error, Result};
 use crate::onnx::{Fact, Graph, Node, TypedGraph};
 
@@ -145,14 +145,12 @@ impl Head {
 
     /// The one with the largest score of those that compete with an index; of all, where nobody knows which do.
     pub fn winner(self, scores: &[f32], index: usize) -> usize {
-        let better = |&a: &usize, &b: &usize| scores[a].total_cmp(&scores[b]).then(b.cmp(&a));
-        self.choice.and_then(|choice| choice.among(index).max_by(better)).unwrap_or_else(|| top_class(scores))
+        self.choice.and_then(|choice| largest(scores, choice.among(index))).unwrap_or_else(|| top_class(scores))
     }
 
     /// The largest score of those that compete with an index, but for its own.
     pub fn best_rival(self, scores: &[f32], index: usize) -> Option<usize> {
-        let better = |&a: &usize, &b: &usize| scores[a].total_cmp(&scores[b]).then(b.cmp(&a));
-        self.choice?.rivals(index).max_by(better)
+        largest(scores, self.choice?.rivals(index))
     }
 
     /// Refuses scores of which nobody knows which compete.
@@ -172,6 +170,11 @@ impl Head {
             choice if choice.classes > 1 => Ok(choice),
             _ => Err(Error::usage("the model has one score and no other class")),
         }
+    }
+
+    /// Whether so many scores are of one choice: of the whole image, and not of its places or of boxes.
+    pub fn is_of_the_image(self, scores: usize) -> bool {
+        self.choice.is_some_and(|choice| choice.classes == scores)
     }
 
     /// What the scores decide where an index competes: the class; of one alone, whether it is there.

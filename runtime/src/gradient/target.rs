@@ -39,7 +39,13 @@ pub enum Score {
 
 /// The component with the largest score, the first of equals; zero where there is none.
 pub fn top_class(scores: &[f32]) -> usize {
-    (0..scores.len()).max_by(|&a, &b| scores[a].total_cmp(&scores[b]).then(b.cmp(&a))).unwrap_or(0)
+    largest(scores, 0..scores.len()).unwrap_or(0)
+}
+
+/// The same among some of them.
+pub fn largest(scores: &[f32], mut among: impl Iterator<Item = usize>) -> Option<usize> {
+    let first = among.next()?;
+    Some(among.fold(first, |best, index| if scores[index].total_cmp(&scores[best]).is_gt() { index } else { best }))
 }
 
 /// The cotangent of the component with the largest score.

@@ -264,7 +264,7 @@ impl Model<'_> {
     /// Refuses a model that scores places or boxes, each of which sees a part of the image: outside of it a map is zero whatever the
     /// weights are.
     pub fn must_score_the_image(&self) -> Result<()> {
-        match self.head.choice.is_some_and(|choice| choice.classes == self.scores) {
+        match self.head.is_of_the_image(self.scores) {
             true => Ok(()),
             false => Err(Error::usage(
                 "a score of one place has a map of zeros outside of its own field, whatever the weights are; take places together \

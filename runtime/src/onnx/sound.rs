@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 
-use super::infer::Known;
+use super::infer::{Fact, Known};
 use super::node::{Attr, Node};
 use super::tensor::Tensor;
 use crate::error::Result;
@@ -69,15 +69,16 @@ pub(super) fn check(node: &Node, inputs: &[Known]) -> Result<()> {
         return Ok(());
     }
     attributes(node)?;
-    let Some(x) = inputs.first().map(|input| input.fact.shape.as_slice()) else { return Ok(()) };
+    let Some(fact) = inputs.first().map(|input| input.fact) else { return Ok(()) };
+    let x = fact.shape.as_slice();
     let told = match node.op.as_str() {
         "BatchNormalization" | "LRN" => at_least(x, 2).and_then(|()| positive(node, "size")),
         "InstanceNormalization" => at_least(x, 3),
         "GroupNormalization" => at_least(x, 2).and_then(|()| groups(node, x[1])),
-        "LayerNormalization" | "RMSNormalization" => axis(node, x, -1).map(drop),
-        "Split" => parts(node, inputs, x),
+        "LayerNormalization" | "RMSNormalization" => axis(node, fact, -1).map(drop),
+        "Split" => parts(node, inputs, fact),
         "Conv" | "ConvTranspose" | "AveragePool" | "MaxPool" => windows(node, inputs, x),
-        "Pad" => borders(node, inputs, x),
+        "Pad" => borders(node, inputs, fact),
         "Squeeze" | "Unsqueeze" => distinct(node, inputs),
         "Trilu" => match node.int("upper", 1) {
             0 | 1 => Ok(()),
@@ -157,12 +158,9 @@ fn groups(node: &Node, channels: usize) -> std::result::Result<(), String> {
     }
 }
 
-fn axis(node: &Node, x: &[usize], default: i64) -> std::result::Result<usize, String> {
-    let (axis, rank) = (node.int("axis", default), x.len() as i64);
-    match (-rank..rank).contains(&axis) {
-        true => Ok(axis.rem_euclid(rank) as usize),
-        false => Err(format!("has the axis {axis} of an input of the shape {x:?}")),
-    }
+fn axis(node: &Node, x: &Fact, default: i64) -> std::result::Result<usize, String> {
+    let axis = node.int("axis", default);
+    x.axis(axis).ok_or_else(|| format!("has the axis {axis} of an input of the shape {:?}", x.shape))
 }
 
 /// What is in a slot: inputs that are left out are not among those that are known.
@@ -172,8 +170,8 @@ fn ints(node: &Node, inputs: &[Known], slot: usize) -> Option<Vec<i64>> {
 }
 
 /// The sizes of parts add up to the whole.
-fn parts(node: &Node, inputs: &[Known], x: &[usize]) -> std::result::Result<(), String> {
-    let whole = x[axis(node, x, 0)?] as i64;
+fn parts(node: &Node, inputs: &[Known], x: &Fact) -> std::result::Result<(), String> {
+    let whole = x.shape[axis(node, x, 0)?] as i64;
     let outputs = node.outputs.len();
     let Some(sizes) = ints(node, inputs, 1) else { return Ok(()) };
     let sum = sizes.iter().try_fold(0i64, |sum, &size| sum.checked_add(size).filter(|_| size >= 0));
@@ -232,7 +230,7 @@ fn windows(node: &Node, inputs: &[Known], x: &[usize]) -> std::result::Result<()
 }
 
 /// Borders that leave something, and are no wider than what they mirror.
-fn borders(node: &Node, inputs: &[Known], x: &[usize]) -> std::result::Result<(), String> {
+fn borders(node: &Node, inputs: &[Known], x: &Fact) -> std::result::Result<(), String> {
     let Some(pads) = ints(node, inputs, 1) else { return Ok(()) };
     if let Some(far) = pads.iter().find(|pad| pad.unsigned_abs() > MOST as u64) {
         return Err(format!("has a border of {far}, which no image model has"));
@@ -240,17 +238,16 @@ fn borders(node: &Node, inputs: &[Known], x: &[usize]) -> std::result::Result<()
     let mirrors = matches!(node.attributes.get("mode"), Some(Attr::Text(mode)) if mode == "reflect");
     let axes: Vec<usize> = match ints(node, inputs, 3) {
         Some(axes) => {
-            let rank = x.len() as i64;
-            let inside = |axis: &i64| (-rank..rank).contains(axis).then(|| axis.rem_euclid(rank) as usize);
-            axes.iter().map(inside).collect::<Option<_>>().ok_or_else(|| format!("has borders along {axes:?}"))?
+            let inside: Option<_> = axes.iter().map(|&axis| x.axis(axis)).collect();
+            inside.ok_or_else(|| format!("has borders along {axes:?}"))?
         }
-        None => (0..x.len()).collect(),
+        None => (0..x.shape.len()).collect(),
     };
     if pads.len() != 2 * axes.len() {
         return Err(format!("has {} borders for {} axes", pads.len(), axes.len()));
     }
     for (number, &axis) in axes.iter().enumerate() {
-        let (before, after, extent) = (pads[number], pads[axes.len() + number], x[axis] as i64);
+        let (before, after, extent) = (pads[number], pads[axes.len() + number], x.shape[axis] as i64);
         if extent + before + after < 0 {
             return Err(format!("cuts off more than there is, along axis {axis}"));
         }

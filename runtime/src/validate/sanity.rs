@@ -30,8 +30,7 @@ fn run(params: &Params, scene: &Scene) -> Result<Finding> {
     if scene.loaded.ready_made.is_some() {
         return Ok(Finding::skipped("a gradient graph's weights stand in both its parts; take the forward model"));
     }
-    let scores = scene.loaded.classes()?;
-    if scene.loaded.head()?.choice.is_none_or(|choice| choice.classes != scores) {
+    if !scene.loaded.head()?.is_of_the_image(scene.loaded.classes()?) {
         return Ok(Finding::skipped(
             "scores are of places, and outside of its own field a place's map is zero whatever the weights are",
         ));
