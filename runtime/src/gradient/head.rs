@@ -63,6 +63,13 @@ impl Choice {
         (0..self.classes).map(move |class| first + class * self.stride)
     }
 
+    /// The softmax of those that compete with this one, in their order.
+    fn softmax(self, scores: &[f32], index: usize) -> impl Iterator<Item = f64> {
+        let most = self.among(index).map(|i| scores[i]).fold(f32::NEG_INFINITY, f32::max) as f64;
+        let total: f64 = self.among(index).map(|i| (scores[i] as f64 - most).exp()).sum();
+        self.among(index).map(move |i| (scores[i] as f64 - most).exp() / total)
+    }
+
     /// The others.
     pub fn rivals(self, index: usize) -> impl Iterator<Item = usize> + Clone {
         self.among(index).filter(move |other| *other != index)
@@ -113,11 +120,7 @@ impl Head {
         match (self.link, self.choice) {
             (Link::Done, _) => Some(score),
             (Link::Sigmoid, _) => Some(1.0 / (1.0 + (-score).exp())),
-            (Link::Softmax, Some(choice)) => {
-                let most = choice.among(index).map(|i| scores[i]).fold(f32::NEG_INFINITY, f32::max) as f64;
-                let total: f64 = choice.among(index).map(|i| (scores[i] as f64 - most).exp()).sum();
-                Some((score - most).exp() / total)
-            }
+            (Link::Softmax, Some(choice)) => choice.softmax(scores, index).nth(choice.class(index)),
             (Link::Softmax | Link::None, _) => None,
         }
     }
@@ -130,8 +133,8 @@ impl Head {
             (Link::Softmax, Some(choice), Some(p)) => {
                 // What is left of one is the others' sum: of a class that the model is sure of, one less nearly one is rounding.
                 let mut rest = 0.0;
-                for other in choice.rivals(index) {
-                    let q = self.probability(scores, other).unwrap_or(0.0);
+                let all = choice.among(index).zip(choice.softmax(scores, index));
+                for (other, q) in all.filter(|(other, _)| *other != index) {
                     seed[other] = (-p * q) as f32;
                     rest += q;
                 }

@@ -43,7 +43,7 @@ pub struct Standardised {
     /// The factor, along the extents.
     scale: Name,
     /// What is added to the variance.
-    pub eps: f32,
+    eps: f32,
 }
 
 impl Standardised {
@@ -163,7 +163,7 @@ pub struct Response {
     /// The transposed windows.
     spread: Name,
     /// `alpha / size`
-    pub share: f32,
+    share: f32,
     /// The power of `q`.
     pub beta: f32,
     bias: f32,
