@@ -71,7 +71,13 @@ impl Subject for Linear<'_> {
     }
 
     /// The one layer, turned round, or what it takes off first; a linear model's gradient sees nothing of that.
-    fn explain_changed(&mut self, change: &Change, input: &[f32], explained: Explained) -> Result<Vec<f32>> {
+    fn explain_changed(
+        &mut self,
+        change: &Change,
+        _: Option<&Change>,
+        input: &[f32],
+        explained: Explained,
+    ) -> Result<Vec<f32>> {
         self.explanations += 1;
         let mut weights = self.weights_of(explained);
         if matches!(change, Change::Shuffled { layers, .. } if *layers == (0..1)) {

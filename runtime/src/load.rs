@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{PlanOperators, TractOperators};
+use crate::engine::{PlanOperators, TractOperators, Types};
 use crate::error::{Error, Result};
 use crate::gradient::composite::GRADIENT;
 use crate::gradient::head::Head;
@@ -113,6 +113,8 @@ pub struct Loaded {
     pub(crate) over: Option<Over>,
     /// Their extents and how they are to be read, found once somebody asks.
     scores: OnceLock<(Vec<usize>, Head)>,
+    /// Of its nodes, and of those of graphs that were made of it.
+    pub(crate) types: Types,
 }
 
 /// What a file says of what half precision does to its maps.
@@ -135,9 +137,9 @@ pub struct Found {
 
 /// Types a graph, and sees whether it is a gradient graph. Of one in which our functions stand as our own gradient graphs have
 /// them they stay calls; of any other they are looked into.
-fn typed_with_its_parts(mut graph: Graph, parts: &Parts) -> Result<(TypedGraph, Option<GradientGraph>)> {
+fn typed_with_its_parts(mut graph: Graph, parts: &Parts, types: &Types) -> Result<(TypedGraph, Option<GradientGraph>)> {
     if !graph.functions.is_empty() {
-        let operators = PlanOperators::of_file(&graph);
+        let operators = PlanOperators::of_file(&graph, types.clone());
         if let Ok(typed) = type_graph(graph.clone(), &operators)
             && let Some(ready) = as_gradient_graph(&typed, parts)?
         {
@@ -145,7 +147,7 @@ fn typed_with_its_parts(mut graph: Graph, parts: &Parts) -> Result<(TypedGraph, 
         }
         inline_functions(&mut graph)?;
     }
-    let typed = type_graph(graph, &TractOperators::default())?;
+    let typed = type_graph(graph, &TractOperators::remembering(types.clone()))?;
     let ready = as_gradient_graph(&typed, parts)?;
     Ok((typed, ready))
 }
@@ -190,7 +192,8 @@ impl Loaded {
             shapes.insert(input.name.clone(), sized(input, h, w, card.input.layout));
         }
         fix_shapes(graph, &shapes)?;
-        let (typed, ready_made) = typed_with_its_parts(std::mem::take(graph), &options.parts)?;
+        let types = Types::default();
+        let (typed, ready_made) = typed_with_its_parts(std::mem::take(graph), &options.parts, &types)?;
         let output = options.output.clone();
         let score = match &ready_made {
             Some(ready) => score_of(ready, options.score)?,
@@ -198,7 +201,7 @@ impl Loaded {
         };
         let over = typed.graph.metadata.get(names::OVER).and_then(|text| serde_json::from_str(text).ok());
         let (id, scores) = (LOADED.fetch_add(1, Ordering::Relaxed), OnceLock::new());
-        Ok(Loaded { model, typed, ready_made, card, card_source, files, id, output, score, over, scores })
+        Ok(Loaded { model, typed, ready_made, card, card_source, files, id, output, score, over, scores, types })
     }
 
     /// Whether the input is several images.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::engine::{
-    Counting, Engine, Isa, Packs, Plans, Precision, Remembered, Remembering, Resources, Runner, Session, Spare,
+    Counting, Engine, Isa, Packs, Plans, Precision, Reads, Remembered, Remembering, Resources, Runner, Session, Spare,
 };
 use crate::error::{Error, Result};
 use crate::gradient::GradientGraph;
@@ -14,7 +14,7 @@ use crate::gradient::head::Head;
 use crate::gradient::layers::Layer;
 use crate::load::{Loaded, Wanted};
 use crate::methods::{Extents, Method, Needs, Taps};
-use crate::onnx::{Change, Layout, Shuffles};
+use crate::onnx::{Change, Layout, Shuffles, layers};
 
 /// What methods of a model share: weights, and those that need the same of it, its plans and passes at the explained
 /// input. Where a method of another model comes, what was shared of the one before is forgotten.
@@ -27,7 +27,13 @@ pub struct Shared {
     shuffles: Shuffles,
     spare: Spare,
     points_in_a_row: bool,
+    /// The changes that the next model will have, at the same input, and the steps of the latest.
+    announced: Option<(Vec<Change>, Steps)>,
+    upcoming: Option<Vec<Change>>,
 }
+
+/// What takes the same steps.
+type Steps = (Needs, Option<String>, Precision, Engine, u64);
 
 /// A model, planned for what a method needs.
 pub(crate) struct Prepared {
@@ -43,6 +49,15 @@ pub(crate) struct Prepared {
     pub logits: String,
     pub implicit: Vec<Bias>,
     pub warnings: Vec<String>,
+    /// How far its passes are those of models with other changes.
+    reads: Reads,
+    outline: u64,
+}
+
+impl Prepared {
+    fn steps(&self) -> Steps {
+        (self.needs.clone(), self.layer.clone(), self.precision, self.engine, self.outline)
+    }
 }
 
 /// A session, and what is known of what it hands out.
@@ -146,6 +161,7 @@ impl<'a> Part<'a> {
             )));
         }
         let resources = Resources { memory: left, ..resources };
+        shared.branch(&prepared);
         let mut session = Runner::of(&prepared.plans, || loaded.derive(&wanted), resources, &mut shared.spare)?;
         if needs.weights {
             session.allow_reweighing(Box::new(move |noise| {
@@ -226,14 +242,18 @@ impl Shared {
             true => Plans::keeping,
             false => Plans::sharing,
         };
+        let plans = Arc::new(plan(&derived, self.packs(loaded, precision))?);
+        let model = &loaded.typed.graph;
         let prepared = Arc::new(Prepared {
+            reads: plans.reads(model, &layers(model)),
+            outline: plans.outline(),
             implicit,
             needs: needs.clone(),
             changes: wanted.changes.clone(),
             layer: name,
             precision,
             engine,
-            plans: Arc::new(plan(&derived, self.packs(precision))?),
+            plans,
             remembered: Arc::default(),
             warnings: warnings(loaded, &derived, needs, engine),
             composite: derived.composite,
@@ -242,6 +262,25 @@ impl Shared {
         });
         self.prepared.push(prepared.clone());
         Ok(prepared)
+    }
+
+    /// Says which changes the model will have that comes after the next one, and is asked at the same input.
+    pub(crate) fn announce(&mut self, changes: Option<Vec<Change>>) {
+        self.upcoming = changes;
+    }
+
+    /// Lets the next session go on from where the latest has left what both models share, and leave what it shares with the one
+    /// that comes then.
+    fn branch(&mut self, prepared: &Prepared) {
+        let steps = prepared.steps();
+        let goes_on = self.announced.take().is_some_and(|(changes, of)| changes == prepared.changes && of == steps);
+        let shared = |next: &Vec<Change>| match Change::layers_apart(&prepared.changes, next) {
+            Some(layers) => prepared.reads.before(layers),
+            None => 0,
+        };
+        let upcoming = self.upcoming.take();
+        self.spare.trunk.pass_on(goes_on, upcoming.as_ref().map_or(0, shared));
+        self.announced = upcoming.map(|changes| (changes, steps));
     }
 
     /// Bytes of what is kept to be shared, each counted once.
@@ -263,11 +302,11 @@ impl Shared {
     }
 
     /// What is packed in a precision.
-    fn packs(&mut self, precision: Precision) -> &mut Packs {
+    fn packs(&mut self, loaded: &Loaded, precision: Precision) -> &mut Packs {
         let isa = Isa::best();
         let known = self.packs.iter().position(|packs| packs.precision() == precision.here(isa));
         let at = known.unwrap_or_else(|| {
-            self.packs.push(Packs::new(precision, isa));
+            self.packs.push(Packs::new(precision, isa).knowing(loaded.types.clone()));
             self.packs.len() - 1
         });
         &mut self.packs[at]

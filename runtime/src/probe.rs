@@ -82,9 +82,16 @@ impl Subject for Probe<'_, '_> {
         self.explainer.loaded.layers()
     }
 
-    fn explain_changed(&mut self, change: &Change, input: &[f32], explained: Explained) -> Result<Vec<f32>> {
+    fn explain_changed(
+        &mut self,
+        change: &Change,
+        next: Option<&Change>,
+        input: &[f32],
+        explained: Explained,
+    ) -> Result<Vec<f32>> {
         self.goes_on()?;
-        let made = self.variants.with(self.explainer, change, |explainer| explainer.map_of(input, explained))?;
+        let made =
+            self.variants.with(self.explainer, (change, next), |explainer| explainer.map_of(input, explained))?;
         Ok(self.count(made))
     }
 

@@ -26,15 +26,16 @@ impl<'a> Variants<'a> {
         Variants { most, shared: Shared::default(), reader: None }
     }
 
-    /// Hands `explainer`'s method on the changed model to `with`. One for which there is no room is planned each time.
+    /// Hands `explainer`'s method on the changed model to `with`. One for which there is no room is planned each time. `next` is the
+    /// change that is asked for thereafter at the same input, if any: what both models have in common is computed once.
     pub fn with<T>(
         &mut self,
         explainer: &Explainer<'a>,
-        change: &Change,
+        (change, next): (&Change, Option<&Change>),
         with: impl FnOnce(&mut Explainer<'a>) -> Result<T>,
     ) -> Result<T> {
         let known = self.shared.plans();
-        let mut changed = explainer.changed(change, &mut self.shared)?;
+        let mut changed = explainer.changed(change, next, &mut self.shared)?;
         let outcome = with(&mut changed);
         changed.leave(&mut self.shared);
         if self.shared.plans() > known && self.shared.bytes() > self.most {

@@ -1,8 +1,10 @@
 //! What tract knows about single nodes: types and values.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use prost::Message;
 use tract_onnx::pb;
 use tract_onnx::prelude::{
     DatumType, InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, TractError, TractResult, TypedFact,
@@ -13,19 +15,36 @@ use tract_onnx::tract_hir::internal::{TDim, format_err};
 
 use crate::error::{Error, Result};
 use crate::gradient::functions;
+use crate::hash::sha256;
 use crate::onnx::{DType, Fact, Graph, Input, Known, Node, Operators, Tensor as Constant, write};
 
 /// Larger float constants are given to type inference by type alone: no op's shape depends on them.
 const SMALL: usize = 64;
 
+/// The types that nodes were found to give. Graphs of one model ask of the same nodes again and again: the model itself, its
+/// gradients, and both with other weights.
+#[derive(Clone, Debug, Default)]
+pub struct Types(Arc<Mutex<HashMap<String, Vec<Fact>>>>);
+
+impl Types {
+    fn known(&self, question: &str) -> Option<Vec<Fact>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(question).cloned()
+    }
+
+    fn keep(&self, question: String, facts: &[Fact]) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(question, facts.to_vec());
+    }
+}
+
 /// Asks tract, one node at a time.
 pub struct TractOperators {
     onnx: tract_onnx::Onnx,
+    types: Types,
 }
 
 impl Default for TractOperators {
     fn default() -> Self {
-        TractOperators { onnx: tract_onnx::onnx().with_ignore_value_info(true) }
+        TractOperators::remembering(Types::default())
     }
 }
 
@@ -36,6 +55,10 @@ impl Operators for TractOperators {
 
     fn infer(&self, node: &Node, opset: i64, inputs: &[Known]) -> Result<Vec<Fact>> {
         let by_value = |k: &Known| k.value.is_some_and(|v| !v.dtype.is_float() || v.len() <= SMALL);
+        let question = nameless(node, opset, inputs, by_value);
+        if let Some(facts) = self.types.known(&question) {
+            return Ok(facts);
+        }
         let quick = guarded(node, || {
             let mut model = self.single(node, opset, inputs, by_value)?;
             model.analyse(false)?;
@@ -43,6 +66,7 @@ impl Operators for TractOperators {
             facts.iter().map(inference_fact).collect::<TractResult<Option<Vec<Fact>>>>()
         })?;
         if let Some(facts) = quick {
+            self.types.keep(question, &facts);
             return Ok(facts);
         }
         // Some ops know their shape only once they are typed.
@@ -63,7 +87,11 @@ impl Operators for TractOperators {
 }
 
 impl TractOperators {
-    /// A model of this node alone; inputs that `by_value` picks are constants in it.
+    /// Asks only what is not known yet.
+    pub fn remembering(types: Types) -> TractOperators {
+        TractOperators { onnx: tract_onnx::onnx().with_ignore_value_info(true), types }
+    }
+
     fn single(
         &self,
         node: &Node,
@@ -71,28 +99,52 @@ impl TractOperators {
         inputs: &[Known],
         by_value: impl Fn(&Known) -> bool,
     ) -> TractResult<InferenceModel> {
-        let mut graph = Graph { opset, nodes: vec![node.clone()], ..Graph::default() };
-        for known in inputs {
-            match known.value.filter(|_| by_value(known)) {
-                Some(value) => {
-                    graph.constants.insert(known.name.to_string(), value.clone());
-                }
-                None if graph.inputs.iter().any(|i| i.name == known.name) => {}
-                None => graph.inputs.push(Input {
-                    name: known.name.to_string(),
-                    dtype: known.fact.dtype,
-                    dims: Some(known.fact.shape.iter().map(|&d| crate::onnx::Dim::Fixed(d)).collect()),
-                }),
-            }
-        }
-        graph.outputs = crate::onnx::graph::outputs_of(node).map(str::to_string).collect();
-        let proto: pb::ModelProto = write::to_proto(&graph, &Default::default());
-        Ok(self.onnx.parse(&proto, None)?.model)
+        Ok(self.onnx.parse(&alone(node, opset, inputs, by_value), None)?.model)
     }
 }
 
+/// A model of a node alone; inputs that `by_value` picks are constants in it.
+fn alone(node: &Node, opset: i64, inputs: &[Known], by_value: impl Fn(&Known) -> bool) -> pb::ModelProto {
+    let mut graph = Graph { opset, nodes: vec![node.clone()], ..Graph::default() };
+    for known in inputs {
+        match known.value.filter(|_| by_value(known)) {
+            Some(value) => {
+                graph.constants.insert(known.name.to_string(), value.clone());
+            }
+            None if graph.inputs.iter().any(|i| i.name == known.name) => {}
+            None => graph.inputs.push(Input {
+                name: known.name.to_string(),
+                dtype: known.fact.dtype,
+                dims: Some(known.fact.shape.iter().map(|&d| crate::onnx::Dim::Fixed(d)).collect()),
+            }),
+        }
+    }
+    graph.outputs = crate::onnx::graph::outputs_of(node).map(str::to_string).collect();
+    write::to_proto(&graph, &Default::default())
+}
+
+/// What identifies such a model, whatever the node and its values are called.
+fn nameless(node: &Node, opset: i64, inputs: &[Known], by_value: impl Fn(&Known) -> bool) -> String {
+    let first = |name: &str| match node.inputs.iter().position(|input| input == name) {
+        Some(at) if !name.is_empty() => format!("input {at}"),
+        _ => String::new(),
+    };
+    let names: Vec<String> = inputs.iter().map(|known| first(known.name)).collect();
+    let renamed: Vec<Known> = inputs.iter().zip(&names).map(|(known, name)| Known { name, ..*known }).collect();
+    let outputs = node.outputs.iter().enumerate().map(|(at, name)| match name.as_str() {
+        "" => String::new(),
+        _ => format!("output {at}"),
+    });
+    let node = Node {
+        name: String::new(),
+        inputs: node.inputs.iter().map(|name| first(name)).collect(),
+        outputs: outputs.collect(),
+        ..node.clone()
+    };
+    sha256([alone(&node, opset, &renamed, by_value).encode_to_vec().as_slice()])
+}
+
 /// Asks tract, and knows our own ops besides.
-#[derive(Default)]
 pub struct PlanOperators {
     tract: TractOperators,
     /// Of ours, those that a file defines; all where there is no file.
@@ -100,10 +152,15 @@ pub struct PlanOperators {
 }
 
 impl PlanOperators {
+    /// Asks only what is not known yet.
+    pub fn remembering(types: Types) -> PlanOperators {
+        PlanOperators { tract: TractOperators::remembering(types), defined: None }
+    }
+
     /// For a file's graph: our own ops are those whose functions it has kept.
-    pub fn of_file(graph: &Graph) -> PlanOperators {
+    pub fn of_file(graph: &Graph, types: Types) -> PlanOperators {
         let defined = graph.functions.keys().map(|(_, name)| name.clone()).collect();
-        PlanOperators { defined: Some(defined), ..PlanOperators::default() }
+        PlanOperators { defined: Some(defined), ..PlanOperators::remembering(types) }
     }
 }
 
@@ -270,4 +327,57 @@ fn to_constant(tensor: &tract_onnx::prelude::Tensor) -> TractResult<Constant> {
 /// An error of the engine as a whole.
 pub(super) fn engine_error(action: &'static str, reason: String) -> Error {
     Error::Engine { action, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_known_by_what_it_does_and_reads() {
+        let (small, large) = (Fact::f32(&[1, 2]), Fact::f32(&[3, 4]));
+        let ask = |op: &str, names: &[&str], facts: &[&Fact], output: &str| {
+            let node = Node {
+                name: format!("{op} of {output}"),
+                op: op.into(),
+                inputs: names.iter().map(|name| name.to_string()).collect(),
+                outputs: vec![output.into()],
+                ..Node::default()
+            };
+            let known = names.iter().zip(facts).map(|(name, fact)| Known { name, fact, value: None });
+            nameless(&node, 18, &known.collect::<Vec<_>>(), |_| false)
+        };
+        let own = ask("Add", &["a", "b"], &[&small, &large], "c");
+        assert_eq!(own, ask("Add", &["x", "y"], &[&small, &large], "z"));
+        let others = [
+            ask("Mul", &["a", "b"], &[&small, &large], "c"),
+            ask("Add", &["a", "b"], &[&large, &small], "c"),
+            ask("Add", &["a", "a"], &[&small, &small], "c"),
+            ask("Add", &["a", "b"], &[&small, &small], "c"),
+        ];
+        assert!(
+            others.iter().enumerate().all(|(i, other)| *other != own && !others[..i].contains(other)),
+            "{others:?}"
+        );
+    }
+
+    #[test]
+    fn extents_that_constants_say_are_asked_for_anew() {
+        let operators = TractOperators::default();
+        let node = Node {
+            op: "Reshape".into(),
+            inputs: vec!["x".into(), "shape".into()],
+            outputs: vec!["y".into()],
+            ..Node::default()
+        };
+        let (x, extents) = (Fact::f32(&[2, 6]), Fact { dtype: DType::I64, shape: vec![2] });
+        for to in [[3, 4], [4, 3], [3, 4]] {
+            let bytes = to.iter().flat_map(|extent: &i64| extent.to_le_bytes()).collect();
+            let value = Constant::from_bytes(DType::I64, &[2], bytes);
+            let known = |name, fact, value| Known { name, fact, value };
+            let inputs = [known("x", &x, None), known("shape", &extents, value.as_ref())];
+            let shape = to.map(|extent| extent as usize);
+            assert_eq!(operators.infer(&node, 18, &inputs).unwrap(), [Fact::f32(&shape)]);
+        }
+    }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::plan::StepReport;
 use super::plan::arena::{Arena, Spare};
+use super::plan::{StepReport, Trunk};
 use super::plans::Plans;
 use super::precision::Precision;
 use super::resources::{Memory, Resources};
@@ -23,6 +23,8 @@ pub struct PlanSession<'m> {
     /// The input whose forward steps the first arena holds, while it does; empty where nothing may be allocated for it.
     at: Vec<f32>,
     is_prepared: bool,
+    /// What the forward steps of the next prepared input may go on from.
+    trunk: Trunk,
     /// What differences are taken from; zeros until it is set, and empty where there are none.
     baseline: Vec<f32>,
     /// The plans with the weights' own values, while others are in force.
@@ -60,7 +62,7 @@ impl<'m> PlanSession<'m> {
         }
         let arenas = (0..threads).map(|_| spare.arena(plans.arena_floats())).collect::<Result<_>>()?;
         let at = vec![0.0; plans.shape.iter().product()];
-        Ok(PlanSession::on(plans, arenas, at))
+        Ok(PlanSession { trunk: std::mem::take(&mut spare.trunk), ..PlanSession::on(plans, arenas, at) })
     }
 
     /// A session whose arenas lie in `memory`, which may be static: one thread for each arena that fits, up to
@@ -78,12 +80,14 @@ impl<'m> PlanSession<'m> {
 
     fn on(plans: Arc<Plans>, arenas: Vec<Arena<'m>>, at: Vec<f32>) -> PlanSession<'m> {
         let baseline = plans.zero_baseline();
-        PlanSession { plans, arenas, at, is_prepared: false, baseline, original: None, reweigh: None }
+        let trunk = Trunk::default();
+        PlanSession { plans, arenas, at, is_prepared: false, trunk, baseline, original: None, reweigh: None }
     }
 
     /// Leaves its arenas to others.
     pub fn leave(self, spare: &mut Spare) {
         spare.keep(self.arenas);
+        spare.trunk = self.trunk;
     }
 
     /// Lets weights be perturbed: `reweigh` makes the graphs.
@@ -146,6 +150,7 @@ impl Session for PlanSession<'_> {
 
     fn perturb_weights(&mut self, noise: Option<WeightNoise>) -> Result<()> {
         self.is_prepared = false;
+        self.trunk.cut();
         let Some(noise) = noise else {
             self.plans = self.original.take().unwrap_or_else(|| self.plans.clone());
             return Ok(());
@@ -186,7 +191,7 @@ impl Session for PlanSession<'_> {
         if self.plans.has_baseline {
             plan.input(arena, 2).copy_from_slice(&self.baseline);
         }
-        plan.run_forward(arena)?;
+        self.trunk.run(plan, arena, input, &self.baseline)?;
         self.at.copy_from_slice(input);
         self.is_prepared = true;
         Ok(plan.output(&self.arenas[0], 0))

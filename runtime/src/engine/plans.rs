@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::operators::PlanOperators;
 use super::plan::arena::Arena;
-use super::plan::{Even, Numbers, Packs, Plan, Slopes};
+use super::plan::{Even, Numbers, Packs, Plan, Reads, Slopes};
 use super::plan::{apart_from, fold_scales, hoist_slopes, make_plan, pair_folds, unpaired};
 use super::precision::Precision;
 use super::resources::Memory;
@@ -74,7 +74,7 @@ impl Plans {
         fold_scales(&mut graph, &mut packs.folds);
         graph.prune();
         let slopes = hoist_slopes(&mut graph, &derived.seed, &derived.logits);
-        let typed = type_graph(graph, &PlanOperators::default())?;
+        let typed = type_graph(graph, &PlanOperators::remembering(packs.types.clone()))?;
         let shape_of = |name: &str| match typed.facts.get(name) {
             Some(fact) => Ok(fact.shape.clone()),
             None => Err(Error::Plan { reason: format!("'{name}' is not typed") }),
@@ -132,6 +132,16 @@ impl Plans {
     /// Steps of a forward pass that compute only what has changed where inputs come in a row that differ in a part.
     pub fn incremental_steps(&self) -> usize {
         self.forward.incremental_steps()
+    }
+
+    /// How far gradient passes go before a step may read the parameters of each of the model's layers.
+    pub fn reads(&self, model: &Graph, layers: &[Vec<String>]) -> Reads {
+        Reads::of(&self.gradient, model, layers)
+    }
+
+    /// A number that others hardly have whose gradient passes take other steps, or in other places.
+    pub fn outline(&self) -> u64 {
+        self.gradient.outline()
     }
 
     pub(super) fn zero_baseline(&self) -> Vec<f32> {

@@ -86,11 +86,13 @@ impl<'a> Explainer<'a> {
         self.part.session.inner.watch(watcher);
     }
 
-    /// The same method, told the same, for the model with one more change.
-    pub(crate) fn changed(&self, change: &Change, shared: &mut Shared) -> Result<Explainer<'a>> {
+    /// The same method, told the same, for the model with one more change; the one of `next` will be asked for after that.
+    pub(crate) fn changed(&self, change: &Change, next: Option<&Change>, shared: &mut Shared) -> Result<Explainer<'a>> {
         let threads = self.part.session.threads();
         let resources = Resources { threads, memory: None, engine: self.part.prepared.engine };
-        let changes = [self.changes.as_slice(), std::slice::from_ref(change)].concat();
+        let with = |change: &Change| [self.changes.as_slice(), std::slice::from_ref(change)].concat();
+        let changes = with(change);
+        shared.announce(next.map(with));
         let (name, given, precision) = (self.entry.name, self.params.all(), self.part.plans().precision());
         let other = self.loaded.explainer_of(&changes, shared, name, given, precision, resources)?;
         Ok(Explainer {

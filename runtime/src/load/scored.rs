@@ -132,7 +132,8 @@ impl Loaded {
             }
             Some((file, marked)) => places.covered(marked, self.pixels(file, marked)?),
         };
-        self.typed = over_places(&self.typed, self.output(), &places, &covered, &TractOperators::default())?;
+        let operators = TractOperators::remembering(self.types.clone());
+        self.typed = over_places(&self.typed, self.output(), &places, &covered, &operators)?;
         (self.output, self.scores) = (None, OnceLock::new());
         self.id = LOADED.fetch_add(1, Ordering::Relaxed);
         let over = region.map_or(Over::All, |(file, _)| Over::Region(file));

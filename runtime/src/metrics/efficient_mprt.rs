@@ -73,7 +73,7 @@ impl Observer for EfficientMprt {
         }
         let (group, seed) = self.models.of(sample);
         let change = Change::Shuffled { layers: 0..sample.subject.layers(), seed };
-        let random = sample.subject.explain_changed(&change, sample.input, sample.explained)?;
+        let random = sample.subject.explain_changed(&change, None, sample.input, sample.explained)?;
         Ok(Ok(Observation::Grouped { group, score: (self.disorder(&random) - own) / own }))
     }
 }

@@ -41,7 +41,7 @@ impl Metric for InputInvariance {
             return Ok(Err(Undefined::NothingPositive));
         }
         let input: Vec<f32> = sample.input.iter().map(|x| x + self.shift).collect();
-        let map = sample.subject.explain_changed(&Change::Shifted(self.shift), &input, sample.explained)?;
+        let map = sample.subject.explain_changed(&Change::Shifted(self.shift), None, &input, sample.explained)?;
         Ok(Ok(distance(sample.map, &map) / size))
     }
 }

@@ -113,34 +113,13 @@ impl Mprt {
     }
 }
 
-impl Mprt {
-    /// The ranks of the magnitudes of the model's map, or of that of the model with a change.
-    fn ranks(&self, sample: &mut Sample, change: Option<&Change>) -> Result<Vec<f64>> {
-        let noisy = self.copies.as_ref().map_or(0, |copies| copies.draws - 1);
-        let mut sums = vec![0.0; sample.map.len()];
-        for number in 0..=noisy {
-            let copy = self.copies.as_ref().filter(|_| number < noisy).map(|copies| copies.copy(sample, number));
-            let input = copy.as_deref().unwrap_or(sample.input);
-            let map = match (change, &copy) {
-                (Some(change), _) => sample.subject.explain_changed(change, input, sample.explained)?,
-                (None, Some(copy)) => sample.subject.explain(copy, sample.explained)?,
-                (None, None) => sample.map.to_vec(),
-            };
-            sums.iter_mut().zip(map).for_each(|(sum, value)| *sum += value as f64);
-        }
-        sums.iter_mut().for_each(|sum| *sum = sum.abs());
-        Ok(ranked(&sums))
-    }
-}
-
 impl Observer for Mprt {
     fn tally(&self) -> Tally {
         Tally::of_groups()
     }
 
     fn cost(&self, _: &Grid) -> Cost {
-        let copies = self.copies.as_ref().map_or(1, |copies| copies.draws as u64);
-        Cost::explanations((self.stages as u64 + 1) * copies - 1)
+        Cost::explanations((self.stages as u64 + 1) * self.count() as u64 - 1)
     }
 
     fn admits(&self, model: &Model) -> Result<()> {
@@ -155,21 +134,71 @@ impl Observer for Mprt {
 }
 
 impl Mprt {
+    /// Maps that are averaged.
+    fn count(&self) -> u32 {
+        self.copies.as_ref().map_or(1, |copies| copies.draws)
+    }
+
+    /// A noisy copy of the input; none for the last of them, the input itself.
+    fn copy(&self, sample: &Sample, number: u32) -> Option<Vec<f32>> {
+        self.copies.as_ref().filter(|copies| number + 1 < copies.draws).map(|copies| copies.copy(sample, number))
+    }
+
     /// The mean over the stages of one random model.
     fn similarity(&self, sample: &mut Sample, seed: u64) -> Result<Score> {
-        let own = self.ranks(sample, None)?;
-        let mut similarity = Moments::default();
-        for layers in self.ranges(sample.subject.layers()) {
-            let other = self.ranks(sample, Some(&Change::Shuffled { layers, seed }))?;
-            match of_ranks(&own, &other) {
-                Ok(correlation) => similarity.push(correlation),
-                Err(Undefined::ConstantMap) => return Ok(Err(Undefined::ConstantMap)),
-                // A map that the randomised model leaves without any order has nothing of the first.
-                Err(_) => similarity.push(0.0),
+        let mut own = vec![0.0; sample.map.len()];
+        for number in 0..self.count() {
+            match self.copy(sample, number) {
+                Some(copy) => add(&mut own, &sample.subject.explain(&copy, sample.explained)?),
+                None => add(&mut own, sample.map),
             }
+        }
+        let own = ranks(own);
+        if own.iter().all(|rank| *rank == own[0]) {
+            return Ok(Err(Undefined::ConstantMap));
+        }
+        let mut similarity = Moments::default();
+        for map in self.stages(sample, seed)? {
+            // A map that the randomised model leaves without any order has nothing of the first.
+            similarity.push(of_ranks(&own, &ranks(map)).unwrap_or(0.0));
         }
         Ok(if similarity.count() > 0 { Ok(similarity.mean()) } else { Err(Undefined::ConstantOutput) })
     }
+
+    /// The sum of the maps at each stage.
+    fn stages(&self, sample: &mut Sample, seed: u64) -> Result<Vec<Vec<f64>>> {
+        let stages = self.ranges(sample.subject.layers()).into_iter().map(|layers| Change::Shuffled { layers, seed });
+        let mut stages: Vec<_> = stages.map(|change| (change, vec![0.0; sample.map.len()])).collect();
+        // So that each has more layers in common with the next than with the one before.
+        let backwards = matches!(self.order, Order::TopDown);
+        if backwards {
+            stages.reverse();
+        }
+        for number in 0..self.count() {
+            let copy = self.copy(sample, number);
+            let input = copy.as_deref().unwrap_or(sample.input);
+            let mut rest = stages.as_mut_slice();
+            while let [(change, sums), behind @ ..] = rest {
+                let next = behind.first().map(|(next, _)| next);
+                add(sums, &sample.subject.explain_changed(change, next, input, sample.explained)?);
+                rest = behind;
+            }
+        }
+        if backwards {
+            stages.reverse();
+        }
+        Ok(stages.into_iter().map(|(_, sums)| sums).collect())
+    }
+}
+
+fn add(sums: &mut [f64], map: &[f32]) {
+    sums.iter_mut().zip(map).for_each(|(sum, value)| *sum += *value as f64);
+}
+
+/// The ranks of the magnitudes.
+fn ranks(mut sums: Vec<f64>) -> Vec<f64> {
+    sums.iter_mut().for_each(|sum| *sum = sum.abs());
+    ranked(&sums)
 }
 
 #[cfg(test)]

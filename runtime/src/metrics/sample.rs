@@ -20,8 +20,15 @@ pub trait Subject {
     fn explain(&mut self, input: &[f32], explained: Explained) -> Result<Vec<f32>>;
     /// How many layers of the model have parameters.
     fn layers(&self) -> usize;
-    /// The map of the model with a change.
-    fn explain_changed(&mut self, change: &Change, input: &[f32], explained: Explained) -> Result<Vec<f32>>;
+    /// The map of the model with a change. The one of `next`, if any, will be asked for at the same input thereafter: what both
+    /// models have in common is computed once.
+    fn explain_changed(
+        &mut self,
+        change: &Change,
+        next: Option<&Change>,
+        input: &[f32],
+        explained: Explained,
+    ) -> Result<Vec<f32>>;
     /// The values of a layer: of the one named, or of the last that can be looked at.
     fn representation(&mut self, input: &[f32], layer: Option<&str>) -> Result<Vec<f32>>;
 }

@@ -23,7 +23,7 @@ pub use graph::{Dim, Function, Graph, Input};
 pub use infer::{Fact, Facts, Known, Operators, TypedGraph, fix_shapes, type_graph};
 pub use layout::Layout;
 pub use node::{Attr, Node};
-pub use perturb::{Change, Shuffles, WeightNoise};
+pub use perturb::{Change, Shuffles, WeightNoise, layers};
 pub use places::Places;
 pub use read::{Model, parse_model, parse_model_keeping, read_model, read_model_keeping};
 pub use tensor::{DType, Tensor};

@@ -26,6 +26,20 @@ pub enum Change {
 }
 
 impl Change {
+    /// The layers in which models with the one and the other changes differ, by number; none where they may differ in more.
+    pub fn layers_apart(one: &[Change], other: &[Change]) -> Option<impl Iterator<Item = usize>> {
+        match (one, other) {
+            ([Change::Shuffled { layers: one, seed }], [Change::Shuffled { layers: other, seed: other_seed }])
+                if seed == other_seed =>
+            {
+                let (one, other) = (one.clone(), other.clone());
+                let ends = one.start.min(other.start)..one.end.max(other.end);
+                Some(ends.filter(move |layer| one.contains(layer) != other.contains(layer)))
+            }
+            _ => None,
+        }
+    }
+
     /// Changes a graph whose input has this name. What is shuffled once is known afterwards.
     pub fn apply(&self, typed: &mut TypedGraph, input: &str, known: &mut Shuffles) {
         match self {

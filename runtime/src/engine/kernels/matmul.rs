@@ -8,7 +8,7 @@ use half::f16;
 use super::left::Left;
 use super::product::{DEPTH, Packing, Product};
 use super::stored::{Weights, to_halves, values_factor};
-use crate::simd::{Isa, LANES};
+use crate::simd::{Isa, LANES, Lined};
 
 /// Rows that are packed and multiplied together.
 const STRIP: usize = 252;
@@ -45,9 +45,9 @@ pub struct MatMul {
 }
 
 /// The right side as [`Product`] wants it, one matrix after the other.
-pub fn pack_right(product: &MatMul, right: &[f32]) -> Vec<f32> {
+pub fn pack_right(product: &MatMul, right: &[f32]) -> Lined<f32> {
     let matrices = if product.right.stride == 0 { 1 } else { product.batch };
-    let mut packed = vec![0.0; matrices * product.panel()];
+    let mut packed = Lined::zeros(matrices * product.panel());
     for (i, to) in packed.chunks_exact_mut(product.panel()).enumerate() {
         product.pack_one(&right[i * product.right.stride..], to);
     }

@@ -34,9 +34,9 @@ pub enum Weights<'a> {
 
 impl Stored {
     /// Keeps weights in half precision, or as they are.
-    pub fn new(values: Vec<f32>, half: bool) -> Stored {
+    pub fn new(values: Lined<f32>, half: bool) -> Stored {
         if !half {
-            return Stored::Single(values.into());
+            return Stored::Single(values);
         }
         let largest = values.iter().fold(0.0, |a: f32, v| a.max(v.abs()));
         let up = factor(largest, WEIGHTS);
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn halves_round_to_even_and_keep_their_scale() {
-        let values: Vec<f32> = (0..64).map(|i| (i as f32 - 31.0) * 1.2345e-6).collect();
+        let values: Lined<f32> = (0..64).map(|i| (i as f32 - 31.0) * 1.2345e-6).collect();
         let Stored::Half(halves, back) = Stored::new(values.clone(), true) else { panic!("not halves") };
         for (v, h) in values.iter().zip(halves.iter()) {
             assert!((h.to_f32() * back - v).abs() <= v.abs() / 2048.0, "{v} became {}", h.to_f32() * back);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytemuck::Zeroable;
 
+use super::trunk::Trunk;
 use crate::error::{Error, Result};
 use crate::simd::{LANES, Line};
 
@@ -110,25 +111,30 @@ impl DerefMut for Lines<'_> {
 
 /// Memory of arenas that nobody works in any more, for others to come: what lies in the caches is used again.
 #[derive(Default)]
-pub struct Spare(Vec<Vec<Line>>);
+pub struct Spare {
+    arenas: Vec<Vec<Line>>,
+    /// What the next session may go on from.
+    pub trunk: Trunk,
+}
 
 impl Spare {
     /// Room for this many floats, whatever they hold.
     pub fn arena<'m>(&mut self, floats: usize) -> Result<Arena<'m>> {
-        match self.0.iter().position(|lines| lines.len() >= floats.div_ceil(LANES)) {
-            Some(at) => Ok(Arena { lines: Lines::Own(self.0.swap_remove(at)) }),
+        match self.arenas.iter().position(|lines| lines.len() >= floats.div_ceil(LANES)) {
+            Some(at) => Ok(Arena { lines: Lines::Own(self.arenas.swap_remove(at)) }),
             None => Arena::new(floats),
         }
     }
 
     /// Takes what is an arena's own.
     pub fn keep(&mut self, arenas: Vec<Arena>) {
-        self.0.extend(arenas.into_iter().filter_map(Arena::into_own));
+        self.arenas.extend(arenas.into_iter().filter_map(Arena::into_own));
     }
 
     /// Its size.
     pub fn bytes(&self) -> usize {
-        self.0.iter().map(|lines| size_of_val(lines.as_slice())).sum()
+        let arenas = self.arenas.iter().map(|lines| size_of_val(lines.as_slice()));
+        arenas.sum::<usize>() + self.trunk.bytes()
     }
 }
 
@@ -188,6 +194,16 @@ impl<'m> Arena<'m> {
             Home::Constant(_) => &mut [],
             Home::Arena { offset, len } => &mut self.floats()[*offset..offset + len],
         }
+    }
+
+    /// Some floats, whatever lies there.
+    pub fn part(&self, part: &Range<usize>) -> &[f32] {
+        &bytemuck::cast_slice(&self.lines)[part.clone()]
+    }
+
+    /// The same, to be written.
+    pub fn part_mut(&mut self, part: &Range<usize>) -> &mut [f32] {
+        &mut self.floats()[part.clone()]
     }
 
     /// Copies a part of a buffer to the same place of another, which is as long.

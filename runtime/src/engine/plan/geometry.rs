@@ -143,7 +143,6 @@ impl Geometry {
             return None;
         }
         let (mut from, mut to) = (input, output);
-        // Most convolutions have one group, and are spared the divisions.
         if self.groups > 1 {
             let (ins, outs) = (self.input.channels / self.groups, self.output.channels / self.groups);
             if input / ins != output / outs {
@@ -154,6 +153,22 @@ impl Geometry {
         let (first, second) = if self.transposed { (input, to) } else { (output, from) };
         let taps = self.window.kernel[0] * self.window.kernel[1];
         Some((first * self.weight[1] + second) * taps + tap)
+    }
+
+    /// The weights from an input channel to the output channels of a block, which are zero before: one after the other where they
+    /// lie evenly, for large models have many.
+    fn gather(&self, weights: &[f32], input: usize, block: usize, tap: usize, lanes: &mut [f32]) {
+        let first = block * LANES;
+        if self.groups > 1 {
+            for (lane, v) in lanes.iter_mut().enumerate() {
+                *v = self.weight_at(input, first + lane, tap).map_or(0.0, |at| weights[at]);
+            }
+        } else if let Some(start) = self.weight_at(input, first, tap) {
+            let taps = self.window.kernel[0] * self.window.kernel[1];
+            let step = if self.transposed { taps } else { self.weight[1] * taps };
+            let own = weights[start..].iter().step_by(step);
+            lanes.iter_mut().zip(own).take(self.output.channels - first).for_each(|(v, w)| *v = *w);
+        }
     }
 
     /// One, or one per offset of the output.
@@ -194,20 +209,15 @@ impl Geometry {
         let (stride, spread) = self.steps();
         let pack = |taps: &[(usize, [isize; 2])]| {
             let order = Packing { depth: taps.len() * ins, blocks };
-            let mut packed = vec![0.0; groups * order.len()];
+            let mut packed = Lined::zeros(groups * order.len());
             for (group, packed) in packed.chunks_exact_mut(order.len()).enumerate() {
-                let first = group * ins;
-                for k in 0..order.depth {
+                for (block, k) in (0..blocks).flat_map(|block| (0..order.depth).map(move |k| (block, k))) {
                     let (tap, input) = match planes {
                         true => (k % taps.len(), k / taps.len()),
                         false => (k / ins, k % ins),
                     };
-                    for column in 0..blocks * LANES {
-                        let output = group * blocks * LANES + column;
-                        if let Some(at) = self.weight_at(first + input, output, taps[tap].0) {
-                            packed[order.at(k, column / LANES) + column % LANES] = weights[at];
-                        }
-                    }
+                    let lanes = &mut packed[order.at(k, block)..][..LANES];
+                    self.gather(weights, group * ins + input, group * blocks + block, taps[tap].0, lanes);
                 }
             }
             Stored::new(packed, precision.keeps_halves())
@@ -251,7 +261,7 @@ impl Geometry {
         let first = |axis: usize| taps.iter().map(|t| t.1[axis]).min();
         let shift = [first(0)?, first(1)?];
         let (from, to) = (self.input.blocks(), self.output.blocks());
-        let mut packed = vec![0.0; from * to * LANES * LANES * taps.len()];
+        let mut packed = Lined::zeros(from * to * LANES * LANES * taps.len());
         for (i, lanes) in packed.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
             let (input, block) = (i / taps.len() % (from * LANES), i / taps.len() / (from * LANES));
             let place = |tap: &&(usize, [isize; 2])| {
@@ -259,9 +269,7 @@ impl Geometry {
                 (3 * y + x) as usize == i % taps.len()
             };
             let (tap, _) = taps.iter().find(place)?;
-            for (lane, v) in lanes.iter_mut().enumerate() {
-                *v = self.weight_at(input, block * LANES + lane, *tap).map_or(0.0, |at| weights[at]);
-            }
+            self.gather(weights, input, block, *tap, lanes);
         }
         let (input, output) = (self.input.extents, self.output.extents);
         let weights = Kernels::Plain(Stored::new(packed, precision.keeps_halves()));

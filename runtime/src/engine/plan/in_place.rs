@@ -24,6 +24,7 @@ pub fn work_in_place(
         let root = roots[step.reads[operand]];
         step.work.overwrite(operand);
         step.reads.remove(operand);
+        step.in_place = true;
         if let Some(life) = &mut lives[root] {
             (life.from, life.to) = (life.from.min(own.from), own.to);
         }

@@ -33,6 +33,7 @@ mod rows;
 mod run;
 mod shapes;
 mod slopes;
+mod trunk;
 mod truth;
 mod values;
 
@@ -44,3 +45,4 @@ pub use planner::{make_plan, unpaired};
 pub use recipes::pair_folds;
 pub use run::{Numbers, Plan, StepReport};
 pub use slopes::{Slopes, hoist_slopes};
+pub use trunk::{Reads, Trunk};

@@ -15,6 +15,7 @@ use crate::engine::kernels::matmul::MatMul;
 use crate::engine::kernels::narrow::Narrow;
 use crate::engine::kernels::stored::Stored;
 use crate::engine::kernels::winograd::Winograd;
+use crate::engine::operators::Types;
 use crate::engine::precision::Precision;
 use crate::onnx::tensor::Identity;
 use crate::simd::Isa;
@@ -25,6 +26,7 @@ pub struct Packs {
     pub(super) precision: Precision,
     pub(super) isa: Isa,
     pub(super) bands: Bands,
+    pub(in crate::engine) types: Types,
     pub(in crate::engine) folds: Folds,
     pub(super) conv: Pool<Weighted, Conv>,
     pub(super) depthwise: Pool<Weighted, Depthwise>,
@@ -52,6 +54,7 @@ impl Packs {
             precision,
             isa,
             bands: Bands::default(),
+            types: Types::default(),
             folds: Folds::default(),
             conv: Pool::default(),
             depthwise: Pool::default(),
@@ -65,6 +68,11 @@ impl Packs {
     /// The same for plans whose steps go by rows at other times: to the same bytes.
     pub fn with_bands(self, bands: Bands) -> Packs {
         Packs { bands, ..self }
+    }
+
+    /// The same, with what is known of nodes' types.
+    pub fn knowing(self, types: Types) -> Packs {
+        Packs { types, ..self }
     }
 
     /// Bytes of what is kept for plans to come.

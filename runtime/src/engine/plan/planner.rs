@@ -244,7 +244,7 @@ impl<'a> Planner<'a> {
 
     /// Emits a step.
     pub(super) fn step(&mut self, node: &str, work: Box<dyn Work>, reads: Vec<BufferId>, writes: Vec<BufferId>) {
-        self.steps.push(Step { node: node.to_string(), work, reads, writes });
+        self.steps.push(Step { node: node.to_string(), work, reads, writes, in_place: false });
     }
 
     /// Says where a value lies.

@@ -1,6 +1,7 @@
 //! A plan, ready to run.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -88,6 +89,8 @@ pub struct Step {
     pub reads: Vec<BufferId>,
     /// Buffers that it writes.
     pub writes: Vec<BufferId>,
+    /// Whether it reads the first of them, too, and writes over what it has read.
+    pub in_place: bool,
 }
 
 /// How long a step took.
@@ -106,15 +109,15 @@ pub struct StepReport {
 /// A flat list of steps over an arena.
 pub struct Plan {
     isa: Isa,
-    steps: Vec<Step>,
+    pub(super) steps: Vec<Step>,
     /// All steps in their order, those that go by rows together.
-    groups: Vec<Group>,
-    homes: Vec<Home>,
+    pub(super) groups: Vec<Group>,
+    pub(super) homes: Vec<Home>,
     /// What lies beside others in one buffer, without a guard.
     parts: HashSet<BufferId>,
     scratch: Home,
     floats: usize,
-    ends: Ends,
+    pub(super) ends: Ends,
 }
 
 /// Where a plan's values come from and go.
@@ -208,17 +211,20 @@ impl Plan {
         self.groups.iter().try_for_each(|group| self.run_group(arena, group))
     }
 
-    /// Runs the steps that no cotangent is needed for, on inputs that are there already. What they leave stays as it is until
-    /// they are run again, so that any number of [`Plan::run_backward`] may follow.
-    pub fn run_forward(&self, arena: &mut Arena) -> Result<()> {
-        let mut forward = self.groups.iter().filter(|group| group.steps.start < self.ends.backward);
-        forward.try_for_each(|group| self.run_group(arena, group))
+    /// Runs some groups of the forward part, where inputs are there already and the groups before have run. What they leave stays
+    /// as it is until they are run again, so that any number of [`Plan::run_backward`] may follow.
+    pub fn run_groups(&self, arena: &mut Arena, which: Range<usize>) -> Result<()> {
+        self.forward_groups()[which].iter().try_for_each(|group| self.run_group(arena, group))
+    }
+
+    /// The steps that no cotangent is needed for, which come first.
+    pub fn forward_groups(&self) -> &[Group] {
+        &self.groups[..self.groups.partition_point(|group| group.steps.start < self.ends.backward)]
     }
 
     /// Runs the other steps, on a cotangent that is there already.
     pub fn run_backward(&self, arena: &mut Arena) -> Result<()> {
-        let mut backward = self.groups.iter().filter(|group| group.steps.start >= self.ends.backward);
-        backward.try_for_each(|group| self.run_group(arena, group))
+        self.groups[self.forward_groups().len()..].iter().try_for_each(|group| self.run_group(arena, group))
     }
 
     /// Whether the i-th output is there once no more than the forward steps have run.
@@ -377,7 +383,13 @@ mod tests {
     fn a_kernel_that_writes_outside_is_caught() {
         for (outside, ends_well) in [(0, true), (1, false), (6, false)] {
             let homes = vec![Home::Arena { offset: 0, len: 10 }];
-            let step = Step { node: "y".into(), work: Box::new(Writes(outside)), reads: vec![], writes: vec![0] };
+            let step = Step {
+                node: "y".into(),
+                work: Box::new(Writes(outside)),
+                reads: vec![],
+                writes: vec![0],
+                in_place: false,
+            };
             let ends = Ends { inputs: vec![], outputs: vec![(0, 10)], backward: 0, incremental: None };
             let steps = (vec![step], vec![Group::single(0)]);
             let plan = Plan::new(Isa::Portable, steps, homes, HashSet::new(), LANES + GUARD, ends).unwrap();
