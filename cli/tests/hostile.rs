@@ -293,6 +293,18 @@ fn labels_that_are_of_nothing_are_told() {
     }
 }
 
+#[test]
+fn quotes_that_are_not_closed_take_no_lines_in() {
+    let place = Place::of(2);
+    std::fs::write(place.path("labels.csv"), "digit-0.png,\"0\ndigit-1.png,1\n").unwrap();
+    let run = place.evaluate(&["--labels", &place.path("labels.csv")]);
+    let said = text(&run.stderr);
+    assert!(
+        run.status.code() == Some(4) && said.contains("labels.csv") && said.contains("line 1 opens a quote"),
+        "{said}"
+    );
+}
+
 #[cfg(unix)]
 #[test]
 fn links_to_nothing_hold_nothing_up() {

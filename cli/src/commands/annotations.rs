@@ -49,6 +49,10 @@ pub fn read_labels(path: &Path) -> Outcome<Named<String>> {
         if name.is_empty() || label.is_empty() {
             return Err(refuse(path, format!("line {line} has no name and label: NAME,LABEL is wanted")));
         }
+        // A quote that is not closed takes in all lines that follow.
+        if [name, label].iter().any(|field| field.contains(['\n', '\r'])) {
+            return Err(refuse(path, format!("line {line} opens a quote and does not close it")));
+        }
         if values.insert(name.to_string(), label.to_string()).is_some_and(|before| before != label) {
             return Err(refuse(path, format!("line {line} gives {name} another label than a line before")));
         }

@@ -9,7 +9,7 @@ use whyline_runtime::explain::{Loaded, Target};
 use whyline_runtime::image::decode::is_image_name;
 use whyline_runtime::image::mosaic::{mosaic, quarters};
 use whyline_runtime::image::preprocess::{luminance, mask};
-use whyline_runtime::image::{Picture, decode};
+use whyline_runtime::image::{Picture, decode_mask};
 use whyline_runtime::record::FileRecord;
 use whyline_runtime::state::digest;
 
@@ -203,7 +203,7 @@ impl Dataset {
         let layout = layout.ok_or_else(|| Failure::usage("the model's input is no image, so it has no masks"))?;
         let (told, source, picture) = match (&beside, boxes) {
             (Some(beside), _) => {
-                let picture = decode(beside).map_err(about_input)?;
+                let picture = decode_mask(beside).map_err(about_input)?;
                 refuse_classes(&picture, beside)?;
                 (picture.dimensions(), beside.display().to_string(), picture)
             }

@@ -9,7 +9,7 @@ use whyline_runtime::engine::Resources;
 use whyline_runtime::explain::{Budget, Explainer, Loaded, Target};
 use whyline_runtime::image::decode::is_image_name;
 use whyline_runtime::image::preprocess::{mask, picture_of};
-use whyline_runtime::image::{Picture, decode, prepare};
+use whyline_runtime::image::{Picture, decode, decode_mask, prepare};
 use whyline_runtime::methods::{Entry, Given, METHODS, find};
 use whyline_runtime::onnx::Layout;
 use whyline_runtime::params::Parameter;
@@ -268,7 +268,7 @@ pub fn give_files(loaded: &Loaded, explainer: &mut Explainer, given: &Given) -> 
 
 /// A picture, and which of the input's pixels it marks.
 pub fn read_region(loaded: &Loaded, path: &Path) -> Outcome<(FileRecord, Vec<bool>)> {
-    let picture = decode(path).map_err(about_input)?;
+    let picture = decode_mask(path).map_err(about_input)?;
     let layout = loaded.layout()?.ok_or_else(|| Failure::usage("the input is no image, so a region has no pixels"))?;
     let marked = mask(&picture, &loaded.input_shape()?, layout, &loaded.card.input)?;
     Ok((FileRecord::of(path).map_err(about_input)?, marked))

@@ -17,8 +17,26 @@ const MAX_PIXELS: u64 = 1 << 28;
 /// An image as it was read: 8-bit RGB.
 pub type Picture = RgbImage;
 
-/// Reads a PNG or JPEG file.
+/// Reads a PNG or JPEG file. Transparency is not seen: the colours are those that lie under it.
 pub fn decode(path: &Path) -> Result<Picture> {
+    Ok(read(path)?.to_rgb8())
+}
+
+/// Reads a picture of what is marked: what is transparent is as dark.
+pub fn decode_mask(path: &Path) -> Result<Picture> {
+    let image = read(path)?;
+    if !image.color().has_alpha() {
+        return Ok(image.to_rgb8());
+    }
+    let image = image.to_rgba8();
+    let pixel = |x, y| {
+        let [colour @ .., alpha] = image.get_pixel(x, y).0;
+        image::Rgb(colour.map(|value| (u16::from(value) * u16::from(alpha) / 255) as u8))
+    };
+    Ok(Picture::from_fn(image.width(), image.height(), pixel))
+}
+
+fn read(path: &Path) -> Result<DynamicImage> {
     let refuse = |reason: String| Error::Input { path: path.into(), reason };
     let bytes = files::read_input(path)?;
     // By content alone: a name can lie.
@@ -50,7 +68,7 @@ pub fn decode(path: &Path) -> Result<Picture> {
     if image.width() == 0 || image.height() == 0 {
         return Err(refuse("it has no pixels".into()));
     }
-    Ok(image.to_rgb8())
+    Ok(image)
 }
 
 /// Decodes, and turns the picture as its camera says it was held.
@@ -85,6 +103,17 @@ mod tests {
         std::fs::write(&path, bytes).unwrap();
         let error = decode(&path).unwrap_err().to_string();
         assert!(error.contains("32768 x 32767"), "{error}");
+    }
+
+    #[test]
+    fn what_is_transparent_is_not_marked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mask.png");
+        let white = |x, _| image::Rgba([255, 255, 255, [0, 100, 255][x as usize]]);
+        image::RgbaImage::from_fn(3, 1, white).save(&path).unwrap();
+        let reds = |picture: Picture| picture.pixels().map(|pixel| pixel.0[0]).collect::<Vec<u8>>();
+        assert_eq!(reds(decode_mask(&path).unwrap()), [0, 100, 255]);
+        assert_eq!(reds(decode(&path).unwrap()), [255; 3]);
     }
 
     fn crc32(bytes: &[u8]) -> u32 {

@@ -12,7 +12,7 @@ pub mod preprocess;
 pub mod resize;
 pub mod slic;
 
-pub use decode::{Picture, decode};
+pub use decode::{Picture, decode, decode_mask};
 pub use grid::grid;
 pub use overlay::{Style, draw};
 pub use preprocess::{Prepared, prepare};
