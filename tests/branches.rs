@@ -5,12 +5,13 @@ mod common;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::normal;
+use common::{graph, ints, node, normal, typed, weight};
 use whyline_runtime::engine::{Isa, Packs, PlanSession, Plans, Precision, Resources, Session, Spare};
 use whyline_runtime::explain::{LoadOptions, Loaded, Wanted};
 use whyline_runtime::gradient::COMPOSITES;
 use whyline_runtime::gradient::composite::{Composite, GRADIENT};
-use whyline_runtime::onnx::{Change, layers};
+use whyline_runtime::onnx::write::write_model;
+use whyline_runtime::onnx::{Attr, Change, layers};
 
 fn load(name: &str) -> Loaded {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models").join(name);
@@ -99,6 +100,38 @@ fn layers_and_values_that_are_handed_out_are_those_of_the_next_model() {
                 assert!(saved(&loaded, &GRADIENT, taps, &changes).unwrap() > 10, "{name}");
             }
         }
+    }
+}
+
+/// A concatenation whose operands lie in it before and behind the cut: what one step writes of it is not the whole.
+#[test]
+fn what_is_written_in_parts_is_kept() {
+    let conv = |x, w, y| node("Conv", &[x, w], &[y], vec![("pads", ints(&[1, 1, 1, 1]))]);
+    let nodes = vec![
+        conv("x", "w0", "c"),
+        node("Split", &["c"], &["a", "b"], vec![("axis", Attr::Int(1)), ("num_outputs", Attr::Int(2))]),
+        conv("b", "w1", "d"),
+        node("Relu", &["d"], &["e"], vec![]),
+        conv("e", "w2", "f"),
+        node("Add", &["b", "f"], &["g"], vec![]),
+        node("Concat", &["a", "b", "e", "g"], &["h"], vec![("axis", Attr::Int(1))]),
+        conv("h", "w3", "i"),
+        node("Relu", &["i"], &["j"], vec![]),
+        node("Concat", &["j", "e", "g"], &["k"], vec![("axis", Attr::Int(1))]),
+        conv("k", "w4", "l"),
+        node("GlobalAveragePool", &["l"], &["m"], vec![]),
+        node("Flatten", &["m"], &["y"], vec![]),
+    ];
+    let shapes = [[32, 1, 3, 3], [16, 16, 3, 3], [16, 16, 3, 3], [16, 64, 3, 3], [10, 48, 3, 3]];
+    let mut graph = graph(&[1, 1, 12, 12], nodes, "y");
+    graph.constants = (0..5).map(|i| (format!("w{i}"), weight(&shapes[i], i as u64))).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("parts.onnx");
+    let facts = typed(graph.clone()).unwrap().facts;
+    write_model(&graph, &facts, &path).unwrap();
+    let loaded = Loaded::read(&path, &LoadOptions::default()).unwrap();
+    for changes in changes(loaded.layers(), loaded.layers()) {
+        assert!(saved(&loaded, &GRADIENT, &[], &changes).unwrap() > 5);
     }
 }
 

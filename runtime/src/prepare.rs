@@ -206,6 +206,8 @@ impl Shared {
     fn turn_to(&mut self, loaded: &Loaded) {
         if self.model.is_some_and(|model| model != loaded.id) {
             self.truncate(0);
+            (self.announced, self.upcoming) = (None, None);
+            self.spare.trunk.cut();
         }
         self.model = Some(loaded.id);
     }

@@ -114,7 +114,7 @@ pub struct Plan {
     pub(super) groups: Vec<Group>,
     pub(super) homes: Vec<Home>,
     /// What lies beside others in one buffer, without a guard.
-    parts: HashSet<BufferId>,
+    pub(super) parts: HashSet<BufferId>,
     scratch: Home,
     floats: usize,
     pub(super) ends: Ends,

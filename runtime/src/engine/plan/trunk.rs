@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 
 use super::arena::{Arena, BufferId, Home};
-use super::run::Plan;
+use super::run::{Plan, Step};
 use crate::error::Result;
 use crate::onnx::Graph;
 use crate::onnx::graph::{inputs_of, outputs_of};
@@ -24,7 +24,9 @@ impl Reads {
         let mut steps: HashMap<&str, usize> = HashMap::new();
         plan.nodes().enumerate().for_each(|(at, node)| _ = steps.entry(node).or_insert(at));
         let own: HashSet<&str> = model.nodes.iter().flat_map(outputs_of).collect();
-        let foreign = plan.nodes().position(|node| !own.contains(node)).unwrap_or(usize::MAX);
+        // What tract runs goes by its node's name.
+        let is_foreign = |step: &Step| step.work.kernel().starts_with("tract") || !own.contains(step.node.as_str());
+        let foreign = plan.steps.iter().position(is_foreign).unwrap_or(usize::MAX);
         // The first step that reads a value, or gives one that depends on it.
         let mut readers: HashMap<&str, usize> = HashMap::new();
         for node in model.nodes.iter().rev() {
@@ -125,6 +127,7 @@ impl Plan {
         for step in &self.steps {
             (&step.node, step.work.kernel(), &step.reads, &step.writes).hash(&mut hasher);
         }
+        self.groups.iter().for_each(|group| group.steps.hash(&mut hasher));
         for home in &self.homes {
             match home {
                 Home::Constant(values) => (0, values.len()).hash(&mut hasher),
@@ -154,11 +157,19 @@ impl Plan {
         let is_new = |part: &Range<usize>, written: &[Range<usize>]| {
             !written.iter().any(|w| w.start <= part.start && part.end <= w.end)
         };
+        // What several steps write, each a part of it, is not there as a whole once one of them has run.
+        let mut writers: HashMap<BufferId, usize> = HashMap::new();
+        self.steps.iter().flat_map(|step| &step.writes).for_each(|&id| *writers.entry(id).or_default() += 1);
+        let holds = |id: &BufferId, part: &BufferId| {
+            let (whole, part) = (place(id), place(part));
+            whole.start < part.end && part.start < whole.end
+        };
+        let fills = |id: &&BufferId| writers[*id] == 1 && !self.parts.iter().any(|part| part != *id && holds(id, part));
         let done = self.groups[..groups].last().map_or(0, |group| group.steps.end);
         for step in &self.steps[done..] {
             let over = step.writes.first().filter(|_| step.in_place);
             read.extend(step.reads.iter().chain(over).map(place).filter(|part| is_new(part, &written)));
-            written.extend(step.writes.iter().map(place));
+            written.extend(step.writes.iter().filter(fills).map(place));
         }
         read.extend(self.ends.outputs.iter().map(|(id, _)| place(id)).filter(|part| is_new(part, &written)));
         read.retain(|part| !part.is_empty());
