@@ -108,23 +108,25 @@ fn layers_and_values_that_are_handed_out_are_those_of_the_next_model() {
 fn what_is_written_in_parts_is_kept() {
     let conv = |x, w, y| node("Conv", &[x, w], &[y], vec![("pads", ints(&[1, 1, 1, 1]))]);
     let nodes = vec![
-        conv("x", "w0", "c"),
-        node("Split", &["c"], &["a", "b"], vec![("axis", Attr::Int(1)), ("num_outputs", Attr::Int(2))]),
-        conv("b", "w1", "d"),
-        node("Relu", &["d"], &["e"], vec![]),
-        conv("e", "w2", "f"),
-        node("Add", &["b", "f"], &["g"], vec![]),
-        node("Concat", &["a", "b", "e", "g"], &["h"], vec![("axis", Attr::Int(1))]),
-        conv("h", "w3", "i"),
+        conv("x", "w0", "a"),
+        conv("a", "w1", "b"),
+        conv("a", "w2", "c"),
+        node("Concat", &["b", "c"], &["d"], vec![("axis", Attr::Int(1))]),
+        conv("d", "w3", "e"),
+        // Of these, a lies in the whole, and b, which lies in the other, is moved.
+        node("Concat", &["a", "b", "e"], &["f"], vec![("axis", Attr::Int(1))]),
+        conv("f", "w4", "g"),
+        node("Relu", &["g"], &["h"], vec![]),
+        conv("h", "w5", "i"),
         node("Relu", &["i"], &["j"], vec![]),
-        node("Concat", &["j", "e", "g"], &["k"], vec![("axis", Attr::Int(1))]),
-        conv("k", "w4", "l"),
-        node("GlobalAveragePool", &["l"], &["m"], vec![]),
-        node("Flatten", &["m"], &["y"], vec![]),
+        conv("j", "w6", "k"),
+        node("GlobalAveragePool", &["k"], &["l"], vec![]),
+        node("Flatten", &["l"], &["y"], vec![]),
     ];
-    let shapes = [[32, 1, 3, 3], [16, 16, 3, 3], [16, 16, 3, 3], [16, 64, 3, 3], [10, 48, 3, 3]];
+    let shapes =
+        [[16, 1], [16, 16], [16, 16], [16, 32], [48, 48], [48, 48], [10, 48]].map(|[to, from]| [to, from, 3, 3]);
     let mut graph = graph(&[1, 1, 12, 12], nodes, "y");
-    graph.constants = (0..5).map(|i| (format!("w{i}"), weight(&shapes[i], i as u64))).collect();
+    graph.constants = (0..shapes.len()).map(|i| (format!("w{i}"), weight(&shapes[i], i as u64))).collect();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("parts.onnx");
     let facts = typed(graph.clone()).unwrap().facts;

@@ -49,14 +49,13 @@ pub(crate) struct Prepared {
     pub logits: String,
     pub implicit: Vec<Bias>,
     pub warnings: Vec<String>,
-    /// How far its passes are those of models with other changes.
-    reads: Reads,
-    outline: u64,
+    /// Of a model with changes: how far its passes are those of models with others, and which steps they take.
+    reads: Option<(Reads, u64)>,
 }
 
 impl Prepared {
-    fn steps(&self) -> Steps {
-        (self.needs.clone(), self.layer.clone(), self.precision, self.engine, self.outline)
+    fn steps(&self, outline: u64) -> Steps {
+        (self.needs.clone(), self.layer.clone(), self.precision, self.engine, outline)
     }
 }
 
@@ -247,8 +246,7 @@ impl Shared {
         let plans = Arc::new(plan(&derived, self.packs(loaded, precision))?);
         let model = &loaded.typed.graph;
         let prepared = Arc::new(Prepared {
-            reads: plans.reads(model, &layers(model)),
-            outline: plans.outline(),
+            reads: (!wanted.changes.is_empty()).then(|| (plans.reads(model, &layers(model)), plans.outline())),
             implicit,
             needs: needs.clone(),
             changes: wanted.changes.clone(),
@@ -274,13 +272,14 @@ impl Shared {
     /// Lets the next session go on from where the latest has left what both models share, and leave what it shares with the one
     /// that comes then.
     fn branch(&mut self, prepared: &Prepared) {
-        let steps = prepared.steps();
-        let goes_on = self.announced.take().is_some_and(|(changes, of)| changes == prepared.changes && of == steps);
+        let (announced, upcoming) = (self.announced.take(), self.upcoming.take());
+        let Some((reads, outline)) = &prepared.reads else { return self.spare.trunk.cut() };
+        let steps = prepared.steps(*outline);
+        let goes_on = announced.is_some_and(|(changes, of)| changes == prepared.changes && of == steps);
         let shared = |next: &Vec<Change>| match Change::layers_apart(&prepared.changes, next) {
-            Some(layers) => prepared.reads.before(layers),
+            Some(layers) => reads.before(layers),
             None => 0,
         };
-        let upcoming = self.upcoming.take();
         self.spare.trunk.pass_on(goes_on, upcoming.as_ref().map_or(0, shared));
         self.announced = upcoming.map(|changes| (changes, steps));
     }

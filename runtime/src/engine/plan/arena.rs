@@ -37,6 +37,16 @@ pub enum Home {
     },
 }
 
+impl Home {
+    /// Its floats in the arena; none for a constant.
+    pub fn place(&self) -> Range<usize> {
+        match self {
+            Home::Constant(_) => 0..0,
+            Home::Arena { offset, len } => *offset..offset + len,
+        }
+    }
+}
+
 /// The time during which a buffer is needed, in steps, both ends included.
 #[derive(Clone, Copy, Debug)]
 pub struct Life {
@@ -270,12 +280,8 @@ impl<'m> Arena<'m> {
 
 /// Whether what a step writes overlaps neither what else it writes nor what it reads.
 pub fn lie_apart(node: &str, homes: &[Home], reads: &[BufferId], writes: &[BufferId], scratch: &Home) -> Result<()> {
-    let range = |home: &Home| match home {
-        Home::Constant(_) => 0..0,
-        Home::Arena { offset, len } => *offset..offset + len,
-    };
-    let written: Vec<_> = writes.iter().map(|&id| range(&homes[id])).chain([range(scratch)]).collect();
-    let read = reads.iter().map(|&id| range(&homes[id]));
+    let written: Vec<_> = writes.iter().map(|&id| homes[id].place()).chain([scratch.place()]).collect();
+    let read = reads.iter().map(|&id| homes[id].place());
     let all: Vec<_> = written.iter().cloned().chain(read).collect();
     for (i, a) in written.iter().enumerate() {
         let meets = |(j, b): (usize, &Range<usize>)| j != i && a.start < b.end && b.start < a.end;

@@ -93,6 +93,13 @@ pub struct Step {
     pub in_place: bool,
 }
 
+impl Step {
+    /// Whether tract runs it: it goes by its node's name, and allocates.
+    pub fn is_on_tract(&self) -> bool {
+        self.work.kernel().starts_with("tract")
+    }
+}
+
 /// How long a step took.
 #[derive(Clone, Debug, Serialize)]
 pub struct StepReport {
@@ -197,7 +204,7 @@ impl Plan {
 
     /// Steps that tract runs, with their nodes: they allocate.
     pub fn fallbacks(&self) -> impl Iterator<Item = &str> {
-        self.steps.iter().filter(|s| s.work.kernel().starts_with("tract")).map(|s| s.node.as_str())
+        self.steps.iter().filter(|step| step.is_on_tract()).map(|s| s.node.as_str())
     }
 
     /// Runs every step. `inputs` are in the order that the plan was made with.

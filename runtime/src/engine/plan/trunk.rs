@@ -22,10 +22,10 @@ impl Reads {
     pub fn of(plan: &Plan, model: &Graph, layers: &[Vec<String>]) -> Reads {
         // Several steps may give a value, in one order of its elements and in another.
         let mut steps: HashMap<&str, usize> = HashMap::new();
-        plan.nodes().enumerate().for_each(|(at, node)| _ = steps.entry(node).or_insert(at));
+        plan.steps.iter().enumerate().for_each(|(at, step)| _ = steps.entry(&step.node).or_insert(at));
         let own: HashSet<&str> = model.nodes.iter().flat_map(outputs_of).collect();
         // What tract runs goes by its node's name.
-        let is_foreign = |step: &Step| step.work.kernel().starts_with("tract") || !own.contains(step.node.as_str());
+        let is_foreign = |step: &Step| step.is_on_tract() || !own.contains(step.node.as_str());
         let foreign = plan.steps.iter().position(is_foreign).unwrap_or(usize::MAX);
         // The first step that reads a value, or gives one that depends on it.
         let mut readers: HashMap<&str, usize> = HashMap::new();
@@ -130,16 +130,11 @@ impl Plan {
         self.groups.iter().for_each(|group| group.steps.hash(&mut hasher));
         for home in &self.homes {
             match home {
-                Home::Constant(values) => (0, values.len()).hash(&mut hasher),
-                Home::Arena { offset, len } => (1, offset, len).hash(&mut hasher),
+                Home::Constant(values) => values.len().hash(&mut hasher),
+                home => home.place().hash(&mut hasher),
             }
         }
         hasher.finish()
-    }
-
-    /// The values that its steps give, by step.
-    fn nodes(&self) -> impl Iterator<Item = &str> {
-        self.steps.iter().map(|step| step.node.as_str())
     }
 
     /// Groups of the forward part that end before a step.
@@ -149,10 +144,7 @@ impl Plan {
 
     /// What steps behind the first groups read of what lies in the arena then, in order and apart.
     fn read_behind(&self, groups: usize) -> Vec<Range<usize>> {
-        let place = |id: &BufferId| match &self.homes[*id] {
-            Home::Constant(_) => 0..0,
-            Home::Arena { offset, len } => *offset..offset + len,
-        };
+        let place = |id: &BufferId| self.homes[*id].place();
         let (mut written, mut read): (Vec<Range<usize>>, Vec<Range<usize>>) = Default::default();
         let is_new = |part: &Range<usize>, written: &[Range<usize>]| {
             !written.iter().any(|w| w.start <= part.start && part.end <= w.end)
