@@ -65,7 +65,8 @@ impl Maker {
         let (groups, outs) = match self.below(4) {
             0 => (c, c),
             1 if c % 2 == 0 => (2, 2 * (1 + self.below(16))),
-            _ => (1, 1 + self.below(36)),
+            2 => (1, 1 + self.below(36)),
+            _ => (1, 16 * (1 + self.below(3))),
         };
         let weights = self.constant(&[outs, c / groups, kernel, kernel]);
         let bias = self.constant(&[outs]);
@@ -130,11 +131,17 @@ impl Maker {
         self.keep(y, shape);
     }
 
-    /// Channels put beside each other, or taken apart.
+    /// Channels put beside each other, or taken apart; often by whole blocks, and a value beside itself or its own parts.
     fn channels(&mut self) {
         let Value(x, [n, c, h, w]) = self.pick();
         if c > 1 && self.below(2) == 0 {
-            let (from, to) = (self.below(c - 1), c - self.below(2).min(c - 1));
+            let (from, to) = match c / 16 {
+                blocks @ 2.. if self.below(3) > 0 => {
+                    let from = self.below(blocks);
+                    (16 * from, 16 * (from + 1 + self.below(blocks - from)))
+                }
+                _ => (self.below(c - 1), c - self.below(2).min(c - 1)),
+            };
             let axis = self.fixed(Tensor::i64(&[1], &[1]));
             let (start, end) =
                 (self.fixed(Tensor::i64(&[1], &[from as i64])), self.fixed(Tensor::i64(&[1], &[to as i64])));
@@ -143,9 +150,13 @@ impl Maker {
             return;
         }
         let beside: Vec<Value> = self.values.iter().filter(|v| v.1[2..] == [h, w]).cloned().collect();
-        let other = beside[self.below(beside.len())].clone();
-        let y = self.push("Concat", &[&x, &other.0], vec![("axis", Attr::Int(1))]);
-        self.keep(y, [n, c + other.1[1], h, w]);
+        let mut parts = vec![Value(x, [n, c, h, w])];
+        for _ in 0..1 + self.below(3) {
+            parts.push(beside[self.below(beside.len())].clone());
+        }
+        let names: Vec<&str> = parts.iter().map(|part| part.0.as_str()).collect();
+        let y = self.push("Concat", &names, vec![("axis", Attr::Int(1))]);
+        self.keep(y, [n, parts.iter().map(|part| part.1[1]).sum(), h, w]);
     }
 
     fn pool(&mut self) {
@@ -249,7 +260,7 @@ fn by_tract(derived: &GradientGraph, x: &[f32], cotangent: &[f32]) -> Option<(Ve
 
 #[test]
 fn random_graphs_agree_with_tract() {
-    let (range, mut compared) = (graphs(0..24), 0);
+    let (range, mut compared) = (graphs(0..48), 0);
     for seed in range.clone() {
         let graph = random_graph(seed);
         let ops: Vec<&str> = graph.nodes.iter().map(|n| n.op.as_str()).collect();

@@ -78,8 +78,11 @@ fn concat(planner: &mut Planner, node: &Node) -> Result<Lowered> {
                     at += len;
                     continue;
                 }
-                let moved = Move { from: 0, to: at, extents: vec![len], reads: vec![1], writes: vec![1] };
-                planner.step(output, Box::new(Moves { moved: moved.simplified() }), vec![read], vec![write]);
+                // Into a part of its own: what is read may be another part of the same whole.
+                let part = planner.buffer(len);
+                planner.parts.put(part, write, at);
+                let moved = Move { from: 0, to: 0, extents: vec![len], reads: vec![1], writes: vec![1] };
+                planner.step(output, Box::new(Moves { moved: moved.simplified() }), vec![read], vec![part]);
                 at += len;
             }
             planner.set(output, Order::Blocked, write)?;
