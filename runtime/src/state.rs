@@ -179,8 +179,15 @@ impl State {
             (row.passes.gradient, rest) = u64::get(rest).ok_or(CUT)?;
             (row.seconds, rest) = f64::get(rest).ok_or(CUT)?;
             (row.degraded, rest) = u64::get(rest).ok_or(CUT)?;
+            if !(row.seconds.is_finite() && row.seconds >= 0.0 && row.degraded <= done) {
+                return Err(CUT);
+            }
             for _ in &header.metrics {
                 let (scores, behind) = Tally::get(rest).ok_or(CUT)?;
+                // Every sample is one for each metric, if without a score.
+                if scores.taken() != Some(done) {
+                    return Err(CUT);
+                }
                 row.scores.push(scores);
                 rest = behind;
             }
@@ -330,6 +337,21 @@ mod tests {
             let mut changed = bytes.clone();
             changed[cut] ^= 1;
             assert!(State::parse(&changed).is_err(), "{cut}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_can_have_counted_is_refused() {
+        let changes: [fn(&mut State); 4] = [
+            |state| state.done -= 1,
+            |state| state.rows[1].scores[0].push(Ok(Observation::Score(1.0))),
+            |state| state.rows[0].degraded = state.done + 1,
+            |state| state.rows[0].seconds = f64::NAN,
+        ];
+        for change in changes {
+            let mut state = state((1, 3));
+            change(&mut state);
+            assert!(State::parse(&state.to_bytes().unwrap()).is_err());
         }
     }
 

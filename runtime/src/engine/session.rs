@@ -57,7 +57,9 @@ pub struct Passes {
 impl Passes {
     /// Of both.
     pub fn plus(self, other: Passes) -> Passes {
-        Passes { forward: self.forward + other.forward, gradient: self.gradient + other.gradient }
+        let [forward, gradient] =
+            [(self.forward, other.forward), (self.gradient, other.gradient)].map(|(a, b)| a.saturating_add(b));
+        Passes { forward, gradient }
     }
 
     /// Both kinds together.

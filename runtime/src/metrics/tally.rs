@@ -162,9 +162,24 @@ impl Tally {
         scores
     }
 
+    /// How many samples were taken in; none where nobody can have counted them.
+    pub fn taken(&self) -> Option<u64> {
+        let compared = match &self.compared {
+            Compared::Not => Some(0),
+            Compared::Labels(table) => table.taken(),
+            Compared::Hits(table) => table.taken(),
+            Compared::Groups(groups) => groups.taken(),
+            Compared::Sketches { kept, .. } => Some(kept.seen()),
+        };
+        self.scores.taken()?.checked_add(compared?)
+    }
+
     /// Whether the other one is of the same kind.
     pub fn is_like(&self, other: &Tally) -> bool {
-        std::mem::discriminant(&self.compared) == std::mem::discriminant(&other.compared)
+        match (&self.compared, &other.compared) {
+            (Compared::Sketches { threshold, .. }, Compared::Sketches { threshold: other, .. }) => threshold == other,
+            (own, other) => std::mem::discriminant(own) == std::mem::discriminant(other),
+        }
     }
 
     /// How many bytes it takes.
@@ -321,6 +336,7 @@ mod tests {
             assert!(first.scores().undefined().eq(tally.scores().undefined()));
             assert_eq!(tally.scores().moments().count(), 2);
             assert_eq!(tally.scores().undefined().map(|(_, count)| count).sum::<u64>(), 1);
+            assert_eq!((tally.taken(), first.taken()), (Some(3), Some(3)));
             let mut bytes = vec![7];
             tally.put(&mut bytes);
             assert_eq!(bytes.len(), 1 + tally.bytes());

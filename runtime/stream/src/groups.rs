@@ -1,7 +1,7 @@
 //! Means of samples that come in groups, such as those that one random model has scored: how far groups lie apart is part of
 //! the mean's error, however many samples each has.
 
-use crate::moments::Moments;
+use crate::moments::{LARGEST, Moments};
 use crate::wire::Wire;
 
 /// Scores of up to `N` groups.
@@ -20,13 +20,18 @@ impl<const N: usize> Default for Groups<N> {
 impl<const N: usize> Groups<N> {
     /// Takes in a value of a group; one of a group from `N` on is not taken in, and false is returned.
     pub fn push(&mut self, group: usize, value: f64) -> bool {
-        let own = self.groups.get_mut(group).filter(|_| value.is_finite());
+        let own = self.groups.get_mut(group).filter(|_| value.abs() <= LARGEST);
         own.map(|own| own.push(value)).is_some()
     }
 
     /// Takes in the values of another.
     pub fn merge(&mut self, other: &Groups<N>) {
         self.groups.iter_mut().zip(&other.groups).for_each(|(own, more)| own.merge(more));
+    }
+
+    /// How many values were taken in; none where nobody can have counted them.
+    pub fn taken(&self) -> Option<u64> {
+        self.groups.iter().try_fold(0u64, |sum, own| sum.checked_add(own.count()))
     }
 
     /// The mean of all values. With `n_g` of `n` values in each of `K` groups its standard error is
@@ -60,9 +65,7 @@ impl<const N: usize> Wire for Groups<N> {
         for own in &mut groups.groups {
             (*own, rest) = Moments::get(rest)?;
         }
-        // What nobody can have counted would overflow the sums.
-        let countable = groups.groups.iter().try_fold(0u64, |sum, own| sum.checked_add(own.count())).is_some();
-        countable.then_some((groups, rest))
+        groups.taken().is_some().then_some((groups, rest))
     }
 }
 

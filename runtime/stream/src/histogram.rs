@@ -6,8 +6,8 @@
 pub struct Histogram<const N: usize> {
     low: f32,
     high: f32,
-    unmarked: [u32; N],
-    marked: [u32; N],
+    unmarked: [u64; N],
+    marked: [u64; N],
 }
 
 /// An area, and how far it may be from the exact one.
@@ -33,27 +33,28 @@ impl<const N: usize> Histogram<N> {
         let bin = if width > 0.0 { ((score - self.low) / width) as usize } else { 0 };
         let counts = if is_marked { &mut self.marked } else { &mut self.unmarked };
         if let Some(count) = counts.get_mut(bin.min(N.saturating_sub(1))) {
-            *count += 1;
+            *count = count.saturating_add(1);
         }
     }
 
     /// Takes in the scores of another, of the same range.
     pub fn merge(&mut self, other: &Histogram<N>) {
-        self.marked.iter_mut().zip(&other.marked).for_each(|(own, more)| *own += more);
-        self.unmarked.iter_mut().zip(&other.unmarked).for_each(|(own, more)| *own += more);
+        let add = |(own, more): (&mut u64, &u64)| *own = own.saturating_add(*more);
+        self.marked.iter_mut().zip(&other.marked).for_each(add);
+        self.unmarked.iter_mut().zip(&other.unmarked).for_each(add);
     }
 
     /// The area; none where all or none are marked.
     pub fn area(&self) -> Option<Area> {
-        let (mut above, mut pairs, mut tied) = (0u64, 0.0, 0.0);
+        let (mut above, mut pairs, mut tied) = (0.0, 0.0, 0.0);
         for (&marked, &unmarked) in self.marked.iter().zip(&self.unmarked).rev() {
             let own = 0.5 * marked as f64 * unmarked as f64;
-            pairs += above as f64 * unmarked as f64 + own;
+            pairs += above * unmarked as f64 + own;
             tied += own;
-            above += marked as u64;
+            above += marked as f64;
         }
-        let unmarked: u64 = self.unmarked.iter().map(|&count| count as u64).sum();
-        let all = above as f64 * unmarked as f64;
+        let unmarked: f64 = self.unmarked.iter().map(|&count| count as f64).sum();
+        let all = above * unmarked;
         (all > 0.0).then(|| Area { area: pairs / all, bound: tied / all })
     }
 }
@@ -74,6 +75,16 @@ mod tests {
         (0..200).for_each(|i| histogram.push(score(i), is_marked(i)));
         let found = histogram.area().unwrap();
         assert!((found.area - exact).abs() <= found.bound && found.bound < 0.02, "{found:?} for {exact}");
+    }
+
+    #[test]
+    fn counts_go_beyond_four_thousand_millions() {
+        let mut histogram = Histogram::<4>::new(0.0, 1.0);
+        [(0.9, true), (0.9, true), (0.9, true), (0.1, true), (0.5, false)].map(|(at, is)| histogram.push(at, is));
+        for _ in 0..40 {
+            histogram.merge(&histogram.clone());
+        }
+        assert_eq!(histogram.area(), Some(Area { area: 0.75, bound: 0.0 }));
     }
 
     #[test]

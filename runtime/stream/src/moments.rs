@@ -2,6 +2,9 @@
 
 use crate::wire::Wire;
 
+/// Up to this size squares of values, and sums of more of them than anybody can take in, are finite.
+pub const LARGEST: f64 = 1e140;
+
 /// Count, mean and sum of squared deviations.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -34,6 +37,11 @@ impl Moments {
     /// Takes in another stream's values (Chan et al.'s formula).
     pub fn merge(&mut self, other: &Moments) {
         if other.count == 0 {
+            return;
+        }
+        if self.count == 0 {
+            // As they are, not rounded.
+            *self = *other;
             return;
         }
         let (a, b) = (self.count as f64, other.count as f64);
@@ -84,7 +92,9 @@ impl Wire for Moments {
         let (count, rest) = u64::get(bytes)?;
         let (mean, rest) = f64::get(rest)?;
         let (squares, rest) = f64::get(rest)?;
-        let sound = mean.is_finite() && squares.is_finite() && squares >= 0.0;
+        let sound = mean.abs() <= LARGEST && squares.is_finite() && squares >= 0.0;
+        // Of none there is no mean, and one deviates from nothing.
+        let sound = sound && (count > 0 || mean == 0.0) && (count > 1 || squares == 0.0);
         sound.then_some((Moments { count, mean, squares }, rest))
     }
 }
@@ -128,5 +138,27 @@ mod tests {
             assert!((merged.mean() - whole.mean()).abs() < 1e-12);
             assert!((merged.variance() - whole.variance()).abs() < 1e-12);
         }
+    }
+
+    #[test]
+    fn nothing_and_others_are_the_others_to_the_bit() {
+        for values in [[0.1; 3], [1e200; 3]] {
+            let mut merged = Moments::default();
+            merged.merge(&of(&values));
+            merged.merge(&Moments::default());
+            assert_eq!(merged, of(&values));
+        }
+    }
+
+    #[test]
+    fn bytes_that_nobody_can_have_written_are_refused() {
+        let read = |count, mean, squares| {
+            let mut bytes = [0; Moments::BYTES];
+            assert!(Moments { count, mean, squares }.put(&mut bytes).is_empty());
+            Moments::get(&bytes).is_some()
+        };
+        assert!(read(0, 0.0, 0.0) && read(1, 0.5, 0.0) && read(2, 0.5, 0.1));
+        assert!(!read(0, 0.9, 0.0) && !read(0, 0.0, 0.1) && !read(1, 0.5, 0.1) && !read(2, 0.5, -0.1));
+        assert!(!read(2, f64::NAN, 0.0) && !read(2, 1e308, 0.0) && !read(2, 0.0, f64::INFINITY));
     }
 }

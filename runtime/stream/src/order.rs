@@ -1,8 +1,9 @@
 //! Orders of values: ranks with ties, and the area under a receiver operating characteristic.
 
-/// Bits in the order of values, as `total_cmp` has it.
+/// Bits in the order of values, as `total_cmp` has it, but that zeros are equal whatever their signs.
 fn bits(value: f32) -> u32 {
-    let bits = value.to_bits();
+    // Minus zero and zero are zero.
+    let bits = (value + 0.0).to_bits();
     bits ^ (((bits as i32) >> 31) as u32 | 1 << 31)
 }
 
@@ -122,6 +123,17 @@ mod tests {
         let values = [1.0, 1.0 + f32::EPSILON, -f32::INFINITY, -1.0, 0.0, f32::MIN_POSITIVE, -f32::MIN_POSITIVE];
         descending(&values, &mut room, &mut order);
         assert_eq!(order, [1, 0, 5, 4, 6, 3, 2]);
+    }
+
+    #[test]
+    fn the_sign_of_zero_decides_nothing() {
+        const COUNT: usize = 2 * FEW;
+        let values: [f32; COUNT] = core::array::from_fn(|i| if i % 3 == 0 { 0.0 } else { -0.0 });
+        for count in [5, COUNT] {
+            let (mut room, mut order) = ([0; 2 * COUNT], [0; COUNT]);
+            descending(&values[..count], &mut room, &mut order);
+            assert!(order[..count].iter().copied().eq(0..count as u32));
+        }
     }
 
     #[test]

@@ -50,6 +50,11 @@ impl Pearson {
         if other.count == 0 {
             return;
         }
+        if self.count == 0 {
+            // As they are, not rounded.
+            *self = *other;
+            return;
+        }
         let (n, m) = (self.count as f64, other.count as f64);
         let apart = [other.means[0] - self.means[0], other.means[1] - self.means[1]];
         let share = n * m / (n + m);
@@ -61,15 +66,16 @@ impl Pearson {
         self.count = self.count.saturating_add(other.count);
     }
 
-    /// The standard error of their correlation, `sqrt((1 - r^2) / (n - 2))`; infinite where there is none.
+    /// The standard error of their correlation, `(1 - r^2) / sqrt(n - 3)`: that of Fisher's transform, taken back; infinite where
+    /// there is none.
     pub fn standard_error(&self) -> f64 {
-        match self.correlation().filter(|_| self.count > 2) {
-            Some(r) => libm::sqrt((1.0 - r * r) / (self.count - 2) as f64),
+        match self.correlation().filter(|_| self.count > 3) {
+            Some(r) => (1.0 - r * r) / libm::sqrt((self.count - 3) as f64),
             None => f64::INFINITY,
         }
     }
 
-    /// Their correlation, from -1 to 1; none where one of the two is constant.
+    /// Their correlation, from -1 to 1; none where one of the two is constant, or deviates beyond what its squares can say.
     pub fn correlation(&self) -> Option<f64> {
         let spread = |i: usize| {
             let square = self.squares[i] / self.count as f64;
@@ -77,7 +83,8 @@ impl Pearson {
         };
         let defined = self.count > 1 && spread(0) && spread(1);
         let scale = libm::sqrt(self.squares[0]) * libm::sqrt(self.squares[1]);
-        defined.then(|| (self.product / scale).clamp(-1.0, 1.0))
+        let correlation = self.product / scale;
+        (defined && correlation.is_finite()).then(|| correlation.clamp(-1.0, 1.0))
     }
 }
 
@@ -114,6 +121,7 @@ impl Wire for Pearson {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::moments::Moments;
 
     fn of(range: core::ops::Range<i32>) -> Pearson {
         let mut pearson = Pearson::default();
@@ -130,6 +138,38 @@ mod tests {
         (0..9).for_each(|i| constant.push(i as f64, 0.1));
         assert_eq!(constant.correlation(), None);
         assert_eq!(Pearson::default().correlation(), None);
+    }
+
+    #[test]
+    fn what_overflows_has_no_correlation() {
+        let mut wide = Pearson::default();
+        (0..4).for_each(|i| wide.push(1e155 * libm::sin(i as f64), 1e155 * libm::cos(i as f64)));
+        assert_eq!((wide.correlation(), wide.standard_error()), (None, f64::INFINITY));
+    }
+
+    /// How far correlations of many samples lie apart is what each says of itself, whatever it is.
+    #[test]
+    fn the_error_is_how_far_samples_lie_apart() {
+        let mut state = 9u64;
+        let mut drawn = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f64 / (1u64 << 24) as f64
+        };
+        let mut normal = || (0..12).map(|_| drawn()).sum::<f64>() - 6.0;
+        for rho in [0.0, 0.5, 0.9, 0.99] {
+            let (mut found, mut told) = (Moments::default(), Moments::default());
+            for _ in 0..400 {
+                let mut pearson = Pearson::default();
+                for _ in 0..60 {
+                    let (a, b) = (normal(), normal());
+                    pearson.push(a, rho * a + libm::sqrt(1.0 - rho * rho) * b);
+                }
+                found.push(pearson.correlation().unwrap());
+                told.push(pearson.standard_error());
+            }
+            let ratio = told.mean() / libm::sqrt(found.variance());
+            assert!((0.85..1.2).contains(&ratio), "{rho}: {ratio}");
+        }
     }
 
     #[test]

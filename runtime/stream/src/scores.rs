@@ -1,6 +1,6 @@
 //! A metric's scores over a stream of samples: what a dataset's score is made of.
 
-use crate::moments::Moments;
+use crate::moments::{LARGEST, Moments};
 use crate::undefined::Undefined;
 use crate::wire::Wire;
 
@@ -19,7 +19,7 @@ impl Scores {
     /// Takes in a sample's score. One that is not finite is none.
     pub fn push(&mut self, score: Result<f64, Undefined>) {
         match score {
-            Ok(score) if score.is_finite() => self.moments.push(score),
+            Ok(score) if score.abs() <= LARGEST => self.moments.push(score),
             Ok(_) => self.push_undefined(Undefined::Failed, 1),
             Err(reason) => self.push_undefined(reason, 1),
         }
@@ -40,6 +40,11 @@ impl Scores {
     pub fn push_undefined(&mut self, reason: Undefined, count: u64) {
         let own = &mut self.undefined[reason as usize];
         *own = own.saturating_add(count);
+    }
+
+    /// How many samples were taken in; none where nobody can have counted them.
+    pub fn taken(&self) -> Option<u64> {
+        self.undefined.iter().try_fold(self.moments.count(), |sum, count| sum.checked_add(*count))
     }
 
     /// Of the defined scores.
@@ -75,7 +80,7 @@ mod tests {
     fn any_split_in_any_order_gives_the_same_and_survives_its_bytes() {
         let sample = |i: u32| match i % 7 {
             3 => Err(Undefined::EmptyMask),
-            5 => Ok(f64::NAN),
+            5 => Ok([f64::NAN, 1e308, f64::NEG_INFINITY][i as usize % 3]),
             _ => Ok(libm::sin(i as f64)),
         };
         let of = |range: core::ops::Range<u32>| {

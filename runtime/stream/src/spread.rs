@@ -12,15 +12,18 @@ impl Entropy {
     /// Takes in a value.
     pub fn push(&mut self, value: f64) {
         let size = libm::fabs(value);
-        if size > 0.0 {
+        // What is no number makes the sums none.
+        if size != 0.0 {
             self.sum += size;
             self.weighed += size * libm::log(size);
         }
     }
 
-    /// In nats, from 0 (all in one value) to the logarithm of their number; none where all are zero.
+    /// In nats, from 0 (all in one value) to the logarithm of their number; none where all are zero, or where one or their sum is
+    /// no finite number.
     pub fn nats(&self) -> Option<f64> {
-        (self.sum > 0.0).then(|| (libm::log(self.sum) - self.weighed / self.sum).max(0.0))
+        let is_finite = self.sum.is_finite() && self.weighed.is_finite();
+        (self.sum > 0.0 && is_finite).then(|| (libm::log(self.sum) - self.weighed / self.sum).max(0.0))
     }
 }
 
@@ -49,6 +52,7 @@ mod tests {
         assert_eq!(entropy(&[0.0, -3.0, 0.0]), Some(0.0));
         assert!((entropy(&[0.2; 8]).unwrap() - libm::log(8.0)).abs() < 1e-14);
         assert_eq!(entropy(&[0.0; 4]), None);
+        assert!([[1e308; 2], [f64::INFINITY, 1.0], [f64::NAN, 1.0]].iter().all(|values| entropy(values).is_none()));
         assert!((gini([0.0, 0.0, 0.0, 5.0].into_iter()).unwrap() - 0.75).abs() < 1e-15);
         assert!(gini([2.0; 5].into_iter()).unwrap().abs() < 1e-15);
         assert_eq!(gini([0.0; 3].into_iter()), None);

@@ -75,6 +75,11 @@ impl<const N: usize> Table<N> {
         }
     }
 
+    /// How many samples were taken in; none where nobody can have counted them.
+    pub fn taken(&self) -> Option<u64> {
+        self.rows.iter().try_fold(self.dropped, |sum, row| sum.checked_add(row.count))
+    }
+
     /// How many samples are not in the counts, for want of room.
     pub fn dropped(&self) -> u64 {
         self.dropped
@@ -87,13 +92,13 @@ impl<const N: usize> Table<N> {
         let labels = || self.rows.chunk_by(|a, b| a.label == b.label);
         let of = |same: &[Row]| -> (u64, f64) {
             let pairs = |row: &Row| row.count as f64 * (row.count - 1) as f64;
-            (same.iter().map(|row| row.count).sum(), same.iter().map(pairs).sum())
+            (same.iter().fold(0, |sum, row| sum.saturating_add(row.count)), same.iter().map(pairs).sum())
         };
         let (mut alone, mut samples, mut shares) = (0, 0, 0.0);
         for (count, pairs) in labels().map(of) {
             match count {
                 1 => alone += 1,
-                _ => (samples, shares) = (samples + count, shares + pairs / (count - 1) as f64),
+                _ => (samples, shares) = (count.saturating_add(samples), shares + pairs / (count - 1) as f64),
             }
         }
         if samples == 0 {
@@ -164,11 +169,8 @@ impl<const N: usize> Wire for Table<N> {
             }
         }
         let ordered = table.rows.is_sorted_by(|a, b| (a.label, a.class) < (b.label, b.class));
-        // What nobody can have counted would overflow the sums.
-        let countable = table.rows.iter().try_fold(dropped, |sum, row| sum.checked_add(row.count)).is_some();
-        let sound =
-            len <= N as u64 && ordered && countable && table.rows.iter().all(|row| row.count > 0 && row.label < limit);
-        sound.then_some((table, rest))
+        let sound = len <= N as u64 && ordered && table.rows.iter().all(|row| row.count > 0 && row.label < limit);
+        (sound && table.taken().is_some()).then_some((table, rest))
     }
 }
 
