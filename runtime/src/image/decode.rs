@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, ImageResult, Limits, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, ImageResult, Limits, RgbImage};
 
+use super::jpeg::Jpeg;
 use crate::error::{Error, Result};
 use crate::files;
 
@@ -37,44 +38,46 @@ pub fn decode_mask(path: &Path) -> Result<Picture> {
 }
 
 fn read(path: &Path) -> Result<DynamicImage> {
-    let refuse = |reason: String| Error::Input { path: path.into(), reason };
     let bytes = files::read_input(path)?;
     // By content alone: a name can lie.
-    let reader = ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format();
-    let mut reader = reader.map_err(|source| Error::Read { path: path.into(), source })?;
-    if !matches!(reader.format(), Some(ImageFormat::Png | ImageFormat::Jpeg)) {
-        return Err(refuse("it is not an image that is understood (PNG or JPEG)".into()));
-    }
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(MAX_BYTES);
-    reader.limits(limits);
-    let failed = |e| refuse(format!("it can't be decoded: {e}"));
-    let decoder = reader.into_decoder().map_err(failed)?;
-    let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > MAX_PIXELS {
-        let most = MAX_PIXELS >> 20;
-        return Err(refuse(format!("it has {width} x {height} pixels, more than {most} Mi; make it smaller")));
-    }
-    if decoder.total_bytes() > MAX_BYTES {
-        let most = MAX_BYTES >> 20;
-        return Err(refuse(format!(
-            "it takes {} MiB when it is unpacked, more than {most}",
-            decoder.total_bytes() >> 20
-        )));
-    }
-    let image = upright(decoder).map_err(failed)?;
-    if image.width() == 0 || image.height() == 0 {
-        return Err(refuse("it has no pixels".into()));
-    }
-    Ok(image)
+    let unpacked = match image::guess_format(&bytes) {
+        Ok(ImageFormat::Png) => png(bytes).map_err(failed).and_then(unpack),
+        Ok(ImageFormat::Jpeg) => Jpeg::new(&bytes).map_err(failed).and_then(unpack),
+        _ => Err("it is not an image that is understood (PNG or JPEG)".into()),
+    };
+    unpacked.map_err(|reason| Error::Input { path: path.into(), reason })
 }
 
-/// Decodes, and turns the picture as its camera says it was held.
-fn upright(mut decoder: impl ImageDecoder) -> ImageResult<DynamicImage> {
-    let orientation = decoder.orientation()?;
-    let mut image = DynamicImage::from_decoder(decoder)?;
+fn failed(error: ImageError) -> String {
+    format!("it can't be decoded: {error}")
+}
+
+fn png(bytes: Vec<u8>) -> ImageResult<impl ImageDecoder> {
+    let mut reader = ImageReader::with_format(std::io::Cursor::new(bytes), ImageFormat::Png);
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_BYTES);
+    reader.limits(limits);
+    reader.into_decoder()
+}
+
+/// What a decoder makes of a file, turned as its camera says it was held; or why it makes nothing of it.
+fn unpack(mut decoder: impl ImageDecoder) -> std::result::Result<DynamicImage, String> {
+    let (width, height) = decoder.dimensions();
+    if width.max(height) > MAX_SIDE || u64::from(width) * u64::from(height) > MAX_PIXELS {
+        let most = MAX_PIXELS >> 20;
+        return Err(format!(
+            "it has {width} x {height} pixels, more than {most} Mi or {MAX_SIDE} on a side; make it smaller"
+        ));
+    }
+    let bytes = decoder.total_bytes();
+    if bytes > MAX_BYTES {
+        return Err(format!("it takes {} MiB when it is unpacked, more than {}", bytes >> 20, MAX_BYTES >> 20));
+    }
+    if bytes == 0 {
+        return Err("it has no pixels".into());
+    }
+    let orientation = decoder.orientation().map_err(failed)?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(failed)?;
     image.apply_orientation(orientation);
     Ok(image)
 }
@@ -114,6 +117,31 @@ mod tests {
         let reds = |picture: Picture| picture.pixels().map(|pixel| pixel.0[0]).collect::<Vec<u8>>();
         assert_eq!(reds(decode_mask(&path).unwrap()), [0, 100, 255]);
         assert_eq!(reds(decode(&path).unwrap()), [255; 3]);
+    }
+
+    /// As `image` decodes them, their missing part is grey.
+    #[test]
+    fn a_photograph_that_is_not_whole_is_refused() {
+        let mut jpeg = std::io::Cursor::new(vec![]);
+        let noise = |x: u32, y: u32| image::Rgb([(x * 37 + y * 91) as u8, (x * y) as u8, (x * x + y) as u8]);
+        RgbImage::from_fn(96, 64, noise).write_to(&mut jpeg, ImageFormat::Jpeg).unwrap();
+        let whole = jpeg.into_inner();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("photo.jpg");
+        let decoded = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            decode(&path)
+        };
+        let picture = decoded(&whole).unwrap();
+        assert_eq!(picture, image::load_from_memory(&whole).unwrap().to_rgb8());
+        // What a camera puts behind it is no part of it.
+        assert_eq!(decoded(&[&whole[..], b"more"].concat()).unwrap(), picture);
+        for cut in (0..whole.len()).step_by(7).chain([whole.len() - 1]) {
+            assert!(decoded(&whole[..cut]).is_err(), "{cut} of {} bytes", whole.len());
+            let mut blank = whole.clone();
+            blank[cut.max(4)..].fill(0);
+            assert!(decoded(&blank).is_err(), "{cut} of {} bytes, and zeros", whole.len());
+        }
     }
 
     fn crc32(bytes: &[u8]) -> u32 {

@@ -5,6 +5,7 @@ pub mod colormap;
 pub mod decode;
 pub mod grid;
 pub mod inpaint;
+mod jpeg;
 pub mod mosaic;
 mod multigrid;
 pub mod overlay;

@@ -1,0 +1,71 @@
+//! JPEG files, whole: `image` takes those that are cut short or damaged, too, and leaves grey what it can't make out, which would
+//! then be explained.
+
+use image::error::{DecodingError, ImageError};
+use image::metadata::Orientation;
+use image::{ColorType, ImageDecoder, ImageFormat, ImageResult};
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+/// Before a picture's scan, and behind it.
+const SCAN: [u8; 2] = [0xff, 0xda];
+const END: [u8; 2] = [0xff, 0xd9];
+
+/// Reads a file's bytes, of which the headers are read.
+pub struct Jpeg<'a>(JpegDecoder<ZCursor<&'a [u8]>>);
+
+fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ImageError {
+    ImageError::Decoding(DecodingError::new(ImageFormat::Jpeg.into(), error))
+}
+
+impl<'a> Jpeg<'a> {
+    /// Reads the headers.
+    ///
+    /// Errors: headers that are none, or a file without an end.
+    pub fn new(bytes: &'a [u8]) -> ImageResult<Jpeg<'a>> {
+        let last = |marker: [u8; 2]| bytes.windows(2).rposition(|pair| pair == marker);
+        // A scan has no such bytes in it, and a thumbnail lies before it.
+        if last(END) <= last(SCAN) {
+            return Err(failed("it has no end: it is cut short"));
+        }
+        let options = DecoderOptions::default().set_strict_mode(true);
+        let options = options.set_max_width(usize::MAX).set_max_height(usize::MAX);
+        let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+        decoder.decode_headers().map_err(failed)?;
+        let color = match decoder.input_colorspace() {
+            Some(ColorSpace::Luma) => ColorSpace::Luma,
+            _ => ColorSpace::RGB,
+        };
+        decoder.set_options(options.jpeg_set_out_colorspace(color));
+        Ok(Jpeg(decoder))
+    }
+}
+
+impl ImageDecoder for Jpeg<'_> {
+    fn dimensions(&self) -> (u32, u32) {
+        // Both are of 16 bits in the file.
+        self.0.dimensions().map_or((0, 0), |(width, height)| (width as u32, height as u32))
+    }
+
+    fn color_type(&self) -> ColorType {
+        match self.0.options().jpeg_get_out_colorspace() {
+            ColorSpace::Luma => ColorType::L8,
+            _ => ColorType::Rgb8,
+        }
+    }
+
+    fn orientation(&mut self) -> ImageResult<Orientation> {
+        let told = self.0.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
+        Ok(told.unwrap_or(Orientation::NoTransforms))
+    }
+
+    fn read_image(mut self, room: &mut [u8]) -> ImageResult<()> {
+        self.0.decode_into(room).map_err(failed)
+    }
+
+    fn read_image_boxed(self: Box<Self>, room: &mut [u8]) -> ImageResult<()> {
+        self.read_image(room)
+    }
+}
