@@ -4,7 +4,7 @@ mod common;
 
 use common::{assert_close, graph, ints, node, normal, weight};
 use whyline_runtime::engine::{Precision, Resources};
-use whyline_runtime::evaluate::{Effort, Evaluation, Measure, Subjected};
+use whyline_runtime::evaluate::{Effort, Evaluation, Marked, Measure, Subjected};
 use whyline_runtime::explain::{Explanation, LoadOptions, Loaded, Shared, Target};
 use whyline_runtime::gradient::target::Score;
 use whyline_runtime::methods::Given;
@@ -56,7 +56,7 @@ fn score(
     let explainer =
         loaded.explainer_sharing(shared, method, &given(told), Precision::F32, Resources::default()).unwrap();
     let mut evaluation = Evaluation::new(vec![explainer], vec![measure], Effort::default()).unwrap();
-    let sample = Subjected { input: x, file: file(), mask: None, mosaic: false, target: target.clone() };
+    let sample = Subjected { input: x, file: file(), marked: Marked::Nothing, mosaic: false, target: target.clone() };
     evaluation.push(&sample).unwrap().into_iter().for_each(|scores| drop(scores.unwrap()));
     let scores = evaluation.rows[0].scores[0].scores();
     Some(scores.moments()).filter(|moments| moments.count() > 0).map(|moments| moments.mean())

@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::{graph, node};
 use whyline_runtime::Kind;
 use whyline_runtime::engine::{PlanSession, Precision, Resources};
-use whyline_runtime::evaluate::{Effort, Evaluation, Measure, Subjected};
+use whyline_runtime::evaluate::{Effort, Evaluation, Marked, Measure, Subjected};
 use whyline_runtime::explain::{Budget, Explainer, LoadOptions, Loaded, Shared, Target, Wanted};
 use whyline_runtime::gradient::target::Score;
 use whyline_runtime::image::Picture;
@@ -18,6 +18,7 @@ use whyline_runtime::image::colormap::Colormap;
 use whyline_runtime::image::overlay::{Style, draw};
 use whyline_runtime::image::preprocess::{picture_of, prepare};
 use whyline_runtime::methods::Given;
+use whyline_runtime::metrics::Undefined;
 use whyline_runtime::onnx::{Attr, Card, Facts, Layout, Tensor, write_model};
 use whyline_runtime::record::FileRecord;
 use whyline_runtime::rng::Rng;
@@ -261,6 +262,28 @@ fn cards_from_memory_are_checked() {
     assert!(error.contains("std"), "{error}");
 }
 
+/// Of objects of several classes, those of the class explained count.
+#[test]
+fn the_mask_is_of_the_class_that_is_explained() {
+    let cnn = loaded("digits-cnn.onnx");
+    let x = input(&cnn, 1);
+    let scored = |marked: Marked, target: Target| {
+        let measures = vec![Measure::new("attribution-localisation", &Given::new()).unwrap()];
+        let explainers = vec![explainer(&cnn, &mut Shared::default(), "vanilla")];
+        let mut evaluation = Evaluation::new(explainers, measures, Effort::default()).unwrap();
+        let sample = Subjected { input: &x, file: file(), marked, mosaic: false, target };
+        evaluation.push(&sample).unwrap().remove(0).unwrap().scores.remove(0)
+    };
+    let upper: Vec<bool> = (0..x.len()).map(|i| i < x.len() / 2).collect();
+    let lower: Vec<bool> = upper.iter().map(|is_upper| !is_upper).collect();
+    let classes = [(3, upper.clone()), (5, lower.clone())];
+    for (class, own) in [(3, &upper), (5, &lower)] {
+        let target = || Target::Class(class);
+        assert_eq!(scored(Marked::Classes(&classes), target()), scored(Marked::Object(own), target()));
+    }
+    assert_eq!(scored(Marked::Classes(&classes), Target::Class(4)), Err(Undefined::NoMask));
+}
+
 /// Scores of a sample with a mask of another size, and states of something else, are refused; nothing is counted.
 #[test]
 fn what_does_not_fit_an_evaluation_is_refused() {
@@ -272,11 +295,12 @@ fn what_does_not_fit_an_evaluation_is_refused() {
     let x = input(&cnn, 1);
     let mut masked = evaluation(&["pointing-game", "relevance-mass-accuracy", "top-k-intersection", "auc"]);
     for len in [0, 3, x.len() + 1] {
-        let mask = vec![true; len];
-        let (input, mask) = (x.as_slice(), Some(mask.as_slice()));
-        let error =
-            masked.push(&Subjected { input, file: file(), mask, mosaic: false, target: Target::Top }).unwrap_err();
-        assert!(error.kind() == Kind::Input && error.to_string().contains(&format!("{len} features")), "{error}");
+        let (mask, classes) = (vec![true; len], [(1, vec![true; x.len()]), (2, vec![true; len])]);
+        for marked in [Marked::Object(&mask), Marked::Classes(&classes)] {
+            let sample = Subjected { input: &x, file: file(), marked, mosaic: false, target: Target::Top };
+            let error = masked.push(&sample).unwrap_err();
+            assert!(error.kind() == Kind::Input && error.to_string().contains(&format!("{len} features")), "{error}");
+        }
     }
     assert!(
         masked.state()
@@ -295,7 +319,7 @@ fn pictures_and_maps_that_are_none_are_refused() {
     for (width, height) in [(0, 0), (0, 5), (5, 0)] {
         assert_eq!(prepare(&Picture::new(width, height), &shape, layout, &card).unwrap_err().kind(), Kind::Input);
     }
-    assert!(picture_of(&[0.0; 3], &shape, layout).is_err());
+    assert!(picture_of(&[0.0; 3], &shape, layout, None).is_err());
     let style = |zoom| Style { colormap: Colormap::Diverging, side_by_side: true, zoom };
     let picture = Picture::new(8, 8);
     assert!(draw(&[0.0; 3], (8, 8), &picture, &style(None)).is_err());

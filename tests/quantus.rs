@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use whyline_runtime::engine::{Precision, Resources};
-use whyline_runtime::evaluate::{Effort, Evaluation, Measure, Subjected};
+use whyline_runtime::evaluate::{Effort, Evaluation, Marked, Measure, Subjected};
 use whyline_runtime::explain::{LoadOptions, Loaded, Target};
 use whyline_runtime::image::preprocess::mask;
 use whyline_runtime::image::{Picture, decode, prepare};
@@ -50,7 +50,8 @@ fn scores(metrics: &[(&str, Given)], count: usize) -> (Vec<Vec<Option<f64>>>, Ve
         let input = prepare(picture, &shape, layout, card).unwrap().input;
         let marked = mask(&marks, &shape, layout, card).unwrap();
         let file = FileRecord { file: "sheet".into(), sha256: String::new() };
-        let sample = Subjected { input: &input, file, mask: Some(&marked), mosaic: false, target: Target::Top };
+        let sample =
+            Subjected { input: &input, file, marked: Marked::Object(&marked), mosaic: false, target: Target::Top };
         let scores = evaluation.push(&sample).unwrap().remove(0).unwrap().scores;
         all.push(
             scores

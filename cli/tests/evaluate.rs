@@ -309,10 +309,28 @@ fn boxes_are_masks_and_those_of_something_else_are_not() {
     let labelled = ["--labels", &labels, "--target", "label"];
     assert!(evaluate(&samples, &[&told[..], &labelled].concat()).status.success());
     assert_eq!(cell(&json(Path::new(&out)), "relevance-mass")["undefined"]["there is no mask"], 2);
-    for (image, bbox, says) in [("64", "[0, 0, 9, 9]", "64 x 48"), ("48", "[0, 0, -1, 9]", "annotation 0")] {
+    for (image, bbox, says) in [("64", "[0, 0, 9, 9]", "64 x 48"), ("48", "[0, 0, 9, 0.0]", "1 boxes hold nothing")] {
         write(image, bbox);
         let run = evaluate(&samples, &told);
         assert!(text(&run.stderr).contains(says), "{}", text(&run.stderr));
+    }
+    // What is inside of COCO's own files, and written by editors: several categories, boxes without a height or of images that are
+    // not there, a mark of the byte order. Images may lie in a folder that is no label. The class explained is 0, and has a half.
+    let several = r#"{"images": [{"id": 7, "file_name": "digit-0.png", "width": 48.0, "height": 48}],
+        "categories": [{"id": 1, "name": "0"}, {"id": 2, "name": "dog"}, {"id": 3, "name": "5"}],
+        "annotations": [{"image_id": 7, "category_id": 1, "bbox": [0, 0, 24, 48]}, {"image_id": 7, "category_id": 2},
+            {"image_id": 7, "category_id": 2, "bbox": [0, 0, 48, 0]}, {"image_id": 7, "category_id": 2, "bbox": [0, 0, 48, 48]},
+            {"image_id": 7, "category_id": 3, "bbox": [20, 0, 20, 48]}, {"image_id": 8, "category_id": 1, "bbox": [0, 0, 9, 9]}]}"#;
+    std::fs::write(&boxes, format!("\u{feff}{several}")).unwrap();
+    let inside = folder.path().join("nested");
+    std::fs::create_dir_all(inside.join("val2017")).unwrap();
+    std::fs::copy(samples.join("digit-0.png"), inside.join("val2017/digit-0.png")).unwrap();
+    for (samples, target) in [(&samples, "top"), (&inside, "top"), (&inside, "0")] {
+        let run = evaluate(samples, &[&told[..], &["--target", target]].concat());
+        assert!(
+            text(&run.stderr).contains("2 boxes hold nothing") && text(&run.stderr).contains("1 boxes are of images")
+        );
+        assert_eq!(cell(&json(Path::new(&out)), "relevance-mass")["mean"], half, "{target}: {}", text(&run.stderr));
     }
     let twice = r#"{"images": [{"id": 1, "file_name": "a.png"}, {"id": 1, "file_name": "b.png"}], "categories": [], "annotations": []}"#;
     std::fs::write(&boxes, twice).unwrap();

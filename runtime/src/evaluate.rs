@@ -63,6 +63,39 @@ impl Measure {
     }
 }
 
+/// Which features of an input are of objects.
+#[derive(Clone, Copy, Debug)]
+pub enum Marked<'a> {
+    /// Nobody has said so.
+    Nothing,
+    /// Of the object.
+    Object(&'a [bool]),
+    /// Of the objects of each class: those of the class that is explained count.
+    Classes(&'a [(usize, Vec<bool>)]),
+}
+
+impl<'a> Marked<'a> {
+    fn all(self) -> impl Iterator<Item = &'a [bool]> {
+        let (one, classes) = match self {
+            Marked::Nothing => (None, &[][..]),
+            Marked::Object(mask) => (Some(mask), &[][..]),
+            Marked::Classes(classes) => (None, classes),
+        };
+        one.into_iter().chain(classes.iter().map(|(_, mask)| mask.as_slice()))
+    }
+
+    /// The mask of the object, where a class is explained.
+    fn of(self, explained: usize) -> Option<&'a [bool]> {
+        match self {
+            Marked::Nothing => None,
+            Marked::Object(mask) => Some(mask),
+            Marked::Classes(classes) => {
+                classes.iter().find(|(class, _)| *class == explained).map(|(_, mask)| mask.as_slice())
+            }
+        }
+    }
+}
+
 /// An input with what is known of it.
 #[derive(Clone, Debug)]
 pub struct Subjected<'a> {
@@ -71,7 +104,7 @@ pub struct Subjected<'a> {
     /// Where it comes from.
     pub file: FileRecord,
     /// Which features are of the object, if somebody has said so.
-    pub mask: Option<&'a [bool]>,
+    pub marked: Marked<'a>,
     /// Whether it is a mosaic, whose mask marks the images of the class explained.
     pub mosaic: bool,
     /// What is explained.
@@ -159,7 +192,7 @@ impl<'a> Evaluation<'a> {
     /// Errors: a mask of another length, a target that there is none of, or what would fail for every sample, such as a metric
     /// that this model has no probabilities for; then nothing of the sample is counted.
     pub fn push(&mut self, sample: &Subjected) -> Result<Vec<Result<SampleScores>>> {
-        if let Some(mask) = sample.mask.filter(|mask| mask.len() != self.grid.features()) {
+        if let Some(mask) = sample.marked.all().find(|mask| mask.len() != self.grid.features()) {
             let (own, wanted) = (mask.len(), self.grid.features());
             return Err(Error::bad_input(format!(
                 "has a mask of {own} features, where the model's input has {wanted}"
@@ -280,7 +313,7 @@ fn measure<'a>(
             map: &map,
             elements,
             order: &order,
-            mask: sample.mask,
+            mask: sample.marked.of(explained.class),
             mosaic: sample.mosaic,
             draw,
             priority,

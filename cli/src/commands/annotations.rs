@@ -9,6 +9,7 @@ use whyline_runtime::files::read;
 use whyline_runtime::record::FileRecord;
 
 use crate::failure::{Failure, Outcome, about_input};
+use crate::warn;
 
 fn refuse(path: &Path, reason: String) -> Failure {
     about_input(Error::Input { path: path.into(), reason })
@@ -23,6 +24,11 @@ pub struct Named<T> {
 }
 
 impl<T> Named<T> {
+    /// Of all images.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.values.values()
+    }
+
     /// Of an image, by its path inside the dataset, or else by its name.
     pub fn of(&self, name: &str) -> Option<&T> {
         let alone = || name.rsplit_once('/').and_then(|(_, name)| self.values.get(name));
@@ -74,8 +80,18 @@ pub struct Boxes {
 impl Boxes {
     /// The category, where all boxes have the same.
     pub fn label(&self) -> Option<&str> {
-        let first = &self.boxes.first()?.0;
-        self.boxes.iter().all(|(category, _)| category == first).then_some(first)
+        let first = self.categories().next()?;
+        self.categories().all(|category| category == first).then_some(first)
+    }
+
+    /// Of each box.
+    pub fn categories(&self) -> impl Iterator<Item = &str> {
+        self.boxes.iter().map(|(category, _)| category.as_str())
+    }
+
+    /// Whether some box is of a category.
+    pub fn have(&self, category: &str) -> bool {
+        self.categories().any(|own| own == category)
     }
 
     /// Whether a pixel's middle is in a box of a category that counts.
@@ -98,15 +114,16 @@ struct Coco {
 struct CocoImage {
     id: u64,
     file_name: String,
-    width: Option<u32>,
-    height: Option<u32>,
+    width: Option<f64>,
+    height: Option<f64>,
 }
 
 #[derive(Deserialize)]
 struct CocoBox {
     image_id: u64,
     category_id: u64,
-    bbox: [f64; 4],
+    #[serde(default)]
+    bbox: Vec<f64>,
 }
 
 #[derive(Deserialize)]
@@ -116,10 +133,12 @@ struct CocoCategory {
 }
 
 /// The boxes of a file as COCO has them: `images` with `id` and `file_name`, `annotations` with `image_id`, `category_id` and
-/// `bbox` (left, top, width, height in pixels), `categories` with `id` and `name`.
+/// `bbox` (left, top, width, height in pixels), `categories` with `id` and `name`. Boxes that hold nothing, of which the data set
+/// itself has some, are left out, and so are those of images that are not listed, as in a part of a data set.
 pub fn read_boxes(path: &Path) -> Outcome<Named<Boxes>> {
     let bytes = read(path).map_err(about_input)?;
-    let coco: Coco = serde_json::from_slice(&bytes).map_err(|error| {
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    let coco: Coco = serde_json::from_slice(text).map_err(|error| {
         refuse(path, format!("holds no images, annotations and categories as COCO has them: {error}"))
     })?;
     let mut ids = HashSet::new();
@@ -134,23 +153,32 @@ pub fn read_boxes(path: &Path) -> Outcome<Named<Boxes>> {
     let names: HashMap<u64, &str> = coco.images.iter().map(|image| (image.id, image.file_name.as_str())).collect();
     let mut values: HashMap<String, Boxes> = HashMap::new();
     for image in &coco.images {
-        let size = image.width.zip(image.height);
+        let size = image.width.zip(image.height).map(|(width, height)| (width as u32, height as u32));
         values.insert(image.file_name.clone(), Boxes { size, boxes: vec![] });
     }
+    let (mut empty, mut elsewhere) = (0, 0);
     for (number, annotation) in coco.annotations.iter().enumerate() {
-        let wrong = |what: String| refuse(path, format!("annotation {number} {what}"));
-        let image = names
-            .get(&annotation.image_id)
-            .and_then(|name| values.get_mut(*name))
-            .ok_or_else(|| wrong(format!("is of the image {}, which is not there", annotation.image_id)))?;
-        let category = categories
-            .get(&annotation.category_id)
-            .ok_or_else(|| wrong(format!("is of the category {}, which is not there", annotation.category_id)))?;
-        let [_, _, width, height] = annotation.bbox;
-        if annotation.bbox.iter().any(|v| !v.is_finite()) || width <= 0.0 || height <= 0.0 {
-            return Err(wrong(format!("has the box {:?}, which holds nothing", annotation.bbox)));
+        let category = categories.get(&annotation.category_id).ok_or_else(|| {
+            refuse(
+                path,
+                format!("annotation {number} is of the category {}, which is not there", annotation.category_id),
+            )
+        })?;
+        let image = names.get(&annotation.image_id).and_then(|name| values.get_mut(*name));
+        match (<[f64; 4]>::try_from(annotation.bbox.as_slice()), image) {
+            (Ok(sides @ [_, _, width, height]), Some(image))
+                if sides.iter().all(|v| v.is_finite()) && width > 0.0 && height > 0.0 =>
+            {
+                image.boxes.push((category.clone(), sides));
+            }
+            (_, None) => elsewhere += 1,
+            _ => empty += 1,
         }
-        image.boxes.push((category.clone(), annotation.bbox));
+    }
+    for (count, what) in [(empty, "hold nothing"), (elsewhere, "are of images that are not listed")] {
+        if count > 0 {
+            warn!("{}: {count} boxes {what}, and are left out", path.display());
+        }
     }
     Ok(Named { values, sha256: FileRecord::of(path).map_err(about_input)?.sha256 })
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 use whyline_runtime::engine::Passes;
 use whyline_runtime::explain::{CardSource, Explanation, Shared};
 use whyline_runtime::files::write_atomically;
+use whyline_runtime::image::grid::thumbnail;
 use whyline_runtime::image::overlay::encode_png;
 use whyline_runtime::image::{Style, draw, grid};
 use whyline_runtime::methods::Status;
@@ -38,6 +39,9 @@ struct Skipped {
     reason: String,
 }
 
+/// Pixels of a tile's longer side, at most, where nobody has asked for another size.
+const TILE: u32 = 1024;
+
 /// Runs it.
 pub fn run(args: &CompareArgs) -> Outcome {
     let (given, entries) = (given(&args.params)?, entries(&args.methods)?);
@@ -57,7 +61,9 @@ pub fn run(args: &CompareArgs) -> Outcome {
     let layout =
         loaded.layout()?.ok_or_else(|| Failure::usage("the model's input is no image, so there is nothing to draw"))?;
     let (material, file) = (read_input(&loaded, &args.input)?, FileRecord::of(&args.input).map_err(about_input)?);
-    let picture = material.picture(&shape, layout)?;
+    let picture = material.picture(&loaded, layout)?;
+    // A camera's picture is as large as all of the others' sheets.
+    let picture = if args.zoom.is_some() { picture } else { thumbnail(picture, TILE) };
     let (_, height, width) = layout.split(&shape).unwrap_or_default();
     let style = |signed| Style { colormap: output::colormap(signed), side_by_side: false, zoom: args.zoom };
     let mut tiles =

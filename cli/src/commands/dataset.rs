@@ -1,21 +1,21 @@
 //! A dataset: the images of a folder, or of its folders, which are then labels, with their masks; or mosaics of them.
 
-use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use whyline_runtime::Error;
 use whyline_runtime::explain::{Loaded, Target};
+use whyline_runtime::image::Picture;
 use whyline_runtime::image::decode::is_image_name;
 use whyline_runtime::image::mosaic::{mosaic, quarters};
-use whyline_runtime::image::preprocess::{luminance, mask};
-use whyline_runtime::image::{Picture, decode_mask};
+use whyline_runtime::image::preprocess::mask;
 use whyline_runtime::record::FileRecord;
 use whyline_runtime::state::digest;
 
 use super::annotations::{Boxes, Named, read_boxes, read_labels};
 use super::inputs::{images_among, read_input};
+use super::masks::{mask_beside, read_mask};
 use super::mosaics::{Mosaic, mosaics};
+use super::queue::Sample;
 use crate::args::EvaluateArgs;
 use crate::failure::{Failure, Outcome, about_input};
 use crate::warn;
@@ -36,13 +36,23 @@ pub struct Material {
     /// Row-major, in the model's shape.
     pub input: Vec<f32>,
     /// Which pixels are of the object, if somebody has said so.
-    pub mask: Option<Vec<bool>>,
+    pub marked: Masks,
     /// Whether it is a mosaic, and what the mask marks are its class's images.
     pub mosaic: bool,
     /// Where it comes from.
     pub file: FileRecord,
     /// What the dataset calls it.
     pub label: Option<String>,
+}
+
+/// Which of an input's pixels are of objects.
+pub enum Masks {
+    /// Nobody says.
+    None,
+    /// Of the object.
+    One(Vec<bool>),
+    /// Of the objects of each class, where which one counts is known once it is explained.
+    OfClasses(Vec<(usize, Vec<bool>)>),
 }
 
 impl Dataset {
@@ -69,7 +79,7 @@ impl Dataset {
         }
         let mut dataset = Dataset { folder, names, labels, boxes, mosaics: None };
         if let Some(count) = args.mosaics {
-            let labels: Vec<_> = dataset.names.iter().map(|name| dataset.label(name)).collect();
+            let labels: Vec<_> = dataset.names.iter().map(|name| dataset.label(name, &|_| false)).collect();
             dataset.mosaics = Some(mosaics(&labels, count as usize)?);
         }
         Ok(dataset)
@@ -117,6 +127,11 @@ impl Dataset {
             || (self.names.is_empty() && names_in(&self.folder).is_ok_and(|names| names.iter().any(is_masked)))
     }
 
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Whether its folder is gone.
     pub fn is_gone(&self) -> bool {
         !self.folder.is_dir()
@@ -127,11 +142,17 @@ impl Dataset {
         self.mosaics.is_some()
     }
 
-    /// What an image is of: by the table of labels, by its folder, or by its boxes where all say the same.
-    fn label(&self, name: &str) -> Option<String> {
+    /// What an image is of: by the table of labels, by its folder, or by its boxes where all say the same. The folder of an image
+    /// that has boxes may be named for anything: it says so only if it is one of their categories, or a class.
+    fn label(&self, name: &str, is_class: &dyn Fn(&str) -> bool) -> Option<String> {
         let told = self.labels.as_ref().and_then(|labels| labels.of(name).cloned());
-        let folder = || name.split_once('/').map(|(label, _)| label.to_string());
-        let boxed = || self.boxes.as_ref()?.of(name)?.label().map(str::to_string);
+        let boxes = self.boxes.as_ref().and_then(|boxes| boxes.of(name));
+        let is_label = |folder: &&str| match (&self.boxes, boxes) {
+            (Some(all), Some(_)) => all.values().any(|boxes| boxes.have(folder)) || is_class(folder),
+            _ => true,
+        };
+        let folder = || name.split_once('/').map(|(folder, _)| folder).filter(is_label).map(str::to_string);
+        let boxed = || boxes?.label().map(str::to_string);
         told.or_else(folder).or_else(boxed)
     }
 
@@ -145,14 +166,15 @@ impl Dataset {
     }
 
     fn image(&self, loaded: &Loaded, name: &str, explained: Option<usize>) -> Outcome<Material> {
-        let (path, label) = (self.folder.join(name), self.label(name));
+        let is_class = |name: &str| loaded.category_named(name).is_some();
+        let (path, label) = (self.folder.join(name), self.label(name, &is_class));
         if name.contains(char::REPLACEMENT_CHARACTER) && !path.exists() {
             return Err(Failure { message: "its name is not UTF-8; give it another one".into(), code: 4 });
         }
         let file = FileRecord::of(&path).map_err(about_input)?;
         let read = read_input(loaded, &path)?;
-        let mask = self.mask(loaded, name, (label.as_deref(), explained), read.size.unwrap_or_default())?;
-        Ok(Material { input: read.input, mask, mosaic: false, file, label })
+        let marked = self.masks(loaded, name, (label.as_deref(), explained), read.size.unwrap_or_default())?;
+        Ok(Material { input: read.input, marked, mosaic: false, file, label })
     }
 
     fn put_together(&self, loaded: &Loaded, sample: &Sample, whole: &Mosaic) -> Outcome<Material> {
@@ -170,7 +192,7 @@ impl Dataset {
         let (_, height, width) = extents;
         Ok(Material {
             input: mosaic([a, b, c, d], layout, extents),
-            mask: Some(quarters(whole.own, (height, width))),
+            marked: Masks::One(quarters(whole.own, (height, width))),
             mosaic: true,
             file,
             label: Some(whole.label.clone()),
@@ -178,48 +200,53 @@ impl Dataset {
     }
 
     /// Which pixels of the model's input are of the object: by the picture beside an image of that size, or by its boxes.
-    fn mask(
+    fn masks(
         &self,
         loaded: &Loaded,
         name: &str,
         (label, explained): (Option<&str>, Option<usize>),
         own: (u32, u32),
-    ) -> Outcome<Option<Vec<bool>>> {
-        let (beside, boxes) =
-            (mask_beside(&self.folder.join(name)), self.boxes.as_ref().and_then(|boxes| boxes.of(name)));
+    ) -> Outcome<Masks> {
+        let (shape, layout) = (loaded.input_shape()?, loaded.layout()?);
+        let fitted = |picture: &Picture, told: (u32, u32), source: &dyn Fn() -> String| -> Outcome<Vec<bool>> {
+            let layout = layout.ok_or_else(|| Failure::usage("the model's input is no image, so it has no masks"))?;
+            if told != own {
+                let ((w, h), (width, height)) = (told, own);
+                let message = format!("{}: the mask is {w} x {h}, but its image is {width} x {height}", source());
+                return Err(Failure { message, code: 4 });
+            }
+            Ok(mask(picture, &shape, layout, &loaded.card.input)?)
+        };
+        if let Some(beside) = mask_beside(&self.folder.join(name)) {
+            let picture = read_mask(&beside)?;
+            return Ok(Masks::One(fitted(&picture, picture.dimensions(), &|| beside.display().to_string())?));
+        }
+        let Some(boxes) = self.boxes.as_ref().and_then(|boxes| boxes.of(name)) else { return Ok(Masks::None) };
+        let class = |name: &str| loaded.category_named(name);
+        let marked = |counts: &dyn Fn(&str) -> bool| -> Outcome<Vec<bool>> {
+            let pixel = |column, row| if boxes.contain(counts, (column, row)) { [255; 3] } else { [0; 3] };
+            let picture = Picture::from_fn(own.0, own.1, |x, y| pixel(x, y).into());
+            fitted(&picture, boxes.size.unwrap_or(own), &|| format!("{name}, by its boxes"))
+        };
         // Boxes of other things are not of the object: those of the class explained count, where it is one for all, and of a
         // labelled image else those of its class.
-        let class = |name: &str| loaded.category_named(name);
         let is_own = |category: &str| match (explained, label) {
             (Some(explained), _) => class(category) == Some(explained),
             (None, Some(label)) => label == category || class(label).is_some_and(|own| class(category) == Some(own)),
             (None, None) => true,
         };
-        let is_boxed = boxes.is_some_and(|boxes| boxes.boxes.iter().any(|(category, _)| is_own(category)));
-        if beside.is_none() && !is_boxed {
-            return Ok(None);
+        let mut classes: Vec<usize> = boxes.categories().filter_map(class).collect();
+        classes.sort_unstable();
+        classes.dedup();
+        // Which place of a model of places is explained says nothing of the class until then.
+        if explained.is_none() && label.is_none() && !classes.is_empty() && loaded.places()?.is_none() {
+            let of = |own: usize| Ok((own, marked(&|category| class(category) == Some(own))?));
+            return Ok(Masks::OfClasses(classes.into_iter().map(of).collect::<Outcome<_>>()?));
         }
-        let (shape, layout) = (loaded.input_shape()?, loaded.layout()?);
-        let layout = layout.ok_or_else(|| Failure::usage("the model's input is no image, so it has no masks"))?;
-        let (told, source, picture) = match (&beside, boxes) {
-            (Some(beside), _) => {
-                let picture = decode_mask(beside).map_err(about_input)?;
-                refuse_classes(&picture, beside)?;
-                (picture.dimensions(), beside.display().to_string(), picture)
-            }
-            (None, boxes) => {
-                let boxes = boxes.ok_or_else(|| Failure::usage("there are no boxes"))?;
-                let marked = |column, row| if boxes.contain(is_own, (column, row)) { [255; 3] } else { [0; 3] };
-                let picture = Picture::from_fn(own.0, own.1, |x, y| marked(x, y).into());
-                (boxes.size.unwrap_or(own), format!("{name}, by its boxes"), picture)
-            }
-        };
-        if told != own {
-            let ((w, h), (width, height)) = (told, own);
-            let message = format!("{source}: the mask is {w} x {h}, but its image is {width} x {height}");
-            return Err(Failure { message, code: 4 });
+        match boxes.categories().any(is_own) {
+            true => Ok(Masks::One(marked(&is_own)?)),
+            false => Ok(Masks::None),
         }
-        Ok(Some(mask(&picture, &shape, layout, &loaded.card.input)?))
     }
 
     /// Refuses to write over one of the samples' files, or over what is known of them.
@@ -238,36 +265,6 @@ impl Dataset {
     }
 }
 
-/// Refuses a picture that marks objects by numbers of classes, as indices or in their colours: few different ones, most of which
-/// would be taken for background. What an edge or its compression leaves has many.
-fn refuse_classes(picture: &Picture, path: &Path) -> Outcome {
-    let (mut dark, mut bright, mut kinds) = (0u64, 0u64, HashSet::new());
-    for pixel in picture.pixels().filter(|pixel| pixel.0 != [0; 3]) {
-        if luminance(pixel.0) > 127.5 {
-            bright += 1;
-        } else {
-            dark += 1;
-            kinds.insert(pixel.0);
-        }
-    }
-    // Where nothing is bright, whatever else there is is all that is marked; beside it, nearly black is black.
-    let is_noise = bright > 0 && kinds.iter().all(|color| luminance(*color) < NEARLY_BLACK);
-    if dark <= bright || is_noise || (bright > 0 && kinds.len() > CLASSES) {
-        return Ok(());
-    }
-    let message = format!(
-        "{}: {dark} pixels are neither black nor bright, and {bright} are bright: a mask marks the object white, on black",
-        path.display()
-    );
-    Err(Failure { message, code: 4 })
-}
-
-/// Colours of classes that a mask has at most.
-const CLASSES: usize = 8;
-
-/// What a compressed black has.
-const NEARLY_BLACK: f32 = 8.0;
-
 /// What is explained of a sample.
 pub fn target_of(loaded: &Loaded, label: Option<&str>, otherwise: Option<Target>) -> Outcome<Target> {
     match (otherwise, label) {
@@ -280,10 +277,6 @@ pub fn target_of(loaded: &Loaded, label: Option<&str>, otherwise: Option<Target>
             Err(Failure { message: "it has no label: it lies in no folder, and nobody says".into(), code: 4 })
         }
     }
-}
-
-fn mask_beside(path: &Path) -> Option<PathBuf> {
-    Some(path.with_extension("mask.png")).filter(|mask| mask.is_file())
 }
 
 /// Images of a folder and of its folders, in the order of their names.
@@ -300,92 +293,4 @@ pub fn names_in(folder: &Path) -> Outcome<Vec<String>> {
     }
     names.sort_unstable();
     Ok(names)
-}
-
-/// A sample that is next.
-pub struct Sample {
-    /// As lists show it.
-    pub name: String,
-    /// In the dataset; none of a folder that is followed.
-    number: Option<usize>,
-}
-
-/// The samples that are still to be taken, one after the other.
-pub enum Queue {
-    /// Those of a shard.
-    Shard {
-        /// The next one's number.
-        next: usize,
-        /// How many numbers to go on by.
-        stride: usize,
-    },
-    /// Those of a folder, as they come in.
-    Live {
-        /// The latest one taken.
-        last: String,
-        /// Those that are there already.
-        waiting: VecDeque<String>,
-        /// How many were taken.
-        taken: u64,
-        /// Whether it was said that some will not be.
-        warned: bool,
-    },
-}
-
-/// How often a folder is looked at, and for how long a file there has not changed once it is whole.
-const PAUSE: Duration = Duration::from_millis(200);
-const SETTLED: Duration = Duration::from_secs(1);
-
-impl Queue {
-    /// The next sample; none where there are no more, or somebody wants no more. A folder that is followed is waited for; its
-    /// images are taken in the order of their names.
-    pub fn next(&mut self, dataset: &Dataset, wants_more: &dyn Fn() -> bool) -> Outcome<Option<Sample>> {
-        if !wants_more() {
-            return Ok(None);
-        }
-        match self {
-            Queue::Shard { next, stride } => {
-                let number = *next;
-                *next = next.saturating_add(*stride);
-                Ok((number < dataset.len()).then(|| Sample { name: dataset.name(number), number: Some(number) }))
-            }
-            Queue::Live { last, waiting, taken, warned } => loop {
-                if let Some(name) = waiting.pop_front() {
-                    last.clone_from(&name);
-                    *taken += 1;
-                    return Ok(Some(Sample { name, number: None }));
-                }
-                // A folder inside may go while it is read; it is looked at again.
-                let names = names_in(&dataset.folder).unwrap_or_default();
-                if dataset.is_gone() {
-                    warn!("{} is gone; nothing more is waited for", dataset.folder.display());
-                    return Ok(None);
-                }
-                let passed = names.iter().filter(|name| *name <= last).count() as u64;
-                if passed > *taken && !std::mem::replace(warned, true) {
-                    warn!(
-                        "{} images came behind '{last}' with names before it, and are left out: names must grow",
-                        passed - *taken
-                    );
-                }
-                let new = names.into_iter().filter(|name| name > last);
-                waiting.extend(new.take_while(|name| is_settled(&dataset.folder.join(name))));
-                if waiting.is_empty() {
-                    std::thread::sleep(PAUSE);
-                    if !wants_more() {
-                        return Ok(None);
-                    }
-                }
-            },
-        }
-    }
-}
-
-/// Whether a file has not changed for a while.
-fn is_settled(path: &Path) -> bool {
-    // A link to nothing is no file to wait for: it is counted as one that can't be read.
-    let data = std::fs::metadata(path).or_else(|_| std::fs::symlink_metadata(path));
-    let changed = data.and_then(|data| data.modified()).ok();
-    // A clock that was put back must not hold anything up.
-    changed.is_some_and(|at| at.elapsed().map_or(true, |age| age >= SETTLED))
 }

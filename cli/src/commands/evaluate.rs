@@ -1,22 +1,22 @@
 //! `whyline evaluate`
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use whyline_runtime::Kind;
-use whyline_runtime::evaluate::{Effort, Evaluation, Measure, SampleScores, Subjected};
+use whyline_runtime::evaluate::{Effort, Evaluation, Marked, Measure, SampleScores, Subjected};
 use whyline_runtime::explain::{ANY_NUMBER, Explainer, Loaded, Shared};
 use whyline_runtime::metrics::{self, Cost, METRICS, Wants, quantus};
 use whyline_runtime::params::Params;
 use whyline_runtime::record::Over;
 use whyline_runtime::state::{Failed, Header, State, difference, digest};
 
-use super::dataset::{Dataset, Material, Queue, Sample, target_of};
+use super::dataset::{Dataset, Masks, Material, target_of};
 use super::inputs::{
     budget, entries, files_of, for_method, give_files, is_bounded, name_files, pairs, refuse_unknown, resources,
     target, told,
 };
 use super::load::load;
+use super::queue::{Queue, Sample};
 use super::sample_lines::Log;
 use crate::args::EvaluateArgs;
 use crate::failure::{Failure, INTERRUPTED, Outcome, about_input};
@@ -55,7 +55,7 @@ pub fn run(args: &EvaluateArgs) -> Outcome {
     let is_over = || args.time.is_some_and(|most| start.elapsed() >= most);
     let mut show = Progress::new(args, &state);
     let mut stopped = None;
-    let mut queue = queue(&state);
+    let mut queue = Queue::of(&state);
     while let Some(sample) = queue.next(&dataset, &|| !is_over() && !budget.is_interrupted())? {
         let mut failed = vec![];
         let scores = push(&mut evaluation, (&loaded, &dataset), args, &sample, &mut failed);
@@ -101,19 +101,6 @@ pub fn run(args: &EvaluateArgs) -> Outcome {
             Err(Failure { message: "interrupted; the scores so far stand".into(), code: INTERRUPTED })
         }
         _ => report.refuse_nothing(),
-    }
-}
-
-/// What is still to be taken.
-fn queue(state: &State) -> Queue {
-    match state.header.is_live() {
-        true => Queue::Live { last: state.last.clone(), waiting: VecDeque::new(), taken: state.done, warned: false },
-        false => {
-            let (shard, count) = state.header.shard;
-            let place = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-            let next = shard.saturating_add(state.done.saturating_mul(count));
-            Queue::Shard { next: place(next), stride: place(count) }
-        }
     }
 }
 
@@ -300,8 +287,13 @@ fn push(
             return Ok(vec![]);
         }
     };
-    let Material { input, mask, mosaic, file, .. } = material;
-    let pushed = evaluation.push(&Subjected { input: &input, file, mask: mask.as_deref(), mosaic, target })?;
+    let Material { input, marked, mosaic, file, .. } = material;
+    let marked = match &marked {
+        Masks::None => Marked::Nothing,
+        Masks::One(mask) => Marked::Object(mask),
+        Masks::OfClasses(masks) => Marked::Classes(masks),
+    };
+    let pushed = evaluation.push(&Subjected { input: &input, file, marked, mosaic, target })?;
     let (mut all, mut reasons) = (vec![], vec![]);
     for (row, scores) in evaluation.rows.iter().zip(pushed) {
         match scores {

@@ -228,7 +228,7 @@ fn overlay(
     let shape = loaded.input_shape()?;
     let flat = explained.attribution.per_pixel(layout, explainer.signed())?;
     let (_, height, width) = layout.split(&shape).unwrap_or_default();
-    let picture = material.picture(&shape, layout)?;
+    let picture = material.picture(loaded, layout)?;
     let style =
         Style { colormap: output::colormap(explainer.signed()), side_by_side: args.side_by_side, zoom: args.zoom };
     let image = draw(&flat, (height, width), &picture, &style)?;

@@ -9,13 +9,14 @@ use whyline_runtime::engine::Resources;
 use whyline_runtime::explain::{Budget, Explainer, Loaded, Target};
 use whyline_runtime::image::decode::is_image_name;
 use whyline_runtime::image::preprocess::{mask, picture_of};
-use whyline_runtime::image::{Picture, decode, decode_mask, prepare};
+use whyline_runtime::image::{Picture, decode, prepare};
 use whyline_runtime::methods::{Entry, Given, METHODS, find};
 use whyline_runtime::onnx::Layout;
 use whyline_runtime::params::Parameter;
 use whyline_runtime::record::FileRecord;
 use whyline_runtime::{Error, npy};
 
+use super::masks::{is_mask, read_mask};
 use crate::args::{BudgetArgs, ParamArgs, ResourceArgs, TargetArgs};
 use crate::failure::{Failure, INTERRUPTED, Outcome, about_input};
 
@@ -192,8 +193,7 @@ pub fn images_among(folder: &Path) -> Outcome<Vec<PathBuf>> {
     let mut images = vec![];
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        let mask = path.file_stem().is_some_and(|s| s.to_string_lossy().ends_with(".mask"));
-        if is_image_name(&path) && !mask {
+        if is_image_name(&path) && !is_mask(&path) {
             images.push(path);
         }
     }
@@ -213,10 +213,10 @@ pub struct Material {
 
 impl Material {
     /// The picture, or one made of the tensor.
-    pub fn picture(&self, shape: &[usize], layout: Layout) -> Outcome<Picture> {
+    pub fn picture(&self, loaded: &Loaded, layout: Layout) -> Outcome<Picture> {
         match &self.picture {
             Some(picture) => Ok(picture.clone()),
-            None => Ok(picture_of(&self.input, shape, layout)?),
+            None => Ok(picture_of(&self.input, &loaded.input_shape()?, layout, loaded.card.input.color)?),
         }
     }
 }
@@ -268,8 +268,11 @@ pub fn give_files(loaded: &Loaded, explainer: &mut Explainer, given: &Given) -> 
 
 /// A picture, and which of the input's pixels it marks.
 pub fn read_region(loaded: &Loaded, path: &Path) -> Outcome<(FileRecord, Vec<bool>)> {
-    let picture = decode_mask(path).map_err(about_input)?;
+    let picture = read_mask(path)?;
     let layout = loaded.layout()?.ok_or_else(|| Failure::usage("the input is no image, so a region has no pixels"))?;
-    let marked = mask(&picture, &loaded.input_shape()?, layout, &loaded.card.input)?;
+    let marked = mask(&picture, &loaded.input_shape()?, layout, &loaded.card.input).map_err(|error| match error {
+        Error::BadInput { reason } => about_input(Error::Input { path: path.into(), reason: format!("it {reason}") }),
+        other => other.into(),
+    })?;
     Ok((FileRecord::of(path).map_err(about_input)?, marked))
 }

@@ -12,10 +12,12 @@ mod explain;
 mod inputs;
 mod inspect;
 mod load;
+mod masks;
 mod merge;
 mod methods;
 mod metrics;
 mod mosaics;
+mod queue;
 mod sample_lines;
 mod validate;
 

@@ -15,21 +15,33 @@ const MAX_BYTES: u64 = 1 << 30;
 /// Pixels: more than any camera's, and what they take in colours and while they are resized is a gibibyte or two.
 const MAX_PIXELS: u64 = 1 << 28;
 
+/// One in eight bits, in 16.
+const DEEP: u16 = 257;
+
 /// An image as it was read: 8-bit RGB.
 pub type Picture = RgbImage;
 
 /// Reads a PNG or JPEG file. Transparency is not seen: the colours are those that lie under it.
 pub fn decode(path: &Path) -> Result<Picture> {
-    Ok(read(path)?.to_rgb8())
+    Ok(read(path)?.into_rgb8())
 }
 
 /// Reads a picture of what is marked: what is transparent is as dark.
 pub fn decode_mask(path: &Path) -> Result<Picture> {
     let image = read(path)?;
+    // Of 16 bits, numbers of classes would all be black in eight.
+    let image = match image {
+        DynamicImage::ImageLuma16(_) | DynamicImage::ImageRgb16(_) => {
+            let mut deep = image.into_rgb16();
+            deep.iter_mut().for_each(|value| *value = if *value > 0 { (*value).max(DEEP) } else { 0 });
+            DynamicImage::ImageRgb16(deep)
+        }
+        image => image,
+    };
     if !image.color().has_alpha() {
-        return Ok(image.to_rgb8());
+        return Ok(image.into_rgb8());
     }
-    let image = image.to_rgba8();
+    let image = image.into_rgba8();
     let pixel = |x, y| {
         let [colour @ .., alpha] = image.get_pixel(x, y).0;
         image::Rgb(colour.map(|value| (u16::from(value) * u16::from(alpha) / 255) as u8))
@@ -117,6 +129,17 @@ mod tests {
         let reds = |picture: Picture| picture.pixels().map(|pixel| pixel.0[0]).collect::<Vec<u8>>();
         assert_eq!(reds(decode_mask(&path).unwrap()), [0, 100, 255]);
         assert_eq!(reds(decode(&path).unwrap()), [255; 3]);
+    }
+
+    /// Somebody can then say what they are.
+    #[test]
+    fn numbers_of_classes_in_sixteen_bits_are_not_black() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mask.png");
+        let number = |x, _| image::Luma([[0, 1, 2, u16::MAX][x as usize]]);
+        image::ImageBuffer::<image::Luma<u16>, Vec<u16>>::from_fn(4, 1, number).save(&path).unwrap();
+        let reds: Vec<u8> = decode_mask(&path).unwrap().pixels().map(|pixel| pixel.0[0]).collect();
+        assert_eq!(reds, [0, 1, 1, 255]);
     }
 
     /// As `image` decodes them, their missing part is grey.

@@ -28,6 +28,17 @@ pub fn grid(tiles: &[(String, RgbImage)], columns: usize) -> RgbImage {
     sheet
 }
 
+/// A picture whose longer side has `most` pixels at most.
+pub fn thumbnail(picture: RgbImage, most: u32) -> RgbImage {
+    let (width, height) = picture.dimensions();
+    let longer = width.max(height);
+    if longer <= most {
+        return picture;
+    }
+    let short = |side: u32| (u64::from(side) * u64::from(most) / u64::from(longer)).max(1) as u32;
+    imageops::thumbnail(&picture, short(width), short(height))
+}
+
 /// Writes a line of text into `room` pixels.
 fn write(sheet: &mut RgbImage, text: &str, (x, y): (u32, u32), room: u32, zoom: u32) {
     let step = LETTER * zoom;
@@ -45,6 +56,12 @@ fn write(sheet: &mut RgbImage, text: &str, (x, y): (u32, u32), room: u32, zoom: 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn thumbnails_are_no_larger_than_they_may_be() {
+        let size = |width, height| thumbnail(RgbImage::from_pixel(width, height, Rgb([7; 3])), 100).dimensions();
+        assert_eq!([size(100, 20), size(400, 200), size(3, 3000)], [(100, 20), (100, 50), (1, 100)]);
+    }
 
     #[test]
     fn tiles_lie_in_rows_under_their_titles() {

@@ -10,24 +10,10 @@ pub fn bilinear_corners(map: &[f32], from: (usize, usize), to: (usize, usize)) -
     resized(map, from, to, |place, from, to| place * (from - 1.0) / (to - 1.0).max(1.0))
 }
 
-/// What lies at the centre of each place, without blending.
-pub fn centres(map: &[f32], from: (usize, usize), to: (usize, usize)) -> Vec<f32> {
-    picked(map, from, to, |place, from, to| (2 * place + 1) * from / (2 * to))
-}
-
 /// What lies at the start of each place, which PyTorch calls nearest.
 pub fn nearest(map: &[f32], from: (usize, usize), to: (usize, usize)) -> Vec<f32> {
-    picked(map, from, to, |place, from, to| place * from / to)
-}
-
-fn picked(
-    map: &[f32],
-    from: (usize, usize),
-    to: (usize, usize),
-    old: fn(place: usize, from: usize, to: usize) -> usize,
-) -> Vec<f32> {
     let rows = 0..to.0;
-    rows.flat_map(|r| (0..to.1).map(move |c| map[old(r, from.0, to.0) * from.1 + old(c, from.1, to.1)])).collect()
+    rows.flat_map(|r| (0..to.1).map(move |c| map[r * from.0 / to.0 * from.1 + c * from.1 / to.1])).collect()
 }
 
 /// Where a place of the new axis lies on the old one, given the extents of both.
@@ -74,10 +60,6 @@ mod tests {
     #[test]
     fn corners_and_nearest_places_are_where_they_were() {
         assert_eq!(bilinear_corners(&[0.0, 4.0], (1, 2), (1, 5)), [0.0, 1.0, 2.0, 3.0, 4.0]);
-        // Of eight, the middle one's; of three places on two, the middle is the second's.
-        let eight: Vec<f32> = (0..16).map(|v| v as f32).collect();
-        assert_eq!(centres(&eight, (1, 16), (1, 2)), [4.0, 12.0]);
-        assert_eq!(centres(&[1.0, 2.0], (1, 2), (1, 3)), [1.0, 2.0, 2.0]);
         assert_eq!(nearest(&[1.0, 2.0], (1, 2), (2, 5)), [1.0, 1.0, 1.0, 2.0, 2.0, 1.0, 1.0, 1.0, 2.0, 2.0]);
     }
 

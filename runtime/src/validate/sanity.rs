@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{Check, Finding, NO_METHOD, Scene};
 use crate::error::Result;
-use crate::evaluate::{Effort, Evaluation, Measure, Subjected};
+use crate::evaluate::{Effort, Evaluation, Marked, Measure, Subjected};
 use crate::explain::Target;
 use crate::params::{Given, Parameter, Params};
 
@@ -46,7 +46,7 @@ fn run(params: &Params, scene: &Scene) -> Result<Finding> {
         let mut evaluation = Evaluation::new(explainers, measures, effort)?;
         for input in &scene.inputs {
             let (file, target) = (input.file.clone(), Target::Top);
-            let sample = Subjected { input: &input.values, file, mask: None, mosaic: false, target };
+            let sample = Subjected { input: &input.values, file, marked: Marked::Nothing, mosaic: false, target };
             evaluation.push(&sample)?.into_iter().collect::<Result<Vec<_>>>()?;
         }
         let Some(row) = evaluation.rows.first() else { return Ok(()) };

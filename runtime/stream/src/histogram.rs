@@ -80,7 +80,8 @@ mod tests {
     #[test]
     fn counts_go_beyond_four_thousand_millions() {
         let mut histogram = Histogram::<4>::new(0.0, 1.0);
-        [(0.9, true), (0.9, true), (0.9, true), (0.1, true), (0.5, false)].map(|(at, is)| histogram.push(at, is));
+        let scores = [(0.9, true), (0.9, true), (0.9, true), (0.1, true), (0.5, false)];
+        scores.into_iter().for_each(|(score, is_marked)| histogram.push(score, is_marked));
         for _ in 0..40 {
             histogram.merge(&histogram.clone());
         }
