@@ -7,6 +7,8 @@ use clap::{Args, ValueEnum};
 use whyline_runtime::engine::Precision;
 use whyline_runtime::gradient::target::Score;
 
+use super::quantities::quotient;
+
 /// How the model is read; shared by every command that takes one.
 #[derive(Debug, Args)]
 pub struct ModelArgs {
@@ -104,13 +106,13 @@ fn precisions() -> impl TypedValueParser<Value = Precision> {
 #[command(next_help_heading = "Preprocessing: value = (pixel * scale - mean) / std, pixels in 0..255")]
 pub struct PreprocessArgs {
     /// Subtracted, per channel or one for all
-    #[arg(long, value_delimiter = ',', allow_hyphen_values = true)]
+    #[arg(long, value_delimiter = ',', allow_hyphen_values = true, value_parser = quotient)]
     pub mean: Option<Vec<f32>>,
     /// Divisor, per channel or one for all
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = quotient)]
     pub std: Option<Vec<f32>>,
     /// Factor on pixels [1/255 without a card]
-    #[arg(long)]
+    #[arg(long, value_parser = quotient)]
     pub scale: Option<f32>,
     /// Where the channels are
     #[arg(long)]
@@ -118,6 +120,9 @@ pub struct PreprocessArgs {
     /// How an image of another size is fitted
     #[arg(long)]
     pub resize: Option<ResizeArg>,
+    /// Of a crop, the part of the shorter side that is kept, as 224/256
+    #[arg(long, value_parser = quotient)]
+    pub crop_ratio: Option<f32>,
     /// Order of the channels
     #[arg(long)]
     pub color: Option<ColorArg>,

@@ -39,11 +39,21 @@ pub fn bytes(text: &str) -> Result<usize, String> {
     }
 }
 
+/// A number, or one divided by another, as in 1/255.
+pub fn quotient(text: &str) -> Result<f32, String> {
+    let number = |text: &str| text.trim().parse::<f64>().ok();
+    let value = match text.split_once('/') {
+        Some((dividend, divisor)) => number(dividend).zip(number(divisor)).map(|(a, b)| a / b),
+        None => number(text),
+    };
+    value.map(|value| value as f32).ok_or_else(|| "write a number, or two as in 1/255".to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{bytes, time};
+    use super::{bytes, quotient, time};
 
     #[test]
     fn times_are_read_with_their_units() {
@@ -51,6 +61,17 @@ mod tests {
         assert_eq!(time("1.5 s"), Ok(Duration::from_millis(1500)));
         for wrong in ["", "20", "ms", "-1s", "nan s", "1e300min", "5 h"] {
             assert!(time(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn quotients_are_read_as_such() {
+        assert_eq!(
+            (quotient("1/255"), quotient(" -0.5"), quotient("224 / 256")),
+            (Ok(1.0 / 255.0), Ok(-0.5), Ok(0.875))
+        );
+        for wrong in ["", "1/", "/2", "a", "1/2/3"] {
+            assert!(quotient(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -225,7 +225,7 @@ impl Material {
 pub fn read_input(loaded: &Loaded, path: &Path) -> Outcome<Material> {
     let shape = loaded.input_shape()?;
     let refuse = |reason: String| Failure::from(Error::Input { path: path.into(), reason });
-    if path.extension().is_some_and(|e| e == "npy") {
+    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy")) {
         let tensor = npy::read(path).map_err(about_input)?;
         if tensor.shape != shape {
             return Err(refuse(format!("it has shape {:?}, but the model wants {shape:?}", tensor.shape)));

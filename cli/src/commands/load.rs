@@ -68,12 +68,16 @@ fn apply(flags: &PreprocessArgs, loaded: &mut Loaded) -> Outcome {
             ResizeArg::None => Resize::None,
         };
     }
+    input.crop_ratio = flags.crop_ratio.unwrap_or(input.crop_ratio);
     if let Some(color) = flags.color {
         input.color = Some(match color {
             ColorArg::Rgb => Color::Rgb,
             ColorArg::Bgr => Color::Bgr,
             ColorArg::Gray => Color::Gray,
         });
+    }
+    if flags.crop_ratio.is_some() && input.resize != Resize::Crop {
+        return Err(Failure::usage("--crop-ratio is of --resize crop"));
     }
     input.check().map_err(Failure::usage)?;
     if *input != before || flags.scale.is_some() {
