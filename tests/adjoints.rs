@@ -636,8 +636,14 @@ proptest! {
         let list = |v: i64| Tensor::ints(&[v]);
         let case = case("Slice", &[3, extent], vec![list(start), list(end), list(1), list(step)], vec![]);
         // tract refuses empty slices, and they have no gradient to speak of.
-        let read = common::typed(case.graph.clone()).map(|t| t.facts["y"].shape[1]).unwrap_or(0);
-        prop_assume!(read > 0 && common::session(case.graph.clone(), &Default::default()).is_ok());
+        let extent = extent as i64;
+        let inside = |at: i64, least: i64, most: i64| (if at < 0 { at + extent } else { at }).clamp(least, most);
+        let is_empty = match step > 0 {
+            true => inside(start, 0, extent) >= inside(end, 0, extent),
+            false => inside(start, 0, extent - 1) <= inside(end, -1, extent - 1),
+        };
+        // Of a start before the first, backwards, ONNX and NumPy think differently.
+        prop_assume!(!is_empty && (step > 0 || start >= -extent));
         passes(case)?;
     }
 }

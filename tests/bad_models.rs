@@ -109,7 +109,7 @@ fn ops_without_an_adjoint_are_listed_together_with_where_they_cut() {
 #[test]
 fn attributes_that_an_adjoint_does_not_cover_are_listed_too() {
     let diagonal = vec![node("Einsum", &["x"], &["y"], vec![("equation", text("ii->i"))])];
-    let Ok(typed) = typed(graph(&[3, 3], diagonal, "y")) else { return };
+    let typed = typed(graph(&[3, 3], diagonal, "y")).unwrap();
     let message = differentiate(&typed, &Spec::default()).unwrap_err().to_string();
     assert!(message.contains("diagonal"), "{message}");
 }
@@ -376,6 +376,17 @@ fn functions_are_inlined_and_endless_ones_refused() {
     let mut endless = graph(&[2], vec![call("Self")], "y");
     endless.functions.insert(("mine".into(), "Self".into()), function("Self", "Self"));
     assert!(refusal(&endless).contains("or itself"));
+    // Each calls the next one twice: a few lines are thousands of millions of nodes.
+    let mut bomb = graph(&[2], vec![call("F0")], "y");
+    for i in 0..30 {
+        let (own, next) = (format!("F{i}"), if i == 29 { "Relu".to_string() } else { format!("F{}", i + 1) });
+        let mut twice = function(&own, &next);
+        let first = Node { outputs: vec!["m".into()], ..twice.nodes[0].clone() };
+        let second = Node { inputs: vec!["m".into()], ..twice.nodes[0].clone() };
+        twice.nodes = vec![first, second];
+        bomb.functions.insert(("mine".into(), own), twice);
+    }
+    assert!(refusal(&bomb).contains("more nodes than any model has"));
 }
 
 #[test]

@@ -262,6 +262,16 @@ fn cards_from_memory_are_checked() {
     assert!(error.contains("std"), "{error}");
 }
 
+/// A record says what it was computed with.
+#[test]
+fn records_name_the_tract_that_is_built_in() {
+    let cnn = loaded("digits-cnn.onnx");
+    let x = input(&cnn, 1);
+    let record = explainer(&cnn, &mut Shared::default(), "vanilla").explain(&x, file(), &Target::Top).unwrap().record;
+    let wanted = format!("tract-onnx = {{ version = \"={}\"", record.tract);
+    assert!(include_str!("../Cargo.toml").contains(&wanted), "{wanted}");
+}
+
 /// Of objects of several classes, those of the class explained count.
 #[test]
 fn the_mask_is_of_the_class_that_is_explained() {

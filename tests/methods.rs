@@ -361,6 +361,10 @@ fn blur_paths_of_a_linear_model_are_exact_and_a_constant_image_has_none() {
     let outcome = explain_with(method.as_ref(), &mut Polynomial::new(0.3), &[0.25; LEN]);
     assert!(outcome.attribution.values.iter().all(|v| v.abs() < 1e-6));
     assert!(map("blur-ig", &[("max-sigma", "0")], 0.3).iter().all(|v| *v == 0.0));
+    let given = [("max-sigma".to_string(), "1e300".to_string())].into_iter().collect();
+    let entry = find("blur-ig").unwrap();
+    let error = (entry.build)(&entry.params(&given).unwrap()).err().unwrap().to_string();
+    assert!(error.contains("10000 at most"), "{error}");
 }
 
 #[test]

@@ -73,6 +73,13 @@ fn numbers_that_no_image_model_has() {
     for mode in ["constant", "edge", "reflect"] {
         refused("Pad", &image, &[borders(FAR)], vec![("mode", text(mode))], "border");
     }
+    refused("Pad", &image, &[borders(i64::MIN)], vec![], "border");
+    let transposed = |told: (&'static str, Attr)| vec![("auto_pad", text("SAME_UPPER")), told];
+    let turned = [weight(&[2, 3, 3, 3], 2)];
+    refused("ConvTranspose", &image, &turned, transposed(("strides", ints(&[2]))), "rank");
+    refused("ConvTranspose", &image, &turned, transposed(("dilations", ints(&[1 << 62, 1]))), "'dilations'");
+    refused("ConvTranspose", &image, &turned, vec![("output_shape", ints(&[FAR, 3]))], "'output_shape'");
+    refused("Conv", &image, &weights, vec![("group", Attr::Int(0))], "0 groups");
     refused("Pad", &image, &[borders(8)], vec![("mode", text("reflect"))], "mirrors 8 of 8");
     refused("LRN", &image, &[], vec![("size", Attr::Int(1 << 62))], "size");
 }

@@ -25,7 +25,7 @@ pub const OF_METRICS: Parameter = Parameter { help: concat!(made!(), ", or max-d
 const UNIFORM: u64 = 0x3c6e_f372_fe94_f82b;
 
 /// Pixels that a blur has at most: of more, an image of any size is its mean.
-const WIDEST: f64 = 10_000.0;
+pub(crate) const WIDEST: f64 = 10_000.0;
 
 /// How a baseline that comes from files is named.
 pub const FILE: &str = "file:";

@@ -94,13 +94,18 @@ impl Boxes {
         self.categories().any(|own| own == category)
     }
 
-    /// Whether a pixel's middle is in a box of a category that counts.
-    pub fn contain(&self, counts: impl Fn(&str) -> bool, (column, row): (u32, u32)) -> bool {
-        let (x, y) = (column as f64 + 0.5, row as f64 + 0.5);
-        self.boxes.iter().filter(|(category, _)| counts(category)).any(|(_, [left, top, width, height])| {
-            (*left..left + width).contains(&x) && (*top..top + height).contains(&y)
-        })
+    /// Those of categories that count.
+    pub fn of(&self, counts: impl Fn(&str) -> bool) -> Vec<[f64; 4]> {
+        self.boxes.iter().filter(|(category, _)| counts(category)).map(|(_, sides)| *sides).collect()
     }
+}
+
+/// Whether a pixel's middle is in one of some boxes.
+pub fn are_over(boxes: &[[f64; 4]], (column, row): (u32, u32)) -> bool {
+    let (x, y) = (column as f64 + 0.5, row as f64 + 0.5);
+    let is_over =
+        |[left, top, width, height]: &[f64; 4]| (*left..left + width).contains(&x) && (*top..top + height).contains(&y);
+    boxes.iter().any(is_over)
 }
 
 #[derive(Deserialize)]

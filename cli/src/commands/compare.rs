@@ -1,6 +1,7 @@
 //! `whyline compare`
 
 use serde::Serialize;
+use whyline_runtime::Kind;
 use whyline_runtime::engine::Passes;
 use whyline_runtime::explain::{CardSource, Explanation, Shared};
 use whyline_runtime::files::write_atomically;
@@ -9,10 +10,10 @@ use whyline_runtime::image::overlay::encode_png;
 use whyline_runtime::image::{Style, draw, grid};
 use whyline_runtime::methods::Status;
 use whyline_runtime::record::{FileRecord, Record};
-use whyline_runtime::{Error, Kind};
 
 use super::inputs::{
-    budget, entries, files_of, for_method, give_files, given, is_bounded, read_input, refuse_unknown, resources, target,
+    Making, budget, entries, files_of, for_method, given, is_bounded, is_of_the_method, read_input, refuse_unknown,
+    resources, target,
 };
 use super::load::load;
 use crate::args::CompareArgs;
@@ -70,29 +71,24 @@ pub fn run(args: &CompareArgs) -> Outcome {
         vec![("input".to_string(), draw(&vec![0.0; height * width], (height, width), &picture, &style(true))?)];
     let (mut shared, mut records) = (Shared::default(), vec![]);
     let (budget, target) = (budget(&args.budget), target(&args.target));
-    let resources = args.engine.of(resources(&args.resources));
+    let making = Making {
+        loaded: &loaded,
+        precision: args.precision.precision(),
+        resources: args.engine.of(resources(&args.resources)),
+        budget,
+        // A layer is named for those that want one.
+        all: is_all(args) && args.params.layer.is_none(),
+    };
     let mut skipped = vec![];
     for entry in entries {
-        let own = for_method(&given, entry, is_bounded(&args.budget));
-        (entry.build)(&entry.params(&own)?)?;
-        let made = loaded.explainer_sharing(&mut shared, entry.name, &own, args.precision.precision(), resources);
-        let mut explainer = match made {
-            // Of all methods, those that are not defined for the model are left out, and named.
-            Err(error) if is_all(args) && args.params.layer.is_none() && is_of_the_method(&error) => {
-                skipped.push(Skipped { method: entry.name, reason: output::in_a_line(&error.to_string()) });
-                continue;
-            }
-            made => made?,
-        };
-        match explainer.set_budget(budget) {
-            // Some take more than is allowed, others do not.
-            Err(error) if is_all(args) => {
-                skipped.push(Skipped { method: entry.name, reason: output::in_a_line(&error.to_string()) });
-                continue;
-            }
-            kept => kept?,
-        }
-        give_files(&loaded, &mut explainer, &own)?;
+        let mut explainer =
+            match making.ready(&mut shared, entry, &for_method(&given, entry, is_bounded(&args.budget)))? {
+                Ok(explainer) => explainer,
+                Err(reason) => {
+                    skipped.push(Skipped { method: entry.name, reason });
+                    continue;
+                }
+            };
         if let Some(watcher) = output::progress::watcher(explainer.passes()).filter(|_| !args.quiet) {
             explainer.watch(watcher);
         }
@@ -140,11 +136,6 @@ pub fn run(args: &CompareArgs) -> Outcome {
         true => Err(Failure { message: "interrupted; the methods so far are written".into(), code: INTERRUPTED }),
         false => Ok(()),
     }
-}
-
-/// Whether an error says that a method is not for this model or target, and nothing of files or memory.
-fn is_of_the_method(error: &Error) -> bool {
-    matches!(error.kind(), Kind::Model | Kind::Usage)
 }
 
 fn total(records: &[Record], of: impl Fn(&Record) -> Passes) -> Passes {

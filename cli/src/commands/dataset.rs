@@ -4,14 +4,13 @@ use std::path::{Path, PathBuf};
 
 use whyline_runtime::Error;
 use whyline_runtime::explain::{Loaded, Target};
-use whyline_runtime::image::Picture;
 use whyline_runtime::image::decode::is_image_name;
 use whyline_runtime::image::mosaic::{mosaic, quarters};
-use whyline_runtime::image::preprocess::mask;
+use whyline_runtime::image::preprocess::{is_bright, marked};
 use whyline_runtime::record::FileRecord;
 use whyline_runtime::state::digest;
 
-use super::annotations::{Boxes, Named, read_boxes, read_labels};
+use super::annotations::{Boxes, Named, are_over, read_boxes, read_labels};
 use super::inputs::{images_among, read_input};
 use super::masks::{mask_beside, read_mask};
 use super::mosaics::{Mosaic, mosaics};
@@ -208,25 +207,26 @@ impl Dataset {
         own: (u32, u32),
     ) -> Outcome<Masks> {
         let (shape, layout) = (loaded.input_shape()?, loaded.layout()?);
-        let fitted = |picture: &Picture, told: (u32, u32), source: &dyn Fn() -> String| -> Outcome<Vec<bool>> {
+        let fitted = |told: (u32, u32), is_marked: &dyn Fn(u32, u32) -> bool, source: String| -> Outcome<Vec<bool>> {
             let layout = layout.ok_or_else(|| Failure::usage("the model's input is no image, so it has no masks"))?;
             if told != own {
                 let ((w, h), (width, height)) = (told, own);
-                let message = format!("{}: the mask is {w} x {h}, but its image is {width} x {height}", source());
+                let message = format!("{source}: the mask is {w} x {h}, but its image is {width} x {height}");
                 return Err(Failure { message, code: 4 });
             }
-            Ok(mask(picture, &shape, layout, &loaded.card.input)?)
+            Ok(marked(own, is_marked, &shape, layout, &loaded.card.input)?)
         };
         if let Some(beside) = mask_beside(&self.folder.join(name)) {
             let picture = read_mask(&beside)?;
-            return Ok(Masks::One(fitted(&picture, picture.dimensions(), &|| beside.display().to_string())?));
+            let is_marked = |x, y| is_bright(&picture, (x, y));
+            return Ok(Masks::One(fitted(picture.dimensions(), &is_marked, beside.display().to_string())?));
         }
         let Some(boxes) = self.boxes.as_ref().and_then(|boxes| boxes.of(name)) else { return Ok(Masks::None) };
         let class = |name: &str| loaded.category_named(name);
-        let marked = |counts: &dyn Fn(&str) -> bool| -> Outcome<Vec<bool>> {
-            let pixel = |column, row| if boxes.contain(counts, (column, row)) { [255; 3] } else { [0; 3] };
-            let picture = Picture::from_fn(own.0, own.1, |x, y| pixel(x, y).into());
-            fitted(&picture, boxes.size.unwrap_or(own), &|| format!("{name}, by its boxes"))
+        let boxed = |counts: &dyn Fn(&str) -> bool| {
+            let boxes_of = boxes.of(counts);
+            let is_marked = |x, y| are_over(&boxes_of, (x, y));
+            fitted(boxes.size.unwrap_or(own), &is_marked, format!("{name}, by its boxes"))
         };
         // Boxes of other things are not of the object: those of the class explained count, where it is one for all, and of a
         // labelled image else those of its class.
@@ -240,11 +240,11 @@ impl Dataset {
         classes.dedup();
         // Which place of a model of places is explained says nothing of the class until then.
         if explained.is_none() && label.is_none() && !classes.is_empty() && loaded.places()?.is_none() {
-            let of = |own: usize| Ok((own, marked(&|category| class(category) == Some(own))?));
+            let of = |own: usize| Ok((own, boxed(&|category| class(category) == Some(own))?));
             return Ok(Masks::OfClasses(classes.into_iter().map(of).collect::<Outcome<_>>()?));
         }
         match boxes.categories().any(is_own) {
-            true => Ok(Masks::One(marked(&is_own)?)),
+            true => Ok(Masks::One(boxed(&is_own)?)),
             false => Ok(Masks::None),
         }
     }

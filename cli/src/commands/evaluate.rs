@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use whyline_runtime::Kind;
 use whyline_runtime::evaluate::{Effort, Evaluation, Marked, Measure, SampleScores, Subjected};
 use whyline_runtime::explain::{ANY_NUMBER, Explainer, Loaded, Shared};
 use whyline_runtime::metrics::{self, Cost, METRICS, Wants, quantus};
@@ -12,8 +11,8 @@ use whyline_runtime::state::{Failed, Header, State, difference, digest};
 
 use super::dataset::{Dataset, Masks, Material, target_of};
 use super::inputs::{
-    budget, entries, files_of, for_method, give_files, is_bounded, name_files, pairs, refuse_unknown, resources,
-    target, told,
+    Making, budget, entries, files_of, for_method, is_bounded, name_files, pairs, refuse_unknown, resources, target,
+    told,
 };
 use super::load::load;
 use super::queue::{Queue, Sample};
@@ -179,24 +178,21 @@ fn prepare<'a>(args: &EvaluateArgs, loaded: &'a Loaded, measures: Vec<Measure>) 
     }
     let mut shared = if in_a_row { Shared::for_points_in_a_row() } else { Shared::default() };
     let mut explainers = vec![];
-    let (budget, resources) = (budget(&args.budget), args.engine.of(resources(&args.resources)));
+    let resources = args.engine.of(resources(&args.resources));
+    let all = args.methods == ["all"];
+    let making = Making { loaded, precision: args.precision.precision(), resources, budget: budget(&args.budget), all };
     for entry in entries {
-        let own = for_method(&given, entry, is_bounded(&args.budget));
-        (entry.build)(&entry.params(&own)?)?;
-        let made = loaded.explainer_sharing(&mut shared, entry.name, &own, args.precision.precision(), resources);
-        let mut explainer = match made {
-            Err(error) if args.methods == ["all"] && matches!(error.kind(), Kind::Model | Kind::Usage) => {
-                warn!("{} is left out: {}", entry.name, output::in_a_line(&error.to_string()));
+        let explainer = match making.ready(&mut shared, entry, &for_method(&given, entry, is_bounded(&args.budget)))? {
+            Ok(explainer) => explainer,
+            Err(reason) => {
+                warn!("{} is left out: {reason}", entry.name);
                 continue;
             }
-            made => made?,
         };
-        if args.methods == ["all"] && args.target.against.is_some() && explainer.wants_one_class() {
+        if all && args.target.against.is_some() && explainer.wants_one_class() {
             warn!("{} is left out: it explains one class, not a margin", entry.name);
             continue;
         }
-        explainer.set_budget(budget)?;
-        give_files(loaded, &mut explainer, &own)?;
         explainers.push(explainer);
     }
     let effort = Effort::beside(&explainers, resources.memory);

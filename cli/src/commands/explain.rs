@@ -1,5 +1,6 @@
 //! `whyline explain`
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -159,7 +160,8 @@ fn jobs_in(args: &ExplainArgs) -> Outcome<Vec<Job>> {
         return Err(Failure::usage("the records of a folder's images go to a folder: --json FOLDER"));
     }
     let stems: Vec<_> = inputs.iter().map(|i| i.file_stem().unwrap_or_default().to_os_string()).collect();
-    if let Some(i) = (1..stems.len()).find(|&i| stems[..i].contains(&stems[i])) {
+    let mut seen = HashSet::new();
+    if let Some(i) = (0..stems.len()).find(|&i| !seen.insert(&stems[i])) {
         let both = format!("{}: another image has the same name but for its ending", inputs[i].display());
         return Err(Failure::usage(format!("{both}, so their maps would be one file")));
     }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use whyline_runtime::baseline::{Baseline, FILE};
-use whyline_runtime::engine::Resources;
-use whyline_runtime::explain::{Budget, Explainer, Loaded, Target};
+use whyline_runtime::engine::{Precision, Resources};
+use whyline_runtime::explain::{Budget, Explainer, Loaded, Shared, Target};
 use whyline_runtime::image::decode::is_image_name;
 use whyline_runtime::image::preprocess::{mask, picture_of};
 use whyline_runtime::image::{Picture, decode, prepare};
@@ -14,11 +14,12 @@ use whyline_runtime::methods::{Entry, Given, METHODS, find};
 use whyline_runtime::onnx::Layout;
 use whyline_runtime::params::Parameter;
 use whyline_runtime::record::FileRecord;
-use whyline_runtime::{Error, npy};
+use whyline_runtime::{Error, Kind, npy};
 
 use super::masks::{is_mask, read_mask};
 use crate::args::{BudgetArgs, ParamArgs, ResourceArgs, TargetArgs};
 use crate::failure::{Failure, INTERRUPTED, Outcome, about_input};
+use crate::output;
 
 /// What NAME=VALUE says.
 pub fn pairs(params: &[String]) -> Outcome<Given> {
@@ -251,6 +252,47 @@ fn read_baselines(loaded: &Loaded, path: &Path) -> Outcome<Vec<(FileRecord, Vec<
         Ok((record, read_input(loaded, file)?.input))
     };
     files.iter().map(read).collect()
+}
+
+/// How methods are made ready.
+pub struct Making<'a> {
+    /// The model.
+    pub loaded: &'a Loaded,
+    /// Of the passes.
+    pub precision: Precision,
+    /// What they may take.
+    pub resources: Resources,
+    /// What an explanation may take.
+    pub budget: Budget,
+    /// Whether all methods are asked for: those that are not for the model or the budget are left out then.
+    pub all: bool,
+}
+
+impl<'a> Making<'a> {
+    /// A method with its parameters; or why it is left out.
+    pub fn ready(
+        &self,
+        shared: &mut Shared,
+        entry: &'static Entry,
+        own: &Given,
+    ) -> Outcome<Result<Explainer<'a>, String>> {
+        (entry.build)(&entry.params(own)?)?;
+        let made = self.loaded.explainer_sharing(shared, entry.name, own, self.precision, self.resources);
+        let bound = made.and_then(|mut explainer| explainer.set_budget(self.budget).map(|()| explainer));
+        match bound {
+            Err(error) if self.all && is_of_the_method(&error) => Ok(Err(output::in_a_line(&error.to_string()))),
+            bound => {
+                let mut explainer = bound?;
+                give_files(self.loaded, &mut explainer, own)?;
+                Ok(Ok(explainer))
+            }
+        }
+    }
+}
+
+/// Whether an error says that a method is not for this model or target, and nothing of files or memory.
+pub fn is_of_the_method(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Model | Kind::Usage)
 }
 
 /// Gives an explainer what parameters name as files: baselines, and a region.

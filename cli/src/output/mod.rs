@@ -22,7 +22,7 @@ static IS_FULL: AtomicBool = AtomicBool::new(false);
 /// Writes a line to standard output. Where that takes none, what else there is to do is done: a reader that has gone away wants no
 /// more of it, and of anything else [`said`] tells.
 pub fn say(line: std::fmt::Arguments) {
-    match writeln!(std::io::stdout(), "{line}") {
+    match writeln!(std::io::stdout(), "{}", plain(line)) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe && !IS_FULL.swap(true, Ordering::Relaxed) => {
             complain(format_args!("whyline: cannot write to standard output: {error}"));
         }
@@ -37,7 +37,12 @@ pub fn said() -> bool {
 
 /// Writes a line to standard error. Where that takes none, nobody can be told, and the work goes on.
 pub fn complain(line: std::fmt::Arguments) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "{}", plain(line));
+}
+
+/// A text without what a terminal takes for orders: names come from files that anybody may have written.
+fn plain(text: std::fmt::Arguments) -> String {
+    text.to_string().replace(|c: char| c.is_control() && !matches!(c, '\n' | '\t'), "?")
 }
 
 /// Where a file is, or would be.

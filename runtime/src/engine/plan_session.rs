@@ -160,7 +160,7 @@ impl Session for PlanSession<'_> {
             self.plans = own.clone();
         }
         let reweigh = self.reweigh.as_ref().ok_or_else(|| Error::usage(FIXED_WEIGHTS))?;
-        let plans = Arc::new(Plans::new(&reweigh(noise)?, self.plans.precision())?);
+        let plans = Arc::new(self.plans.again(&reweigh(noise)?)?);
         if plans.arena_floats() > self.plans.arena_floats() {
             return Err(Error::Plan { reason: "the perturbed model needs a larger arena".into() });
         }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::operators::PlanOperators;
+use super::operators::{PlanOperators, Types};
 use super::plan::arena::Arena;
-use super::plan::{Even, Numbers, Packs, Plan, Reads, Slopes};
+use super::plan::{Bands, Even, Numbers, Packs, Plan, Reads, Slopes};
 use super::plan::{apart_from, fold_scales, hoist_slopes, make_plan, pair_folds, unpaired};
 use super::precision::Precision;
 use super::resources::Memory;
@@ -38,6 +38,8 @@ pub struct Plans {
     pub(super) input_gradient: bool,
     pub(super) has_baseline: bool,
     precision: Precision,
+    types: Types,
+    bands: Bands,
     /// Of weights and constants, each counted once.
     weight_bytes: usize,
 }
@@ -46,6 +48,12 @@ impl Plans {
     /// Plans a gradient graph and the forward graph inside it, for the best instruction set of this machine.
     pub fn new(derived: &GradientGraph, precision: Precision) -> Result<Plans> {
         Self::sharing(derived, &mut Packs::new(precision, Isa::best()))
+    }
+
+    /// Plans of the same model with other weights, made in the same way.
+    pub fn again(&self, derived: &GradientGraph) -> Result<Plans> {
+        let packs = Packs::new(self.precision, self.gradient.isa());
+        Self::sharing(derived, &mut packs.knowing(self.types.clone()).with_bands(self.bands))
     }
 
     /// Plans that share packed weights with those made before.
@@ -98,6 +106,8 @@ impl Plans {
             forward,
             gradient,
             precision: packs.precision(),
+            types: packs.types.clone(),
+            bands: packs.bands,
         })
     }
 

@@ -64,12 +64,13 @@ impl Passes {
 
     /// Both kinds together.
     pub fn all(self) -> u64 {
-        self.forward + self.gradient
+        self.forward.saturating_add(self.gradient)
     }
 
     /// So many times as many.
     pub fn times(self, count: u64) -> Passes {
-        Passes { forward: self.forward * count, gradient: self.gradient * count }
+        let [forward, gradient] = [self.forward, self.gradient].map(|passes| passes.saturating_mul(count));
+        Passes { forward, gradient }
     }
 }
 

@@ -38,7 +38,7 @@ pub fn prepare(picture: &Picture, shape: &[usize], layout: Layout, card: &InputC
             return Err(Error::usage(format!("{what} has {} values for {channels} channels", values.len())));
         }
     }
-    let fit = Fit::of(picture, (height, width), card)?;
+    let fit = Fit::of(picture.dimensions(), (height, width), card)?;
     let fitted = fit.apply(picture);
     let mut input = vec![0.0; channels * height * width];
     for (pixel, rgb) in fitted.pixels().enumerate() {
@@ -91,19 +91,32 @@ pub fn luminance([r, g, b]: [u8; 3]) -> f32 {
 /// Which pixels of an input of this shape a picture marks, by more than half of full brightness. It is fitted as the card says
 /// of images, without blending pixels.
 pub fn mask(picture: &Picture, shape: &[usize], layout: Layout, card: &InputCard) -> Result<Vec<bool>> {
+    marked(picture.dimensions(), |x, y| is_bright(picture, (x, y)), shape, layout, card)
+}
+
+/// Whether a pixel, by column and row, has more than half of full brightness.
+pub fn is_bright(picture: &Picture, (x, y): (u32, u32)) -> bool {
+    luminance(picture.get_pixel(x, y).0) > 127.5
+}
+
+/// The same of a picture of `own` width and height, of which `is_marked` says what it marks, by column and row.
+pub fn marked(
+    own: (u32, u32),
+    is_marked: impl Fn(u32, u32) -> bool,
+    shape: &[usize],
+    layout: Layout,
+    card: &InputCard,
+) -> Result<Vec<bool>> {
     let no_image =
         || Error::usage(format!("an input of shape {shape:?} is no image, so none of its pixels can be marked"));
     let (_, height, width) = layout.split(shape).ok_or_else(no_image)?;
-    let fit = Fit::of(picture, (height, width), card)?;
-    let places = (0..height as u32).flat_map(|row| (0..width as u32).map(move |column| (column, row)));
-    let is_bright = |(column, row)| {
-        let (x, y) = fit.centre(column, row);
-        luminance(picture.get_pixel(x, y).0) > 127.5
-    };
-    Ok(places.map(is_bright).collect())
+    let fit = Fit::of(own, (height, width), card)?;
+    let places = (0..height as u32).flat_map(|row| (0..width as u32).map(move |column| fit.centre(column, row)));
+    Ok(places.map(|(x, y)| is_marked(x, y)).collect())
 }
 
 /// How a picture lies under a model's input: the whole of it, resized, of which the input is a part.
+#[derive(Clone, Copy)]
 struct Fit {
     /// Width and height of the picture.
     own: (u32, u32),
@@ -119,8 +132,8 @@ struct Fit {
 const MOST_RESIZED: u64 = 1 << 26;
 
 impl Fit {
-    fn of(picture: &Picture, (height, width): (usize, usize), card: &InputCard) -> Result<Fit> {
-        let (own @ (w, h), part) = (picture.dimensions(), (width as u32, height as u32));
+    fn of(own: (u32, u32), (height, width): (usize, usize), card: &InputCard) -> Result<Fit> {
+        let ((w, h), part) = (own, (width as u32, height as u32));
         if w == 0 || h == 0 {
             return Err(Error::bad_input(format!("is a picture of {w} x {h}, which has no pixels")));
         }

@@ -109,10 +109,13 @@ impl Agi {
     /// The classes that are climbed to.
     fn others(&self, start: &Scores, class: usize, choice: Choice, seed: u64) -> Vec<usize> {
         let mut others: Vec<usize> = choice.rivals(class).collect();
-        let rng = Rng::new(seed, 0);
-        match self.top {
-            true => others.sort_by(|&a, &b| start.probability(b).total_cmp(&start.probability(a))),
-            false => others.sort_by_key(|&c| rng.bits(c as u64)),
+        if self.top {
+            let mut likely: Vec<_> = others.iter().map(|&class| (start.probability(class), class)).collect();
+            likely.sort_by(|a, b| b.0.total_cmp(&a.0));
+            others = likely.into_iter().map(|(_, class)| class).collect();
+        } else {
+            let rng = Rng::new(seed, 0);
+            others.sort_by_key(|&c| rng.bits(c as u64));
         }
         others.truncate(self.classes as usize);
         others

@@ -14,6 +14,7 @@ use whyline_stream::adaptive::Cell;
 use super::path::{LEAST, Last, MAX_STEPS, Path, Step, Visit, integrate, outcome, passes};
 use super::refine::{Kept, Refining, TOLERANCE, refine};
 use super::{Entry, Extents, Family, Method, Outcome, Parameter, Params, Passes, Properties, Task};
+use crate::baseline::WIDEST;
 use crate::error::Result;
 use crate::image::blur::{Border, gaussian};
 
@@ -168,6 +169,9 @@ impl Blur {
             _ => return Err(params.refuse("compat", "none or pair")),
         };
         let max_sigma = params.size("max-sigma")?;
+        if max_sigma > WIDEST {
+            return Err(params.refuse("max-sigma", &format!("{WIDEST} at most")));
+        }
         Ok(Blur { steps: params.whole("steps", 1, MAX_STEPS)?, max_sigma, variance, border, form })
     }
 

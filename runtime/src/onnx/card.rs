@@ -58,6 +58,9 @@ impl StepsCard {
     }
 }
 
+/// A crop of less sees next to nothing.
+const LEAST_CROP: f32 = 0.01;
+
 /// How pixels become the input: `value = (pixel * scale - mean) / std`, with pixels in 0..255.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -223,8 +226,8 @@ impl InputCard {
         if !self.scale.is_finite() || self.scale == 0.0 {
             return Err("scale must be a finite number other than zero".into());
         }
-        if !(self.crop_ratio > 0.0 && self.crop_ratio <= 1.0) {
-            return Err("crop_ratio must lie in (0, 1]".into());
+        if !(LEAST_CROP..=1.0).contains(&self.crop_ratio) {
+            return Err(format!("crop_ratio must lie between {LEAST_CROP} and 1"));
         }
         if self.size.is_some_and(|[h, w]| h == 0 || w == 0) {
             return Err("size must be positive".into());

@@ -248,6 +248,8 @@ impl Walk<'_> {
         if node.input(0).is_none() && node.op != "Constant" && !node.is_random() {
             return Err(node.error("lacks its first input"));
         }
+        // What is rewritten has been looked at, and what it becomes is looked at again.
+        sound::attributes(&node)?;
         let (nodes, extra) = upgrade::upgrade(node, source_opset, &self.typed)?;
         for (name, tensor) in extra {
             if self.typed.facts.contains_key(&name) {
@@ -278,6 +280,7 @@ impl Walk<'_> {
             return Ok(());
         }
         let inputs = self.known_inputs(&node)?;
+        sound::attributes(&node)?;
         sound::check(&node, &inputs)?;
         if let Some(value) = self.shape_question(&node, &inputs) {
             self.define(node.outputs[0].clone(), value);

@@ -12,6 +12,9 @@ use crate::error::{Error, Result};
 /// Functions may call functions; deeper nesting than this is taken for recursion.
 const MAX_DEPTH: usize = 32;
 
+/// Nodes that calls become, at most: functions that call others twice each are many soon.
+const MAX_NODES: usize = 1 << 18;
+
 /// Inlines every call of one of the graph's functions and forgets the functions.
 pub fn inline_functions(graph: &mut Graph) -> Result<()> {
     inline_some(graph, |_| true)?;
@@ -49,6 +52,9 @@ fn expand(
     };
     if depth > MAX_DEPTH {
         return Err(node.error("calls functions nested too deeply, or itself"));
+    }
+    if out.len() > MAX_NODES {
+        return Err(node.error("calls functions of more nodes than any model has"));
     }
     // Formal names map to the caller's; everything else is local to this call.
     let mut names: HashMap<&str, String> = HashMap::new();

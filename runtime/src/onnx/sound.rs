@@ -9,7 +9,7 @@ use super::tensor::Tensor;
 use crate::error::Result;
 
 /// Strides, pads and kernels of more than this are damage.
-const MOST: i64 = 1 << 24;
+pub(super) const MOST: i64 = 1 << 24;
 
 /// Attributes that mean the same wherever they are, and what they are made of.
 const KINDS: &[(&str, Kind)] = &[
@@ -68,7 +68,6 @@ pub(super) fn check(node: &Node, inputs: &[Known]) -> Result<()> {
     if !node.domain.is_empty() {
         return Ok(());
     }
-    attributes(node)?;
     let Some(fact) = inputs.first().map(|input| input.fact) else { return Ok(()) };
     let x = fact.shape.as_slice();
     let told = match node.op.as_str() {
@@ -118,7 +117,11 @@ impl Folded {
 /// Bytes of all constants that are made of others, beside what the file has.
 const MOST_FOLDED: u64 = 2 << 30;
 
-fn attributes(node: &Node) -> Result<()> {
+/// Refuses attributes of another kind than they are, and numbers that no model has.
+pub(super) fn attributes(node: &Node) -> Result<()> {
+    if !node.domain.is_empty() {
+        return Ok(());
+    }
     for (name, attribute) in &node.attributes {
         if let Some((_, kind)) = KINDS.iter().find(|(of, kind)| of == name && !kind.has(attribute)) {
             return Err(node.error(format!("has an attribute '{name}' that is not {}", kind.name())));
@@ -204,6 +207,9 @@ fn windows(node: &Node, inputs: &[Known], x: &[usize]) -> std::result::Result<()
             false => Err(format!("has {name} = {values:?} for {spatial} spatial axes")),
         }
     };
+    if let Some(group) = Some(node.int("group", 1)).filter(|group| *group < 1) {
+        return Err(format!("has {group} groups"));
+    }
     let (strides, dilations) = (list("strides", spatial, 1, 1)?, list("dilations", spatial, 1, 1)?);
     let pads = list("pads", 2 * spatial, 0, 0)?;
     list("output_padding", spatial, 0, 0)?;

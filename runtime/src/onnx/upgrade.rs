@@ -3,6 +3,7 @@
 
 use super::infer::Fact;
 use super::node::{Attr, Node};
+use super::sound::MOST;
 use super::tensor::Tensor;
 use crate::error::Result;
 
@@ -284,6 +285,9 @@ fn cut_and_pad(node: Node, values: &dyn Values) -> Result<(Vec<Node>, Extra)> {
     if pads.len() != 2 * axes.len() {
         return Err(node.error("has pads that don't fit its input's rank"));
     }
+    if let Some(far) = pads.iter().find(|pad| pad.unsigned_abs() > MOST as u64) {
+        return Err(node.error(format!("has a border of {far}, which no image model has")));
+    }
     let name = |what: &str| format!("{}/{what}", node.name);
     let (before, after) = pads.split_at(axes.len());
     let mut ends = vec![];
@@ -331,15 +335,15 @@ fn explicit_pads(node: &mut Node, values: &dyn Values) -> Result<()> {
     let spatial = x.len().saturating_sub(2);
     let listed = |name: &str, default: i64| node.ints(name).map_or_else(|| vec![default; spatial], <[i64]>::to_vec);
     let (strides, dilations, mut extra) = (listed("strides", 1), listed("dilations", 1), listed("output_padding", 0));
+    if w.len() != x.len() || [&strides, &dilations, &extra].iter().any(|v| v.len() != spatial) {
+        return Err(node.error("has attributes that don't fit its input's rank"));
+    }
     let wanted = match (wanted, auto.as_str()) {
         // Some exporters write the batch and channels too.
         (Some(shape), _) => Some(shape[shape.len().saturating_sub(spatial)..].to_vec()),
         (None, "SAME_UPPER" | "SAME_LOWER") => Some((0..spatial).map(|i| x[i + 2] as i64 * strides[i]).collect()),
         (None, _) => None,
     };
-    if w.len() != x.len() || [&strides, &dilations, &extra].iter().any(|v| v.len() != spatial) {
-        return Err(node.error("has attributes that don't fit its input's rank"));
-    }
     let mut pads = vec![0; 2 * spatial];
     for (i, out) in wanted.iter().flatten().enumerate() {
         let full = strides[i] * (x[i + 2] as i64 - 1) + extra[i] + (w[i + 2] as i64 - 1) * dilations[i] + 1;

@@ -154,16 +154,18 @@ impl<L: Loops> Kernel for Plain<L> {
     }
 }
 
-/// An instruction set.
+/// An instruction set. Those that not every machine has nobody outside can name: [`Isa::here`] gives them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
     /// Plain Rust, anywhere.
     Portable,
     /// AVX2 with fused multiply-add and conversions from and to halves.
     #[cfg(target_arch = "x86_64")]
+    #[non_exhaustive]
     Avx2,
     /// AVX-512 with the above.
     #[cfg(target_arch = "x86_64")]
+    #[non_exhaustive]
     Avx512,
     /// Advanced SIMD of 64-bit ARM.
     #[cfg(target_arch = "aarch64")]

@@ -66,7 +66,9 @@ impl Depthwise {
     pub fn run_part(&self, isa: Isa, input: &[f32], output: &mut [f32], share: &Share, epilogue: Epilogue) {
         let width = self.output[1] * LANES;
         let (from, to) = (share.input.len() * self.input[1] * LANES, share.output.len() * width);
-        let holds = input.len() == self.blocks * from && output.len() == self.blocks * to;
+        let is_padded = |phase: &Phase<Lined<f32>>| phase.weights.len() == self.blocks * phase.taps.len() * LANES;
+        let holds =
+            input.len() == self.blocks * from && output.len() == self.blocks * to && self.phases.iter().all(is_padded);
         assert!(holds && self.reading().fits(share), "a depthwise convolution reaches outside its buffers");
         for (block, (input, output)) in input.chunks_exact(from).zip(output.chunks_exact_mut(to)).enumerate() {
             for part in row_parts(share.area.rows.clone(), self.output[1], self.spread[0]) {

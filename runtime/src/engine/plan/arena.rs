@@ -257,23 +257,22 @@ impl<'m> Arena<'m> {
             assert!(offset + len <= size, "a buffer lies outside the arena");
             offset
         };
-        // SAFETY: inside the arena; what is written overlaps nothing else that is lent (`lie_apart`).
-        let part = |home: &Home| match home {
+        let read = |home: &'a Home| match home {
+            Home::Constant(values) => &values[..],
+            // SAFETY: inside the arena; nothing that is written overlaps it (`lie_apart`). What is read may, and is all shared.
+            Home::Arena { offset, len } => unsafe { std::slice::from_raw_parts(base.add(inside(*offset, *len)), *len) },
+        };
+        let write = |home: &Home| match home {
             Home::Constant(_) => &mut [],
+            // SAFETY: inside the arena; what is written overlaps nothing else that is lent (`lie_apart`).
             Home::Arena { offset, len } => unsafe {
                 std::slice::from_raw_parts_mut(base.add(inside(*offset, *len)), *len)
             },
         };
         Io {
-            read: reads
-                .iter()
-                .map(|&id| match &homes[id] {
-                    Home::Constant(values) => &values[..],
-                    home => &*part(home),
-                })
-                .collect(),
-            write: writes.iter().map(|&id| part(&homes[id])).collect(),
-            scratch: part(scratch),
+            read: reads.iter().map(|&id| read(&homes[id])).collect(),
+            write: writes.iter().map(|&id| write(&homes[id])).collect(),
+            scratch: write(scratch),
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::simd::Isa;
 pub struct Packs {
     pub(super) precision: Precision,
     pub(super) isa: Isa,
-    pub(super) bands: Bands,
+    pub(in crate::engine) bands: Bands,
     pub(in crate::engine) types: Types,
     pub(in crate::engine) folds: Folds,
     pub(super) conv: Pool<Weighted, Conv>,
