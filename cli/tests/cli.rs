@@ -610,6 +610,32 @@ fn a_budget_that_does_not_fit_is_code_5() {
     assert!(record["memory"]["weights"].as_u64() > Some(100_000));
 }
 
+/// Of all methods, those that take more are left out, and named.
+#[test]
+fn all_methods_are_those_that_the_budget_allows() {
+    let (m, s) = (model("digits-cnn.onnx"), sample(1));
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (png, json) = (path("all.png"), path("all.json"));
+    for layer in [&[][..], &["--layer", "/Relu_output_0"]] {
+        let few = ["compare", &m, &s, "-m", "all", "--max-passes", "20", "-o", &png, "--json", &json, "-q"];
+        good(&[&few, layer].concat());
+        let records: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+        let skipped = records["skipped"].as_array().unwrap();
+        let reason = skipped.iter().find(|s| s["method"] == "boundary-ig").unwrap()["reason"].as_str().unwrap();
+        assert!(reason.contains("more than the 20"), "{reason}");
+    }
+    std::fs::copy(&s, path("one.png")).unwrap();
+    let dataset = folder.path().display().to_string();
+    let few =
+        ["evaluate", &m, &dataset, "-m", "all", "--metrics", "sparseness", "--max-passes", "20", "-q", "--csv", "-"];
+    let scores = good(&few);
+    assert!(scores.contains("vanilla,sparseness") && !scores.contains("boundary-ig"), "{scores}");
+    assert!(
+        bad(5, &["compare", &m, &s, "-m", "boundary-ig", "--max-passes", "20", "-o", &png]).contains("boundary-ig")
+    );
+}
+
 /// The record of an explanation.
 fn record(args: &[&str]) -> serde_json::Value {
     let json = good(&[&["explain"], args, &["--json", "-"]].concat());

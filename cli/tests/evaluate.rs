@@ -318,7 +318,7 @@ fn boxes_are_masks_and_those_of_something_else_are_not() {
     // not there, a mark of the byte order. Images may lie in a folder that is no label. The class explained is 0, and has a half.
     let several = r#"{"images": [{"id": 7, "file_name": "digit-0.png", "width": 48.0, "height": 48}],
         "categories": [{"id": 1, "name": "0"}, {"id": 2, "name": "dog"}, {"id": 3, "name": "5"}],
-        "annotations": [{"image_id": 7, "category_id": 1, "bbox": [0, 0, 24, 48]}, {"image_id": 7, "category_id": 2},
+        "annotations": [{"image_id": 7, "category_id": 1, "bbox": [0, 0, 24, 48]}, {"image_id": 7, "category_id": 2, "bbox": null},
             {"image_id": 7, "category_id": 2, "bbox": [0, 0, 48, 0]}, {"image_id": 7, "category_id": 2, "bbox": [0, 0, 48, 48]},
             {"image_id": 7, "category_id": 3, "bbox": [20, 0, 20, 48]}, {"image_id": 8, "category_id": 1, "bbox": [0, 0, 9, 9]}]}"#;
     std::fs::write(&boxes, format!("\u{feff}{several}")).unwrap();

@@ -89,11 +89,6 @@ impl Boxes {
         self.boxes.iter().map(|(category, _)| category.as_str())
     }
 
-    /// Whether some box is of a category.
-    pub fn have(&self, category: &str) -> bool {
-        self.categories().any(|own| own == category)
-    }
-
     /// Those of categories that count.
     pub fn of(&self, counts: impl Fn(&str) -> bool) -> Vec<[f64; 4]> {
         self.boxes.iter().filter(|(category, _)| counts(category)).map(|(_, sides)| *sides).collect()
@@ -127,8 +122,7 @@ struct CocoImage {
 struct CocoBox {
     image_id: u64,
     category_id: u64,
-    #[serde(default)]
-    bbox: Vec<f64>,
+    bbox: Option<Vec<f64>>,
 }
 
 #[derive(Deserialize)]
@@ -158,7 +152,11 @@ pub fn read_boxes(path: &Path) -> Outcome<Named<Boxes>> {
     let names: HashMap<u64, &str> = coco.images.iter().map(|image| (image.id, image.file_name.as_str())).collect();
     let mut values: HashMap<String, Boxes> = HashMap::new();
     for image in &coco.images {
-        let size = image.width.zip(image.height).map(|(width, height)| (width as u32, height as u32));
+        let size = image.width.zip(image.height);
+        if let Some((w, h)) = size.filter(|(w, h)| [w, h].iter().any(|side| side.fract() != 0.0 || **side < 1.0)) {
+            return Err(refuse(path, format!("has '{}' of {w} x {h} pixels", image.file_name)));
+        }
+        let size = size.map(|(width, height)| (width as u32, height as u32));
         values.insert(image.file_name.clone(), Boxes { size, boxes: vec![] });
     }
     let (mut empty, mut elsewhere) = (0, 0);
@@ -170,7 +168,14 @@ pub fn read_boxes(path: &Path) -> Outcome<Named<Boxes>> {
             )
         })?;
         let image = names.get(&annotation.image_id).and_then(|name| values.get_mut(*name));
-        match (<[f64; 4]>::try_from(annotation.bbox.as_slice()), image) {
+        let sides = annotation.bbox.as_deref().unwrap_or_default();
+        if !matches!(sides.len(), 0 | 4) {
+            return Err(refuse(
+                path,
+                format!("annotation {number} has a box of {} numbers; four are wanted", sides.len()),
+            ));
+        }
+        match (<[f64; 4]>::try_from(sides), image) {
             (Ok(sides @ [_, _, width, height]), Some(image))
                 if sides.iter().all(|v| v.is_finite()) && width > 0.0 && height > 0.0 =>
             {

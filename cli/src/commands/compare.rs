@@ -76,8 +76,8 @@ pub fn run(args: &CompareArgs) -> Outcome {
         precision: args.precision.precision(),
         resources: args.engine.of(resources(&args.resources)),
         budget,
-        // A layer is named for those that want one.
-        all: is_all(args) && args.params.layer.is_none(),
+        all: is_all(args),
+        layer: args.params.layer.is_some(),
     };
     let mut skipped = vec![];
     for entry in entries {

@@ -1,5 +1,6 @@
 //! A dataset: the images of a folder, or of its folders, which are then labels, with their masks; or mosaics of them.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use whyline_runtime::Error;
@@ -26,6 +27,8 @@ pub struct Dataset {
     names: Vec<String>,
     labels: Option<Named<String>>,
     boxes: Option<Named<Boxes>>,
+    /// Of all boxes.
+    categories: HashSet<String>,
     /// The samples, in place of the images themselves.
     mosaics: Option<Vec<Mosaic>>,
 }
@@ -76,9 +79,10 @@ impl Dataset {
         if (labels.is_some() || boxes.is_some()) && !args.follow && !names.iter().any(is_known) {
             warn!("the labels or boxes are of none of the images: names are paths inside the folder, or files alone");
         }
-        let mut dataset = Dataset { folder, names, labels, boxes, mosaics: None };
+        let categories = boxes.iter().flat_map(Named::values).flat_map(Boxes::categories).map(str::to_string).collect();
+        let mut dataset = Dataset { folder, names, labels, boxes, categories, mosaics: None };
         if let Some(count) = args.mosaics {
-            let labels: Vec<_> = dataset.names.iter().map(|name| dataset.label(name, &|_| false)).collect();
+            let labels: Vec<_> = dataset.names.iter().map(|name| dataset.label(name, &|_| true)).collect();
             dataset.mosaics = Some(mosaics(&labels, count as usize)?);
         }
         Ok(dataset)
@@ -146,10 +150,7 @@ impl Dataset {
     fn label(&self, name: &str, is_class: &dyn Fn(&str) -> bool) -> Option<String> {
         let told = self.labels.as_ref().and_then(|labels| labels.of(name).cloned());
         let boxes = self.boxes.as_ref().and_then(|boxes| boxes.of(name));
-        let is_label = |folder: &&str| match (&self.boxes, boxes) {
-            (Some(all), Some(_)) => all.values().any(|boxes| boxes.have(folder)) || is_class(folder),
-            _ => true,
-        };
+        let is_label = |folder: &&str| boxes.is_none() || self.categories.contains(*folder) || is_class(folder);
         let folder = || name.split_once('/').map(|(folder, _)| folder).filter(is_label).map(str::to_string);
         let boxed = || boxes?.label().map(str::to_string);
         told.or_else(folder).or_else(boxed)

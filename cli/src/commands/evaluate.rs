@@ -180,7 +180,14 @@ fn prepare<'a>(args: &EvaluateArgs, loaded: &'a Loaded, measures: Vec<Measure>) 
     let mut explainers = vec![];
     let resources = args.engine.of(resources(&args.resources));
     let all = args.methods == ["all"];
-    let making = Making { loaded, precision: args.precision.precision(), resources, budget: budget(&args.budget), all };
+    let making = Making {
+        loaded,
+        precision: args.precision.precision(),
+        resources,
+        budget: budget(&args.budget),
+        all,
+        layer: false,
+    };
     for entry in entries {
         let explainer = match making.ready(&mut shared, entry, &for_method(&given, entry, is_bounded(&args.budget)))? {
             Ok(explainer) => explainer,

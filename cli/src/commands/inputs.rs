@@ -266,6 +266,8 @@ pub struct Making<'a> {
     pub budget: Budget,
     /// Whether all methods are asked for: those that are not for the model or the budget are left out then.
     pub all: bool,
+    /// Whether a layer is named, for those that want one: what is wrong with it is told.
+    pub layer: bool,
 }
 
 impl<'a> Making<'a> {
@@ -279,8 +281,9 @@ impl<'a> Making<'a> {
         (entry.build)(&entry.params(own)?)?;
         let made = self.loaded.explainer_sharing(shared, entry.name, own, self.precision, self.resources);
         let bound = made.and_then(|mut explainer| explainer.set_budget(self.budget).map(|()| explainer));
+        let is_left_out = |error: &Error| error.kind() == Kind::Budget || (!self.layer && is_of_the_method(error));
         match bound {
-            Err(error) if self.all && is_of_the_method(&error) => Ok(Err(output::in_a_line(&error.to_string()))),
+            Err(error) if self.all && is_left_out(&error) => Ok(Err(output::in_a_line(&error.to_string()))),
             bound => {
                 let mut explainer = bound?;
                 give_files(self.loaded, &mut explainer, own)?;

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, ImageResult, Limits, RgbImage};
+use image::{
+    ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, ImageResult, Limits, Pixel, RgbImage,
+};
 
 use super::jpeg::Jpeg;
 use crate::error::{Error, Result};
@@ -30,13 +32,14 @@ pub fn decode(path: &Path) -> Result<Picture> {
 pub fn decode_mask(path: &Path) -> Result<Picture> {
     let image = read(path)?;
     // Of 16 bits, numbers of classes would all be black in eight.
-    let image = match image {
-        DynamicImage::ImageLuma16(_) | DynamicImage::ImageRgb16(_) => {
-            let mut deep = image.into_rgb16();
-            deep.iter_mut().for_each(|value| *value = if *value > 0 { (*value).max(DEEP) } else { 0 });
-            DynamicImage::ImageRgb16(deep)
+    let image = match image.color() {
+        ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16 => {
+            let mut deep = image.into_rgba16();
+            let raised = |value: u16| if value > 0 { value.max(DEEP) } else { 0 };
+            deep.pixels_mut().for_each(|pixel| pixel.apply_without_alpha(raised));
+            DynamicImage::ImageRgba16(deep)
         }
-        image => image,
+        _ => image,
     };
     if !image.color().has_alpha() {
         return Ok(image.into_rgb8());
@@ -140,6 +143,9 @@ mod tests {
         image::ImageBuffer::<image::Luma<u16>, Vec<u16>>::from_fn(4, 1, number).save(&path).unwrap();
         let reds: Vec<u8> = decode_mask(&path).unwrap().pixels().map(|pixel| pixel.0[0]).collect();
         assert_eq!(reds, [0, 1, 1, 255]);
+        let faint = image::LumaA([1, u16::MAX]);
+        image::ImageBuffer::<image::LumaA<u16>, Vec<u16>>::from_pixel(1, 1, faint).save(&path).unwrap();
+        assert_eq!(decode_mask(&path).unwrap().get_pixel(0, 0).0, [1; 3]);
     }
 
     /// As `image` decodes them, their missing part is grey.
@@ -157,8 +163,16 @@ mod tests {
         };
         let picture = decoded(&whole).unwrap();
         assert_eq!(picture, image::load_from_memory(&whole).unwrap().to_rgb8());
-        // What a camera puts behind it is no part of it.
-        assert_eq!(decoded(&[&whole[..], b"more"].concat()).unwrap(), picture);
+        // What a camera puts behind it is no part of it: a film, another picture, and that cut short.
+        for more in [&b"more"[..], &[0xff, 0xda], &[0xff, 0xd9], &whole, &whole[..whole.len() / 2]] {
+            assert_eq!(decoded(&[&whole[..], more].concat()).unwrap(), picture);
+        }
+        // A thumbnail inside has its own end.
+        let length = (whole.len() as u16 + 2).to_be_bytes();
+        let thumbnail = [&[0xff, 0xe1], &length[..], &whole].concat();
+        let with = |end: usize| [&whole[..2], &thumbnail, &whole[2..end]].concat();
+        assert_eq!(decoded(&with(whole.len())).unwrap(), picture);
+        assert!(decoded(&with(whole.len() / 2)).is_err());
         for cut in (0..whole.len()).step_by(7).chain([whole.len() - 1]) {
             assert!(decoded(&whole[..cut]).is_err(), "{cut} of {} bytes", whole.len());
             let mut blank = whole.clone();

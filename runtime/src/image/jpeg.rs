@@ -1,5 +1,5 @@
-//! JPEG files, whole: `image` takes those that are cut short or damaged, too, and leaves grey what it can't make out, which would
-//! then be explained.
+//! JPEG files, whole: `image` takes those that are cut short, too, and those with codes that are none, and leaves grey what it can't
+//! make out, which would then be explained. Damage that gives other codes nobody can see: the files have no checksums.
 
 use image::error::{DecodingError, ImageError};
 use image::metadata::Orientation;
@@ -9,10 +9,6 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-/// Before a picture's scan, and behind it.
-const SCAN: [u8; 2] = [0xff, 0xda];
-const END: [u8; 2] = [0xff, 0xd9];
-
 /// Reads a file's bytes, of which the headers are read.
 pub struct Jpeg<'a>(JpegDecoder<ZCursor<&'a [u8]>>);
 
@@ -20,14 +16,29 @@ fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ImageEr
     ImageError::Decoding(DecodingError::new(ImageFormat::Jpeg.into(), error))
 }
 
+/// Whether the picture has its end, from segment to segment: a thumbnail, or what a camera puts behind it, has its own.
+fn has_end(bytes: &[u8]) -> bool {
+    const END: u8 = 0xd9;
+    // Within a scan a marker is followed by zero, or says where it can be taken up again.
+    let is_segment = |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0 | 0x01 | 0xd0..=0xd8 | 0xff);
+    let mut rest = bytes;
+    while let Some(at) = rest.windows(2).position(is_segment) {
+        let behind = &rest[at + 2..];
+        if rest[at + 1] == END {
+            return true;
+        }
+        let Some(length) = behind.first_chunk().map(|length| u16::from_be_bytes(*length)) else { return false };
+        rest = behind.get(length.into()..).unwrap_or_default();
+    }
+    false
+}
+
 impl<'a> Jpeg<'a> {
     /// Reads the headers.
     ///
     /// Errors: headers that are none, or a file without an end.
     pub fn new(bytes: &'a [u8]) -> ImageResult<Jpeg<'a>> {
-        let last = |marker: [u8; 2]| bytes.windows(2).rposition(|pair| pair == marker);
-        // A scan has no such bytes in it, and a thumbnail lies before it.
-        if last(END) <= last(SCAN) {
+        if !has_end(bytes) {
             return Err(failed("it has no end: it is cut short"));
         }
         let options = DecoderOptions::default().set_strict_mode(true);
