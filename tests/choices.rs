@@ -56,7 +56,7 @@ fn score(
     let explainer =
         loaded.explainer_sharing(shared, method, &given(told), Precision::F32, Resources::default()).unwrap();
     let mut evaluation = Evaluation::new(vec![explainer], vec![measure], Effort::default()).unwrap();
-    let sample = Subjected { input: x, file: file(), marked: Marked::Nothing, mosaic: false, target: target.clone() };
+    let sample = Subjected { input: x, file: file(), marked: &Marked::Nothing, mosaic: false, target: target.clone() };
     evaluation.push(&sample).unwrap().into_iter().for_each(|scores| drop(scores.unwrap()));
     let scores = evaluation.rows[0].scores[0].scores();
     Some(scores.moments()).filter(|moments| moments.count() > 0).map(|moments| moments.mean())

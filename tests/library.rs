@@ -281,17 +281,17 @@ fn the_mask_is_of_the_class_that_is_explained() {
         let measures = vec![Measure::new("attribution-localisation", &Given::new()).unwrap()];
         let explainers = vec![explainer(&cnn, &mut Shared::default(), "vanilla")];
         let mut evaluation = Evaluation::new(explainers, measures, Effort::default()).unwrap();
-        let sample = Subjected { input: &x, file: file(), marked, mosaic: false, target };
+        let sample = Subjected { input: &x, file: file(), marked: &marked, mosaic: false, target };
         evaluation.push(&sample).unwrap().remove(0).unwrap().scores.remove(0)
     };
     let upper: Vec<bool> = (0..x.len()).map(|i| i < x.len() / 2).collect();
     let lower: Vec<bool> = upper.iter().map(|is_upper| !is_upper).collect();
-    let classes = [(3, upper.clone()), (5, lower.clone())];
+    let classes = || Marked::Classes(vec![(3, upper.clone()), (5, lower.clone())]);
     for (class, own) in [(3, &upper), (5, &lower)] {
         let target = || Target::Class(class);
-        assert_eq!(scored(Marked::Classes(&classes), target()), scored(Marked::Object(own), target()));
+        assert_eq!(scored(classes(), target()), scored(Marked::Object(own.clone()), target()));
     }
-    assert_eq!(scored(Marked::Classes(&classes), Target::Class(4)), Err(Undefined::NoMask));
+    assert_eq!(scored(classes(), Target::Class(4)), Err(Undefined::NoMask));
 }
 
 /// Scores of a sample with a mask of another size, and states of something else, are refused; nothing is counted.
@@ -305,9 +305,9 @@ fn what_does_not_fit_an_evaluation_is_refused() {
     let x = input(&cnn, 1);
     let mut masked = evaluation(&["pointing-game", "relevance-mass-accuracy", "top-k-intersection", "auc"]);
     for len in [0, 3, x.len() + 1] {
-        let (mask, classes) = (vec![true; len], [(1, vec![true; x.len()]), (2, vec![true; len])]);
-        for marked in [Marked::Object(&mask), Marked::Classes(&classes)] {
-            let sample = Subjected { input: &x, file: file(), marked, mosaic: false, target: Target::Top };
+        let (mask, classes) = (vec![true; len], vec![(1, vec![true; x.len()]), (2, vec![true; len])]);
+        for marked in [Marked::Object(mask), Marked::Classes(classes)] {
+            let sample = Subjected { input: &x, file: file(), marked: &marked, mosaic: false, target: Target::Top };
             let error = masked.push(&sample).unwrap_err();
             assert!(error.kind() == Kind::Input && error.to_string().contains(&format!("{len} features")), "{error}");
         }

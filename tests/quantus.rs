@@ -51,7 +51,7 @@ fn scores(metrics: &[(&str, Given)], count: usize) -> (Vec<Vec<Option<f64>>>, Ve
         let marked = mask(&marks, &shape, layout, card).unwrap();
         let file = FileRecord { file: "sheet".into(), sha256: String::new() };
         let sample =
-            Subjected { input: &input, file, marked: Marked::Object(&marked), mosaic: false, target: Target::Top };
+            Subjected { input: &input, file, marked: &Marked::Object(marked), mosaic: false, target: Target::Top };
         let scores = evaluation.push(&sample).unwrap().remove(0).unwrap().scores;
         all.push(
             scores

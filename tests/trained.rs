@@ -378,7 +378,7 @@ fn means(loaded: &Loaded, methods: &[&str], metrics: &[&str], memory: usize) -> 
     for digit in 0..4 {
         let image = sample(digit);
         let (input, file) = (input_of(loaded, &image), FileRecord::of(&image).unwrap());
-        let sample = Subjected { input: &input, file, marked: Marked::Nothing, mosaic: false, target: Target::Top };
+        let sample = Subjected { input: &input, file, marked: &Marked::Nothing, mosaic: false, target: Target::Top };
         evaluation.push(&sample).unwrap().into_iter().for_each(|scores| drop(scores.unwrap()));
     }
     let of_row = |row: &Row| row.scores.iter().map(|tally| tally.scores().moments().mean()).collect::<Vec<f64>>();

@@ -64,28 +64,27 @@ impl Measure {
 }
 
 /// Which features of an input are of objects.
-#[derive(Clone, Copy, Debug)]
-pub enum Marked<'a> {
+#[derive(Clone, Debug)]
+pub enum Marked {
     /// Nobody has said so.
     Nothing,
     /// Of the object.
-    Object(&'a [bool]),
+    Object(Vec<bool>),
     /// Of the objects of each class: those of the class that is explained count.
-    Classes(&'a [(usize, Vec<bool>)]),
+    Classes(Vec<(usize, Vec<bool>)>),
 }
 
-impl<'a> Marked<'a> {
-    fn all(self) -> impl Iterator<Item = &'a [bool]> {
-        let (one, classes) = match self {
-            Marked::Nothing => (None, &[][..]),
-            Marked::Object(mask) => (Some(mask), &[][..]),
-            Marked::Classes(classes) => (None, classes),
-        };
-        one.into_iter().chain(classes.iter().map(|(_, mask)| mask.as_slice()))
+impl Marked {
+    fn all(&self) -> Vec<&[bool]> {
+        match self {
+            Marked::Nothing => vec![],
+            Marked::Object(mask) => vec![mask],
+            Marked::Classes(classes) => classes.iter().map(|(_, mask)| mask.as_slice()).collect(),
+        }
     }
 
     /// The mask of the object, where a class is explained.
-    fn of(self, explained: usize) -> Option<&'a [bool]> {
+    fn of(&self, explained: usize) -> Option<&[bool]> {
         match self {
             Marked::Nothing => None,
             Marked::Object(mask) => Some(mask),
@@ -104,7 +103,7 @@ pub struct Subjected<'a> {
     /// Where it comes from.
     pub file: FileRecord,
     /// Which features are of the object, if somebody has said so.
-    pub marked: Marked<'a>,
+    pub marked: &'a Marked,
     /// Whether it is a mosaic, whose mask marks the images of the class explained.
     pub mosaic: bool,
     /// What is explained.
@@ -192,7 +191,7 @@ impl<'a> Evaluation<'a> {
     /// Errors: a mask of another length, a target that there is none of, or what would fail for every sample, such as a metric
     /// that this model has no probabilities for; then nothing of the sample is counted.
     pub fn push(&mut self, sample: &Subjected) -> Result<Vec<Result<SampleScores>>> {
-        if let Some(mask) = sample.marked.all().find(|mask| mask.len() != self.grid.features()) {
+        if let Some(mask) = sample.marked.all().into_iter().find(|mask| mask.len() != self.grid.features()) {
             let (own, wanted) = (mask.len(), self.grid.features());
             return Err(Error::bad_input(format!(
                 "has a mask of {own} features, where the model's input has {wanted}"

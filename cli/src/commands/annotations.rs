@@ -88,11 +88,6 @@ impl Boxes {
     pub fn categories(&self) -> impl Iterator<Item = &str> {
         self.boxes.iter().map(|(category, _)| category.as_str())
     }
-
-    /// Those of categories that count.
-    pub fn of(&self, counts: impl Fn(&str) -> bool) -> Vec<[f64; 4]> {
-        self.boxes.iter().filter(|(category, _)| counts(category)).map(|(_, sides)| *sides).collect()
-    }
 }
 
 /// Whether a pixel's middle is in one of some boxes.

@@ -1,9 +1,10 @@
 //! A dataset: the images of a folder, or of its folders, which are then labels, with their masks; or mosaics of them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use whyline_runtime::Error;
+use whyline_runtime::evaluate::Marked;
 use whyline_runtime::explain::{Loaded, Target};
 use whyline_runtime::image::decode::is_image_name;
 use whyline_runtime::image::mosaic::{mosaic, quarters};
@@ -38,23 +39,13 @@ pub struct Material {
     /// Row-major, in the model's shape.
     pub input: Vec<f32>,
     /// Which pixels are of the object, if somebody has said so.
-    pub marked: Masks,
+    pub marked: Marked,
     /// Whether it is a mosaic, and what the mask marks are its class's images.
     pub mosaic: bool,
     /// Where it comes from.
     pub file: FileRecord,
     /// What the dataset calls it.
     pub label: Option<String>,
-}
-
-/// Which of an input's pixels are of objects.
-pub enum Masks {
-    /// Nobody says.
-    None,
-    /// Of the object.
-    One(Vec<bool>),
-    /// Of the objects of each class, where which one counts is known once it is explained.
-    OfClasses(Vec<(usize, Vec<bool>)>),
 }
 
 impl Dataset {
@@ -173,7 +164,7 @@ impl Dataset {
         }
         let file = FileRecord::of(&path).map_err(about_input)?;
         let read = read_input(loaded, &path)?;
-        let marked = self.masks(loaded, name, (label.as_deref(), explained), read.size.unwrap_or_default())?;
+        let marked = self.marked(loaded, name, (label.as_deref(), explained), read.size.unwrap_or_default())?;
         Ok(Material { input: read.input, marked, mosaic: false, file, label })
     }
 
@@ -192,7 +183,7 @@ impl Dataset {
         let (_, height, width) = extents;
         Ok(Material {
             input: mosaic([a, b, c, d], layout, extents),
-            marked: Masks::One(quarters(whole.own, (height, width))),
+            marked: Marked::Object(quarters(whole.own, (height, width))),
             mosaic: true,
             file,
             label: Some(whole.label.clone()),
@@ -200,53 +191,45 @@ impl Dataset {
     }
 
     /// Which pixels of the model's input are of the object: by the picture beside an image of that size, or by its boxes.
-    fn masks(
+    fn marked(
         &self,
         loaded: &Loaded,
         name: &str,
         (label, explained): (Option<&str>, Option<usize>),
         own: (u32, u32),
-    ) -> Outcome<Masks> {
-        let (shape, layout) = (loaded.input_shape()?, loaded.layout()?);
-        let fitted = |told: (u32, u32), is_marked: &dyn Fn(u32, u32) -> bool, source: String| -> Outcome<Vec<bool>> {
-            let layout = layout.ok_or_else(|| Failure::usage("the model's input is no image, so it has no masks"))?;
-            if told != own {
-                let ((w, h), (width, height)) = (told, own);
-                let message = format!("{source}: the mask is {w} x {h}, but its image is {width} x {height}");
-                return Err(Failure { message, code: 4 });
-            }
-            Ok(marked(own, is_marked, &shape, layout, &loaded.card.input)?)
-        };
+    ) -> Outcome<Marked> {
         if let Some(beside) = mask_beside(&self.folder.join(name)) {
             let picture = read_mask(&beside)?;
             let is_marked = |x, y| is_bright(&picture, (x, y));
-            return Ok(Masks::One(fitted(picture.dimensions(), &is_marked, beside.display().to_string())?));
+            let told = (picture.dimensions(), beside.display().to_string());
+            return Ok(Marked::Object(fitted(loaded, own, told, is_marked)?));
         }
-        let Some(boxes) = self.boxes.as_ref().and_then(|boxes| boxes.of(name)) else { return Ok(Masks::None) };
-        let class = |name: &str| loaded.category_named(name);
-        let boxed = |counts: &dyn Fn(&str) -> bool| {
-            let boxes_of = boxes.of(counts);
-            let is_marked = |x, y| are_over(&boxes_of, (x, y));
-            fitted(boxes.size.unwrap_or(own), &is_marked, format!("{name}, by its boxes"))
+        let Some(boxes) = self.boxes.as_ref().and_then(|boxes| boxes.of(name)) else { return Ok(Marked::Nothing) };
+        let classes: Vec<Option<usize>> = boxes.categories().map(|name| loaded.category_named(name)).collect();
+        let boxed = |counts: &dyn Fn(usize) -> bool| {
+            let counting: Vec<[f64; 4]> = (0..classes.len()).filter(|i| counts(*i)).map(|i| boxes.boxes[i].1).collect();
+            let told = (boxes.size.unwrap_or(own), format!("{name}, by its boxes"));
+            fitted(loaded, own, told, |x, y| are_over(&counting, (x, y)))
         };
+        // Which place of a model of places is explained says nothing of the class until then.
+        if explained.is_none() && label.is_none() && loaded.places()?.is_none() {
+            let known: BTreeSet<usize> = classes.iter().copied().flatten().collect();
+            let of = |own: usize| Ok((own, boxed(&|i| classes[i] == Some(own))?));
+            if !known.is_empty() {
+                return Ok(Marked::Classes(known.into_iter().map(of).collect::<Outcome<_>>()?));
+            }
+        }
         // Boxes of other things are not of the object: those of the class explained count, where it is one for all, and of a
         // labelled image else those of its class.
-        let is_own = |category: &str| match (explained, label) {
-            (Some(explained), _) => class(category) == Some(explained),
-            (None, Some(label)) => label == category || class(label).is_some_and(|own| class(category) == Some(own)),
+        let labelled = label.and_then(|label| loaded.category_named(label));
+        let is_own = |i: usize| match (explained, label) {
+            (Some(explained), _) => classes[i] == Some(explained),
+            (None, Some(label)) => label == boxes.boxes[i].0 || labelled.is_some_and(|own| classes[i] == Some(own)),
             (None, None) => true,
         };
-        let mut classes: Vec<usize> = boxes.categories().filter_map(class).collect();
-        classes.sort_unstable();
-        classes.dedup();
-        // Which place of a model of places is explained says nothing of the class until then.
-        if explained.is_none() && label.is_none() && !classes.is_empty() && loaded.places()?.is_none() {
-            let of = |own: usize| Ok((own, boxed(&|category| class(category) == Some(own))?));
-            return Ok(Masks::OfClasses(classes.into_iter().map(of).collect::<Outcome<_>>()?));
-        }
-        match boxes.categories().any(is_own) {
-            true => Ok(Masks::One(boxed(&is_own)?)),
-            false => Ok(Masks::None),
+        match (0..classes.len()).any(is_own) {
+            true => Ok(Marked::Object(boxed(&is_own)?)),
+            false => Ok(Marked::Nothing),
         }
     }
 
@@ -264,6 +247,23 @@ impl Dataset {
         }
         Ok(())
     }
+}
+
+/// Which pixels of the model's input are marked of a picture, of the size and from where it is told, that is fitted as its image of
+/// `own` width and height is.
+fn fitted(
+    loaded: &Loaded,
+    own: (u32, u32),
+    (told, source): ((u32, u32), String),
+    is_marked: impl Fn(u32, u32) -> bool,
+) -> Outcome<Vec<bool>> {
+    let layout = loaded.layout()?.ok_or_else(|| Failure::usage("the model's input is no image, so it has no masks"))?;
+    if told != own {
+        let ((w, h), (width, height)) = (told, own);
+        let message = format!("{source}: the mask is {w} x {h}, but its image is {width} x {height}");
+        return Err(Failure { message, code: 4 });
+    }
+    Ok(marked(own, is_marked, &loaded.input_shape()?, layout, &loaded.card.input)?)
 }
 
 /// What is explained of a sample.

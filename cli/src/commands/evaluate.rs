@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use whyline_runtime::evaluate::{Effort, Evaluation, Marked, Measure, SampleScores, Subjected};
+use whyline_runtime::evaluate::{Effort, Evaluation, Measure, SampleScores, Subjected};
 use whyline_runtime::explain::{ANY_NUMBER, Explainer, Loaded, Shared};
 use whyline_runtime::metrics::{self, Cost, METRICS, Wants, quantus};
 use whyline_runtime::params::Params;
 use whyline_runtime::record::Over;
 use whyline_runtime::state::{Failed, Header, State, difference, digest};
 
-use super::dataset::{Dataset, Masks, Material, target_of};
+use super::dataset::{Dataset, Material, target_of};
 use super::inputs::{
     Making, budget, entries, files_of, for_method, is_bounded, name_files, pairs, refuse_unknown, resources, target,
     told,
@@ -291,12 +291,7 @@ fn push(
         }
     };
     let Material { input, marked, mosaic, file, .. } = material;
-    let marked = match &marked {
-        Masks::None => Marked::Nothing,
-        Masks::One(mask) => Marked::Object(mask),
-        Masks::OfClasses(masks) => Marked::Classes(masks),
-    };
-    let pushed = evaluation.push(&Subjected { input: &input, file, marked, mosaic, target })?;
+    let pushed = evaluation.push(&Subjected { input: &input, file, marked: &marked, mosaic, target })?;
     let (mut all, mut reasons) = (vec![], vec![]);
     for (row, scores) in evaluation.rows.iter().zip(pushed) {
         match scores {

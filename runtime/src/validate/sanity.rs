@@ -46,7 +46,7 @@ fn run(params: &Params, scene: &Scene) -> Result<Finding> {
         let mut evaluation = Evaluation::new(explainers, measures, effort)?;
         for input in &scene.inputs {
             let (file, target) = (input.file.clone(), Target::Top);
-            let sample = Subjected { input: &input.values, file, marked: Marked::Nothing, mosaic: false, target };
+            let sample = Subjected { input: &input.values, file, marked: &Marked::Nothing, mosaic: false, target };
             evaluation.push(&sample)?.into_iter().collect::<Result<Vec<_>>>()?;
         }
         let Some(row) = evaluation.rows.first() else { return Ok(()) };

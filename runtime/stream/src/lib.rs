@@ -33,6 +33,15 @@ mod tests {
     use crate::table::Table;
     use crate::wire::Wire;
 
+    /// Numbers from 0 to 1, as good as drawn, the same ones every time.
+    pub fn uniforms() -> impl FnMut() -> f64 {
+        let mut state = 9u64;
+        move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f64 / (1u64 << 24) as f64
+        }
+    }
+
     /// Whatever bytes are read: they are refused, or what they give takes more without overflowing.
     #[test]
     fn any_bytes_are_refused_or_can_be_gone_on_with() {

@@ -150,11 +150,7 @@ mod tests {
     /// How far correlations of many samples lie apart is what each says of itself, whatever it is.
     #[test]
     fn the_error_is_how_far_samples_lie_apart() {
-        let mut state = 9u64;
-        let mut drawn = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 40) as f64 / (1u64 << 24) as f64
-        };
+        let mut drawn = crate::tests::uniforms();
         let mut normal = || (0..12).map(|_| drawn()).sum::<f64>() - 6.0;
         for rho in [0.0, 0.5, 0.9, 0.99] {
             let (mut found, mut told) = (Moments::default(), Moments::default());

@@ -191,11 +191,7 @@ mod tests {
     /// What the mean over datasets deviates by is what each says of itself.
     #[test]
     fn the_error_of_agreement_is_how_far_datasets_lie_apart() {
-        let mut state = 9u64;
-        let mut drawn = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 40) as f64 / (1u64 << 24) as f64
-        };
+        let mut drawn = crate::tests::uniforms();
         // Of few samples a label it says somewhat more.
         for (labels, most) in [(2, 1.1), (30, 1.3), (50, 1.6), (75, 1.8)] {
             let (mut means, mut told) = (Moments::default(), Moments::default());
