@@ -253,12 +253,6 @@ def module_of(output):
     return next(f"inner.layers.{i}" for i, _, name in Rebuilt(HERE / "digits-cnn.onnx").steps if name == output)
 
 
-def squares(img, segmentation_method):
-    """In place of superpixels: the squares nearest to a hundred in number, as whyline's `kind=grid`."""
-    place = np.arange(SIDE) // 5
-    return place[:, None] * (place[-1] + 1) + place
-
-
 CASES = [
     Case("sparseness", {}, of(quantus.Sparseness)),
     Case("complexity", {}, of(quantus.Complexity)),
@@ -278,10 +272,10 @@ CASES = [
          of(quantus.MonotonicityCorrelation, features_in_step=48, nr_samples=10), {"uniform": "one_uniform"}),
     Case("pixel-flipping", STEP, of(quantus.PixelFlipping, features_in_step=48), note=MEAN_OF_CURVE),
     Case("region-perturbation", {"size": 8, "regions": 100}, of(quantus.RegionPerturbation), note=MEAN_OF_CURVE),
-    Case("selectivity", {"size": 8}, of(quantus.Selectivity), note=MEAN_OF_CURVE),
+    Case("selectivity", {"size": 9}, of(quantus.Selectivity, patch_size=9),
+         note=MEAN_OF_CURVE + "; the image is no whole number of patches, and is padded"),
     Case("sensitivity-n", STEP, of(quantus.SensitivityN, features_in_step=48)),
-    Case("irof", {"kind": "grid", "segments": 100}, of(quantus.IROF),
-         note="squares in place of superpixels; the mean is that of the image as it is by then"),
+    Case("irof", {"segments": 100}, of(quantus.IROF), note="the mean is that of the image as it is by then"),
     Case("infidelity", {"size": 4}, of(quantus.Infidelity, n_perturb_samples=1),
          note="n_perturb_samples=1: all samples are alike"),
     Case("road", {"shares": 50, "noise": 0.01},
@@ -314,7 +308,7 @@ def score(setting, case, i):
     arguments = {"x_batch": setting.x[one].copy(), "y_batch": setting.y[one], "a_batch": setting.maps[one].copy(),
                  "s_batch": setting.masks[one], "explain_func": explain, "batch_size": 1}  # fmt: skip
     functions = {theirs: getattr(draws, ours) for theirs, ours in case.random.items()}
-    with replaced(np.random, **functions), replaced(quantus.helpers.utils, get_superpixel_segments=squares):
+    with replaced(np.random, **functions):
         found = metric(model=setting.model, **arguments)
     found = list(found.values()) if isinstance(found, dict) else found
     return float(np.mean(np.asarray(found, dtype=np.float64)))

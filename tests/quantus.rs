@@ -40,7 +40,7 @@ fn given(params: &Value) -> Given {
 fn scores(metrics: &[(&str, Given)], count: usize) -> (Vec<Vec<Option<f64>>>, Vec<f64>) {
     let loaded = Loaded::read(&folder("models/digits-cnn.onnx"), &LoadOptions::default()).unwrap();
     let explainer = loaded.explainer("vanilla", &Given::new(), Precision::F32, Resources::default()).unwrap();
-    let measure = |(name, given): &(&str, Given)| Measure::of(quantus::of(find(name).unwrap()), given).unwrap();
+    let measure = |(name, given): &(&str, Given)| Measure::of(quantus::of(find(name).unwrap(), 1), given).unwrap();
     let measures = metrics.iter().map(measure).collect();
     let mut evaluation = Evaluation::new(vec![explainer], measures, Effort::default()).unwrap();
     let (shape, layout) = (loaded.input_shape().unwrap(), loaded.layout().unwrap().unwrap());
@@ -129,11 +129,15 @@ fn every_metric_is_compared_or_told_apart() {
     let goldens = goldens();
     for entry in METRICS {
         let compared = goldens["metrics"][entry.name]["values"].is_array() || entry.name == "consistency";
-        assert_eq!(quantus::paper(entry.name).is_none(), compared, "{}", entry.name);
-        assert_eq!(std::ptr::eq(quantus::of(entry), *entry), !compared, "{}", entry.name);
+        assert_eq!(quantus::paper(entry.name, 1).is_none(), compared, "{}", entry.name);
+        assert_eq!(std::ptr::eq(quantus::of(entry, 1), *entry), !compared, "{}", entry.name);
     }
     for entry in quantus::METRICS {
         let own = find(entry.name).unwrap();
+        // In colour it fails for two of them.
+        let fails = ["irof", "road"].contains(&entry.name);
+        assert_eq!(std::ptr::eq(quantus::of(own, 3), own), fails, "{}", entry.name);
+        assert_eq!(quantus::paper(entry.name, 3).is_some(), fails, "{}", entry.name);
         assert_eq!((own.family, own.better, own.wants), (entry.family, entry.better, entry.wants), "{}", entry.name);
         assert!(entry.params(&[("compat".into(), "quantus".into())].into()).is_ok(), "{}", entry.name);
     }

@@ -133,13 +133,16 @@ fn measures(args: &EvaluateArgs, loaded: &Loaded, dataset: &Dataset) -> Outcome<
             "these metrics want masks (NAME.mask.png beside NAME.png, or --boxes) or --mosaics, and the dataset has none",
         ));
     }
-    let chosen = if args.compat.is_some() { of_quantus(chosen) } else { chosen };
+    let chosen = if args.compat.is_some() { of_quantus(chosen, grid.channels) } else { chosen };
     let owners: Vec<_> = chosen.iter().map(|entry| (entry.name, entry.parameters)).collect();
     let wrong = |name: &str| format!("none of the metrics has a parameter '{name}'");
     let own = told(&pairs(&args.metric_params)?, &owners, wrong)?;
     let mut measures = vec![];
     for (entry, own) in chosen.into_iter().zip(&own) {
         let measure = Measure::of(entry, own)?;
+        if let Some(reason) = args.compat.and_then(|_| quantus::differs(entry, &measure.params)) {
+            warn!("{} is {reason}", entry.name);
+        }
         match measure.admits(loaded) {
             Ok(()) => measures.push(measure),
             // Of a family, those that the model is not for are left out, and named.
@@ -159,11 +162,11 @@ fn measures(args: &EvaluateArgs, loaded: &Loaded, dataset: &Dataset) -> Outcome<
 }
 
 /// What Quantus computes in their place; those that it cannot are named, and stay.
-fn of_quantus(chosen: Vec<&'static metrics::Entry>) -> Vec<&'static metrics::Entry> {
-    for (entry, reason) in chosen.iter().filter_map(|entry| Some((entry, quantus::paper(entry.name)?))) {
+fn of_quantus(chosen: Vec<&'static metrics::Entry>, channels: usize) -> Vec<&'static metrics::Entry> {
+    for (entry, reason) in chosen.iter().filter_map(|entry| Some((entry, quantus::paper(entry.name, channels)?))) {
         warn!("{} is the paper's: {reason}", entry.name);
     }
-    chosen.into_iter().map(quantus::of).collect()
+    chosen.into_iter().map(|entry| quantus::of(entry, channels)).collect()
 }
 
 /// Every method, ready. Of all methods, those that are not defined for the model are left out, and named.

@@ -14,7 +14,7 @@ const USUAL: Grid = Grid { layout: Some(Layout::ChannelsFirst), channels: 3, hei
 
 /// Runs it.
 pub fn run(args: &MetricsArgs) -> Outcome {
-    let list = METRICS.iter().map(|entry| if args.compat.is_some() { quantus::of(entry) } else { entry });
+    let list = METRICS.iter().map(|entry| if args.compat.is_some() { quantus::of(entry, 1) } else { entry });
     if args.json {
         let list: Vec<Value> = list.map(as_json).collect::<Outcome<_>>()?;
         say!("{}", output::to_json(&list)?);

@@ -41,7 +41,7 @@ pub(super) const SEGMENTS: Parameter = Parameter { name: "segments", default: "1
 pub(super) const KIND: Parameter = Parameter {
     name: "kind",
     default: "slic",
-    help: "of segments: superpixels that follow the image's edges (slic), or squares (grid)",
+    help: "of segments: superpixels that follow the image's edges (slic, as scikit-image's), or squares (grid)",
 };
 
 /// How many, and whether they follow edges.
@@ -82,7 +82,7 @@ pub(super) fn segments(sample: &Sample, wanted: usize, follows: bool) -> Vec<Vec
 /// How many segments there are at most.
 pub(super) fn most(grid: &Grid, wanted: usize, follows: bool) -> usize {
     match follows {
-        true => Superpixels::of((grid.height, grid.width), wanted).count(),
+        true => Superpixels::of((grid.height, grid.width), wanted).most(),
         false => super::patches::count(grid, side(grid, wanted)),
     }
 }

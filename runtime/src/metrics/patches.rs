@@ -5,12 +5,20 @@ use super::{Grid, Sample};
 
 /// The features of each patch of `size` by `size` pixels; those at the right and lower border may be smaller.
 pub(super) fn patches(grid: &Grid, size: usize) -> Vec<Vec<u32>> {
+    patches_from(grid, size, [0, 0])
+}
+
+/// As many of them, but the first begin so many rows and columns, less than `size`, before the image.
+pub(super) fn patches_from(grid: &Grid, size: usize, before: [usize; 2]) -> Vec<Vec<u32>> {
+    let along = |extent: usize, before: usize| {
+        let ends = (0..extent.div_ceil(size)).map(move |number| (number * size, (number + 1) * size));
+        ends.map(move |(start, end)| start.saturating_sub(before)..(end - before).min(extent))
+    };
     let mut patches = vec![];
-    for top in (0..grid.height).step_by(size) {
-        for left in (0..grid.width).step_by(size) {
-            let rows = top..(top + size).min(grid.height);
-            let columns = left..(left + size).min(grid.width);
-            patches.push(rows.flat_map(|r| columns.clone().map(move |c| (r * grid.width + c) as u32)).collect());
+    for rows in along(grid.height, before[0]) {
+        for columns in along(grid.width, before[1]) {
+            let of_row = |r: usize| columns.clone().map(move |c| (r * grid.width + c) as u32);
+            patches.push(rows.clone().flat_map(of_row).collect());
         }
     }
     patches
@@ -38,7 +46,12 @@ impl Ranked {
 
 /// Patches by the map's sum over each.
 pub(super) fn ranked(sample: &Sample, size: usize) -> Ranked {
-    by(patches(&sample.grid, size), |patch| sum_of(sample.map, patch))
+    ranked_by_sum(sample.map, patches(&sample.grid, size))
+}
+
+/// Groups by the map's sum over each.
+pub(super) fn ranked_by_sum(map: &[f32], groups: Vec<Vec<u32>>) -> Ranked {
+    by(groups, |group| sum_of(map, group))
 }
 
 /// Groups by the map's mean over each.
@@ -86,5 +99,11 @@ mod tests {
         all.sort_unstable();
         assert_eq!(all, (0..35).collect::<Vec<u32>>());
         assert_eq!(patches(&grid, 3)[5], [27, 34]);
+        let mut all: Vec<u32> = patches_from(&grid, 3, [0, 1]).concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..35).collect::<Vec<u32>>());
+        let last = [26, 27].map(|place| [place, place + 7]);
+        assert_eq!(patches_from(&grid, 3, [0, 1])[0], [0, 1, 7, 8, 14, 15]);
+        assert_eq!(patches_from(&grid, 3, [0, 1])[5], [last[0][0], last[1][0], last[0][1], last[1][1]]);
     }
 }

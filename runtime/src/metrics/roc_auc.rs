@@ -19,7 +19,7 @@ pub(super) const ENTRY: Entry = Entry {
     build: |_| Ok(Box::new(RocAuc)),
 };
 
-struct RocAuc;
+pub(super) struct RocAuc;
 
 impl Metric for RocAuc {
     fn measure(&self, sample: &mut Sample) -> Result<Score> {

@@ -109,7 +109,7 @@ pub(super) const ROAD: Entry = entry(
     ],
     |params| {
         let (shares, noise) = (params.whole("shares", 1, 1000)? as usize, params.size("noise")? as f32);
-        Ok(Box::new(road::Road::of_class(shares, road::Noise::Absolute(noise), params.seed("seed")?)))
+        Ok(Box::new(Refusing(road::Road::of_class(shares, road::Noise::Absolute(noise), params.seed("seed")?))))
     },
 );
 

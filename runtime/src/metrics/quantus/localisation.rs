@@ -1,6 +1,6 @@
 //! Where the map is: shares of the map or of its largest values on the object. Signs are kept but for attribution localisation.
 
-use super::{COMPAT, entry, normalised, refused};
+use super::{COMPAT, Refusing, entry, normalised, refused};
 use crate::error::Result;
 use crate::metrics::{Better, Entry, Family, Metric, Observer, Sample, Score, Undefined, Wants, roc_auc};
 use crate::params::Parameter;
@@ -47,7 +47,7 @@ pub(super) const RELEVANCE_RANK: Entry = on_object("relevance-rank", &[COMPAT], 
     Ok(of(|sample, mask| sample.top_on_object(mask.iter().filter(|marked| **marked).count())))
 });
 
-pub(super) const AUC: Entry = on_object("auc", &[COMPAT], roc_auc::ENTRY.build);
+pub(super) const AUC: Entry = on_object("auc", &[COMPAT], |_| Ok(Box::new(Refusing(roc_auc::RocAuc))));
 
 fn share(sample: &Sample, mask: &[bool], of: impl Fn(f64) -> f64, more: f64) -> Score {
     sample.object()?;

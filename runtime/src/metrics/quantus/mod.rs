@@ -4,6 +4,9 @@
 //!
 //! What is not here is computed by the paper's definition, as [`paper`] says why. Where Quantus gives a curve, the score is the
 //! mean of what it gives.
+//!
+//! In colour the channels of a pixel are ties, which NumPy's sort leaves in any order, and here the first comes first: numbers of
+//! features to remove at a time should be multiples of the channels.
 
 mod complexity;
 mod faithfulness;
@@ -49,8 +52,12 @@ pub const METRICS: &[&Entry] = &[
     &randomisation::RANDOM_LOGIT,
 ];
 
-/// Why a metric of ours is computed by the paper's definition all the same; none where Quantus's is computed.
-pub fn paper(metric: &str) -> Option<&'static str> {
+/// Why a metric of ours is computed by the paper's definition all the same, of images of so many channels; none where Quantus's is
+/// computed.
+pub fn paper(metric: &str, channels: usize) -> Option<&'static str> {
+    if channels > 1 && ["irof", "road"].contains(&metric) {
+        return Some("Quantus's fails for images of more than one channel");
+    }
     if METRICS.iter().any(|entry| entry.name == metric) {
         return None;
     }
@@ -69,9 +76,19 @@ pub fn paper(metric: &str) -> Option<&'static str> {
     })
 }
 
-/// What Quantus computes under the name of a metric of ours, or that itself.
-pub fn of(entry: &'static Entry) -> &'static Entry {
-    METRICS.iter().find(|own| own.name == entry.name).copied().unwrap_or(entry)
+/// What Quantus computes under the name of a metric of ours, of images of so many channels, or that itself.
+pub fn of(entry: &'static Entry, channels: usize) -> &'static Entry {
+    let own = METRICS.iter().find(|own| own.name == entry.name && paper(own.name, channels).is_none());
+    own.copied().unwrap_or(entry)
+}
+
+/// In what the defaults of a metric of [`METRICS`] are not Quantus's, for these parameters.
+pub fn differs(entry: &Entry, params: &Params) -> Option<&'static str> {
+    let is_ours = entry.name == robustness::RELATIVE_REPRESENTATION_STABILITY.name && params.text("layer") == "last";
+    is_ours.then_some(
+        "of the last layer alone: Quantus takes all modules of the PyTorch model together, which no ONNX file tells; \
+         name one to both (layer=NAME)",
+    )
 }
 
 /// Says in records whose definition it is.

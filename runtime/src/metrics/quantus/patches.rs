@@ -1,10 +1,10 @@
-//! Patches and segments removed one after the other. Images must be made of whole patches: Quantus pads others, or fails.
+//! Patches and segments removed one after the other.
 
 use super::{COMPAT, Refusing, black, entry};
 use crate::error::{Error, Result};
 use crate::metrics::irof::segments;
-use crate::metrics::patches::{count, heights, patches, ranked, ranked_by_mean};
-use crate::metrics::{Better, Cost, Entry, Family, Grid, Metric, Model, Output, Sample, Score, Wants, irof};
+use crate::metrics::patches::{count, heights, patches, patches_from, ranked_by_mean, ranked_by_sum};
+use crate::metrics::{Better, Cost, Entry, Family, Grid, Metric, Model, Output, Sample, Score, Undefined, Wants, irof};
 use crate::params::Parameter;
 
 const fn sized(default: &'static str) -> Parameter {
@@ -30,7 +30,7 @@ pub(super) const SELECTIVITY: Entry =
         Ok(Box::new(Refusing(Curve { size, regions: usize::MAX - 1, of: |heights| mean(&heights[1..]) })))
     });
 
-/// Patches by their sum, one after the other.
+/// Patches by their sum, one after the other. Images that are not of whole patches stand in the middle of the least that are.
 struct Curve {
     size: usize,
     regions: usize,
@@ -42,27 +42,13 @@ impl Metric for Curve {
         Cost::forward(count(grid, self.size).min(self.regions) as u64 + 1)
     }
 
-    fn admits(&self, model: &Model) -> Result<()> {
-        whole_patches(&model.grid, self.size)
-    }
-
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
         let baseline = vec![black(sample); sample.input.len()];
-        let ranked = ranked(sample, self.size);
+        let before = [sample.grid.height, sample.grid.width].map(|n| (n.next_multiple_of(self.size) - n) / 2);
+        let ranked = ranked_by_sum(sample.map, patches_from(&sample.grid, self.size, before));
         let heights = heights(sample, Output::Probability, &baseline, &ranked, (self.regions, 0.0))?;
         Ok(Ok((self.of)(&heights)))
     }
-}
-
-fn whole_patches(grid: &Grid, size: usize) -> Result<()> {
-    if grid.height.is_multiple_of(size) && grid.width.is_multiple_of(size) {
-        return Ok(());
-    }
-    let (height, width) = (grid.height, grid.width);
-    Err(Error::usage(format!(
-        "with --compat quantus images are made of whole patches, and {height} x {width} pixels are not of {size} x {size}; \
-         tell it another size"
-    )))
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -93,6 +79,9 @@ impl Metric for Irof {
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
         let groups = segments(sample, self.wanted, self.follows);
+        if groups.len() < 2 {
+            return Ok(Err(Undefined::TooFewFeatures));
+        }
         let (count, ranked) = (groups.len(), ranked_by_mean(sample.map, groups));
         let (grid, input, mut now) = (sample.grid, sample.input, sample.input.to_vec());
         let fill = |group: usize, values: &mut [f32], mean: f32| {
@@ -132,8 +121,16 @@ impl Metric for Infidelity {
         Cost::forward(count(grid, self.size) as u64)
     }
 
+    /// Quantus fails where images are not of whole patches.
     fn admits(&self, model: &Model) -> Result<()> {
-        whole_patches(&model.grid, self.size)
+        let (size, Grid { height, width, .. }) = (self.size, model.grid);
+        if height.is_multiple_of(size) && width.is_multiple_of(size) {
+            return Ok(());
+        }
+        Err(Error::usage(format!(
+            "with --compat quantus images are made of whole patches, and {height} x {width} pixels are not of \
+             {size} x {size}; tell it another size"
+        )))
     }
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
