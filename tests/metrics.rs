@@ -231,6 +231,20 @@ fn what_says_nothing_has_no_score() {
     assert_eq!(score("effective-complexity", &[("form", "model")], &flat), Err(Undefined::ConstantMap));
     assert_eq!(score("irof", &[("output", "logit")], &own), Err(Undefined::NothingToLose));
     assert!(score("irof", &[], &own).is_ok(), "a probability is positive");
+    // Noise that is a share of a range of nothing moves nothing, and that a map stays says nothing.
+    let x = vec![0.25; len];
+    let still = [
+        "local-lipschitz",
+        "max-sensitivity",
+        "avg-sensitivity",
+        "relative-input-stability",
+        "relative-output-stability",
+        "relative-representation-stability",
+    ];
+    for metric in still {
+        let score = score_of(&mut subject, metric, &[], (&x, &own, None));
+        assert_eq!(score, Err(Undefined::ConstantInput), "{metric}");
+    }
 }
 
 /// A margin is the score of a model whose class has the difference of the weights, and whose other class has none: so is every

@@ -32,6 +32,9 @@ impl Metric for LocalLipschitz {
     }
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
+        if let Some(reason) = self.0.refuses(sample) {
+            return Ok(Err(reason));
+        }
         let pairs = self.0.distances(sample)?;
         Ok(largest(pairs.iter().filter(|pair| pair.inputs > 0.0).map(|pair| pair.maps / pair.inputs)))
     }

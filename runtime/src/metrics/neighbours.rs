@@ -62,6 +62,12 @@ impl Neighbours {
         Neighbours { draws, shape, of_range: false, seed }
     }
 
+    /// Why copies of this sample would all be the sample.
+    pub fn refuses(&self, sample: &Sample) -> Option<Undefined> {
+        let (low, high) = range(sample.input);
+        (self.of_range && low == high).then_some(Undefined::ConstantInput)
+    }
+
     /// The copy of a number.
     pub fn copy(&self, sample: &Sample, number: u32) -> Vec<f32> {
         let (low, high) = range(sample.input);
@@ -100,6 +106,9 @@ impl Neighbours {
         sample: &mut Sample,
         mut wants_more: impl FnMut(f64) -> bool,
     ) -> Result<std::result::Result<(), Undefined>> {
+        if let Some(reason) = self.refuses(sample) {
+            return Ok(Err(reason));
+        }
         let size = norm(sample.map);
         for number in 0..self.draws {
             let pair = self.pair(sample, number)?;

@@ -61,7 +61,8 @@ impl RelativeStability {
         };
         let divisor = |a: f32| if a == 0.0 { floor.max(self.nought()) } else { (a as f64).abs().max(floor) };
         let part = |(a, b): (&f32, &f32)| ((*a as f64 - *b as f64) / divisor(*a)).powi(2);
-        a.iter().zip(b).filter(|(a, b)| a != b).map(part).sum::<f64>().sqrt()
+        // From a nought that is positive: a sum of nothing is not.
+        a.iter().zip(b).filter(|(a, b)| a != b).map(part).fold(0.0, |sum, part| sum + part).sqrt()
     }
 
     fn nought(&self) -> f64 {
@@ -85,6 +86,9 @@ impl Metric for RelativeStability {
     }
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
+        if let Some(reason) = self.neighbours.refuses(sample) {
+            return Ok(Err(reason));
+        }
         let layer = match &self.under {
             Under::Layer(layer) => Some(layer.as_deref()),
             _ => None,

@@ -201,8 +201,8 @@ pub(super) const OF_A_CORRELATION: u64 = 20;
 pub(super) fn output(of: Output, head: Head, logits: &[f32], explained: Explained) -> Result<f64> {
     match of {
         Output::Logit => Ok(explained.score(logits)),
-        Output::Probability => explained
-            .probability(head, logits)
-            .ok_or_else(|| Error::usage("the model's scores have no probabilities; tell the metric output=logit")),
+        Output::Probability => explained.probability(head, logits).ok_or_else(|| {
+            Error::usage("the model's scores have no probabilities; tell the metric output=logit, without --compat")
+        }),
     }
 }

@@ -46,8 +46,9 @@ impl Moments {
         }
         let (a, b) = (self.count as f64, other.count as f64);
         let apart = other.mean - self.mean;
-        self.mean += apart * b / (a + b);
-        self.squares += other.squares + apart * apart * a * b / (a + b);
+        self.mean += apart * (b / (a + b));
+        // Shares first: the square of what may be large, times a count, is more than there is.
+        self.squares += other.squares + apart * apart * (a * b / (a + b));
         self.count = self.count.saturating_add(other.count);
     }
 

@@ -1,7 +1,7 @@
 //! The mean height of a curve of many steps from few of them: steps are taken where the curve bends.
 //!
 //! Of a cell between two steps that were taken it is assumed that the curve is a line. Taking the one in the middle shows how
-//! wrong that was, and how much the halves are to be doubted.
+//! wrong that was, and how much the halves are to be doubted. So a tolerance is aimed at and is no bound: a bump that no step met is unseen.
 //!
 //! ```
 //! use whyline_stream::refined::Refined;

@@ -27,7 +27,8 @@ impl Entropy {
     }
 }
 
-/// Gini's index of magnitudes in ascending order, from 0 (all the same) to `(n - 1) / n` (all in one); none where all are zero.
+/// Gini's index of magnitudes in ascending order, from 0 (all the same) to `(n - 1) / n` (all in one); none where all are zero, or
+/// where their sum is no finite number.
 pub fn gini(ascending: impl ExactSizeIterator<Item = f64>) -> Option<f64> {
     let n = ascending.len() as f64;
     let (mut sum, mut weighed) = (0.0, 0.0);
@@ -35,7 +36,7 @@ pub fn gini(ascending: impl ExactSizeIterator<Item = f64>) -> Option<f64> {
         sum += value;
         weighed += (2.0 * (i + 1) as f64 - n - 1.0) * value;
     }
-    (sum > 0.0).then(|| weighed / (n * sum))
+    (sum > 0.0 && sum.is_finite()).then(|| weighed / (n * sum))
 }
 
 #[cfg(test)]
@@ -54,6 +55,7 @@ mod tests {
         assert_eq!(entropy(&[0.0; 4]), None);
         assert!([[1e308; 2], [f64::INFINITY, 1.0], [f64::NAN, 1.0]].iter().all(|values| entropy(values).is_none()));
         assert!((gini([0.0, 0.0, 0.0, 5.0].into_iter()).unwrap() - 0.75).abs() < 1e-15);
+        assert_eq!(gini([1.0, f64::INFINITY].into_iter()), None);
         assert!(gini([2.0; 5].into_iter()).unwrap().abs() < 1e-15);
         assert_eq!(gini([0.0; 3].into_iter()), None);
     }

@@ -17,7 +17,7 @@ pub enum Undefined {
     NothingPositive,
     /// The model gives the same whatever is changed.
     ConstantOutput,
-    /// The predicted class changed at every draw.
+    /// The predicted class changed: at every draw, or at one where that is enough.
     ClassChanged,
     /// The map has fewer features than are looked at.
     TooFewFeatures,
@@ -33,11 +33,13 @@ pub enum Undefined {
     NoRoom,
     /// The model's output is not positive, so that nothing is a share of it.
     NothingToLose,
+    /// The input is the same everywhere, and what is a share of its range is nothing.
+    ConstantInput,
 }
 
 impl Undefined {
     /// Every reason; each is at the place of its number.
-    pub const ALL: [Undefined; 14] = [
+    pub const ALL: [Undefined; 15] = [
         Undefined::EmptyMask,
         Undefined::FullMask,
         Undefined::NoMask,
@@ -52,6 +54,7 @@ impl Undefined {
         Undefined::NoMosaic,
         Undefined::NoRoom,
         Undefined::NothingToLose,
+        Undefined::ConstantInput,
     ];
 
     /// For people.
@@ -63,7 +66,7 @@ impl Undefined {
             Undefined::ConstantMap => "the map is the same everywhere",
             Undefined::NothingPositive => "the map has nothing positive",
             Undefined::ConstantOutput => "the model gives the same whatever is changed",
-            Undefined::ClassChanged => "the predicted class changed at every draw",
+            Undefined::ClassChanged => "the predicted class changed with the noise",
             Undefined::TooFewFeatures => "the map has fewer features than are looked at",
             Undefined::NoImage => "the input is no image",
             Undefined::Failed => "the sample failed",
@@ -71,6 +74,7 @@ impl Undefined {
             Undefined::NoMosaic => "the sample is no mosaic",
             Undefined::NoRoom => "there was no room to keep it",
             Undefined::NothingToLose => "the model's output is not positive",
+            Undefined::ConstantInput => "the input is the same everywhere, and noise is a share of its range",
         }
     }
 }
