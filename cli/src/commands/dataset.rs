@@ -16,7 +16,6 @@ use super::annotations::{Boxes, Named, are_over, read_boxes, read_labels};
 use super::inputs::{images_among, read_input};
 use super::masks::{mask_beside, read_mask};
 use super::mosaics::{Mosaic, mosaics};
-use super::queue::Sample;
 use crate::args::EvaluateArgs;
 use crate::failure::{Failure, Outcome, about_input};
 use crate::warn;
@@ -32,6 +31,14 @@ pub struct Dataset {
     categories: HashSet<String>,
     /// The samples, in place of the images themselves.
     mosaics: Option<Vec<Mosaic>>,
+}
+
+/// A sample of it.
+pub struct Sample {
+    /// As lists show it.
+    pub name: String,
+    /// In the dataset; none of a folder that is followed.
+    pub number: Option<usize>,
 }
 
 /// A sample, made ready.

@@ -9,13 +9,13 @@ use whyline_runtime::params::Params;
 use whyline_runtime::record::Over;
 use whyline_runtime::state::{Failed, Header, State, difference, digest};
 
-use super::dataset::{Dataset, Material, target_of};
+use super::dataset::{Dataset, Material, Sample, target_of};
 use super::inputs::{
     Making, budget, entries, files_of, for_method, is_bounded, name_files, pairs, refuse_unknown, resources, target,
     told,
 };
 use super::load::load;
-use super::queue::{Queue, Sample};
+use super::queue::Queue;
 use super::sample_lines::Log;
 use crate::args::EvaluateArgs;
 use crate::failure::{Failure, INTERRUPTED, Outcome, about_input};

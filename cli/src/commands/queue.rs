@@ -6,17 +6,9 @@ use std::time::{Duration, Instant};
 
 use whyline_runtime::state::State;
 
-use super::dataset::{Dataset, names_in};
+use super::dataset::{Dataset, Sample, names_in};
 use crate::failure::Outcome;
 use crate::warn;
-
-/// A sample that is next.
-pub struct Sample {
-    /// As lists show it.
-    pub name: String,
-    /// In the dataset; none of a folder that is followed.
-    pub number: Option<usize>,
-}
 
 /// The samples that are still to be taken, one after the other.
 pub enum Queue {
@@ -38,7 +30,7 @@ pub struct Live {
     last: String,
     /// Those that are there already.
     waiting: VecDeque<String>,
-    /// How many were taken, or passed over.
+    /// How many of those that are there were taken, or passed over.
     taken: u64,
     /// Whether it was said that some will not be.
     warned: bool,
@@ -108,13 +100,12 @@ impl Live {
     /// Takes up what has come in, in the order of names, as far as it is whole.
     fn look(&mut self, names: Vec<String>, is_settled: &dyn Fn(&str) -> bool) {
         let passed = names.iter().filter(|name| **name <= self.last).count() as u64;
-        if passed > self.taken && !std::mem::replace(&mut self.warned, true) {
-            warn!(
-                "{} images came behind '{}' with names before it, and are left out: names must grow",
-                passed - self.taken,
-                self.last
-            );
+        let late = passed.saturating_sub(self.taken);
+        if late > 0 && !std::mem::replace(&mut self.warned, true) {
+            warn!("{late} images with names before '{}' were not taken, and are left out: names must grow", self.last);
         }
+        // What was taken may be cleared away, and makes no room for late ones.
+        self.taken = self.taken.min(passed);
         let mut new = names.into_iter().filter(|name| *name > self.last).peekable();
         while let Some(name) = new.next_if(|name| is_settled(name)) {
             self.waiting.push_back(name);
@@ -182,6 +173,17 @@ mod tests {
         assert_eq!((live.last.as_str(), live.taken), ("b.png", 2));
         live.look(names(), &|name| name != "b.png");
         assert_eq!(live.waiting, ["c.png", "d.png"]);
+    }
+
+    #[test]
+    fn late_files_are_seen_though_others_were_cleared_away() {
+        let mut live = Live { last: "c.png".into(), taken: 3, ..Live::default() };
+        live.look(names(), &|_| true);
+        assert!(!live.warned);
+        live.look(names().split_off(1), &|_| true);
+        assert!(!live.warned, "one was cleared away");
+        live.look([&["a2.png".into()], &names()[1..]].concat(), &|_| true);
+        assert!(live.warned);
     }
 
     #[test]
