@@ -294,6 +294,26 @@ fn the_mask_is_of_the_class_that_is_explained() {
     assert_eq!(scored(classes(), Target::Class(4)), Err(Undefined::NoMask));
 }
 
+/// A standard error that any draws have ends a mean as soon as there are enough of them.
+#[test]
+fn the_effort_of_an_evaluation_reaches_its_metrics() {
+    let cnn = loaded("digits-cnn.onnx");
+    let x = input(&cnn, 1);
+    let explained = |standard_error: Option<f64>| {
+        let given = [("draws".to_string(), "300".to_string())].into();
+        let measures = vec![Measure::new("avg-sensitivity", &given).unwrap()];
+        let explainers = vec![explainer(&cnn, &mut Shared::default(), "vanilla")];
+        let effort = Effort { standard_error, ..Effort::default() };
+        let mut evaluation = Evaluation::new(explainers, measures, effort).unwrap();
+        let marked = Marked::Nothing;
+        let sample = Subjected { input: &x, file: file(), marked: &marked, mosaic: false, target: Target::Top };
+        assert!(evaluation.push(&sample).unwrap().remove(0).unwrap().scores[0].is_ok());
+        evaluation.rows[0].passes.gradient
+    };
+    // The sample's own explanation, and one for each draw: all of them, or the five that a mean takes at least.
+    assert_eq!((explained(None), explained(Some(1e9))), (301, 6));
+}
+
 /// Scores of a sample with a mask of another size, and states of something else, are refused; nothing is counted.
 #[test]
 fn what_does_not_fit_an_evaluation_is_refused() {

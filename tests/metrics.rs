@@ -1,174 +1,12 @@
-//! Metrics where their scores are known: linear models, constant ones, maps that are the mask.
+//! Metrics where their scores are known: linear models, constant ones, maps that are the mask. What is worked out on paper is in
+//! `metric_values.rs` and `metric_copies.rs`.
 
-use std::ops::ControlFlow;
+#[path = "common/linear.rs"]
+mod linear;
 
-use whyline_runtime::engine::{Gradient, Make, Take};
-use whyline_runtime::error::Result;
-use whyline_runtime::gradient::head::Head;
-use whyline_runtime::metrics::{Explained, Grid, METRICS, Observation, Sample, Score, Subject, Undefined, Wants, find};
-use whyline_runtime::onnx::{Change, Layout};
+use linear::*;
+use whyline_runtime::metrics::{Explained, METRICS, Undefined, Wants};
 use whyline_runtime::params::Given;
-use whyline_runtime::rng::Rng;
-use whyline_stream::order::descending;
-
-const GRID: Grid = Grid { layout: Some(Layout::ChannelsFirst), channels: 2, height: 20, width: 18 };
-
-/// The places of a map's values, the largest first.
-fn order_of(map: &[f32]) -> Vec<u32> {
-    let mut order = vec![0; map.len()];
-    descending(map, &mut vec![0; map.len()], &mut order);
-    order
-}
-
-fn drawn(draw: u64, len: usize) -> Vec<f32> {
-    (0..len as u64).map(|i| Rng::new(5, draw).normal(i)).collect()
-}
-
-/// The map of weights and an input.
-type MapOf<'a> = &'a dyn Fn(&[f32], &[f32]) -> Vec<f32>;
-
-/// Logits `w . x` for each class, explained by a function of weights and input, and what was asked of it.
-struct Linear<'a> {
-    weights: Vec<Vec<f32>>,
-    map: MapOf<'a>,
-    forwards: u64,
-    explanations: u64,
-}
-
-impl Linear<'_> {
-    fn logits(&self, input: &[f32]) -> Vec<f32> {
-        let dot = |w: &Vec<f32>| w.iter().zip(input).map(|(w, x)| *w as f64 * *x as f64).sum::<f64>() as f32;
-        self.weights.iter().map(dot).collect()
-    }
-
-    fn weights_of(&self, Explained { class, against }: Explained) -> Vec<f32> {
-        let other = |i: usize| against.map_or(0.0, |other| self.weights[other][i]);
-        self.weights[class].iter().enumerate().map(|(i, w)| w - other(i)).collect()
-    }
-}
-
-impl Subject for Linear<'_> {
-    fn forwards(&mut self, count: usize, make: Make, take: Take) -> Result<()> {
-        let mut point = vec![f32::NAN; self.weights[0].len()];
-        for i in 0..count {
-            make(i, &mut point);
-            self.forwards += 1;
-            let logits = self.logits(&point);
-            if matches!(take(i, Gradient { logits: &logits, input: &[] })?, ControlFlow::Break(())) {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn explain(&mut self, input: &[f32], explained: Explained) -> Result<Vec<f32>> {
-        self.explanations += 1;
-        Ok((self.map)(&self.weights_of(explained), input))
-    }
-
-    fn layers(&self) -> usize {
-        1
-    }
-
-    /// The one layer, turned round, or what it takes off first; a linear model's gradient sees nothing of that.
-    fn explain_changed(
-        &mut self,
-        change: &Change,
-        _: Option<&Change>,
-        input: &[f32],
-        explained: Explained,
-    ) -> Result<Vec<f32>> {
-        self.explanations += 1;
-        let mut weights = self.weights_of(explained);
-        if matches!(change, Change::Shuffled { layers, .. } if *layers == (0..1)) {
-            weights.reverse();
-        }
-        Ok((self.map)(&weights, input))
-    }
-
-    /// The input's two halves, added up.
-    fn representation(&mut self, input: &[f32], _: Option<&str>) -> Result<Vec<f32>> {
-        self.forwards += 1;
-        let (a, b) = input.split_at(input.len() / 2);
-        Ok(a.iter().zip(b).map(|(a, b)| a + b).collect())
-    }
-}
-
-fn product(w: &[f32], x: &[f32]) -> Vec<f32> {
-    let elements: Vec<f32> = w.iter().zip(x).map(|(w, x)| w * x).collect();
-    GRID.sums(&elements)
-}
-
-fn gradient(w: &[f32], _: &[f32]) -> Vec<f32> {
-    GRID.sums(w)
-}
-
-/// An input with its map, and its mask if it has one.
-type Of<'a> = (&'a [f32], &'a [f32], Option<&'a [bool]>);
-
-fn score_of(subject: &mut Linear, metric: &str, given: &[(&str, &str)], of: Of) -> Score {
-    score_within(subject, metric, given, of, None)
-}
-
-fn score_within(
-    subject: &mut Linear,
-    metric: &str,
-    given: &[(&str, &str)],
-    of: Of,
-    standard_error: Option<f64>,
-) -> Score {
-    score_explaining(Explained { class: 0, against: None }, subject, metric, given, of, standard_error)
-}
-
-fn score_explaining(
-    explained: Explained,
-    subject: &mut Linear,
-    metric: &str,
-    given: &[(&str, &str)],
-    (input, map, mask): Of,
-    standard_error: Option<f64>,
-) -> Score {
-    let entry = find(metric).unwrap();
-    let given: Given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-    let metric = (entry.build)(&entry.params(&given).unwrap()).unwrap();
-    let (logits, order) = (subject.logits(input), order_of(map));
-    (subject.forwards, subject.explanations) = (0, 0);
-    let observed = metric.observe(&mut Sample {
-        subject: &mut *subject,
-        input,
-        grid: GRID,
-        explained,
-        logits: &logits,
-        head: Head::softmax(logits.len()),
-        completeness: None,
-        map,
-        elements: None,
-        order: &order,
-        mask,
-        mosaic: entry.wants == Wants::Mosaic,
-        draw: 11,
-        priority: 11,
-        standard_error,
-        baselines: &[],
-    });
-    let bound = metric.cost(&GRID);
-    assert!(subject.forwards <= bound.forward, "{}: {} forward passes", entry.name, subject.forwards);
-    assert!(subject.explanations <= bound.explanations, "{}: {} explanations", entry.name, subject.explanations);
-    observed.unwrap().map(|observed| match observed {
-        Observation::Score(score) | Observation::Grouped { score, .. } => score,
-        Observation::Hit { hit, .. } => f64::from(u8::from(hit)),
-        other => panic!("{other:?} is no score"),
-    })
-}
-
-/// A model of two classes; of it and an input, what the metric says of the exact map.
-fn exact(metric: &str, given: &[(&str, &str)], map: MapOf) -> f64 {
-    let len = GRID.features() * GRID.channels;
-    let (weights, input) = (vec![drawn(1, len), vec![0.0; len]], drawn(2, len));
-    let own = map(&weights[0], &input);
-    let mut subject = Linear { weights, map, forwards: 0, explanations: 0 };
-    score_of(&mut subject, metric, given, (&input, &own, None)).unwrap()
-}
 
 #[test]
 fn of_a_linear_model_contributions_are_faithful() {
@@ -207,7 +45,7 @@ fn the_axis_of_a_curve_is_the_share_of_features() {
     let (w, x) = (vec![1.0; len], vec![1.0; len]);
     // Not constant, as the map of a constant would be, but of no other order than by place.
     let map: Vec<f32> = (0..GRID.features()).map(|i| -(i as f32)).collect();
-    let mut subject = Linear { weights: vec![w, vec![0.0; len]], map: &product, forwards: 0, explanations: 0 };
+    let mut subject = Linear::of(&w, &product);
     for step in ["1", "7", "100", "359", "360", "5000"] {
         let given = [("step", step), ("output", "logit"), ("baseline", "zero")];
         let score = score_of(&mut subject, "pixel-flipping", &given, (&x, &map, None)).unwrap();
@@ -224,7 +62,7 @@ fn what_says_nothing_has_no_score() {
     let (w, x) = (drawn(1, len), drawn(2, len));
     let (own, flat) = (product(&w, &x), vec![0.5; GRID.features()]);
     let lower: Vec<f32> = w.iter().zip(&x).map(|(w, x)| -w.abs() * x.signum()).collect();
-    let mut subject = Linear { weights: vec![lower, vec![0.0; len]], map: &product, forwards: 0, explanations: 0 };
+    let mut subject = Linear::of(&lower, &product);
     let mut score =
         |metric: &str, given: &[(&str, &str)], map: &[f32]| score_of(&mut subject, metric, given, (&x, map, None));
     assert_eq!(score("monotonicity-correlation", &[("step", "50")], &flat), Err(Undefined::ConstantMap));
@@ -284,7 +122,7 @@ fn curves_from_few_steps_are_near_those_of_all() {
     let w: Vec<f32> = drawn(1, len).iter().map(|v| 0.2 * v).collect();
     let x = drawn(2, len);
     let map = product(&w, &x);
-    let mut subject = Linear { weights: vec![w, vec![0.0; len]], map: &product, forwards: 0, explanations: 0 };
+    let mut subject = Linear::of(&w, &product);
     for (metric, own) in [
         ("deletion", ("step", "2")),
         ("insertion", ("step", "2")),
@@ -308,7 +146,7 @@ fn draws_end_where_their_mean_is_exact() {
     let (w, x) = (drawn(1, len), drawn(2, len));
     let bent = |w: &[f32], x: &[f32]| product(w, x).iter().map(|v| v.powi(3)).collect::<Vec<f32>>();
     let map = bent(&w, &x);
-    let mut subject = Linear { weights: vec![w, vec![0.0; len]], map: &bent, forwards: 0, explanations: 0 };
+    let mut subject = Linear::of(&w, &bent);
     for (metric, given) in [
         ("faithfulness-correlation", &[("size", "30"), ("runs", "4000")][..]),
         ("avg-sensitivity", &[("draws", "300")]),
@@ -354,7 +192,7 @@ fn curves_of_a_linear_model_are_those_of_sorted_sums() {
     assert!(exact("road", &[], &product) < exact("road", &[("order", "lerf")], &product));
     // With every contribution positive the logit only grows.
     let positive: Vec<f32> = w.iter().zip(&x).map(|(w, x)| (w * x).abs() / x).collect();
-    let mut subject = Linear { weights: vec![positive, vec![0.0; len]], map: &size, forwards: 0, explanations: 0 };
+    let mut subject = Linear::of(&positive, &size);
     let map = size(&subject.weights[0], &x);
     assert_eq!(score_of(&mut subject, "monotonicity", &[("output", "logit")], (&x, &map, None)), Ok(1.0));
 }
@@ -417,8 +255,7 @@ fn segments_are_removed_in_their_order() {
         // All contributions are positive: whatever goes first is a loss, the largest the most.
         let x: Vec<f32> = drawn(2, len).iter().map(|v| v.abs()).collect();
         let w: Vec<f32> = drawn(1, len).iter().map(|v| v.abs()).collect();
-        let mut subject =
-            Linear { weights: vec![w.clone(), vec![0.0; len]], map: &product, forwards: 0, explanations: 0 };
+        let mut subject = Linear::of(&w, &product);
         let map = product(&w, &x);
         let opposite: Vec<f32> = map.iter().map(|v| -v).collect();
         let best = score_of(&mut subject, "irof", &given, (&x, &map, None)).unwrap();
@@ -426,46 +263,6 @@ fn segments_are_removed_in_their_order() {
         assert!(best > 0.5 && worst < 0.5, "{kind}: {best} and {worst}");
         assert!((best + worst - 1.0).abs() < 0.02, "{kind}: one is the other backwards");
     }
-}
-
-/// Of metrics that compare samples: the score of samples, each a map and the class that the model predicts.
-fn compared(metric: &str, given: &[(&str, &str)], samples: &[(Vec<f32>, usize)]) -> (Option<f64>, u64) {
-    let entry = find(metric).unwrap();
-    let given: Given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-    let metric = (entry.build)(&entry.params(&given).unwrap()).unwrap();
-    let mut tally = metric.tally();
-    for (number, (map, class)) in samples.iter().enumerate() {
-        let weights = vec![vec![0.0; 1]; 3];
-        let mut logits = vec![0.0; 3];
-        logits[*class] = 1.0;
-        let order = order_of(map);
-        let mut subject = Linear { weights, map: &product, forwards: 0, explanations: 0 };
-        tally.push(
-            metric
-                .observe(&mut Sample {
-                    subject: &mut subject,
-                    input: &[],
-                    grid: GRID,
-                    explained: Explained { class: *class, against: None },
-                    logits: &logits,
-                    head: Head::softmax(logits.len()),
-                    completeness: None,
-                    map,
-                    elements: None,
-                    order: &order,
-                    mask: None,
-                    mosaic: false,
-                    draw: number as u64,
-                    priority: number as u64,
-                    standard_error: None,
-                    baselines: &[],
-                })
-                .unwrap(),
-        );
-    }
-    let scores = tally.scores();
-    let undefined = scores.undefined().map(|(_, count)| count).sum();
-    ((scores.moments().count() > 0).then(|| scores.moments().mean()), undefined)
 }
 
 #[test]
@@ -491,10 +288,6 @@ fn explanations_alike_have_the_same_class_or_not() {
         let nothing = vec![(vec![0.0; GRID.features()], 0); 3];
         assert_eq!(compared(metric, given, &nothing), (None, 3), "{metric}: maps of nothing");
     }
-}
-
-fn one_hot() -> Vec<f32> {
-    (0..GRID.features()).map(|i| f32::from(u8::from(i == 7))).collect()
 }
 
 #[test]
@@ -591,7 +384,8 @@ fn complexity_has_its_extremes() {
 /// A test that names a metric which is not in the table would pass unseen; so would a new metric without one.
 #[test]
 fn every_metric_is_tested_and_every_parameter_parses() {
-    let text = include_str!("metrics.rs");
+    let text =
+        [include_str!("metrics.rs"), include_str!("metric_values.rs"), include_str!("metric_copies.rs")].concat();
     for entry in METRICS {
         assert!(text.matches(&format!("\"{}\"", entry.name)).count() > 0, "{} has no test", entry.name);
         assert!(entry.default().is_ok(), "{}", entry.name);

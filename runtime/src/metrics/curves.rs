@@ -171,3 +171,23 @@ impl Metric for Area {
         Ok(self.steps.area(&sample.grid, &heights).ok_or(Undefined::TooFewFeatures))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_a_row_or_as_many_features_as_give_1024_steps_at_most() {
+        let of = |step, height, width| {
+            let grid = crate::metrics::Grid { layout: None, channels: 1, height, width };
+            let baseline = Baseline::Constant(0.0);
+            let steps = Steps { step, least_first: false, baseline, output: Output::Logit, tolerance: 0.0 };
+            (steps.each(&grid), steps.count(&grid))
+        };
+        assert_eq!(of(None, 224, 224), (224, 224));
+        // Of 6,000 features a 1024th are 5.9, so six.
+        assert_eq!(of(None, 3000, 2), (6, 1000));
+        assert_eq!(of(Some(1), 3000, 2), (1, 6000), "what is told is done");
+        assert_eq!(of(Some(7000), 3000, 2), (6000, 1));
+    }
+}

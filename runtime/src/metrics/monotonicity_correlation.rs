@@ -92,3 +92,17 @@ pub(super) fn of_ranks(map: &[f64], output: &[f64]) -> Score {
     let constant = |values: &[f64]| values.iter().all(|v| *v == values[0]);
     pearson.correlation().ok_or(if constant(map) { Undefined::ConstantMap } else { Undefined::ConstantOutput })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn effects_are_mean_squares_as_shares_of_the_output() {
+        // Two draws a block. From an output of two: 0 and 4, then 2 and 2, whose squares are 8 and 4 in the mean, of 4.
+        let outputs = [2.0, 6.0, 4.0, 4.0];
+        assert_eq!(effects(&outputs, 2, 2.0), [2.0, 1.0]);
+        // Of nothing there is no share: (4 + 36) / 2 and (16 + 16) / 2.
+        assert_eq!(effects(&outputs, 2, 0.0), [20.0, 16.0]);
+    }
+}

@@ -248,4 +248,39 @@ mod tests {
         assert_eq!(cells.len(), 8);
         assert_eq!(cells.tell(0.3, 0.0, |_, _| Cell::default()), Err(Full));
     }
+
+    /// What cells miss, by the numbers of their ends: the first 1, the last -1, others nothing.
+    fn cancelling<const N: usize>(places: &[f64], first: (usize, usize), last: (usize, usize)) -> Adaptive<N> {
+        let mut cells = Adaptive::new();
+        let trapezoid = |ends: (usize, usize)| f64::from(u8::from(ends == first)) - f64::from(u8::from(ends == last));
+        for place in places {
+            cells.tell(*place, 0.0, |from, to| Cell { trapezoid: trapezoid((from, to)), doubt: 1.0 }).unwrap();
+        }
+        cells
+    }
+
+    #[test]
+    fn errors_that_cancel_are_no_end_while_there_are_few_nodes() {
+        assert!(Adaptive::<8>::new().is_empty());
+        let one = cancelling::<8>(&[0.0], (0, 2), (2, 1));
+        assert!(!one.is_empty() && !one.is_within(1.0), "one node is no integral");
+        assert!(cancelling::<8>(&[0.0, 1.0], (0, 2), (2, 1)).is_within(0.1));
+        // The halves miss 1 and -1: together nothing, each by its size two.
+        let three = cancelling::<8>(&[0.0, 1.0, 0.5], (0, 2), (2, 1));
+        assert_eq!((three.gap(), three.error(), three.is_within(0.1)), (0.0, 2.0, false));
+        // Of five nodes it is believed.
+        let five = cancelling::<8>(&[0.0, 1.0, 0.5, 0.25, 0.75], (0, 3), (4, 1));
+        assert_eq!((five.gap(), five.error(), five.is_within(0.1)), (0.0, 2.0, true));
+    }
+
+    #[test]
+    fn a_cell_that_misses_nothing_is_not_bisected_however_much_it_is_doubted() {
+        let mut cells = Adaptive::<8>::new();
+        let cell = |from: usize, to: usize| match (from, to) {
+            (0, 2) => Cell { trapezoid: 0.0, doubt: 100.0 },
+            _ => Cell { trapezoid: 1.0, doubt: 0.1 },
+        };
+        [0.0, 1.0, 0.5].into_iter().for_each(|place| cells.tell(place, 0.0, cell).unwrap());
+        assert_eq!(cells.next(8), [0.75]);
+    }
 }

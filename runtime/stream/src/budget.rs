@@ -130,4 +130,14 @@ mod tests {
         pace.took_gradient(0.1);
         assert!((pace.seconds(1, 1) - 0.28).abs() < 1e-12);
     }
+
+    #[test]
+    fn no_time_is_no_time_though_nothing_is_known() {
+        let left = Left { passes: None, seconds: Some(0.0), interrupted: false };
+        assert_eq!(Pace::default().state(&left), State::Stop(Stop::Deadline));
+        let mut pace = Pace::default();
+        pace.took_forward(0.5);
+        pace.took_gradient(0.25);
+        assert_eq!((pace.forward(), pace.gradient()), (0.5, 0.25));
+    }
 }

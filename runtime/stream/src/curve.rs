@@ -55,4 +55,14 @@ mod tests {
         curve.push(2.0 - 1.025);
         assert!((curve.area_with_last(0.25).unwrap() - (2.0 - 1.025 / 2.0)).abs() < 1e-12);
     }
+
+    #[test]
+    fn one_point_has_a_mean_and_no_area() {
+        let mut curve = Curve::default();
+        assert_eq!((curve.area(), curve.mean()), (None, None));
+        curve.push(3.0);
+        assert_eq!((curve.area(), curve.mean()), (None, Some(3.0)));
+        curve.push(1.0);
+        assert_eq!((curve.area(), curve.mean()), (Some(2.0), Some(2.0)));
+    }
 }

@@ -101,4 +101,15 @@ mod tests {
         assert!((apart.mean().standard_error() - plain.standard_error()).abs() < 1e-12);
         assert_eq!(together.mean(), plain);
     }
+
+    #[test]
+    fn the_error_of_two_groups_by_hand() {
+        let mut groups = Groups::<4>::default();
+        [(0, 0.0), (0, 0.0), (1, 1.0), (1, 1.0)]
+            .into_iter()
+            .for_each(|(group, value)| assert!(groups.push(group, value)));
+        // sqrt(2 / 1 * 2 * (2 / 4 * 1 / 2)^2); that of the four values would be sqrt(1 / 12).
+        assert!((groups.mean().standard_error() - 0.5).abs() < 1e-12);
+        assert_eq!(groups.taken(), Some(4));
+    }
 }

@@ -96,4 +96,18 @@ mod tests {
         histogram.push(1.0, false);
         assert_eq!(histogram.area(), Some(Area { area: 0.5, bound: 0.5 }));
     }
+
+    #[test]
+    fn scores_outside_count_as_the_nearer_end() {
+        let of = |scores: &[(f32, bool)]| {
+            let mut histogram = Histogram::<4>::new(0.0, 1.0);
+            scores.iter().for_each(|&(score, is_marked)| histogram.push(score, is_marked));
+            histogram.area()
+        };
+        // All marked ones are in the last bin, all others in the first, or in the third, where 0.5 begins.
+        let all = Some(Area { area: 1.0, bound: 0.0 });
+        assert_eq!(of(&[(1.0, true), (0.0, false)]), all);
+        assert_eq!(of(&[(1.0, true), (7.0, true), (0.0, false), (-7.0, false)]), all);
+        assert_eq!(of(&[(1.0, true), (7.0, true), (0.0, false), (-7.0, false), (0.5, false)]), all);
+    }
 }

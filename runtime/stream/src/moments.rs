@@ -162,4 +162,16 @@ mod tests {
         assert!(!read(0, 0.9, 0.0) && !read(0, 0.0, 0.1) && !read(1, 0.5, 0.1) && !read(2, 0.5, -0.1));
         assert!(!read(2, f64::NAN, 0.0) && !read(2, 1e308, 0.0) && !read(2, 0.0, f64::INFINITY));
     }
+
+    #[test]
+    fn the_farthest_states_merge_to_one_that_is_read_again() {
+        // Squares of 2e140 times 2^45: (2e140)^2 is 4e280, and 2^46 * 2^46 / 2^47 is 3.5e13.
+        let of = |mean| Moments { count: 1 << 46, mean, squares: 0.0 };
+        let mut merged = of(LARGEST);
+        merged.merge(&of(-LARGEST));
+        assert!((merged.squares / (4e280 * (1u64 << 45) as f64) - 1.0).abs() < 1e-12, "{merged:?}");
+        let mut bytes = [0; Moments::BYTES];
+        assert!(merged.put(&mut bytes).is_empty());
+        assert_eq!(Moments::get(&bytes).unwrap().0, merged);
+    }
 }

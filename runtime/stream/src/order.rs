@@ -177,7 +177,15 @@ mod tests {
         assert_eq!(area(&[(3.0, false), (2.0, true), (1.0, true)]), Some(0.0));
         assert_eq!(area(&[(1.0, false), (1.0, true), (1.0, true)]), Some(0.5));
         assert_eq!(area(&[(4.0, true), (3.0, false), (2.0, true), (1.0, false)]), Some(0.75));
-        assert_eq!(area(&[(4.0, true)]), None);
+        assert_eq!((area(&[(4.0, true)]), area(&[(4.0, false)])), (None, None));
         assert_eq!(area(&[]), None);
+    }
+
+    #[test]
+    fn neighbouring_numbers_are_told_apart_on_both_sides_of_zero() {
+        let values = [2.0f32, 2.0f32.next_up(), -1.0, (-1.0f32).next_up(), (-1.0f32).next_down()];
+        let (mut room, mut order) = ([0; 5], [0; 5]);
+        descending(&values, &mut room, &mut order);
+        assert_eq!(order, [1, 0, 3, 2, 4]);
     }
 }

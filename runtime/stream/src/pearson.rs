@@ -199,4 +199,46 @@ mod tests {
             assert_eq!(Pearson::get(&bytes).unwrap().0, merged);
         }
     }
+
+    #[test]
+    fn the_error_of_a_correlation_by_hand() {
+        let of = |pairs: &[f64]| {
+            let mut pearson = Pearson::default();
+            pairs.iter().enumerate().for_each(|(i, b)| pearson.push(i as f64, *b));
+            pearson
+        };
+        // About 3 and 4/7 the squares sum to 28 and 12/7 and the products to 4: r^2 is 16 / 48, of seven pairs, and the error is 2/3
+        // over the root of four.
+        let seven = of(&[0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0]);
+        assert!((seven.standard_error() - 1.0 / 3.0).abs() < 1e-12);
+        // Three pairs on a line, whose correlation is one to the last bit.
+        let three = of(&[0.0, 3.0, 6.0]);
+        assert_eq!((three.correlation(), three.standard_error()), (Some(1.0), f64::INFINITY));
+    }
+
+    #[test]
+    fn rounding_is_no_deviation_on_either_side_whatever_the_scale() {
+        for scale in [1e-3, 1.0, 1e6] {
+            for (apart, is_defined) in [(1e-13, false), (1e-11, true)] {
+                let (mut first, mut second) = (Pearson::default(), Pearson::default());
+                for i in 0..50 {
+                    let wide = (i % 2) as f64;
+                    let flat = scale * (1.0 + apart * wide);
+                    first.push(flat, wide);
+                    second.push(wide, flat);
+                }
+                let found = [first, second].map(|pearson| pearson.correlation().is_some());
+                assert_eq!(found, [is_defined; 2], "{scale}, {apart}");
+            }
+        }
+    }
+
+    #[test]
+    fn squares_below_zero_are_refused() {
+        for (square, is_sound) in [(1.0, true), (-1.0, false)] {
+            let mut bytes = [0; Pearson::BYTES];
+            assert!(Pearson { count: 2, squares: [square, 1.0], ..Pearson::default() }.put(&mut bytes).is_empty());
+            assert_eq!(Pearson::get(&bytes).is_some(), is_sound);
+        }
+    }
 }

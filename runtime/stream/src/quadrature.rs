@@ -171,4 +171,11 @@ mod tests {
             assert!((integral(rule, 10, |t| 3.0 * t - 1.0) - 0.5).abs() < 1e-12);
         }
     }
+
+    #[test]
+    fn nodes_are_at_the_ends_of_their_cells() {
+        let of = |rule: Rule| [rule.node(0, 4), rule.node(3, 4)];
+        assert_eq!(of(Rule::Left), [(0.0, 0.25), (0.75, 0.25)]);
+        assert_eq!(of(Rule::Right), [(0.25, 0.25), (1.0, 0.25)]);
+    }
 }

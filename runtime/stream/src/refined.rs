@@ -195,4 +195,19 @@ mod tests {
         assert_eq!(run::<64>(0, 0.0, rough).1, 1);
         assert!(run::<20>(500, 0.0, rough).1 <= 20, "no more than there is room for");
     }
+
+    /// A curve from 2 to 1 over eight steps.
+    #[test]
+    fn doubts_by_hand() {
+        let mut curve = Refined::<64>::new(8);
+        curve.tell(0, 2.0);
+        curve.tell(8, 1.0);
+        // Half the height between the ends, over all steps.
+        assert!(curve.more(0.5).is_empty() && curve.more(0.499) == [4]);
+        // The line says 1.5: half of 0.3 is 0.15. Of the fall 0.8 is to the left, which is doubted by 0.15 * 0.8 * 0.8 = 0.096, and
+        // 0.2 to the right, whose 0.15 * 0.2 * 0.8 are less than a sixteenth of the half, 0.03125. The sum is 0.12725.
+        curve.tell(4, 1.2);
+        assert!(curve.more(0.12726).is_empty());
+        assert_eq!(curve.more(0.12724), [2, 6]);
+    }
 }

@@ -96,4 +96,14 @@ mod tests {
         assert_eq!(reservoir.items().copied().collect::<Vec<u64, 3>>(), [10, 20, 70]);
         assert_eq!(reservoir.seen(), 5);
     }
+
+    #[test]
+    fn priorities_out_of_order_are_refused() {
+        let mut reservoir = Reservoir::<u64, 2>::default();
+        [1, 2].into_iter().for_each(|priority| reservoir.push(priority, 5));
+        let mut bytes = [0; Reservoir::<u64, 2>::BYTES];
+        assert!(reservoir.put(&mut bytes).is_empty() && Reservoir::<u64, 2>::get(&bytes).is_some());
+        reservoir.items.reverse();
+        assert!(reservoir.put(&mut bytes).is_empty() && Reservoir::<u64, 2>::get(&bytes).is_none());
+    }
 }

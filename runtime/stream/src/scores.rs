@@ -103,4 +103,11 @@ mod tests {
         }
         assert_eq!(whole.undefined().map(|(_, count)| count).sum::<u64>(), 17);
     }
+
+    #[test]
+    fn reasons_are_those_that_occurred() {
+        let mut scores = Scores::default();
+        scores.push(Err(Undefined::NoMask));
+        assert!(scores.undefined().eq([(Undefined::NoMask, 1)]));
+    }
 }

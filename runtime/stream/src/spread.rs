@@ -53,6 +53,8 @@ mod tests {
         assert_eq!(entropy(&[0.0, -3.0, 0.0]), Some(0.0));
         assert!((entropy(&[0.2; 8]).unwrap() - libm::log(8.0)).abs() < 1e-14);
         assert_eq!(entropy(&[0.0; 4]), None);
+        // The sum is a number, but 1e307 times its logarithm, 706.9, is none.
+        assert_eq!(entropy(&[1e307]), None);
         assert!([[1e308; 2], [f64::INFINITY, 1.0], [f64::NAN, 1.0]].iter().all(|values| entropy(values).is_none()));
         assert!((gini([0.0, 0.0, 0.0, 5.0].into_iter()).unwrap() - 0.75).abs() < 1e-15);
         assert_eq!(gini([1.0, f64::INFINITY].into_iter()), None);

@@ -250,4 +250,49 @@ mod tests {
             assert_eq!(Table::<4>::get(&bytes).is_some(), count == 7);
         }
     }
+
+    #[test]
+    fn the_jackknife_of_agreement_by_hand() {
+        let mut table = Table::<8>::default();
+        [(5, 1), (5, 1), (5, 2), (7, 0), (7, 0)].into_iter().for_each(|(l, c)| table.push(l, c));
+        let (shares, _) = table.agreement();
+        // The mean of 1/2, 1/2, 0, 1 and 1. Without each it is 1/2 (0, 0, 1, 1), again 1/2, 1 (all four), and twice 1/3 (1/2, 1/2, 0,
+        // the other one of the pair being alone). About 8/15 these are -1, -1, 14, -6, -6 of thirty, whose squares sum to 270 / 900;
+        // of that four fifths.
+        assert!((shares.mean() - 0.6).abs() < 1e-12 && (shares.standard_error() - 0.24f64.sqrt()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_limit_of_another_holds_for_what_was_there_before() {
+        let of = |samples: &[(u64, u64)]| {
+            let mut table = Table::<2>::default();
+            samples.iter().for_each(|&(label, class)| table.push(label, class));
+            table
+        };
+        let mut merged = of(&[(3, 0)]);
+        // The third pair has no room, so that label 2 is dropped with both its samples, and 3 after it.
+        merged.merge(&of(&[(1, 0), (2, 0), (2, 1)]));
+        assert_eq!(merged, of(&[(3, 0), (1, 0), (2, 0), (2, 1)]));
+        assert_eq!(merged.dropped(), 3);
+    }
+
+    #[test]
+    fn one_sample_has_a_share_and_no_spread() {
+        let mut table = Table::<4>::default();
+        table.push(3, 1);
+        let share = table.mean_share(1);
+        assert_eq!((share.count(), share.mean(), share.variance()), (1, 1.0, 0.0));
+        assert_eq!(share.standard_error(), f64::INFINITY);
+    }
+
+    #[test]
+    fn rows_out_of_order_are_refused_and_the_last_label_is_one() {
+        let mut table = Table::<2>::default();
+        [1, u64::MAX].into_iter().for_each(|label| table.push(label, 0));
+        assert_eq!(table.dropped(), 0);
+        let mut bytes = [0; Table::<2>::BYTES];
+        assert!(table.put(&mut bytes).is_empty() && Table::<2>::get(&bytes).is_some());
+        table.rows.reverse();
+        assert!(table.put(&mut bytes).is_empty() && Table::<2>::get(&bytes).is_none());
+    }
 }
