@@ -18,7 +18,7 @@ use whyline_runtime::image::colormap::Colormap;
 use whyline_runtime::image::overlay::{Style, draw};
 use whyline_runtime::image::preprocess::{picture_of, prepare};
 use whyline_runtime::methods::Given;
-use whyline_runtime::metrics::Undefined;
+use whyline_runtime::metrics::{Undefined, find, quantus};
 use whyline_runtime::onnx::{Attr, Card, Facts, Layout, Tensor, write_model};
 use whyline_runtime::record::FileRecord;
 use whyline_runtime::rng::Rng;
@@ -292,6 +292,22 @@ fn the_mask_is_of_the_class_that_is_explained() {
         assert_eq!(scored(classes(), target()), scored(Marked::Object(own.clone()), target()));
     }
     assert_eq!(scored(classes(), Target::Class(4)), Err(Undefined::NoMask));
+}
+
+/// 48 by 48 pixels that are to be two superpixels have one to start from: it is the whole image, and no map puts it in an order.
+#[test]
+fn an_image_that_is_one_segment_has_no_order_of_segments() {
+    let cnn = loaded("digits-cnn.onnx");
+    let x = input(&cnn, 1);
+    let given = [("segments".to_string(), "2".to_string())].into();
+    let entry = find("irof").unwrap();
+    let measures = [entry, quantus::of(entry, 1)].map(|entry| Measure::of(entry, &given).unwrap());
+    let explainers = vec![explainer(&cnn, &mut Shared::default(), "vanilla")];
+    let mut evaluation = Evaluation::new(explainers, measures.into(), Effort::default()).unwrap();
+    let marked = Marked::Nothing;
+    let sample = Subjected { input: &x, file: file(), marked: &marked, mosaic: false, target: Target::Top };
+    let scores = evaluation.push(&sample).unwrap().remove(0).unwrap().scores;
+    assert!(scores.iter().all(|score| *score == Err(Undefined::TooFewFeatures)), "{scores:?}");
 }
 
 /// A standard error that any draws have ends a mean as soon as there are enough of them.

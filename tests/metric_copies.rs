@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use linear::*;
-use whyline_runtime::metrics::{Observation, Sample, Undefined};
+use whyline_runtime::metrics::{Observation, Sample, Undefined, find};
 use whyline_stream::moments::Moments;
 
 /// The largest value less the least.
@@ -53,6 +53,10 @@ fn noise_is_uniform_to_both_sides_and_a_share_of_the_range() {
     let told = of(&[("draws", "50")], &total) * 100.0 / deviation;
     assert!((0.5..1.1).contains(&told), "{told}");
     assert_ne!(of(&[("seed", "1")], &product), of(&[], &product));
+    // Noise of nothing moves nothing, and would call every map steady.
+    let entry = find("avg-sensitivity").unwrap();
+    let nothing = [("radius".to_string(), "0".to_string())].into();
+    assert!((entry.build)(&entry.params(&nothing).unwrap()).is_err());
 }
 
 /// Of a mean it is known after how many draws its error is small enough, as draws are the same ones however many are wanted.

@@ -140,11 +140,13 @@ fn measures(args: &EvaluateArgs, loaded: &Loaded, dataset: &Dataset) -> Outcome<
     let mut measures = vec![];
     for (entry, own) in chosen.into_iter().zip(&own) {
         let measure = Measure::of(entry, own)?;
-        if let Some(reason) = args.compat.and_then(|_| quantus::differs(entry, &measure.params)) {
-            warn!("{} is {reason}", entry.name);
-        }
         match measure.admits(loaded) {
-            Ok(()) => measures.push(measure),
+            Ok(()) => {
+                if let Some(reason) = args.compat.and_then(|_| quantus::differs(entry, &measure.params)) {
+                    warn!("{} is {reason}", entry.name);
+                }
+                measures.push(measure);
+            }
             // Of a family, those that the model is not for are left out, and named.
             Err(error) if !args.metrics.iter().any(|name| metrics::find(name).is_ok_and(|m| m.name == entry.name)) => {
                 warn!("{} is left out: {}", entry.name, output::in_a_line(&error.to_string()));

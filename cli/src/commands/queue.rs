@@ -81,13 +81,15 @@ impl Live {
                 self.taken += 1;
                 return Some(Sample { name, number: None });
             }
-            // A folder inside may go while it is read; it is looked at again.
-            let names = names_in(dataset.folder()).unwrap_or_default();
+            let names = names_in(dataset.folder());
             if dataset.is_gone() {
                 warn!("{} is gone; nothing more is waited for", dataset.folder().display());
                 return None;
             }
-            self.look(names, &|name| is_settled(&dataset.folder().join(name)));
+            // A folder inside may go while it is read; it is looked at again.
+            if let Ok(names) = names {
+                self.look(names, &|name| is_settled(&dataset.folder().join(name)));
+            }
             if self.waiting.is_empty() {
                 std::thread::sleep(PAUSE);
                 if !wants_more() {

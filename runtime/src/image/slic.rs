@@ -45,11 +45,11 @@ impl Axis {
 impl Superpixels {
     /// About `wanted` of them, evenly apart.
     pub fn of((height, width): (usize, usize), wanted: usize) -> Superpixels {
-        let (places, wanted) = ((height * width) as f64, wanted.max(1) as f64);
-        let even = (places / wanted).sqrt();
+        let (pixels, wanted) = ((height * width) as f64, wanted.max(1) as f64);
+        let even = (pixels / wanted).sqrt();
         let (low, high) = (height.min(width) as f64, height.max(width) as f64);
         let [of_low, of_high] = match () {
-            _ if places <= wanted => [0.0, 0.0],
+            _ if pixels <= wanted => [0.0, 0.0],
             // An image thinner than a step has one row of them.
             _ if low < even => [low, high / wanted],
             _ => [even, even],

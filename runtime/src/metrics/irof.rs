@@ -104,7 +104,11 @@ impl Metric for Irof {
         if own <= 0.0 {
             return Ok(Err(Undefined::NothingToLose));
         }
-        let (baseline, groups) = (sample.baseline(&self.baseline)?, segments(sample, self.wanted, self.follows));
+        let groups = segments(sample, self.wanted, self.follows);
+        if groups.len() < 2 {
+            return Ok(Err(Undefined::TooFewFeatures));
+        }
+        let baseline = sample.baseline(&self.baseline)?;
         let ranked = ranked_by_mean(sample.map, groups);
         let mut curve = Curve::default();
         let heights = heights(sample, self.output, &baseline, &ranked, (usize::MAX - 1, self.tolerance * own))?;

@@ -3,7 +3,7 @@
 //!
 //! Cost: an explanation per copy.
 
-use super::neighbours::{DRAWS, Neighbours, SEED, largest};
+use super::neighbours::{DRAWS, Neighbours, Pair, SEED, largest};
 use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Wants};
 use crate::error::Result;
 use crate::params::Parameter;
@@ -32,10 +32,9 @@ impl Metric for LocalLipschitz {
     }
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
-        if let Some(reason) = self.0.refuses(sample) {
-            return Ok(Err(reason));
-        }
-        let pairs = self.0.distances(sample)?;
-        Ok(largest(pairs.iter().filter(|pair| pair.inputs > 0.0).map(|pair| pair.maps / pair.inputs)))
+        let ratios = |pairs: Vec<Pair>| {
+            largest(pairs.iter().filter(|pair| pair.inputs > 0.0).map(|pair| pair.maps / pair.inputs))
+        };
+        Ok(self.0.distances(sample)?.and_then(ratios))
     }
 }

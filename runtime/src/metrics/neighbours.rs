@@ -46,12 +46,11 @@ pub(super) struct Pair {
 impl Neighbours {
     /// From parameters: uniform noise within `radius`, or normal noise of deviation `sigma`.
     pub fn parse(params: &Params) -> Result<Neighbours> {
-        let shape = match params.text("sigma").is_empty() {
-            false => Shape::Normal(params.size("sigma")? as f32),
-            true => {
-                let radius = params.size("radius")? as f32;
-                Shape::Uniform(-radius, radius)
-            }
+        let name = if params.text("sigma").is_empty() { "radius" } else { "sigma" };
+        let shape = match (name, params.size(name)? as f32) {
+            (_, 0.0) => return Err(params.refuse(name, "more than nothing")),
+            ("sigma", deviation) => Shape::Normal(deviation),
+            (_, radius) => Shape::Uniform(-radius, radius),
         };
         let copies = Neighbours::absolute(params.whole("draws", 1, 100_000)?, shape, params.seed("seed")?);
         Ok(Neighbours { of_range: true, ..copies })
@@ -96,8 +95,11 @@ impl Neighbours {
     }
 
     /// The distances of every copy.
-    pub fn distances(&self, sample: &mut Sample) -> Result<Vec<Pair>> {
-        (0..self.draws).map(|number| self.pair(sample, number)).collect()
+    pub fn distances(&self, sample: &mut Sample) -> Result<std::result::Result<Vec<Pair>, Undefined>> {
+        if let Some(reason) = self.refuses(sample) {
+            return Ok(Err(reason));
+        }
+        (0..self.draws).map(|number| self.pair(sample, number)).collect::<Result<_>>().map(Ok)
     }
 
     /// The maps' relative changes `|a(x) - a(x_k)| / |a(x)|`, of every copy, as long as more are wanted.

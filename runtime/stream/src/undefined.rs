@@ -19,7 +19,7 @@ pub enum Undefined {
     ConstantOutput,
     /// The predicted class changed: at every draw, or at one where that is enough.
     ClassChanged,
-    /// The map has fewer features than are looked at.
+    /// There are too few features, segments or copies to say anything.
     TooFewFeatures,
     /// The input is no image.
     NoImage,
@@ -67,7 +67,7 @@ impl Undefined {
             Undefined::NothingPositive => "the map has nothing positive",
             Undefined::ConstantOutput => "the model gives the same whatever is changed",
             Undefined::ClassChanged => "the predicted class changed with the noise",
-            Undefined::TooFewFeatures => "the map has fewer features than are looked at",
+            Undefined::TooFewFeatures => "there are too few features, segments or copies",
             Undefined::NoImage => "the input is no image",
             Undefined::Failed => "the sample failed",
             Undefined::Alone => "no other sample has such an explanation",

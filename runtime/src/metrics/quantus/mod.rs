@@ -5,8 +5,8 @@
 //! What is not here is computed by the paper's definition, as [`paper`] says why. Where Quantus gives a curve, the score is the
 //! mean of what it gives.
 //!
-//! In colour the channels of a pixel are ties, which NumPy's sort leaves in any order, and here the first comes first: numbers of
-//! features to remove at a time should be multiples of the channels.
+//! In colour the channels of a pixel are ties, which NumPy's sort leaves in any order, and here the first comes first: where features are
+//! removed several at a time, scores are the same to rounding only if these are whole pixels.
 
 mod complexity;
 mod faithfulness;
