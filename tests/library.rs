@@ -272,6 +272,11 @@ fn records_name_the_tract_that_is_built_in() {
     assert!(include_str!("../Cargo.toml").contains(&wanted), "{wanted}");
 }
 
+/// An evaluation of vanilla gradients.
+fn evaluation(cnn: &Loaded, measures: Vec<Measure>, effort: Effort) -> Evaluation<'_> {
+    Evaluation::new(vec![explainer(cnn, &mut Shared::default(), "vanilla")], measures, effort).unwrap()
+}
+
 /// Of objects of several classes, those of the class explained count.
 #[test]
 fn the_mask_is_of_the_class_that_is_explained() {
@@ -279,8 +284,7 @@ fn the_mask_is_of_the_class_that_is_explained() {
     let x = input(&cnn, 1);
     let scored = |marked: Marked, target: Target| {
         let measures = vec![Measure::new("attribution-localisation", &Given::new()).unwrap()];
-        let explainers = vec![explainer(&cnn, &mut Shared::default(), "vanilla")];
-        let mut evaluation = Evaluation::new(explainers, measures, Effort::default()).unwrap();
+        let mut evaluation = evaluation(&cnn, measures, Effort::default());
         let sample = Subjected { input: &x, file: file(), marked: &marked, mosaic: false, target };
         evaluation.push(&sample).unwrap().remove(0).unwrap().scores.remove(0)
     };
@@ -302,8 +306,7 @@ fn an_image_that_is_one_segment_has_no_order_of_segments() {
     let given = [("segments".to_string(), "2".to_string())].into();
     let entry = find("irof").unwrap();
     let measures = [entry, quantus::of(entry, 1)].map(|entry| Measure::of(entry, &given).unwrap());
-    let explainers = vec![explainer(&cnn, &mut Shared::default(), "vanilla")];
-    let mut evaluation = Evaluation::new(explainers, measures.into(), Effort::default()).unwrap();
+    let mut evaluation = evaluation(&cnn, measures.into(), Effort::default());
     let marked = Marked::Nothing;
     let sample = Subjected { input: &x, file: file(), marked: &marked, mosaic: false, target: Target::Top };
     let scores = evaluation.push(&sample).unwrap().remove(0).unwrap().scores;
@@ -318,9 +321,7 @@ fn the_effort_of_an_evaluation_reaches_its_metrics() {
     let explained = |standard_error: Option<f64>| {
         let given = [("draws".to_string(), "300".to_string())].into();
         let measures = vec![Measure::new("avg-sensitivity", &given).unwrap()];
-        let explainers = vec![explainer(&cnn, &mut Shared::default(), "vanilla")];
-        let effort = Effort { standard_error, ..Effort::default() };
-        let mut evaluation = Evaluation::new(explainers, measures, effort).unwrap();
+        let mut evaluation = evaluation(&cnn, measures, Effort { standard_error, ..Effort::default() });
         let marked = Marked::Nothing;
         let sample = Subjected { input: &x, file: file(), marked: &marked, mosaic: false, target: Target::Top };
         assert!(evaluation.push(&sample).unwrap().remove(0).unwrap().scores[0].is_ok());
@@ -336,7 +337,7 @@ fn what_does_not_fit_an_evaluation_is_refused() {
     let cnn = loaded("digits-cnn.onnx");
     let evaluation = |metrics: &[&str]| {
         let measures = metrics.iter().map(|name| Measure::new(name, &Given::new()).unwrap()).collect();
-        Evaluation::new(vec![explainer(&cnn, &mut Shared::default(), "vanilla")], measures, Effort::default()).unwrap()
+        evaluation(&cnn, measures, Effort::default())
     };
     let x = input(&cnn, 1);
     let mut masked = evaluation(&["pointing-game", "relevance-mass-accuracy", "top-k-intersection", "auc"]);

@@ -22,7 +22,7 @@ fn of_a_linear_model_contributions_are_faithful() {
     assert_eq!(exact("non-sensitivity", &[], &product), 0.0);
     let halved = |w: &[f32], x: &[f32]| {
         let mut map = product(w, x);
-        map[..GRID.features() / 2].fill(0.0);
+        map[..FEATURES / 2].fill(0.0);
         map
     };
     for epsilon in ["0.001", "0"] {
@@ -41,16 +41,15 @@ fn of_a_linear_model_contributions_are_faithful() {
 /// curve is a line wherever contributions are all the same.
 #[test]
 fn the_axis_of_a_curve_is_the_share_of_features() {
-    let len = GRID.features() * GRID.channels;
-    let (w, x) = (vec![1.0; len], vec![1.0; len]);
+    let (w, x) = (vec![1.0; LEN], vec![1.0; LEN]);
     // Not constant, as the map of a constant would be, but of no other order than by place.
-    let map: Vec<f32> = (0..GRID.features()).map(|i| -(i as f32)).collect();
+    let map: Vec<f32> = (0..FEATURES).map(|i| -(i as f32)).collect();
     let mut subject = Linear::of(&w, &product);
     for step in ["1", "7", "100", "359", "360", "5000"] {
         let given = [("step", step), ("output", "logit"), ("baseline", "zero")];
         let score = score_of(&mut subject, "pixel-flipping", &given, (&x, &map, None)).unwrap();
-        assert!((score - 0.5 * len as f64).abs() < 1e-3, "steps of {step}: {score}");
-        let steps = GRID.features().div_ceil(step.parse().unwrap()) as u64;
+        assert!((score - 0.5 * LEN as f64).abs() < 1e-3, "steps of {step}: {score}");
+        let steps = FEATURES.div_ceil(step.parse().unwrap()) as u64;
         assert_eq!(subject.forwards, steps + 1, "steps of {step}");
     }
 }
@@ -58,9 +57,8 @@ fn the_axis_of_a_curve_is_the_share_of_features() {
 /// What says nothing has no score, whatever blocks there are and whatever the model's output is.
 #[test]
 fn what_says_nothing_has_no_score() {
-    let len = GRID.features() * GRID.channels;
-    let (w, x) = (drawn(1, len), drawn(2, len));
-    let (own, flat) = (product(&w, &x), vec![0.5; GRID.features()]);
+    let (w, x) = (drawn(1, LEN), drawn(2, LEN));
+    let (own, flat) = (product(&w, &x), vec![0.5; FEATURES]);
     let lower: Vec<f32> = w.iter().zip(&x).map(|(w, x)| -w.abs() * x.signum()).collect();
     let mut subject = Linear::of(&lower, &product);
     let mut score =
@@ -70,7 +68,7 @@ fn what_says_nothing_has_no_score() {
     assert_eq!(score("irof", &[("output", "logit")], &own), Err(Undefined::NothingToLose));
     assert!(score("irof", &[], &own).is_ok(), "a probability is positive");
     // Noise that is a share of a range of nothing moves nothing, and that a map stays says nothing.
-    let x = vec![0.25; len];
+    let x = vec![0.25; LEN];
     let still = [
         "local-lipschitz",
         "max-sensitivity",
@@ -89,15 +87,14 @@ fn what_says_nothing_has_no_score() {
 /// metric's score of it. What looks at all logits, or for another class, sees another model.
 #[test]
 fn of_a_margin_metrics_see_what_the_map_explains() {
-    let len = GRID.features() * GRID.channels;
-    let (a, b, x) = (drawn(1, len), drawn(3, len), drawn(2, len));
+    let (a, b, x) = (drawn(1, LEN), drawn(3, LEN), drawn(2, LEN));
     let difference: Vec<f32> = a.iter().zip(&b).map(|(a, b)| a - b).collect();
-    let mask: Vec<bool> = (0..GRID.features()).map(|place| place % 7 == 0).collect();
+    let mask: Vec<bool> = (0..FEATURES).map(|place| place % 7 == 0).collect();
     let map = product(&difference, &x);
     let of = |weights| Linear { weights, map: &product, forwards: 0, explanations: 0 };
     // A third class, ahead of both wherever there is anything, is no matter.
     let third = x.iter().map(|v| 9.0 * v).collect();
-    let (mut margin, mut alone) = (of(vec![a, b, third]), of(vec![difference, vec![0.0; len]]));
+    let (mut margin, mut alone) = (of(vec![a, b, third]), of(vec![difference, vec![0.0; LEN]]));
     for entry in METRICS.iter().filter(|m| !["random-logit", "relative-output-stability"].contains(&m.name)) {
         if ["consistency", "sufficiency"].contains(&entry.name) {
             continue;
@@ -118,9 +115,8 @@ fn of_a_margin_metrics_see_what_the_map_explains() {
 /// With a tolerance, curves take the steps where they bend.
 #[test]
 fn curves_from_few_steps_are_near_those_of_all() {
-    let len = GRID.features() * GRID.channels;
-    let w: Vec<f32> = drawn(1, len).iter().map(|v| 0.2 * v).collect();
-    let x = drawn(2, len);
+    let w: Vec<f32> = drawn(1, LEN).iter().map(|v| 0.2 * v).collect();
+    let x = drawn(2, LEN);
     let map = product(&w, &x);
     let mut subject = Linear::of(&w, &product);
     for (metric, own) in [
@@ -142,8 +138,7 @@ fn curves_from_few_steps_are_near_those_of_all() {
 /// Means of random draws end where they are as exact as is wanted, near what all draws give; other metrics take what they take.
 #[test]
 fn draws_end_where_their_mean_is_exact() {
-    let len = GRID.features() * GRID.channels;
-    let (w, x) = (drawn(1, len), drawn(2, len));
+    let (w, x) = (drawn(1, LEN), drawn(2, LEN));
     let bent = |w: &[f32], x: &[f32]| product(w, x).iter().map(|v| v.powi(3)).collect::<Vec<f32>>();
     let map = bent(&w, &x);
     let mut subject = Linear::of(&w, &bent);
@@ -169,8 +164,7 @@ fn draws_end_where_their_mean_is_exact() {
 #[test]
 fn curves_of_a_linear_model_are_those_of_sorted_sums() {
     // Removing the k largest contributions leaves the others' sum.
-    let len = GRID.features() * GRID.channels;
-    let (w, x) = (drawn(1, len), drawn(2, len));
+    let (w, x) = (drawn(1, LEN), drawn(2, LEN));
     let mut parts: Vec<f64> = product(&w, &x).iter().map(|v| *v as f64).collect();
     parts.sort_by(|a, b| b.total_cmp(a));
     let heights: Vec<f64> = (0..=GRID.height).map(|k| parts[k * GRID.width..].iter().sum()).collect();
@@ -215,12 +209,11 @@ fn the_gradient_of_a_linear_model_does_not_change() {
 
 #[test]
 fn maps_of_two_classes_alike_are_alike() {
-    let len = GRID.features() * GRID.channels;
-    let (w, x) = (drawn(1, len), drawn(2, len));
+    let (w, x) = (drawn(1, LEN), drawn(2, LEN));
     let map = product(&w, &x);
     let mut subject = Linear { weights: vec![w.clone(), w], map: &product, forwards: 0, explanations: 0 };
     assert!((score_of(&mut subject, "random-logit", &[], (&x, &map, None)).unwrap() - 1.0).abs() < 1e-9);
-    subject.weights[1] = drawn(9, len);
+    subject.weights[1] = drawn(9, LEN);
     assert!(score_of(&mut subject, "random-logit", &[], (&x, &map, None)).unwrap() < 0.5);
 }
 
@@ -251,10 +244,9 @@ fn segments_are_removed_in_their_order() {
     let given = [("output", "logit"), ("baseline", "zero")];
     for kind in ["slic", "grid"] {
         let given = [given[0], given[1], ("kind", kind)];
-        let len = GRID.features() * GRID.channels;
         // All contributions are positive: whatever goes first is a loss, the largest the most.
-        let x: Vec<f32> = drawn(2, len).iter().map(|v| v.abs()).collect();
-        let w: Vec<f32> = drawn(1, len).iter().map(|v| v.abs()).collect();
+        let x: Vec<f32> = drawn(2, LEN).iter().map(|v| v.abs()).collect();
+        let w: Vec<f32> = drawn(1, LEN).iter().map(|v| v.abs()).collect();
         let mut subject = Linear::of(&w, &product);
         let map = product(&w, &x);
         let opposite: Vec<f32> = map.iter().map(|v| -v).collect();
@@ -270,8 +262,8 @@ fn explanations_alike_have_the_same_class_or_not() {
     // Four rows of the map marked, at the top or at the bottom, with a little noise.
     let marked = |top: bool, noise: u64| -> Vec<f32> {
         let rows = if top { 0..4 * 18 } else { 16 * 18..20 * 18 };
-        let noise = drawn(noise, GRID.features());
-        (0..GRID.features()).map(|i| if rows.contains(&i) { 1.0 + 0.01 * noise[i] } else { 0.0 }).collect()
+        let noise = drawn(noise, FEATURES);
+        (0..FEATURES).map(|i| if rows.contains(&i) { 1.0 + 0.01 * noise[i] } else { 0.0 }).collect()
     };
     let samples = |class: fn(usize) -> usize| -> Vec<(Vec<f32>, usize)> {
         (0..8).map(|i| (marked(i % 2 == 0, 40 + i as u64), class(i))).collect()
@@ -285,16 +277,15 @@ fn explanations_alike_have_the_same_class_or_not() {
         let (score, undefined) = compared(metric, given, &mixed);
         assert!((score.unwrap() - 1.0 / 3.0).abs() < 1e-12 && undefined == 0, "{metric}: {score:?}");
         assert_eq!(compared(metric, given, &alike[..1]), (None, 1), "{metric}: one sample alone");
-        let nothing = vec![(vec![0.0; GRID.features()], 0); 3];
+        let nothing = vec![(vec![0.0; FEATURES], 0); 3];
         assert_eq!(compared(metric, given, &nothing), (None, 3), "{metric}: maps of nothing");
     }
 }
 
 #[test]
 fn a_constant_model_has_flat_curves_and_no_correlations() {
-    let len = GRID.features() * GRID.channels;
-    let (x, map) = (drawn(2, len), drawn(3, GRID.features()));
-    let mut subject = Linear { weights: vec![vec![0.0; len]; 4], map: &product, forwards: 0, explanations: 0 };
+    let (x, map) = (drawn(2, LEN), drawn(3, FEATURES));
+    let mut subject = Linear { weights: vec![vec![0.0; LEN]; 4], map: &product, forwards: 0, explanations: 0 };
     let mut score = |metric: &str| score_of(&mut subject, metric, &[], (&x, &map, None));
     for metric in ["pixel-flipping", "deletion", "insertion", "selectivity"] {
         assert!((score(metric).unwrap() - 0.25).abs() < 1e-12, "{metric}");
@@ -315,12 +306,11 @@ fn a_constant_model_has_flat_curves_and_no_correlations() {
 
 #[test]
 fn a_map_that_is_the_mask_is_on_the_object() {
-    let len = GRID.features() * GRID.channels;
-    let x = drawn(2, len);
-    let mask: Vec<bool> = (0..GRID.features()).map(|i| (i / 18) % 20 > 11 && i % 18 > 4).collect();
+    let x = drawn(2, LEN);
+    let mask: Vec<bool> = (0..FEATURES).map(|i| (i / 18) % 20 > 11 && i % 18 > 4).collect();
     let marked = mask.iter().filter(|m| **m).count();
     let map: Vec<f32> = mask.iter().map(|m| f32::from(u8::from(*m))).collect();
-    let mut subject = Linear { weights: vec![vec![0.0; len]; 2], map: &product, forwards: 0, explanations: 0 };
+    let mut subject = Linear { weights: vec![vec![0.0; LEN]; 2], map: &product, forwards: 0, explanations: 0 };
     let mut score = |metric: &str, given: &[(&str, &str)], map: &[f32], mask: Option<&[bool]>| {
         score_of(&mut subject, metric, given, (&x, map, mask))
     };
@@ -331,7 +321,7 @@ fn a_map_that_is_the_mask_is_on_the_object() {
     assert_eq!(score("top-k-intersection", &[("k", &k)], &map, Some(&mask)), Ok(0.5));
     assert_eq!(score("top-k-intersection", &[("k", "361")], &map, Some(&mask)), Err(Undefined::TooFewFeatures));
     let weighted = score("attribution-localisation", &[("weighted", "true")], &map, Some(&mask)).unwrap();
-    assert!((weighted - GRID.features() as f64 / marked as f64).abs() < 1e-12);
+    assert!((weighted - FEATURES as f64 / marked as f64).abs() < 1e-12);
     let outside: Vec<f32> = map.iter().map(|v| 1.0 - v).collect();
     let given: &[(&str, &str)] = &[("tolerance", "0")];
     for (metric, given) in [("pointing-game", given), ("relevance-mass", &[]), ("auc", &[])] {
@@ -352,12 +342,11 @@ fn a_map_that_is_the_mask_is_on_the_object() {
 
 #[test]
 fn complexity_has_its_extremes() {
-    let len = GRID.features() * GRID.channels;
-    let x = drawn(2, len);
-    let n = GRID.features() as f64;
-    let mut subject = Linear { weights: vec![vec![0.0; len]; 2], map: &product, forwards: 0, explanations: 0 };
+    let x = drawn(2, LEN);
+    let n = FEATURES as f64;
+    let mut subject = Linear { weights: vec![vec![0.0; LEN]; 2], map: &product, forwards: 0, explanations: 0 };
     let mut score = |metric: &str, map: &[f32]| score_of(&mut subject, metric, &[], (&x, map, None));
-    let (mut one, uniform) = (vec![0.0; GRID.features()], vec![-0.5; GRID.features()]);
+    let (mut one, uniform) = (vec![0.0; FEATURES], vec![-0.5; FEATURES]);
     one[77] = -3.0;
     assert!((score("sparseness", &one).unwrap() - (n - 1.0) / n).abs() < 1e-12);
     assert!(score("sparseness", &uniform).unwrap().abs() < 1e-12);
@@ -366,14 +355,14 @@ fn complexity_has_its_extremes() {
     assert_eq!(score("effective-complexity", &one), Ok(1.0));
     assert_eq!(score("effective-complexity", &uniform), Ok(n));
     for metric in ["sparseness", "complexity", "effective-complexity"] {
-        assert_eq!(score(metric, &vec![0.0; GRID.features()]), Err(Undefined::NothingPositive));
+        assert_eq!(score(metric, &vec![0.0; FEATURES]), Err(Undefined::NothingPositive));
     }
     // One feature decides alone: it suffices.
     subject.weights[0][77] = 9.0 / x[77];
     let map = product(&subject.weights[0], &x);
     assert_eq!(score_of(&mut subject, "effective-complexity", &[("form", "model")], (&x, &map, None)), Ok(1.0));
     // What speaks against the class counts by its size: with the first of these comes less than nothing, with the last all.
-    subject.weights[0] = vec![0.0; len];
+    subject.weights[0] = vec![0.0; LEN];
     for (place, part) in [(78, -6.0), (10, 5.0), (11, 4.0), (12, 3.0)] {
         subject.weights[0][place] = part / x[place];
     }

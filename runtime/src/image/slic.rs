@@ -125,9 +125,10 @@ struct Centre {
 /// The number of each pixel's nearest centre.
 fn nearest(start: &Superpixels, planes: &[Vec<f64>]) -> Vec<usize> {
     let width = start.width.extent;
-    let at = |row, column| Centre { row: row as f64, column: column as f64, values: vec![0.0; planes.len()] };
-    let rows = start.height.places().flat_map(|row| start.width.places().map(move |column| (row, column)));
-    let mut centres: Vec<Option<Centre>> = rows.map(|(row, column)| Some(at(row, column))).collect();
+    let places =
+        start.height.places().flat_map(|row| start.width.places().map(move |column| (row as f64, column as f64)));
+    let at = |(row, column)| Some(Centre { row, column, values: vec![0.0; planes.len()] });
+    let mut centres: Vec<Option<Centre>> = places.map(at).collect();
     // How far a centre is looked for is told by how many there have become.
     let reach = Superpixels::of((start.height.extent, width), centres.len());
     let weight = 1.0 / (start.height.step.max(start.width.step) as f64).powi(2);

@@ -68,15 +68,15 @@ fn side(grid: &Grid, wanted: usize) -> usize {
     ((grid.features() as f64 / wanted as f64).sqrt().round() as usize).max(1)
 }
 
-/// The features of each segment.
-pub(super) fn segments(sample: &Sample, wanted: usize, follows: bool) -> Vec<Vec<u32>> {
+/// The features of each segment; one alone has no order.
+pub(super) fn segments(sample: &Sample, wanted: usize, follows: bool) -> std::result::Result<Vec<Vec<u32>>, Undefined> {
     let grid = &sample.grid;
-    if !follows {
-        return patches(grid, side(grid, wanted));
-    }
     let plane = |channel| (0..grid.features()).map(move |f| sample.input[grid.place(f, channel)]).collect();
-    let planes: Vec<Vec<f32>> = (0..grid.channels).map(plane).collect();
-    slic(&planes, (grid.height, grid.width), wanted)
+    let segments = match follows {
+        true => slic(&(0..grid.channels).map(plane).collect::<Vec<_>>(), (grid.height, grid.width), wanted),
+        false => patches(grid, side(grid, wanted)),
+    };
+    if segments.len() < 2 { Err(Undefined::TooFewFeatures) } else { Ok(segments) }
 }
 
 /// How many segments there are at most.
@@ -104,10 +104,10 @@ impl Metric for Irof {
         if own <= 0.0 {
             return Ok(Err(Undefined::NothingToLose));
         }
-        let groups = segments(sample, self.wanted, self.follows);
-        if groups.len() < 2 {
-            return Ok(Err(Undefined::TooFewFeatures));
-        }
+        let groups = match segments(sample, self.wanted, self.follows) {
+            Ok(groups) => groups,
+            Err(reason) => return Ok(Err(reason)),
+        };
         let baseline = sample.baseline(&self.baseline)?;
         let ranked = ranked_by_mean(sample.map, groups);
         let mut curve = Curve::default();

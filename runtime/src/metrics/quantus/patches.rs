@@ -4,7 +4,7 @@ use super::{COMPAT, Refusing, black, entry};
 use crate::error::{Error, Result};
 use crate::metrics::irof::segments;
 use crate::metrics::patches::{count, heights, patches, patches_from, ranked_by_mean, ranked_by_sum};
-use crate::metrics::{Better, Cost, Entry, Family, Grid, Metric, Model, Output, Sample, Score, Undefined, Wants, irof};
+use crate::metrics::{Better, Cost, Entry, Family, Grid, Metric, Model, Output, Sample, Score, Wants, irof};
 use crate::params::Parameter;
 
 const fn sized(default: &'static str) -> Parameter {
@@ -78,10 +78,10 @@ impl Metric for Irof {
     }
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
-        let groups = segments(sample, self.wanted, self.follows);
-        if groups.len() < 2 {
-            return Ok(Err(Undefined::TooFewFeatures));
-        }
+        let groups = match segments(sample, self.wanted, self.follows) {
+            Ok(groups) => groups,
+            Err(reason) => return Ok(Err(reason)),
+        };
         let (count, ranked) = (groups.len(), ranked_by_mean(sample.map, groups));
         let (grid, input, mut now) = (sample.grid, sample.input, sample.input.to_vec());
         let fill = |group: usize, values: &mut [f32], mean: f32| {
