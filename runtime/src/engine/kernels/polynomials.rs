@@ -65,18 +65,23 @@ pub unsafe fn inward<S: Simd, const FROM: usize>(d: [S::V; FROM]) -> [S::V; FROM
             values[3] = S::sub(d[3], d[1]);
             return values;
         }
-        let (a, b, sum) = (S::splat(A), S::splat(B), S::splat(-(A * A + B * B)));
-        let even_near = S::fma(S::splat(-(B * B)), d[2], d[4]);
-        let odd_near = S::sub(S::mul(a, d[3]), S::mul(b, d[1]));
-        let even_far = S::fma(S::splat(-(A * A)), d[2], d[4]);
-        let odd_far = S::sub(S::mul(b, d[3]), S::mul(a, d[1]));
+        let sum = S::splat(-(A * A + B * B));
         values[0] = S::add(S::fma(sum, d[2], d[4]), d[0]);
-        values[1] = S::add(even_near, odd_near);
-        values[2] = S::sub(even_near, odd_near);
-        values[3] = S::add(even_far, odd_far);
-        values[4] = S::sub(even_far, odd_far);
+        [values[1], values[2]] = inward_pair::<S, FROM>(d, A, B);
+        [values[3], values[4]] = inward_pair::<S, FROM>(d, B, A);
         values[5] = S::add(S::fma(sum, d[3], d[5]), d[1]);
         values
+    }
+}
+
+/// The values of a line of the input at `x` and `-x`, where `other` is the other pair of points.
+#[inline(always)]
+unsafe fn inward_pair<S: Simd, const FROM: usize>(d: [S::V; FROM], x: f32, other: f32) -> [S::V; 2] {
+    // SAFETY: arithmetic only.
+    unsafe {
+        let by = S::splat(-(other * other));
+        let (even, odd) = (S::fma(by, d[2], d[4]), S::fma(by, d[1], d[3]));
+        [S::fma(S::splat(x), odd, even), S::fma(S::splat(-x), odd, even)]
     }
 }
 
@@ -96,7 +101,7 @@ pub unsafe fn outward<S: Simd, const FROM: usize, const TO: usize>(m: [S::V; FRO
         places[0] = S::add(m[0], S::add(even_near, even_far));
         places[1] = S::fma(S::splat(A), odd_near, S::mul(S::splat(B), odd_far));
         places[2] = S::fma(S::splat(A * A), even_near, S::mul(S::splat(B * B), even_far));
-        places[3] = S::add(m[5], S::fma(S::splat(A * A * A), odd_near, S::mul(S::splat(B * B * B), odd_far)));
+        places[3] = S::fma(S::splat(A * A * A), odd_near, S::fma(S::splat(B * B * B), odd_far, m[5]));
         places
     }
 }

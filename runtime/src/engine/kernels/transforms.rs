@@ -12,8 +12,8 @@ use super::stored::{Stored, Weights};
 use super::winograd::{TAPS, Winograd, tile_step};
 use crate::simd::{Kernel, LANES, Simd};
 
-/// What lies beside the image.
-static OUTSIDE: [f32; LANES] = [0.0; LANES];
+/// How many tiles before it is written a place is asked for: the points lie so far apart that the processor foresees none.
+const AHEAD: usize = 2;
 
 /// Takes the weights of some output blocks to their values at the points: point by point, packed as for a product.
 pub struct Weigh<'a, const FROM: usize> {
@@ -83,36 +83,45 @@ impl<const FROM: usize> Kernel for Inward<'_, FROM> {
         let [height, width] = conv.input;
         let columns = self.columns.len();
         let step = tile_step(conv.from, self.tiles);
+        let inside = |at: isize, extent: usize| (0..extent as isize).contains(&at);
         for block in 0..conv.from {
             let plane = &self.input[block * height * width * LANES..][..height * width * LANES];
             for tile in 0..self.tiles {
                 let top = ((self.first + tile / columns) * conv.tile) as isize + conv.shift[0];
                 let left = ((self.columns.start + tile % columns) * conv.tile) as isize + conv.shift[1];
-                let mut inside = [false; FROM];
-                for (j, inside) in inside.iter_mut().enumerate() {
-                    *inside = (0..width as isize).contains(&(left + j as isize));
+                let mut rows = [false; FROM];
+                for i in 0..FROM {
+                    rows[i] = inside(top + i as isize, height);
                 }
+                let whole = rows[0] && rows[FROM - 1];
+                let first = plane.as_ptr().wrapping_offset((top * width as isize + left) * LANES as isize);
                 let values =
                     &mut self.values[(block * self.tiles + tile) * LANES..][..(FROM * FROM - 1) * step + LANES];
                 // SAFETY: what is read lies inside the plane, what is written inside `values`.
                 unsafe {
-                    // Every row is written; zeros before that would take as long as a row's sums.
-                    let mut rows = MaybeUninit::<[[S::V; FROM]; FROM]>::uninit();
-                    for i in 0..FROM {
-                        let (y, mut taken) = (top + i as isize, [S::splat(0.0); FROM]);
-                        if y >= 0 && y < height as isize {
-                            let line = plane.as_ptr().wrapping_offset((y * width as isize + left) * LANES as isize);
-                            for (j, v) in taken.iter_mut().enumerate() {
-                                *v = S::load(if inside[j] { line.wrapping_add(j * LANES) } else { OUTSIDE.as_ptr() });
-                            }
-                        }
-                        rows.as_mut_ptr().cast::<[S::V; FROM]>().add(i).write(inward::<S, FROM>(taken));
-                    }
-                    let rows = rows.assume_init_ref();
+                    // Every column is written; zeros before that would take as long as a column's sums.
+                    let mut taken = MaybeUninit::<[[S::V; FROM]; FROM]>::uninit();
                     for j in 0..FROM {
-                        let column = inward::<S, FROM>(column_of(rows, j));
-                        for (i, v) in column.into_iter().enumerate() {
-                            S::store(values.as_mut_ptr().add((i * FROM + j) * step), v);
+                        let mut column = [S::splat(0.0); FROM];
+                        if inside(left + j as isize, width) {
+                            let mut from = first.wrapping_add(j * LANES);
+                            for (v, there) in column.iter_mut().zip(rows) {
+                                if whole || there {
+                                    *v = S::load(from);
+                                }
+                                from = from.wrapping_add(width * LANES);
+                            }
+                            column = inward::<S, FROM>(column);
+                        }
+                        taken.as_mut_ptr().cast::<[S::V; FROM]>().add(j).write(column);
+                    }
+                    let taken = taken.assume_init_ref();
+                    let mut to = values.as_mut_ptr();
+                    for i in 0..FROM {
+                        for v in inward::<S, FROM>(column_of(taken, i)) {
+                            S::ahead(to.wrapping_add(AHEAD * LANES).cast());
+                            S::store(to, v);
+                            to = to.wrapping_add(step);
                         }
                     }
                 }
