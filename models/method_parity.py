@@ -75,7 +75,7 @@ class Rebuilt(nn.Module):
             return nn.AvgPool2d(flags["kernel_shape"], flags["strides"], flags["pads"][:2])
         if node.op_type == "MaxPool":
             return nn.MaxPool2d(flags["kernel_shape"], flags["strides"], flags["pads"][:2])
-        others = {"Relu": nn.ReLU, "Add": zennit.layer.Sum, "Flatten": nn.Flatten}
+        others = {"Relu": nn.ReLU, "Add": zennit.layer.Sum, "Flatten": nn.Flatten, "Softplus": nn.Softplus}
         if node.op_type == "GlobalAveragePool":
             return nn.AdaptiveAvgPool2d(1)
         return others[node.op_type]()

@@ -263,6 +263,15 @@ fn explanations_are_the_same_by_their_largest_magnitudes_and_signs() {
     assert_eq!(compared("consistency", given, &negative), (Some(1.0), 0), "the largest is the negative one");
 }
 
+/// By which of the first five values are zero, and one that is alone has a share of nought.
+#[test]
+fn explanations_are_the_same_to_quantus_by_their_first_values() {
+    let of = |values: &[(usize, f32)], class| (marked(FEATURES, values), class);
+    let samples = [of(&[(0, 1.0)], 0), of(&[(0, -2.0), (9, 1.0)], 0), of(&[(1, 1.0)], 0)];
+    assert_eq!(compared("consistency", &[("compat", "quantus")], &samples), (Some(2.0 / 3.0), 0));
+    assert_eq!(compared("consistency", &[("compat", "quantus")], &samples[1..]), (Some(0.0), 0));
+}
+
 #[test]
 fn completeness_is_of_what_is_promised_or_of_the_baseline() {
     // 720 elements of three times one sum to 2160.

@@ -7,7 +7,7 @@ use whyline_runtime::engine::{Gradient, Make, Take};
 use whyline_runtime::error::Result;
 use whyline_runtime::gradient::head::Head;
 use whyline_runtime::metrics::{
-    Entry, Explained, Grid, Observation, Observed, Observer, Sample, Score, Subject, Wants, find,
+    Entry, Explained, Grid, Observation, Observed, Observer, Sample, Score, Subject, Wants, find, quantus,
 };
 use whyline_runtime::onnx::{Change, Layout};
 use whyline_runtime::params::Given;
@@ -185,9 +185,10 @@ impl Subject for Noted<'_> {
     }
 }
 
-/// A metric with parameters.
+/// A metric with parameters; Quantus's where they say so.
 pub fn built(metric: &str, given: &[(&str, &str)]) -> (&'static Entry, Box<dyn Observer>) {
-    let entry = find(metric).unwrap();
+    let own = find(metric).unwrap();
+    let entry = if given.contains(&("compat", "quantus")) { quantus::of(own, 1) } else { own };
     let given: Given = given.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
     (entry, (entry.build)(&entry.params(&given).unwrap()).unwrap())
 }

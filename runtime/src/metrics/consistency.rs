@@ -41,7 +41,7 @@ impl Observer for Consistency {
     }
 
     fn tally(&self) -> Tally {
-        Tally::of_labels()
+        Tally::of_labels(false)
     }
 
     fn observe(&self, sample: &mut Sample) -> Result<Observed> {

@@ -67,7 +67,7 @@ pub struct Tally {
 #[derive(Clone, Debug, PartialEq)]
 enum Compared {
     Not,
-    Labels(Box<Table<LABELS>>),
+    Labels { alone_count: bool, table: Box<Table<LABELS>> },
     Hits(Box<Table<HITS>>),
     Groups(Box<Groups<MODELS>>),
     Sketches { threshold: f64, kept: Box<Reservoir<Sketch, SKETCHES>> },
@@ -81,9 +81,10 @@ impl Default for Tally {
 }
 
 impl Tally {
-    /// Of labels: a sample's score is the share of the others with its label that have its class too.
-    pub fn of_labels() -> Tally {
-        Tally { compared: Compared::Labels(Box::default()), ..Tally::default() }
+    /// Of labels: a sample's score is the share of the others with its label that have its class too; where there are no others
+    /// it has none, or nought if those that are alone `count`.
+    pub fn of_labels(alone_count: bool) -> Tally {
+        Tally { compared: Compared::Labels { alone_count, table: Box::default() }, ..Tally::default() }
     }
 
     /// Of hits: the score is the classes' mean share of them.
@@ -106,7 +107,7 @@ impl Tally {
     pub fn push(&mut self, observed: Result<Observation, Undefined>) {
         match (observed, &mut self.compared) {
             (Ok(Observation::Score(score)), _) => self.scores.push(Ok(score)),
-            (Ok(Observation::Label { label, class }), Compared::Labels(table)) => table.push(label, class),
+            (Ok(Observation::Label { label, class }), Compared::Labels { table, .. }) => table.push(label, class),
             (Ok(Observation::Hit { class, hit }), Compared::Hits(table)) => {
                 // Where there is no room for all classes, those that are dropped are as good as drawn.
                 table.push(crate::hash::number(class.to_le_bytes()), hit.into());
@@ -128,7 +129,7 @@ impl Tally {
     pub fn merge(&mut self, other: &Tally) {
         self.scores.merge(&other.scores);
         match (&mut self.compared, &other.compared) {
-            (Compared::Labels(own), Compared::Labels(more)) => own.merge(more),
+            (Compared::Labels { table, .. }, Compared::Labels { table: more, .. }) => table.merge(more),
             (Compared::Hits(own), Compared::Hits(more)) => own.merge(more),
             (Compared::Groups(own), Compared::Groups(more)) => own.merge(more),
             (Compared::Sketches { kept, .. }, Compared::Sketches { kept: more, .. }) => kept.merge(more),
@@ -141,8 +142,8 @@ impl Tally {
         let mut scores = self.scores;
         match &self.compared {
             Compared::Not => {}
-            Compared::Labels(table) => {
-                let (shares, alone) = table.agreement();
+            Compared::Labels { alone_count, table } => {
+                let (shares, alone) = table.agreement(*alone_count);
                 scores.push_all(&shares);
                 scores.push_undefined(Undefined::Alone, alone);
                 scores.push_undefined(Undefined::NoRoom, table.dropped());
@@ -166,7 +167,7 @@ impl Tally {
     pub fn taken(&self) -> Option<u64> {
         let compared = match &self.compared {
             Compared::Not => Some(0),
-            Compared::Labels(table) => table.taken(),
+            Compared::Labels { table, .. } => table.taken(),
             Compared::Hits(table) => table.taken(),
             Compared::Groups(groups) => groups.taken(),
             Compared::Sketches { kept, .. } => Some(kept.seen()),
@@ -178,6 +179,7 @@ impl Tally {
     pub fn is_like(&self, other: &Tally) -> bool {
         match (&self.compared, &other.compared) {
             (Compared::Sketches { threshold, .. }, Compared::Sketches { threshold: other, .. }) => threshold == other,
+            (Compared::Labels { alone_count, .. }, Compared::Labels { alone_count: other, .. }) => alone_count == other,
             (own, other) => std::mem::discriminant(own) == std::mem::discriminant(other),
         }
     }
@@ -188,7 +190,7 @@ impl Tally {
             + Scores::BYTES
             + match &self.compared {
                 Compared::Not => 0,
-                Compared::Labels(_) => Table::<LABELS>::BYTES,
+                Compared::Labels { .. } => Table::<LABELS>::BYTES,
                 Compared::Hits(_) => Table::<HITS>::BYTES,
                 Compared::Groups(_) => Groups::<MODELS>::BYTES,
                 Compared::Sketches { .. } => f64::BYTES + Reservoir::<Sketch, SKETCHES>::BYTES,
@@ -201,7 +203,8 @@ impl Tally {
         bytes.resize(start + self.bytes(), 0);
         let kind = match self.compared {
             Compared::Not => 0u64,
-            Compared::Labels(_) => 1,
+            Compared::Labels { alone_count: false, .. } => 1,
+            Compared::Labels { alone_count: true, .. } => 5,
             Compared::Sketches { .. } => 2,
             Compared::Hits(_) => 3,
             Compared::Groups(_) => 4,
@@ -209,7 +212,7 @@ impl Tally {
         let rest = self.scores.put(kind.put(&mut bytes[start..]));
         match &self.compared {
             Compared::Not => {}
-            Compared::Labels(table) => drop(table.put(rest)),
+            Compared::Labels { table, .. } => drop(table.put(rest)),
             Compared::Hits(table) => drop(table.put(rest)),
             Compared::Groups(groups) => drop(groups.put(rest)),
             Compared::Sketches { threshold, kept } => drop(kept.put(threshold.put(rest))),
@@ -222,9 +225,9 @@ impl Tally {
         let (scores, rest) = Scores::get(rest)?;
         let (compared, rest) = match kind {
             0 => (Compared::Not, rest),
-            1 => {
+            1 | 5 => {
                 let (table, rest) = Table::get(rest)?;
-                (Compared::Labels(Box::new(table)), rest)
+                (Compared::Labels { alone_count: kind == 5, table: Box::new(table) }, rest)
             }
             2 => {
                 let (threshold, rest) = f64::get(rest)?;
@@ -322,7 +325,7 @@ mod tests {
         let hit = |class| Ok(Observation::Hit { class, hit: class > 1 });
         for (mut tally, samples) in [
             (Tally::default(), vec![Ok(Observation::Score(0.5)), Err(Undefined::NoMask), Ok(Observation::Score(1.0))]),
-            (Tally::of_labels(), vec![label(4), label(4), label(5)]),
+            (Tally::of_labels(false), vec![label(4), label(4), label(5)]),
             (Tally::of_hits(), vec![hit(1), hit(2), Err(Undefined::EmptyMask)]),
             (Tally::of_groups(), vec![grouped(0), grouped(3), Err(Undefined::ConstantMap)]),
             (Tally::of_sketches(0.3), vec![sketched(0.0, 1), sketched(0.1, 1), sketched(1.0, 2)]),

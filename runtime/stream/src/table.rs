@@ -86,17 +86,18 @@ impl<const N: usize> Table<N> {
     }
 
     /// The mean, over the samples, of the share of the others with a sample's label that have its class too; and how many
-    /// samples are alone with their label. As each counts in the others' shares, too, the standard error is that of
-    /// [`Moments::jackknife`].
-    pub fn agreement(&self) -> (Moments, u64) {
+    /// samples are left out because they are alone with their label, unless these `count` as having none. As each counts in the
+    /// others' shares, too, the standard error is that of [`Moments::jackknife`].
+    pub fn agreement(&self, alone_count: bool) -> (Moments, u64) {
         let labels = || self.rows.chunk_by(|a, b| a.label == b.label);
         let of = |same: &[Row]| -> (u64, f64) {
             let pairs = |row: &Row| row.count as f64 * (row.count - 1) as f64;
             (same.iter().fold(0, |sum, row| sum.saturating_add(row.count)), same.iter().map(pairs).sum())
         };
-        let (mut alone, mut samples, mut shares) = (0, 0, 0.0);
+        let (mut alone, mut samples, mut shares) = (0, 0u64, 0.0);
         for (count, pairs) in labels().map(of) {
             match count {
+                1 if alone_count => samples = samples.saturating_add(1),
                 1 => alone += 1,
                 _ => (samples, shares) = (count.saturating_add(samples), shares + pairs / (count - 1) as f64),
             }
@@ -107,14 +108,18 @@ impl<const N: usize> Table<N> {
         let (mean, mut left_out) = (shares / samples as f64, Moments::default());
         for same in labels() {
             let (count, pairs) = of(same);
-            for row in same.iter().filter(|_| count > 1) {
+            for row in same.iter().filter(|_| count > 1 || alone_count) {
                 // Of a pair the other one is alone then.
-                let (gone, own) = match count {
-                    2 => (2, 0.0),
-                    _ => (1, (pairs - 2.0 * (row.count - 1) as f64) / (count - 2) as f64),
+                let (gone, with, own) = match count {
+                    1 => (1, 0.0, 0.0),
+                    2 => (if alone_count { 1 } else { 2 }, pairs, 0.0),
+                    _ => {
+                        let own = (pairs - 2.0 * (row.count - 1) as f64) / (count - 2) as f64;
+                        (1, pairs / (count - 1) as f64, own)
+                    }
                 };
                 let rest = samples - gone;
-                let without = (shares - pairs / (count - 1) as f64 + own) / rest as f64;
+                let without = (shares - with + own) / rest as f64;
                 left_out.push_many(if rest == 0 { mean } else { without }, row.count);
             }
         }
@@ -182,7 +187,7 @@ mod tests {
     fn shares_are_of_the_others() {
         let mut table = Table::<8>::default();
         [(5, 1), (5, 1), (5, 2), (9, 3), (7, 0), (7, 0)].into_iter().for_each(|(l, c)| table.push(l, c));
-        let (shares, alone) = table.agreement();
+        let (shares, alone) = table.agreement(false);
         assert_eq!((shares.count(), alone, table.dropped()), (5, 1, 0));
         // Two halves and a nought of the first label, two ones of the last.
         assert!((shares.mean() - 3.0 / 5.0).abs() < 1e-12);
@@ -198,7 +203,7 @@ mod tests {
             for _ in 0..600 {
                 let mut table = Table::<150>::default();
                 (0..150).for_each(|i| table.push(i % labels, u64::from(drawn() < 0.8)));
-                let (shares, alone) = table.agreement();
+                let (shares, alone) = table.agreement(false);
                 assert_eq!((shares.count(), alone), (150, 0));
                 means.push(shares.mean());
                 told.push(shares.standard_error());
@@ -255,11 +260,27 @@ mod tests {
     fn the_jackknife_of_agreement_by_hand() {
         let mut table = Table::<8>::default();
         [(5, 1), (5, 1), (5, 2), (7, 0), (7, 0)].into_iter().for_each(|(l, c)| table.push(l, c));
-        let (shares, _) = table.agreement();
+        let (shares, _) = table.agreement(false);
         // The mean of 1/2, 1/2, 0, 1 and 1. Without each it is 1/2 (0, 0, 1, 1), again 1/2, 1 (all four), and twice 1/3 (1/2, 1/2, 0,
         // the other one of the pair being alone). About 8/15 these are -1, -1, 14, -6, -6 of thirty, whose squares sum to 270 / 900;
         // of that four fifths.
         assert!((shares.mean() - 0.6).abs() < 1e-12 && (shares.standard_error() - 0.24f64.sqrt()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn those_that_are_alone_count_as_having_none_where_they_are_to() {
+        let mut table = Table::<8>::default();
+        [(5, 1), (5, 1), (5, 2), (7, 0), (7, 0), (9, 4)].into_iter().for_each(|(l, c)| table.push(l, c));
+        let (shares, alone) = table.agreement(true);
+        // The mean of 1/2, 1/2, 0, 1, 1 and 0. Without each it is a fifth of 2, 2, 4, 1, 1 and 3; about 13/6 these are -1, -1, 11, -7,
+        // -7 and 5 sixths, whose squares sum to 41/6; of that five sixths of a 25th.
+        assert_eq!((shares.count(), alone), (6, 0));
+        assert!(
+            (shares.mean() - 0.5).abs() < 1e-12 && (shares.standard_error() - (41.0f64 / 180.0).sqrt()).abs() < 1e-12
+        );
+        let mut table = Table::<8>::default();
+        table.push(5, 1);
+        assert_eq!((table.agreement(true).0.count(), table.agreement(true).0.mean()), (1, 0.0));
     }
 
     #[test]

@@ -93,7 +93,7 @@ proptest! {
     fn tables(samples in parted((0..12u64, 0..3u64))) {
         let (whole, merged) = both(&samples, |s: &mut Table<9>, (l, c)| s.push(*l, *c), Table::merge);
         prop_assert_eq!(&whole, &merged);
-        let (shares, alone) = whole.agreement();
+        let (shares, alone) = whole.agreement(false);
         prop_assert_eq!(shares.count() + alone + whole.dropped(), samples.len() as u64);
         survives(&merged);
     }

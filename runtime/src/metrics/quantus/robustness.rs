@@ -142,7 +142,7 @@ impl Observer for Consistency {
     }
 
     fn tally(&self) -> Tally {
-        Tally::of_labels()
+        Tally::of_labels(true)
     }
 
     fn observe(&self, sample: &mut Sample) -> Result<Observed> {
