@@ -111,6 +111,7 @@ fn elementwise() -> Vec<Case> {
     cases.push(case("Selu", &x, vec![], vec![("alpha", float(1.3)), ("gamma", float(0.9))]));
     cases.push(case("Celu", &x, vec![], vec![("alpha", float(1.7))]));
     cases.push(case("HardSigmoid", &x, vec![], vec![("alpha", float(0.4)), ("beta", float(0.3))]));
+    cases.push(case("ThresholdedRelu", &x, vec![], vec![("alpha", float(0.4))]));
     cases.push(case("PRelu", &x, vec![weight(&[3, 1], 2)], vec![]));
     cases.push(case("Clip", &x, vec![Tensor::scalar(-0.5), Tensor::scalar(0.8)], vec![]));
     cases.push(case("Clip", &x, vec![Tensor::scalar(-0.5)], vec![]));
@@ -177,6 +178,13 @@ fn linear() -> Vec<Case> {
         let nodes = vec![node("Gemm", &["w", "x"], &["y"], flags())];
         cases.push(custom("Gemm", "x on the right", &right, nodes, vec![("w", weight(&left, 3))]));
     }
+    // What is added depends on x, too.
+    let nodes = vec![
+        node("ReduceMean", &["x", "axes"], &["m"], vec![]),
+        node("Gemm", &["x", "w", "m"], &["y"], vec![("alpha", float(0.7)), ("beta", float(1.8))]),
+    ];
+    let constants = vec![("axes", Tensor::ints(&[1])), ("w", weight(&[4, 5], 1))];
+    cases.push(custom("Gemm", "x added", &[3, 4], nodes, constants));
     let shapes: [(&[usize], &[usize]); 7] = [
         (&[3, 4], &[4, 5]),
         (&[2, 3, 4], &[4, 5]),
@@ -217,7 +225,7 @@ fn norm() -> Vec<Case> {
             "BatchNormalization",
             &[2, 3, 4, 2],
             vec![weight(&[3], 1), weight(&[3], 2), weight(&[3], 3), positive(3, 4)],
-            vec![],
+            vec![("epsilon", float(0.5))],
         ),
         case(
             "InstanceNormalization",
@@ -248,9 +256,12 @@ fn norm() -> Vec<Case> {
     };
     let (image, row) = (&[2, 6, 3, 2], &[2, 6]);
     cases.extend([groups(image, 18, 2), groups(image, 21, 6), groups(row, 18, 2), groups(row, 21, 6)]);
-    let mut rms = case("RMSNormalization", &[2, 3, 6], vec![weight(&[6], 1)], vec![]);
-    rms.graph.opset = 23;
-    cases.push(rms);
+    for (axis, scale) in [(-1, vec![6]), (1, vec![3, 6])] {
+        let flags = vec![("axis", int(axis)), ("epsilon", float(0.1))];
+        let mut rms = case("RMSNormalization", &[2, 3, 6], vec![weight(&scale, 1)], flags);
+        rms.graph.opset = 23;
+        cases.push(rms);
+    }
     cases
 }
 
@@ -303,6 +314,8 @@ fn shape() -> Vec<Case> {
         case("Expand", &[3, 1], vec![Tensor::ints(&[2, 1, 4])], vec![]),
         case("Tile", &[2, 3], vec![Tensor::ints(&[3, 2])], vec![]),
         case("Trilu", &[4, 4], vec![], vec![("upper", int(0))]),
+        case("Trilu", &[4, 5], vec![Tensor::i64(&[], &[1])], vec![]),
+        case("Trilu", &[4, 5], vec![Tensor::i64(&[], &[-2])], vec![("upper", int(0))]),
         case("SpaceToDepth", &[1, 3, 4, 6], vec![], vec![("blocksize", int(2))]),
     ];
     for mode in ["DCR", "CRD"] {
@@ -349,6 +362,7 @@ fn index() -> Vec<Case> {
         gather(Tensor::ints(&[2, 0, -1, 2, 2]), 0),
         gather(i64s(&[2, 2], &[0, 1, 1, 2]), 1),
         case("GatherElements", &[3, 3], vec![i64s(&[2, 3], &[1, 2, 0, 2, 0, 0])], vec![("axis", int(0))]),
+        case("GatherElements", &[3, 4], vec![i64s(&[3, 2], &[1, 3, 0, 0, -1, 2])], vec![("axis", int(-1))]),
         case("GatherND", &[3, 4], vec![i64s(&[3, 2], &[0, 1, 2, 3, 0, 1])], vec![]),
         case("GatherND", &[3, 4], vec![i64s(&[2, 1], &[2, 0])], vec![]),
     ];
@@ -356,6 +370,8 @@ fn index() -> Vec<Case> {
         let flags = || vec![("reduction", text(reduction))];
         cases.push(case("ScatterND", &[4, 3], vec![i64s(&[2, 1], &[2, 0]), weight(&[2, 3], 1)], flags()));
         cases.push(case("ScatterElements", &[3, 3], vec![i64s(&[1, 3], &[1, 2, 0]), weight(&[1, 3], 1)], flags()));
+        let along = [flags(), vec![("axis", int(1))]].concat();
+        cases.push(case("ScatterElements", &[2, 4], vec![i64s(&[2, 2], &[3, 0, 1, 2]), weight(&[2, 2], 1)], along));
         let nd = vec![node("ScatterND", &["c", "i", "x"], &["y"], flags())];
         cases.push(custom(
             "ScatterND",
@@ -436,7 +452,10 @@ fn pool() -> Vec<Case> {
     }
     let mut counted = wide();
     counted.push(("count_include_pad", int(1)));
-    cases.push(case("AveragePool", &[2, 3, 7, 6], vec![], counted));
+    cases.push(case("AveragePool", &[2, 3, 7, 6], vec![], counted.clone()));
+    // The last windows reach beyond the pads, which count, where nothing does.
+    counted.push(("ceil_mode", int(1)));
+    cases.push(case("AveragePool", &[1, 2, 8, 6], vec![], counted));
     cases.push(case(
         "MaxPool",
         &[1, 2, 9, 9],
@@ -500,6 +519,8 @@ fn conv() -> Vec<Case> {
     for auto in ["SAME_UPPER", "SAME_LOWER", "VALID"] {
         let flags = || vec![("auto_pad", text(auto)), ("strides", ints(&[2, 2]))];
         cases.push(case("Conv", &[1, 2, 7, 8], vec![weight(&[3, 2, 3, 2], 1)], flags()));
+        let apart = vec![("auto_pad", text(auto)), ("dilations", ints(&[2, 3]))];
+        cases.push(case("Conv", &[1, 2, 7, 8], vec![weight(&[3, 2, 3, 2], 1)], apart));
     }
     cases
 }

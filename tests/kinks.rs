@@ -6,7 +6,7 @@ use common::{graph, ints, node, session};
 use whyline_runtime::engine::Session;
 use whyline_runtime::gradient::target::Score;
 use whyline_runtime::gradient::{Settings, Spec};
-use whyline_runtime::onnx::Graph;
+use whyline_runtime::onnx::{Attr, Graph};
 
 fn gradient(graph: Graph, x: &[f32], seed: &[f32]) -> Vec<f32> {
     session(graph, &Spec::default()).unwrap().gradient(x, seed).unwrap().input.to_vec()
@@ -26,6 +26,18 @@ fn max_pools_give_to_the_first_of_equal_ones() {
         let x = [1.0, 4.0, 4.0, 4.0, 2.0, 2.0, 2.0, 2.0];
         assert_eq!(gradient(pool, &x, &[1.0, 3.0]), [0.0, 1.0, 0.0, 0.0, 3.0, 0.0, 0.0, 0.0], "{op}");
     }
+}
+
+#[test]
+fn maxima_of_tensors_give_to_the_first_of_equal_ones_and_maxima_along_an_axis_to_each_its_share() {
+    let of = |op: &str| {
+        graph(&[1, 3], vec![node("Neg", &["x"], &["n"], vec![]), node(op, &["x", "n"], &["y"], vec![])], "y")
+    };
+    assert_eq!(gradient(of("Max"), &[-1.0, 0.0, 2.0], &[1.0; 3]), [-1.0, 1.0, 1.0]);
+    assert_eq!(gradient(of("Min"), &[-1.0, 0.0, 2.0], &[1.0; 3]), [1.0, 1.0, -1.0]);
+    let along = |op: &str| graph(&[1, 4], vec![node(op, &["x"], &["y"], vec![("keepdims", Attr::Int(0))])], "y");
+    assert_eq!(gradient(along("ReduceMax"), &[3.0, 1.0, 3.0, 2.0], &[1.0]), [0.5, 0.0, 0.5, 0.0]);
+    assert_eq!(gradient(along("ReduceMin"), &[2.0, 1.0, 1.0, 1.0], &[3.0]), [0.0, 1.0, 1.0, 1.0]);
 }
 
 #[test]
