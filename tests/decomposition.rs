@@ -207,6 +207,12 @@ fn what_normalises_the_input_is_no_part_of_the_network() {
         let scale = node("Div", &["centred", "deviation"], &["normal"], vec![]);
         before(vec![centre, scale], &[("mean", mean.clone()), ("deviation", deviation.clone())])
     };
+    let from_the_mean = || {
+        let centre = node("Sub", &["mean", "x"], &["centred"], vec![]);
+        let scale = node("Mul", &["centred", "factor"], &["normal"], vec![]);
+        let factor: Vec<f32> = deviations.iter().map(|d| -1.0 / d).collect();
+        before(vec![centre, scale], &[("mean", mean.clone()), ("factor", Tensor::f32(&[4, 1, 1], &factor))])
+    };
     let by_batch_norm = || {
         let inverse: Vec<f32> = deviations.iter().map(|d| 1.0 / d).collect();
         let norm = node("BatchNormalization", &["x", "factor", "none", "mean", "one"], &["normal"], vec![]);
@@ -226,7 +232,7 @@ fn what_normalises_the_input_is_no_part_of_the_network() {
     let plain = || Settings { bounds: bounds(), ..Settings::default() };
     for composite in COMPOSITES.iter().filter(|c| c.first.is_some()) {
         let expected = passed(network(true), composite, plain(), &x, &zero);
-        for graph in [by_hand(), by_batch_norm()] {
+        for graph in [by_hand(), from_the_mean(), by_batch_norm()] {
             let found = passed(graph, composite, own(), &raw, &zero);
             assert_close(composite.name, &found.to_input, &expected.to_input, 2e-3);
         }

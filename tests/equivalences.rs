@@ -115,6 +115,31 @@ fn with_biases_relevance_is_still_the_gradient_times_the_input_and_full_gradient
     }
 }
 
+/// What is added, taken away, and taken from.
+#[test]
+fn biases_outside_of_layers_make_up_full_gradients_with_their_signs() {
+    let nodes = vec![
+        node("Sub", &["x", "b1"], &["centred"], vec![]),
+        node("Conv", &["centred", "w1"], &["z1"], vec![("kernel_shape", ints(&[3, 3]))]),
+        node("Sub", &["b2", "z1"], &["turned"], vec![]),
+        node("Relu", &["turned"], &["a1"], vec![]),
+        node("Add", &["b2", "a1"], &["more"], vec![]),
+        node("Flatten", &["more"], &["f"], vec![]),
+        node("Gemm", &["f", "w2"], &["y"], vec![]),
+    ];
+    let mut network = graph(&SHAPE, nodes, "y");
+    let places = 6 * (SHAPE[2] - 2) * (SHAPE[3] - 2);
+    for (number, (name, shape)) in
+        [("b1", vec![3, 1, 1]), ("w1", vec![6, 3, 3, 3]), ("b2", vec![6, 1, 1]), ("w2", vec![places, 4])]
+            .iter()
+            .enumerate()
+    {
+        network.constants.insert((*name).into(), weight(shape, 40 + number as u64));
+    }
+    let completeness = explained(&network, "fullgrad", &[], &normal(LEN, 3)).record.completeness.unwrap();
+    assert!(completeness.relative_gap < 1e-5, "{completeness:?}");
+}
+
 /// Whatever the ops are, biases and implicit ones make up the target.
 #[test]
 fn with_implicit_biases_full_gradients_add_up_through_curves_products_and_norms() {
@@ -134,9 +159,12 @@ fn with_implicit_biases_full_gradients_add_up_through_curves_products_and_norms(
         node("Softmax", &["scores"], &["attention"], axis(-1)),
         node("MatMul", &["attention", "n"], &["mixed"], vec![]),
         node("Erf", &["mixed"], &["bent"], vec![]),
-        node("Exp", &["bent"], &["above"], vec![]),
+        node("Greater", &["bent", "low"], &["over"], vec![]),
+        node("Where", &["over", "bent", "high"], &["kept"], vec![]),
+        node("Sub", &["high", "kept"], &["left"], vec![]),
+        node("Exp", &["left"], &["above"], vec![]),
         node("Div", &["low", "above"], &["under"], vec![]),
-        node("Div", &["bent", "above"], &["quotient"], vec![]),
+        node("Div", &["left", "above"], &["quotient"], vec![]),
         node("Add", &["under", "quotient"], &["sum"], vec![]),
         node("ReduceMean", &["sum", "rows"], &["mean"], vec![]),
         node("Gemm", &["mean", "w2", "b2"], &["y"], vec![]),
