@@ -169,6 +169,10 @@ fn a_final_sigmoid_is_stepped_over() {
     let told = &same.record.target.class;
     assert!(told.logit == Some(logit) && (told.probability.unwrap() - p).abs() < 1e-6, "{told:?}");
     assert_eq!(map.record.target.class.probability, None);
+    // What another curve gives is taken for a probability as it is.
+    let bent = explain(&load(&one_score(Some("HardSigmoid"))), "vanilla", &[], &x, &Target::Top).unwrap();
+    let told_bent = &bent.record.target.class;
+    assert_eq!(told_bent.probability.map(|p| p as f32), told_bent.logit.map(|p| p as f32), "{told_bent:?}");
     let options = LoadOptions { score: Score::Probability, ..LoadOptions::default() };
     let of_probability = explain(&load_as(&one_score(Some("Sigmoid")), &options), "vanilla", &[], &x, &Target::Top);
     let expected: Vec<f32> = map.attribution.values.iter().map(|g| (*g as f64 * p * (1.0 - p)) as f32).collect();

@@ -243,6 +243,35 @@ fn what_normalises_the_input_is_no_part_of_the_network() {
     }
 }
 
+/// A layer that is normalised, with a bias of its own, has the relevance of one with those weights and that bias.
+#[test]
+fn normalisation_behind_a_layer_is_part_of_it() {
+    let (x, zero) = (normal(LEN, 3), vec![0.0; LEN]);
+    let values = |tensor: &Tensor| tensor.to_f32().unwrap();
+    let [scale, shift, mean] = [50, 51, 52].map(|draw| weight(&[5], draw));
+    let variance: Vec<f32> = normal(5, 53).iter().map(|v| v * v + 0.5).collect();
+    let mut normalised = network(true);
+    let inputs = ["z1", "scale", "shift", "mean", "variance"];
+    normalised.nodes.insert(1, node("BatchNormalization", &inputs, &["n1"], vec![("epsilon", Attr::Float(0.1))]));
+    normalised.nodes[2].inputs[0] = "n1".into();
+    let slope: Vec<f32> = values(&scale).iter().zip(&variance).map(|(s, v)| s / (v + 0.1).sqrt()).collect();
+    let mut plain = network(true);
+    let weights: Vec<f32> = values(&plain.constants["w1"]).iter().enumerate().map(|(i, w)| w * slope[i / 36]).collect();
+    let bias = (0..5).map(|c| (values(&plain.constants["b1"])[c] - values(&mean)[c]) * slope[c] + values(&shift)[c]);
+    let bias: Vec<f32> = bias.collect();
+    plain.constants.insert("w1".into(), Tensor::f32(&[5, 4, 3, 3], &weights));
+    plain.constants.insert("b1".into(), Tensor::f32(&[5], &bias));
+    let variance = Tensor::f32(&[5], &variance);
+    let constants = [("scale", scale), ("shift", shift), ("mean", mean), ("variance", variance)];
+    normalised.constants.extend(constants.map(|(name, tensor)| (name.to_string(), tensor)));
+    for composite in COMPOSITES.iter().filter(|c| matches!(c.kind, composite::Kind::Relevance(_))) {
+        let settings = || Settings { bounds: bounds(), ..Settings::default() };
+        let found = passed(normalised.clone(), composite, settings(), &x, &zero);
+        let expected = passed(plain.clone(), composite, settings(), &x, &zero);
+        assert_close(composite.name, &found.to_input, &expected.to_input, 2e-3);
+    }
+}
+
 #[test]
 fn relevance_rules_meet_at_their_limits() {
     let (x, zero) = (normal(LEN, 3), vec![0.0; LEN]);

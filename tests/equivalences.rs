@@ -115,6 +115,20 @@ fn with_biases_relevance_is_still_the_gradient_times_the_input_and_full_gradient
     }
 }
 
+/// Without noise every copy is the input; and without biases and scaling what is left are the input's own contributions.
+#[test]
+fn full_gradients_without_noise_or_scaling_are_known() {
+    let x = normal(LEN, 3);
+    for scale in ["layer", "channel", "none"] {
+        let of = |name, more: &[_]| map(&network(3, true), name, &[&[("scale", scale)], more].concat(), &x);
+        assert_close(scale, &of("smooth-fullgrad", &[("sigma", "0"), ("samples", "2")]), &of("fullgrad", &[]), 1e-5);
+    }
+    let product = map(&network(3, false), "gradient-x-input", &[], &x);
+    let places = SHAPE[2] * SHAPE[3];
+    let sums: Vec<f32> = (0..places).map(|p| (0..3).map(|c| product[c * places + p].abs()).sum()).collect();
+    assert_close("none", &map(&network(3, false), "fullgrad", &[("scale", "none")], &x), &sums, 1e-5);
+}
+
 /// What is added, taken away, and taken from.
 #[test]
 fn biases_outside_of_layers_make_up_full_gradients_with_their_signs() {

@@ -22,6 +22,18 @@ fn the_variance_is_the_mean_square_of_what_draws_deviate_by() {
     assert!(squares.iter().any(|v| *v > 1e-3));
 }
 
+/// Where weights have next to no noise, copies of the model are so many more copies of the input, and not the same ones again.
+#[test]
+fn noise_of_the_input_is_drawn_anew_for_every_noisy_model() {
+    let of = |models: &str| {
+        let given = [("models", models), ("samples", "2"), ("weight-sigma", "1e-7"), ("sigma", "0.2")];
+        map("fusiongrad", &given, 0.3)
+    };
+    let (one, two) = (of("1"), of("2"));
+    let apart = one.iter().zip(&two).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(apart > 1e-2, "{apart}");
+}
+
 /// Of a linear model the map of one draw is its weights times the noisy input less the baseline.
 #[test]
 fn the_noise_of_gradient_shap_is_a_part_of_the_inputs_range() {

@@ -6,7 +6,7 @@ use common::{assert_close, graph, node, typed};
 use whyline_runtime::engine::{PlanSession, Session};
 use whyline_runtime::gradient::composite::{self, Composite};
 use whyline_runtime::gradient::{Settings, Spec, differentiate};
-use whyline_runtime::onnx::{Graph, Tensor};
+use whyline_runtime::onnx::{Attr, Graph, Node, Tensor};
 
 /// A layer that changes nothing, so that rules of first layers have nothing to share out; then 2, -1 and 1 of three inputs, and a bias.
 fn layer(bias: f32) -> Graph {
@@ -45,4 +45,68 @@ fn contributions_are_shared_out_as_the_rules_say() {
     // The logit is 4 then; deep Taylor leaves the bias out of what it is shared out by.
     assert_close("deep Taylor", &of(&composite::DEEP_TAYLOR, 1.0), &[1.6, 0.0, 2.4], 1e-5);
     assert_close("deep Taylor of a negative logit", &of(&composite::DEEP_TAYLOR, -8.0), &[0.0; 3], 1e-5);
+}
+
+/// Weights of 2, -1 and 1 behind other nodes, which give `d`.
+fn behind(nodes: Vec<Node>, constants: &[(&str, Tensor)]) -> Graph {
+    let mut all = nodes;
+    all.push(node("Gemm", &["d", "w"], &["y"], vec![]));
+    let mut graph = graph(&[1, 3], all, "y");
+    graph.constants.insert("w".into(), Tensor::f32(&[3, 1], &[2.0, -1.0, 1.0]));
+    graph.constants.extend(constants.iter().map(|(name, tensor)| (name.to_string(), tensor.clone())));
+    graph
+}
+
+fn passed(graph: Graph, composite: &'static Composite, x: &[f32]) -> Vec<f32> {
+    let spec = Spec { composite, settings: Settings { epsilon: 1e-9, ..Settings::default() }, ..Spec::default() };
+    let mut session = PlanSession::new(&differentiate(&typed(graph).unwrap(), &spec).unwrap()).unwrap();
+    session.gradient(x, &[1.0]).unwrap().input.to_vec()
+}
+
+/// What is left of a value that is never negative may be: -2, 1 and 2 give -4, -1 and 2, of which one is positive.
+#[test]
+fn a_difference_of_values_that_are_not_negative_may_be_negative() {
+    let nodes = vec![node("Relu", &["x"], &["a"], vec![]), node("Sub", &["a", "c"], &["d"], vec![])];
+    let found =
+        passed(behind(nodes, &[("c", Tensor::f32(&[1, 3], &[3.0, 1.0, 1.0]))]), &composite::Z_PLUS, &[1.0, 2.0, 3.0]);
+    assert!(found[0] == 0.0 && found[1] == 0.0 && found[2] != 0.0, "{found:?}");
+}
+
+/// Each factor of `x (2 x)` is owed a half, and both come from the same.
+#[test]
+fn two_factors_are_owed_the_same() {
+    let nodes = vec![
+        node("Relu", &["x"], &["a"], vec![]),
+        node("Mul", &["x", "two"], &["b"], vec![]),
+        node("Mul", &["a", "b"], &["d"], vec![]),
+    ];
+    let found = passed(behind(nodes, &[("two", Tensor::scalar(2.0))]), &composite::EPSILON, &[1.0, 2.0, 3.0]);
+    // Products of 2, 8 and 18 times the weights.
+    assert_close("both", &found, &[4.0, -8.0, 18.0], 1e-5);
+}
+
+/// `2 a - 1` of 1, 2 and 3 gives 1, 3 and 5, times the weights 2, -3 and 5; of each the part that `2 a` is of `2 a - 1`.
+#[test]
+fn a_normalisation_that_no_layer_takes_in_is_a_layer_with_a_bias() {
+    let vector = |v: f32| Tensor::f32(&[3], &[v; 3]);
+    let nodes = vec![
+        node("Relu", &["x"], &["a"], vec![]),
+        node(
+            "BatchNormalization",
+            &["a", "scale", "shift", "mean", "one"],
+            &["d"],
+            vec![("epsilon", Attr::Float(0.0))],
+        ),
+    ];
+    let constants = [("scale", vector(2.0)), ("shift", vector(-1.0)), ("mean", vector(0.0)), ("one", vector(1.0))];
+    let found = passed(behind(nodes, &constants), &composite::EPSILON, &[1.0, 2.0, 3.0]);
+    assert_close("normalised", &found, &[4.0, -4.0, 6.0], 1e-4);
+}
+
+#[test]
+fn rectifiers_that_leak_are_guided_where_that_is_asked_for() {
+    let leaky = || behind(vec![node("LeakyRelu", &["x"], &["d"], vec![("alpha", Attr::Float(0.5))])], &[]);
+    let x = [1.0, 2.0, -3.0];
+    assert_close("guided", &passed(leaky(), &composite::GUIDED_RECTIFIERS, &x), &[2.0, 0.0, 0.5], 1e-6);
+    assert_close("the gradient", &passed(leaky(), &composite::GUIDED, &x), &[2.0, -1.0, 0.5], 1e-6);
 }
