@@ -17,6 +17,7 @@ import onnxruntime as ort
 # What ONNX Runtime and the checker refuse although ONNX defines it.
 REFUSED = {
     "size_ % 2 == 1": "LRN over an even number of channels",
+    "Dilation not supported for AutoPadType": "a dilated Conv whose padding is to keep the size",
     "GroupNormalization is deprecated in domain_version of 18": "GroupNormalization before op set 21",
 }
 
