@@ -8,26 +8,31 @@ use whyline_runtime::gradient::composite::{self, Composite};
 use whyline_runtime::gradient::{Settings, Spec, differentiate};
 use whyline_runtime::onnx::{Attr, Graph, Node, Tensor};
 
-/// A layer that changes nothing, so that rules of first layers have nothing to share out; then 2, -1 and 1 of three inputs, and a bias.
-fn layer(bias: f32) -> Graph {
-    let nodes = vec![
-        node("Gemm", &["x", "same"], &["z"], vec![]),
-        node("Relu", &["z"], &["a"], vec![]),
-        node("Gemm", &["a", "w", "b"], &["y"], vec![]),
-    ];
-    let mut graph = graph(&[1, 3], nodes, "y");
-    let same = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
-    graph.constants.insert("same".into(), Tensor::f32(&[3, 3], &same));
+/// Weights of 2, -1 and 1, and a bias of nothing unless it is said, behind nodes that give `d` of three inputs.
+fn behind(nodes: Vec<Node>, constants: &[(&str, Tensor)]) -> Graph {
+    let mut all = nodes;
+    all.push(node("Gemm", &["d", "w", "bias"], &["y"], vec![]));
+    let mut graph = graph(&[1, 3], all, "y");
     graph.constants.insert("w".into(), Tensor::f32(&[3, 1], &[2.0, -1.0, 1.0]));
-    graph.constants.insert("b".into(), Tensor::f32(&[1], &[bias]));
+    graph.constants.insert("bias".into(), Tensor::f32(&[1], &[0.0]));
+    graph.constants.extend(constants.iter().map(|(name, tensor)| (name.to_string(), tensor.clone())));
     graph
 }
 
-/// Of the inputs 1, 2 and 3, which give 2, -2 and 3.
+/// What comes to the input under a composite whose epsilon absorbs nothing.
+fn passed(graph: Graph, composite: &'static Composite, settings: Settings, x: &[f32]) -> Vec<f32> {
+    let spec = Spec { composite, settings: Settings { epsilon: 1e-9, ..settings }, ..Spec::default() };
+    let mut session = PlanSession::new(&differentiate(&typed(graph).unwrap(), &spec).unwrap()).unwrap();
+    session.gradient(x, &[1.0]).unwrap().input.to_vec()
+}
+
+/// Of the inputs 1, 2 and 3, which give 2, -2 and 3, behind a layer that changes nothing, so that rules of first layers have
+/// nothing to share out.
 fn relevance(composite: &'static Composite, settings: Settings, bias: f32) -> Vec<f32> {
-    let spec = Spec { composite, settings, ..Spec::default() };
-    let mut session = PlanSession::new(&differentiate(&typed(layer(bias)).unwrap(), &spec).unwrap()).unwrap();
-    session.gradient(&[1.0, 2.0, 3.0], &[1.0]).unwrap().input.to_vec()
+    let nodes = vec![node("Gemm", &["x", "same"], &["z"], vec![]), node("Relu", &["z"], &["d"], vec![])];
+    let same = Tensor::f32(&[3, 3], &[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
+    let constants = [("same", same), ("bias", Tensor::f32(&[1], &[bias]))];
+    passed(behind(nodes, &constants), composite, settings, &[1.0, 2.0, 3.0])
 }
 
 #[test]
@@ -47,28 +52,16 @@ fn contributions_are_shared_out_as_the_rules_say() {
     assert_close("deep Taylor of a negative logit", &of(&composite::DEEP_TAYLOR, -8.0), &[0.0; 3], 1e-5);
 }
 
-/// Weights of 2, -1 and 1 behind other nodes, which give `d`.
-fn behind(nodes: Vec<Node>, constants: &[(&str, Tensor)]) -> Graph {
-    let mut all = nodes;
-    all.push(node("Gemm", &["d", "w"], &["y"], vec![]));
-    let mut graph = graph(&[1, 3], all, "y");
-    graph.constants.insert("w".into(), Tensor::f32(&[3, 1], &[2.0, -1.0, 1.0]));
-    graph.constants.extend(constants.iter().map(|(name, tensor)| (name.to_string(), tensor.clone())));
-    graph
-}
-
-fn passed(graph: Graph, composite: &'static Composite, x: &[f32]) -> Vec<f32> {
-    let spec = Spec { composite, settings: Settings { epsilon: 1e-9, ..Settings::default() }, ..Spec::default() };
-    let mut session = PlanSession::new(&differentiate(&typed(graph).unwrap(), &spec).unwrap()).unwrap();
-    session.gradient(x, &[1.0]).unwrap().input.to_vec()
-}
-
 /// What is left of a value that is never negative may be: -2, 1 and 2 give -4, -1 and 2, of which one is positive.
 #[test]
 fn a_difference_of_values_that_are_not_negative_may_be_negative() {
     let nodes = vec![node("Relu", &["x"], &["a"], vec![]), node("Sub", &["a", "c"], &["d"], vec![])];
-    let found =
-        passed(behind(nodes, &[("c", Tensor::f32(&[1, 3], &[3.0, 1.0, 1.0]))]), &composite::Z_PLUS, &[1.0, 2.0, 3.0]);
+    let found = passed(
+        behind(nodes, &[("c", Tensor::f32(&[1, 3], &[3.0, 1.0, 1.0]))]),
+        &composite::Z_PLUS,
+        Settings::default(),
+        &[1.0, 2.0, 3.0],
+    );
     assert!(found[0] == 0.0 && found[1] == 0.0 && found[2] != 0.0, "{found:?}");
 }
 
@@ -80,7 +73,12 @@ fn two_factors_are_owed_the_same() {
         node("Mul", &["x", "two"], &["b"], vec![]),
         node("Mul", &["a", "b"], &["d"], vec![]),
     ];
-    let found = passed(behind(nodes, &[("two", Tensor::scalar(2.0))]), &composite::EPSILON, &[1.0, 2.0, 3.0]);
+    let found = passed(
+        behind(nodes, &[("two", Tensor::scalar(2.0))]),
+        &composite::EPSILON,
+        Settings::default(),
+        &[1.0, 2.0, 3.0],
+    );
     // Products of 2, 8 and 18 times the weights.
     assert_close("both", &found, &[4.0, -8.0, 18.0], 1e-5);
 }
@@ -99,7 +97,7 @@ fn a_normalisation_that_no_layer_takes_in_is_a_layer_with_a_bias() {
         ),
     ];
     let constants = [("scale", vector(2.0)), ("shift", vector(-1.0)), ("mean", vector(0.0)), ("one", vector(1.0))];
-    let found = passed(behind(nodes, &constants), &composite::EPSILON, &[1.0, 2.0, 3.0]);
+    let found = passed(behind(nodes, &constants), &composite::EPSILON, Settings::default(), &[1.0, 2.0, 3.0]);
     assert_close("normalised", &found, &[4.0, -4.0, 6.0], 1e-4);
 }
 
@@ -107,6 +105,16 @@ fn a_normalisation_that_no_layer_takes_in_is_a_layer_with_a_bias() {
 fn rectifiers_that_leak_are_guided_where_that_is_asked_for() {
     let leaky = || behind(vec![node("LeakyRelu", &["x"], &["d"], vec![("alpha", Attr::Float(0.5))])], &[]);
     let x = [1.0, 2.0, -3.0];
-    assert_close("guided", &passed(leaky(), &composite::GUIDED_RECTIFIERS, &x), &[2.0, 0.0, 0.5], 1e-6);
-    assert_close("the gradient", &passed(leaky(), &composite::GUIDED, &x), &[2.0, -1.0, 0.5], 1e-6);
+    assert_close(
+        "guided",
+        &passed(leaky(), &composite::GUIDED_RECTIFIERS, Settings::default(), &x),
+        &[2.0, 0.0, 0.5],
+        1e-6,
+    );
+    assert_close(
+        "the gradient",
+        &passed(leaky(), &composite::GUIDED, Settings::default(), &x),
+        &[2.0, -1.0, 0.5],
+        1e-6,
+    );
 }
