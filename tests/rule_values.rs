@@ -9,10 +9,9 @@ use whyline_runtime::gradient::{Settings, Spec, differentiate};
 use whyline_runtime::onnx::{Attr, Graph, Node, Tensor};
 
 /// Weights of 2, -1 and 1, and a bias of nothing unless it is said, behind nodes that give `d` of three inputs.
-fn behind(nodes: Vec<Node>, constants: &[(&str, Tensor)]) -> Graph {
-    let mut all = nodes;
-    all.push(node("Gemm", &["d", "w", "bias"], &["y"], vec![]));
-    let mut graph = graph(&[1, 3], all, "y");
+fn behind(mut nodes: Vec<Node>, constants: &[(&str, Tensor)]) -> Graph {
+    nodes.push(node("Gemm", &["d", "w", "bias"], &["y"], vec![]));
+    let mut graph = graph(&[1, 3], nodes, "y");
     graph.constants.insert("w".into(), Tensor::f32(&[3, 1], &[2.0, -1.0, 1.0]));
     graph.constants.insert("bias".into(), Tensor::f32(&[1], &[0.0]));
     graph.constants.extend(constants.iter().map(|(name, tensor)| (name.to_string(), tensor.clone())));

@@ -82,7 +82,7 @@ impl Default for Tally {
 
 impl Tally {
     /// Of labels: a sample's score is the share of the others with its label that have its class too; where there are no others
-    /// it has none, or nought if those that are alone `count`.
+    /// it has none, or nought with `alone_count`.
     pub fn of_labels(alone_count: bool) -> Tally {
         Tally { compared: Compared::Labels { alone_count, table: Box::default() }, ..Tally::default() }
     }

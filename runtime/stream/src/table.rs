@@ -86,8 +86,8 @@ impl<const N: usize> Table<N> {
     }
 
     /// The mean, over the samples, of the share of the others with a sample's label that have its class too; and how many
-    /// samples are left out because they are alone with their label, unless these `count` as having none. As each counts in the
-    /// others' shares, too, the standard error is that of [`Moments::jackknife`].
+    /// samples are left out because they are alone with their label; with `alone_count` none are, and theirs is nought. As each
+    /// counts in the others' shares, too, the standard error is that of [`Moments::jackknife`].
     pub fn agreement(&self, alone_count: bool) -> (Moments, u64) {
         let labels = || self.rows.chunk_by(|a, b| a.label == b.label);
         let of = |same: &[Row]| -> (u64, f64) {

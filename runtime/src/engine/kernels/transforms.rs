@@ -93,7 +93,6 @@ impl<const FROM: usize> Kernel for Inward<'_, FROM> {
                 for i in 0..FROM {
                     rows[i] = inside(top + i as isize, height);
                 }
-                let whole = rows[0] && rows[FROM - 1];
                 let first = plane.as_ptr().wrapping_offset((top * width as isize + left) * LANES as isize);
                 let values =
                     &mut self.values[(block * self.tiles + tile) * LANES..][..(FROM * FROM - 1) * step + LANES];
@@ -106,7 +105,7 @@ impl<const FROM: usize> Kernel for Inward<'_, FROM> {
                         if inside(left + j as isize, width) {
                             let mut from = first.wrapping_add(j * LANES);
                             for (v, there) in column.iter_mut().zip(rows) {
-                                if whole || there {
+                                if there {
                                     *v = S::load(from);
                                 }
                                 from = from.wrapping_add(width * LANES);
