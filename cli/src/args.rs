@@ -61,6 +61,22 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether nothing but errors is to be printed.
+    pub fn is_quiet(&self) -> bool {
+        match self {
+            Command::Explain(args) => args.quiet,
+            Command::Compare(args) => args.quiet,
+            Command::Evaluate(args) => args.quiet,
+            Command::Merge(args) => args.quiet,
+            Command::Validate(args) => args.quiet,
+            Command::Calibrate(args) => args.quiet,
+            Command::Compile(args) => args.quiet,
+            _ => false,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
     #[command(flatten)]

@@ -17,6 +17,9 @@ fn main() -> ExitCode {
     // is kept, for a panic that nobody catches.
     std::panic::set_hook(Box::new(|info| *LAST_PANIC.lock().unwrap_or_else(|e| e.into_inner()) = info.to_string()));
     let cli = args::Cli::parse();
+    if cli.command.is_quiet() {
+        output::hush();
+    }
     match std::panic::catch_unwind(|| commands::run(cli.command)) {
         Ok(Ok(())) if output::said() => ExitCode::SUCCESS,
         Ok(Ok(())) => ExitCode::from(failure::UNSAID),

@@ -378,7 +378,8 @@ fn several_classes_are_one_document_and_no_more_than_there_are() {
     let said = bad(2, &["explain", &cnn, &sample(3), "--top-k", "11", "--npy", &in_folder(&folder, "a.npy")]);
     assert!(said.contains("has 10 classes"), "{said}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-    for region in ["18446744073709551615,0,2,2", "1,1,18446744073709551615,1", "0,0,18446744073709551615,2"] {
+    let most = usize::MAX;
+    for region in [format!("{most},0,2,2"), format!("1,1,{most},1"), format!("0,0,{most},2")] {
         let region = format!("region={region}");
         assert!(bad(2, &["explain", &cnn, &sample(3), "-m", "ih", "-p", &region]).contains("48 x 48"));
     }

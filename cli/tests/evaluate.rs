@@ -366,7 +366,10 @@ fn mosaics_are_made_of_labelled_images() {
         assert!([3, 5].contains(&line["methods"]["gradient-x-input"]["class"].as_u64().unwrap()), "{line}");
     }
     let unlabelled = evaluate(&samples.join("3"), &[&told[..], &["--mosaics", "6"]].concat());
-    assert!(unlabelled.status.code() == Some(4) && text(&unlabelled.stderr).contains("two images of a class"));
+    assert!(
+        unlabelled.status.code() == Some(4)
+            && text(&unlabelled.stderr).contains("two images of one of the model's classes")
+    );
     let plain = evaluate(&samples, &["-m", "gxi", "--metrics", "focus", "--json", &out]);
     assert!(plain.status.success());
     assert_eq!(cell(&json(Path::new(&out)), "focus")["undefined"]["the sample is no mosaic"], 4);
@@ -431,7 +434,7 @@ fn what_a_model_is_not_for_is_left_out_or_refused() {
     let all = run(&["--metrics", "axiomatic,randomisation", "--metric-param", "features=20"]);
     let errors = text(&all.stderr);
     assert!(all.status.success(), "{errors}");
-    for left_out in ["mprt is left out", "input-invariance is left out"] {
+    for left_out in ["left out: mprt: it wants", "left out: input-invariance: it wants"] {
         assert!(errors.contains(left_out), "{errors}");
     }
     assert_eq!(cell(&json(Path::new(&out)), "random-logit")["samples"], 2);

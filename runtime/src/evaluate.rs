@@ -57,7 +57,9 @@ impl Measure {
         let (head, scores) = (loaded.head()?, loaded.classes()?);
         let model = Model { grid, head, scores, changes: loaded.ready_made.is_none(), layer: &layer };
         let name = self.entry.name;
-        let of_probability = self.params.all().get("output").is_some_and(|output| output == "probability");
+        // What takes no passes asks the model for nothing.
+        let of_probability = self.params.all().get("output").is_some_and(|output| output == "probability")
+            && self.metric.cost(&grid).forward > 0;
         let reads = if of_probability { model.must_have_probabilities() } else { Ok(()) };
         reads.and_then(|()| self.metric.admits(&model)).map_err(|error| Error::usage(format!("{name}: {error}")))
     }
@@ -294,10 +296,13 @@ fn measure<'a>(
     let elements = (attribution.extent == Extent::Features).then_some(attribution.values.as_slice());
     let order = descending(&map);
     let name = std::path::Path::new(&sample.file.file).file_name().unwrap_or_default();
-    let priority = crate::hash::number(draw.to_le_bytes().into_iter().chain(name.as_encoded_bytes().iter().copied()));
-    let mut probe = Probe::new(&mut row.explainer, variants);
     let against = record.target.against.as_ref().map(|other| other.class);
     let explained = Explained { class: record.target.class.class, against };
+    // The same image may be there under several labels.
+    let numbers = [draw, explained.class as u64].map(u64::to_le_bytes);
+    let bytes = numbers.iter().flatten().chain(name.as_encoded_bytes());
+    let priority = crate::hash::number(bytes.copied());
+    let mut probe = Probe::new(&mut row.explainer, variants);
     let (logits, head) = (probe.logits(sample.input)?, probe.head());
     let mut scores = vec![];
     for measure in measures {

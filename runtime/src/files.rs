@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::{Error, Result};
 use crate::hash::sha256;
@@ -93,7 +95,10 @@ const LINKS: usize = 40;
 /// What is written beside a file before it takes its place.
 fn part(target: &Path) -> std::io::Result<PathBuf> {
     let mut name = target.file_name().ok_or(std::io::ErrorKind::InvalidInput)?.to_owned();
-    let ending = format!(".{}.part", std::process::id());
+    // Programs on different machines, or in different containers, may have the same number.
+    static BEGUN: LazyLock<u128> =
+        LazyLock::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos()));
+    let ending = format!(".{}-{:x}.part", std::process::id(), *BEGUN);
     // A name that is nearly as long as names can be has no room for an ending.
     if name.len() + ending.len() > LONGEST {
         name = sha256([name.as_encoded_bytes()]).into();

@@ -46,7 +46,8 @@ pub fn read_labels(path: &Path) -> Outcome<Named<String>> {
         csv::ReaderBuilder::new().has_headers(false).flexible(true).trim(csv::Trim::All).from_reader(&bytes[..]);
     let mut values = HashMap::new();
     for (number, record) in reader.records().enumerate() {
-        let line = number + 1;
+        let place = |position: Option<&csv::Position>| position.map_or(0, |position| position.byte() as usize);
+        let line = line_of(&bytes, record.as_ref().map_or_else(|e| place(e.position()), |r| place(r.position())));
         let record = record.map_err(|error| refuse(path, format!("line {line} can't be read: {error}")))?;
         let (name, label) = (record.get(0).unwrap_or_default(), record.get(1).unwrap_or_default());
         if number == 0 && HEADS.contains(&name.to_ascii_lowercase().as_str()) {
@@ -56,7 +57,7 @@ pub fn read_labels(path: &Path) -> Outcome<Named<String>> {
             return Err(refuse(path, format!("line {line} has no name and label: NAME,LABEL is wanted")));
         }
         // A quote that is not closed takes in all lines that follow.
-        if [name, label].iter().any(|field| field.contains(['\n', '\r'])) {
+        if record.iter().any(|field| field.contains(['\n', '\r'])) {
             return Err(refuse(path, format!("line {line} opens a quote and does not close it")));
         }
         if values.insert(name.to_string(), label.to_string()).is_some_and(|before| before != label) {
@@ -67,6 +68,13 @@ pub fn read_labels(path: &Path) -> Outcome<Named<String>> {
         return Err(refuse(path, "has no labels".into()));
     }
     Ok(Named { values, sha256: FileRecord::of(path).map_err(about_input)?.sha256 })
+}
+
+/// The number of the line that begins with a byte, or behind empty lines there.
+fn line_of(bytes: &[u8], begin: usize) -> usize {
+    let is_end = |byte: &&u8| matches!(byte, b'\n' | b'\r');
+    let empty = bytes[begin..].iter().take_while(is_end).count();
+    1 + bytes[..begin + empty].iter().filter(|byte| **byte == b'\n').count()
 }
 
 /// An image's boxes.

@@ -3,12 +3,13 @@
 use serde::Serialize;
 use whyline_runtime::Kind;
 use whyline_runtime::engine::Passes;
-use whyline_runtime::explain::{CardSource, Explanation, Shared};
+use whyline_runtime::explain::{CardSource, Explainer, Explanation, Loaded, Shared};
 use whyline_runtime::files::write_atomically;
 use whyline_runtime::image::grid::thumbnail;
 use whyline_runtime::image::overlay::encode_png;
-use whyline_runtime::image::{Style, draw, grid};
-use whyline_runtime::methods::Status;
+use whyline_runtime::image::{Picture, Style, draw, grid};
+use whyline_runtime::methods::{Given, Status};
+use whyline_runtime::onnx::Layout;
 use whyline_runtime::record::{FileRecord, Record};
 
 use super::inputs::{
@@ -43,34 +44,45 @@ struct Skipped {
 /// Pixels of a tile's longer side, at most, where nobody has asked for another size.
 const TILE: u32 = 1024;
 
+/// What maps are drawn over.
+struct Canvas {
+    picture: Picture,
+    layout: Layout,
+    /// Of the model's input: height and width.
+    extents: (usize, usize),
+    zoom: Option<u32>,
+}
+
+impl Canvas {
+    fn tile(&self, map: &[f32], signed: bool) -> Outcome<Picture> {
+        let style = Style { colormap: output::colormap(signed), side_by_side: false, zoom: self.zoom };
+        Ok(draw(map, self.extents, &self.picture, &style)?)
+    }
+}
+
+/// What methods have given.
+#[derive(Default)]
+struct Sheet {
+    /// Pictures under their titles.
+    tiles: Vec<(String, Picture)>,
+    records: Vec<Record>,
+    skipped: Vec<Skipped>,
+}
+
 /// Runs it.
 pub fn run(args: &CompareArgs) -> Outcome {
     let (given, entries) = (given(&args.params)?, entries(&args.methods)?);
     refuse_unknown(&given, &entries)?;
-    if args.input.is_dir() {
-        let reason = format!("{} is a folder; compare takes one image, and explain a folder", args.input.display());
-        return Err(Failure::usage(reason));
-    }
-    let written = [Some(args.png.clone()), args.json.clone()];
-    output::refuse_stdout(&written[..1], "a picture")?;
-    output::refuse_overwriting(args.model.files().chain([&args.input]), &written)?;
-    output::refuse_overwriting(&files_of(&given)?, &written)?;
-    let loaded = load(&args.model, Some(&args.preprocess))?;
-    output::refuse_overwriting(&loaded.files, &written)?;
-    output::refuse_unwritable(&written)?;
-    let shape = loaded.input_shape()?;
+    let loaded = load_for(args, &given)?;
     let layout =
         loaded.layout()?.ok_or_else(|| Failure::usage("the model's input is no image, so there is nothing to draw"))?;
     let (material, file) = (read_input(&loaded, &args.input)?, FileRecord::of(&args.input).map_err(about_input)?);
     let picture = material.picture(&loaded, layout)?;
     // A camera's picture is as large as all of the others' sheets.
     let picture = if args.zoom.is_some() { picture } else { thumbnail(picture, TILE) };
-    let (_, height, width) = layout.split(&shape).unwrap_or_default();
-    let style = |signed| Style { colormap: output::colormap(signed), side_by_side: false, zoom: args.zoom };
-    let mut tiles =
-        vec![("input".to_string(), draw(&vec![0.0; height * width], (height, width), &picture, &style(true))?)];
-    let (mut shared, mut records) = (Shared::default(), vec![]);
-    let (budget, target) = (budget(&args.budget), target(&args.target));
+    let (_, height, width) = layout.split(&loaded.input_shape()?).unwrap_or_default();
+    let canvas = Canvas { picture, layout, extents: (height, width), zoom: args.zoom };
+    let budget = budget(&args.budget);
     let making = Making {
         loaded: &loaded,
         precision: args.precision.precision(),
@@ -79,62 +91,97 @@ pub fn run(args: &CompareArgs) -> Outcome {
         all: is_all(args),
         layer: args.params.layer.is_some(),
     };
-    let mut skipped = vec![];
+    let mut sheet = Sheet::default();
+    sheet.tiles.push(("input".to_string(), canvas.tile(&vec![0.0; height * width], true)?));
+    let mut shared = Shared::default();
     for entry in entries {
-        let mut explainer =
-            match making.ready(&mut shared, entry, &for_method(&given, entry, is_bounded(&args.budget)))? {
-                Ok(explainer) => explainer,
-                Err(reason) => {
-                    skipped.push(Skipped { method: entry.name, reason });
-                    continue;
-                }
-            };
-        if let Some(watcher) = output::progress::watcher(explainer.passes()).filter(|_| !args.quiet) {
-            explainer.watch(watcher);
+        let own = for_method(&given, entry, is_bounded(&args.budget));
+        match making.ready(&mut shared, entry, &own)? {
+            Ok(explainer) => sheet.add(args, explainer, (&material.input, &file), &canvas)?,
+            Err(reason) => sheet.skipped.push(Skipped { method: entry.name, reason }),
         }
-        let explained = match explainer.explain(&material.input, file.clone(), &target) {
-            // Some methods want one class as their target, others find nothing near this input.
-            Err(error) if is_all(args) && (is_of_the_method(&error) || error.kind() == Kind::Input) => {
-                skipped.push(Skipped { method: entry.name, reason: output::in_a_line(&error.to_string()) });
-                continue;
-            }
-            explained => explained?,
-        };
-        let Explanation { attribution, record } = explained;
-        let flat = attribution.per_pixel(layout, explainer.signed())?;
-        tiles.push((entry.title().to_string(), draw(&flat, (height, width), &picture, &style(explainer.signed()))?));
-        records.push(record);
         if budget.is_interrupted() {
             break;
         }
     }
-    if loaded.card_source == CardSource::Assumed && material.picture.is_some() && !args.quiet {
+    if loaded.card_source == CardSource::Assumed && material.picture.is_some() {
         warn!("the model has no card: pixels were scaled to 0..1; see --scale, --mean and --std");
     }
-    // What no method explains is no fault of one of them.
-    if records.is_empty()
-        && let Some(first) = skipped.first()
-    {
-        return Err(Failure { message: format!("no method explains it; {}: {}", first.method, first.reason), code: 4 });
-    }
-    let columns = args.columns.map_or_else(|| (tiles.len() as f64).sqrt().ceil() as usize, usize::from);
-    let records = Records {
-        passes: total(&records, |r| r.passes),
-        saved: total(&records, |r| r.saved.unwrap_or_default()),
-        records,
-        skipped,
-    };
-    let json = output::to_json(&records)?;
-    write_atomically(&args.png, &encode_png(&grid(&tiles, columns), &[("whyline", &json)])?)?;
-    if let Some(path) = &args.json {
-        output::write_text(path, &json)?;
-    }
-    if !args.quiet && !output::is_stdout(&args.json) {
-        report(&records, args);
-    }
+    sheet.write(args)?;
     match budget.is_interrupted() {
         true => Err(Failure { message: "interrupted; the methods so far are written".into(), code: INTERRUPTED }),
         false => Ok(()),
+    }
+}
+
+/// The model, once it is known that what is written overwrites nothing that is read.
+fn load_for(args: &CompareArgs, given: &Given) -> Outcome<Loaded> {
+    if args.input.is_dir() {
+        let reason = format!("{} is a folder; compare takes one image, and explain a folder", args.input.display());
+        return Err(Failure::usage(reason));
+    }
+    let written = [Some(args.png.clone()), args.json.clone()];
+    output::refuse_stdout(&written[..1], "a picture")?;
+    output::refuse_overwriting(args.model.files().chain([&args.input]), &written)?;
+    output::refuse_overwriting(&files_of(given)?, &written)?;
+    let loaded = load(&args.model, Some(&args.preprocess))?;
+    output::refuse_overwriting(&loaded.files, &written)?;
+    output::refuse_unwritable(&written)?;
+    Ok(loaded)
+}
+
+impl Sheet {
+    /// A method's map. Of all methods, those that can't explain this input are left out, and named.
+    fn add(
+        &mut self,
+        args: &CompareArgs,
+        mut explainer: Explainer,
+        (input, file): (&[f32], &FileRecord),
+        canvas: &Canvas,
+    ) -> Outcome {
+        if let Some(watcher) = output::progress::watcher(explainer.passes()).filter(|_| !args.quiet) {
+            explainer.watch(watcher);
+        }
+        let (entry, signed) = (explainer.entry(), explainer.signed());
+        let Explanation { attribution, record } = match explainer.explain(input, file.clone(), &target(&args.target)) {
+            // Some methods want one class as their target, others find nothing near this input.
+            Err(error) if is_all(args) && (is_of_the_method(&error) || error.kind() == Kind::Input) => {
+                let reason = output::in_a_line(&error.to_string());
+                self.skipped.push(Skipped { method: entry.name, reason });
+                return Ok(());
+            }
+            explained => explained?,
+        };
+        let flat = attribution.per_pixel(canvas.layout, signed)?;
+        self.tiles.push((entry.title().to_string(), canvas.tile(&flat, signed)?));
+        self.records.push(record);
+        Ok(())
+    }
+
+    /// Writes the picture and the records, and prints what there is to say of them.
+    fn write(self, args: &CompareArgs) -> Outcome {
+        let Sheet { tiles, records, skipped } = self;
+        // What no method explains is no fault of one of them.
+        if let (true, Some(first)) = (records.is_empty(), skipped.first()) {
+            let message = format!("no method explains it; {}: {}", first.method, first.reason);
+            return Err(Failure { message, code: 4 });
+        }
+        let columns = args.columns.map_or_else(|| (tiles.len() as f64).sqrt().ceil() as usize, usize::from);
+        let records = Records {
+            passes: total(&records, |r| r.passes),
+            saved: total(&records, |r| r.saved.unwrap_or_default()),
+            records,
+            skipped,
+        };
+        let json = output::to_json(&records)?;
+        write_atomically(&args.png, &encode_png(&grid(&tiles, columns), &[("whyline", &json)])?)?;
+        if let Some(path) = &args.json {
+            output::write_text(path, &json)?;
+        }
+        if !args.quiet && !output::is_stdout(&args.json) {
+            report(&records, args);
+        }
+        Ok(())
     }
 }
 

@@ -78,12 +78,14 @@ impl Dataset {
             warn!("the labels or boxes are of none of the images: names are paths inside the folder, or files alone");
         }
         let categories = boxes.iter().flat_map(Named::values).flat_map(Boxes::categories).map(str::to_string).collect();
-        let mut dataset = Dataset { folder, names, labels, boxes, categories, mosaics: None };
-        if let Some(count) = args.mosaics {
-            let labels: Vec<_> = dataset.names.iter().map(|name| dataset.label(name, &|_| true)).collect();
-            dataset.mosaics = Some(mosaics(&labels, count as usize)?);
-        }
-        Ok(dataset)
+        Ok(Dataset { folder, names, labels, boxes, categories, mosaics: None })
+    }
+
+    /// Its samples become so many mosaics, for a model.
+    pub fn make_mosaics(&mut self, count: usize, loaded: &Loaded) -> Outcome {
+        let labels: Vec<_> = self.names.iter().map(|name| self.label(name, &|_| true)).collect();
+        self.mosaics = Some(mosaics(&labels, count, &|label| loaded.class(label).is_ok())?);
+        Ok(())
     }
 
     /// How many samples there are.
@@ -112,7 +114,10 @@ impl Dataset {
         };
         let masks = self.names.iter().filter_map(mask);
         let sizes = self.names.iter().map(|name| size(name).to_string());
-        let names: Vec<String> = samples.chain(sizes).chain(masks).collect();
+        // Of a folder that is followed nothing is known but where it is.
+        let place = std::fs::canonicalize(&self.folder).ok().filter(|_| self.names.is_empty());
+        let place = place.map(|path| path.display().to_string());
+        let names: Vec<String> = samples.chain(sizes).chain(masks).chain(place).collect();
         let files = [self.labels.as_ref().map(|l| &l.sha256), self.boxes.as_ref().map(|b| &b.sha256)];
         let files = files.map(|sha| sha.map_or("", String::as_str));
         digest(names.iter().map(String::as_str).chain(files.into_iter().filter(|sha| !sha.is_empty())))
@@ -133,9 +138,10 @@ impl Dataset {
         &self.folder
     }
 
-    /// Whether its folder is gone.
+    /// Whether its folder is gone, or nothing is left there of what was: what was mounted is no longer.
     pub fn is_gone(&self) -> bool {
-        !self.folder.is_dir()
+        let is_empty = || std::fs::read_dir(&self.folder).is_ok_and(|mut inside| inside.next().is_none());
+        !self.folder.is_dir() || (!self.names.is_empty() && is_empty())
     }
 
     /// Whether samples are mosaics.

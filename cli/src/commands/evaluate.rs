@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
+use whyline_runtime::baseline::FILE;
 use whyline_runtime::evaluate::{Effort, Evaluation, Measure, SampleScores, Subjected};
-use whyline_runtime::explain::{ANY_NUMBER, Explainer, Loaded, Shared};
+use whyline_runtime::explain::{ANY_NUMBER, Budget, Explainer, Loaded, Shared};
 use whyline_runtime::metrics::{self, Cost, METRICS, Wants, quantus};
 use whyline_runtime::params::Params;
 use whyline_runtime::record::Over;
@@ -25,20 +26,7 @@ use crate::warn;
 
 /// Runs it.
 pub fn run(args: &EvaluateArgs) -> Outcome {
-    if args.target.target == "label" && args.target.against.is_some() {
-        return Err(Failure::usage("--target label is a class alone; with --against, give --target a class or top"));
-    }
-    if [&args.state, &args.samples].into_iter().any(output::is_stdout) {
-        return Err(Failure::usage("--state and --samples want a file: both are read again where a run goes on"));
-    }
-    let written = [args.state.clone(), args.json.clone(), args.csv.clone(), args.samples.clone()];
-    let read = args.model.files().chain(&args.labels).chain(&args.boxes);
-    output::refuse_overwriting(read, &written)?;
-    let dataset = Dataset::read(args)?;
-    dataset.refuse_overwriting(&written)?;
-    let loaded = load(&args.model, Some(&args.preprocess))?;
-    output::refuse_overwriting(&loaded.files, &written)?;
-    output::refuse_unwritable([&args.json, &args.csv])?;
+    let (loaded, dataset) = read(args)?;
     if loaded.competing()?.is_none() && args.target.target == "top" {
         warn!("{ANY_NUMBER}");
     }
@@ -49,26 +37,80 @@ pub fn run(args: &EvaluateArgs) -> Outcome {
     if let Some(path) = &args.state {
         state.write(path)?;
     }
-    let mut log = Log::open(args, state.done)?;
-    let (start, budget) = (Instant::now(), budget(&args.budget));
+    let budget = budget(&args.budget);
+    take(args, &mut evaluation, (&loaded, &dataset), &mut state, budget)?;
+    let is_live = state.header.is_live();
+    let has_more = is_live || state.done < state.header.share();
+    let stopped = if budget.is_interrupted() {
+        Some(Stopped::Interrupt)
+    } else if has_more && dataset.is_gone() {
+        Some(Stopped::Gone)
+    } else {
+        has_more.then_some(Stopped::Budget)
+    };
+    let report = Report::new(&state, stopped)?;
+    report.tell((&args.json, &args.csv), args.quiet)?;
+    match stopped {
+        Some(Stopped::Interrupt) => {
+            Err(Failure { message: "interrupted; the scores so far stand".into(), code: INTERRUPTED })
+        }
+        Some(Stopped::Gone) if !is_live => {
+            let message = format!("{} is gone; the scores so far stand", dataset.folder().display());
+            Err(Failure { message, code: 4 })
+        }
+        _ => report.refuse_nothing(),
+    }
+}
+
+/// The model and the dataset, once it is known that what is written overwrites nothing that is read.
+fn read(args: &EvaluateArgs) -> Outcome<(Loaded, Dataset)> {
+    if args.target.target == "label" && args.target.against.is_some() {
+        return Err(Failure::usage("--target label is a class alone; with --against, give --target a class or top"));
+    }
+    if [&args.state, &args.samples].into_iter().any(output::is_stdout) {
+        return Err(Failure::usage("--state and --samples want a file: both are read again where a run goes on"));
+    }
+    let written = [args.state.clone(), args.json.clone(), args.csv.clone(), args.samples.clone()];
+    let read = args.model.files().chain(&args.labels).chain(&args.boxes);
+    output::refuse_overwriting(read, &written)?;
+    let mut dataset = Dataset::read(args)?;
+    dataset.refuse_overwriting(&written)?;
+    let loaded = load(&args.model, Some(&args.preprocess))?;
+    if let Some(count) = args.mosaics {
+        dataset.make_mosaics(count as usize, &loaded)?;
+    }
+    output::refuse_overwriting(&loaded.files, &written)?;
+    output::refuse_unwritable([&args.json, &args.csv])?;
+    Ok((loaded, dataset))
+}
+
+/// Takes in samples, as long as there are some and there is time, and saves the state after each.
+fn take(
+    args: &EvaluateArgs,
+    evaluation: &mut Evaluation,
+    (loaded, dataset): (&Loaded, &Dataset),
+    state: &mut State,
+    budget: Budget,
+) -> Outcome {
+    let mut log = Log::open(args, state)?;
+    let start = Instant::now();
     let is_over = || args.time.is_some_and(|most| start.elapsed() >= most);
-    let mut show = Progress::new(args, &state);
-    let mut stopped = None;
-    let mut queue = Queue::of(&state);
-    while let Some(sample) = queue.next(&dataset, &|| !is_over() && !budget.is_interrupted())? {
+    let mut show = Progress::new(args, state);
+    let mut queue = Queue::of(state);
+    while let Some(sample) = queue.next(dataset, &|| !is_over() && !budget.is_interrupted())? {
         let mut failed = vec![];
-        let scores = push(&mut evaluation, (&loaded, &dataset), args, &sample, &mut failed);
-        if !failed.is_empty() {
+        let scores = push(evaluation, (loaded, dataset), args, &sample, &mut failed);
+        if !failed.is_empty() && !dataset.is_gone() {
             // What is shown goes first: it is written over.
             show.end();
-            failed.iter().for_each(|failed| warn!("{}: {}", failed.sample, failed.reason));
+            failed.iter().for_each(|f| output::pass_over(format_args!("{}: {}", f.sample, f.reason)));
         }
-        // What was interrupted is the best so far, and no score of the method's.
-        if budget.is_interrupted() {
+        // What was interrupted is the best so far, and no score of the method's; nor is it an image's fault that all are gone.
+        if budget.is_interrupted() || (!failed.is_empty() && dataset.is_gone()) {
             break;
         }
         let scores = scores?;
-        log.line(&evaluation, &sample.name, state.done, &scores)?;
+        log.line(evaluation, &sample.name, state.done, &scores)?;
         state.fail(failed);
         state.done += 1;
         state.last.clone_from(&sample.name);
@@ -78,29 +120,10 @@ pub fn run(args: &EvaluateArgs) -> Outcome {
             log.sync()?;
             state.write(path)?;
         }
-        show.update(&state)?;
+        show.update(state)?;
     }
     show.end();
-    log.cut()?;
-    if budget.is_interrupted() {
-        stopped = Some(Stopped::Interrupt);
-    } else if state.header.is_live() && dataset.is_gone() {
-        stopped = Some(Stopped::Gone);
-    } else if state.header.is_live() || state.done < state.header.share() {
-        stopped = Some(Stopped::Budget);
-    }
-    let report = Report::new(&state, stopped)?;
-    let written = report.write(args.json.as_ref(), args.csv.as_ref());
-    if !args.quiet && !output::is_stdout(&args.json) {
-        report.print();
-    }
-    written?;
-    match stopped {
-        Some(Stopped::Interrupt) => {
-            Err(Failure { message: "interrupted; the scores so far stand".into(), code: INTERRUPTED })
-        }
-        _ => report.refuse_nothing(),
-    }
+    log.cut()
 }
 
 /// The metrics that were named, alone, by family, or as all of a kind.
@@ -149,7 +172,7 @@ fn measures(args: &EvaluateArgs, loaded: &Loaded, dataset: &Dataset) -> Outcome<
             }
             // Of a family, those that the model is not for are left out, and named.
             Err(error) if !args.metrics.iter().any(|name| metrics::find(name).is_ok_and(|m| m.name == entry.name)) => {
-                warn!("{} is left out: {}", entry.name, output::in_a_line(&error.to_string()));
+                warn!("left out: {}", output::in_a_line(&error.to_string()));
             }
             Err(error) => return Err(error.into()),
         }
@@ -214,14 +237,16 @@ fn prepare<'a>(args: &EvaluateArgs, loaded: &'a Loaded, measures: Vec<Measure>) 
 /// What is evaluated, at its beginning or where an earlier run has left it.
 fn begin(args: &EvaluateArgs, loaded: &Loaded, dataset: &Dataset, evaluation: &mut Evaluation) -> Outcome<State> {
     let shard = args.shard.unwrap_or((0, 1));
+    // What is in files decides the scores, whatever they are called.
     let described = |name: &str, params: &Params| {
-        let params = params.all().iter().map(|(k, v)| format!(" {k}={v}"));
+        let value = |v: &str| if v.starts_with(FILE) { "file".to_string() } else { v.to_string() };
+        let params = params.all().iter().map(|(k, v)| format!(" {k}={}", value(v)));
         format!("{name}{}", params.collect::<String>())
     };
     let method = |explainer: &Explainer| {
-        // What is in files decides the scores, whatever they are called.
-        let files = explainer.files().map(|file| format!(" sha256={}", file.sha256));
-        described(explainer.entry().name, explainer.params()) + &files.collect::<String>()
+        let files: Vec<&str> = explainer.files().map(|file| file.sha256.as_str()).collect();
+        let read = if files.is_empty() { String::new() } else { format!(" sha256={}", digest(files.into_iter())) };
+        described(explainer.entry().name, explainer.params()) + &read
     };
     let header = Header {
         model: loaded.model.sha256.clone(),

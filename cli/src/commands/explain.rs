@@ -60,7 +60,7 @@ pub fn run(args: &ExplainArgs) -> Outcome {
                 // One image of a folder is not the others' fault.
                 Err(failure) if args.input.is_dir() && failure.code == 4 => {
                     failed += 1;
-                    warn!("{}", failure.naming(&job.input).message);
+                    output::pass_over(format_args!("{}", failure.naming(&job.input).message));
                     return Ok(());
                 }
                 Err(failure) => return Err(failure),
@@ -210,9 +210,7 @@ fn explain_one(
     if !args.quiet && !to_stdout(args) {
         output::report(&job.input, &record, &[&job.png, &job.npy, &job.json]);
     }
-    if !args.quiet {
-        record.warnings.iter().for_each(|w| warn!("{w}"));
-    }
+    record.warnings.iter().for_each(|w| warn!("{w}"));
     Ok(record)
 }
 

@@ -193,8 +193,9 @@ pub fn images_among(folder: &Path) -> Outcome<Vec<PathBuf>> {
     let failed = |source| about_input(Error::Read { path: folder.into(), source });
     let mut images = vec![];
     for entry in std::fs::read_dir(folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if is_image_name(&path) && !is_mask(&path) {
+        let entry = entry.map_err(failed)?;
+        let path = entry.path();
+        if is_image_name(&path) && !is_mask(&path) && !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             images.push(path);
         }
     }

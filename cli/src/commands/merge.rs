@@ -7,7 +7,7 @@ use whyline_runtime::state::State;
 use crate::args::MergeArgs;
 use crate::failure::{Outcome, about_input};
 use crate::output::scores::Report;
-use crate::output::{is_stdout, refuse_overwriting, refuse_unwritable};
+use crate::output::{refuse_overwriting, refuse_unwritable};
 
 /// Runs it.
 pub fn run(args: &MergeArgs) -> Outcome {
@@ -19,10 +19,6 @@ pub fn run(args: &MergeArgs) -> Outcome {
     if let Some(path) = &args.state {
         whole.write(path)?;
     }
-    let written = report.write(args.json.as_ref(), args.csv.as_ref());
-    if !args.quiet && !is_stdout(&args.json) {
-        report.print();
-    }
-    written?;
+    report.tell((&args.json, &args.csv), args.quiet)?;
     report.refuse_nothing()
 }

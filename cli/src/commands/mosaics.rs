@@ -17,13 +17,15 @@ pub struct Mosaic {
     pub label: String,
 }
 
-/// What draws begin with.
+/// What draws begin with: of a mosaic's images, and of the order of classes.
 const SEED: u64 = 0;
+const ROUNDS: u64 = 1;
 
-/// So many mosaics of images with these labels, each of two images of one class and two of other classes, in a random order.
+/// So many mosaics of images with these labels, each of two images of one of the model's classes and two of others, in a random
+/// order. Every class has as many mosaics, or one more.
 ///
-/// Errors: no class has two images while others have two.
-pub fn mosaics(labels: &[Option<String>], count: usize) -> Outcome<Vec<Mosaic>> {
+/// Errors: no class of the model's has two images while others have two.
+pub fn mosaics(labels: &[Option<String>], count: usize, is_class: &dyn Fn(&str) -> bool) -> Outcome<Vec<Mosaic>> {
     let mut classes: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (image, label) in labels.iter().enumerate() {
         if let Some(label) = label {
@@ -31,16 +33,23 @@ pub fn mosaics(labels: &[Option<String>], count: usize) -> Outcome<Vec<Mosaic>> 
         }
     }
     let all: usize = classes.values().map(Vec::len).sum();
+    let is_fit = |label: &str, own: &Vec<usize>| own.len() >= 2 && all - own.len() >= 2 && is_class(label);
     let fit: Vec<(&str, &Vec<usize>)> =
-        classes.iter().filter(|(_, own)| own.len() >= 2 && all - own.len() >= 2).map(|(l, own)| (*l, own)).collect();
+        classes.iter().map(|(label, own)| (*label, own)).filter(|(label, own)| is_fit(label, own)).collect();
     if fit.is_empty() {
-        let message = "mosaics want labels: two images of a class, and two of others".to_string();
+        let message = "mosaics want labels: two images of one of the model's classes, and two of others".to_string();
         return Err(Failure { message, code: 4 });
     }
+    // Of the classes, anew for every round of them.
+    let order = |round: usize| {
+        let mut order: Vec<usize> = (0..fit.len()).collect();
+        Rng::new(ROUNDS, round as u64).shuffle(&mut order);
+        order
+    };
     let mosaic = |number: usize| {
         let rng = Rng::new(SEED, number as u64);
         let below = |draw: u64, count: usize| ((rng.bits(draw) as u128 * count as u128) >> 64) as usize;
-        let (label, own) = fit[below(0, fit.len())];
+        let (label, own) = fit[order(number / fit.len())[number % fit.len()]];
         let others: Vec<usize> =
             classes.iter().filter(|(l, _)| **l != label).flat_map(|(_, own)| own).copied().collect();
         let two = |from: &[usize], draw: u64| {
@@ -62,7 +71,8 @@ mod tests {
     #[test]
     fn two_are_of_the_class_and_two_of_others() {
         let labels: Vec<Option<String>> = ["a", "b", "a", "c", "a", "b"].iter().map(|l| Some(l.to_string())).collect();
-        let made = mosaics(&labels, 200).unwrap();
+        let any = |_: &str| true;
+        let made = mosaics(&labels, 200, &any).unwrap();
         for mosaic in &made {
             let own = |i: usize| labels[mosaic.images[i]].as_ref() == Some(&mosaic.label);
             assert!((0..4).all(|i| own(i) == mosaic.own[i]), "{mosaic:?}");
@@ -74,7 +84,13 @@ mod tests {
         }
         let upper_left = made.iter().filter(|mosaic| mosaic.own[0]).count();
         assert!((70..130).contains(&upper_left), "{upper_left}");
-        assert!(made.iter().any(|m| m.label == "b") && made.iter().all(|m| m.label != "c"));
-        assert!(mosaics(&labels[..2], 1).is_err());
+        let of = |label: &str| made.iter().filter(|m| m.label == label).count();
+        assert_eq!((of("a"), of("b"), of("c")), (100, 100, 0));
+        assert!(made.chunks(2).any(|two| two[0].label == "a") && made.chunks(2).any(|two| two[0].label == "b"));
+        assert!(mosaics(&labels[..2], 1, &any).is_err());
+        // A class that the model does not know is another one, and none that is explained.
+        let known = mosaics(&labels, 20, &|label| label == "b").unwrap();
+        assert!(known.iter().all(|m| m.label == "b") && known.iter().any(|m| m.images.contains(&0)));
+        assert!(mosaics(&labels, 20, &|label| label == "c").is_err());
     }
 }

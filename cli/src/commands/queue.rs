@@ -1,12 +1,13 @@
 //! The samples that an evaluation takes: a shard's, or those of a folder as they come in.
 
-use std::collections::VecDeque;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::collections::{HashMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 use whyline_runtime::state::State;
 
 use super::dataset::{Dataset, Sample, names_in};
+use super::masks::mask_beside;
 use crate::failure::Outcome;
 use crate::warn;
 
@@ -36,7 +37,20 @@ pub struct Live {
     warned: bool,
     /// The one that is being written while later ones are whole, and since when.
     slow: Option<(String, Instant)>,
+    /// Files that may be being written.
+    watch: Watch,
 }
+
+/// Files that were changed lately, by their own dates: how large they are, those dates, and since when nothing of that has changed.
+#[derive(Default)]
+struct Watch {
+    /// As they were when they were looked at the time before.
+    before: HashMap<PathBuf, Seen>,
+    now: HashMap<PathBuf, Seen>,
+}
+
+/// A file's size and date, and since when they are these.
+type Seen = ((u64, Option<SystemTime>), Instant);
 
 /// How often a folder is looked at, for how long a file there has not changed once it is whole, and for how long one that does
 /// not cease to change keeps others waiting.
@@ -88,7 +102,9 @@ impl Live {
             }
             // A folder inside may go while it is read; it is looked at again.
             if let Ok(names) = names {
-                self.look(names, &|name| is_settled(&dataset.folder().join(name)));
+                let mut watch = self.watch.again();
+                self.look(names, &mut |name| watch.has_settled(dataset.folder(), name));
+                self.watch = watch;
             }
             if self.waiting.is_empty() {
                 std::thread::sleep(PAUSE);
@@ -100,7 +116,7 @@ impl Live {
     }
 
     /// Takes up what has come in, in the order of names, as far as it is whole.
-    fn look(&mut self, names: Vec<String>, is_settled: &dyn Fn(&str) -> bool) {
+    fn look(&mut self, names: Vec<String>, is_settled: &mut dyn FnMut(&str) -> bool) {
         let passed = names.iter().filter(|name| **name <= self.last).count() as u64;
         let late = passed.saturating_sub(self.taken);
         if late > 0 && !std::mem::replace(&mut self.warned, true) {
@@ -134,13 +150,34 @@ impl Live {
     }
 }
 
-/// Whether a file has not changed for a while.
-fn is_settled(path: &Path) -> bool {
-    // A link to nothing is no file to wait for: it is counted as one that can't be read.
-    let data = std::fs::metadata(path).or_else(|_| std::fs::symlink_metadata(path));
-    let changed = data.and_then(|data| data.modified()).ok();
-    // A clock that was put back must not hold anything up.
-    changed.is_some_and(|at| at.elapsed().map_or(true, |age| age >= SETTLED))
+impl Watch {
+    /// For another look at all of them.
+    fn again(&mut self) -> Watch {
+        Watch { before: std::mem::take(&mut self.now), now: HashMap::new() }
+    }
+
+    /// Whether an image and its mask have not changed for a while.
+    fn has_settled(&mut self, folder: &Path, name: &str) -> bool {
+        let image = folder.join(name);
+        // A name that is no text can't be asked for: it is counted as one that can't be read.
+        (name.contains(char::REPLACEMENT_CHARACTER) && !image.exists())
+            || (self.is_still(&image) && mask_beside(&image).is_none_or(|mask| self.is_still(&mask)))
+    }
+
+    /// By its date, or where that is no time ago or yet to come, because a clock is another one's, by what was seen of it.
+    fn is_still(&mut self, path: &Path) -> bool {
+        // A link to nothing is no file to wait for: it is counted as one that can't be read.
+        let data = std::fs::metadata(path).or_else(|_| std::fs::symlink_metadata(path));
+        let Ok(data) = data else { return false };
+        let date = data.modified().ok();
+        if date.and_then(|date| date.elapsed().ok()).is_some_and(|age| age >= SETTLED) {
+            return true;
+        }
+        let stamp = (data.len(), date);
+        let since = self.before.get(path).filter(|seen| seen.0 == stamp).map_or_else(Instant::now, |seen| seen.1);
+        self.now.insert(path.into(), (stamp, since));
+        since.elapsed() >= SETTLED
+    }
 }
 
 #[cfg(test)]
@@ -158,7 +195,7 @@ mod tests {
     #[test]
     fn what_is_whole_is_taken_up_to_what_is_not() {
         let mut live = live();
-        live.look(names(), &|name| name != "c.png");
+        live.look(names(), &mut |name| name != "c.png");
         assert_eq!(live.waiting, ["b.png"]);
         assert!(live.slow.is_none());
     }
@@ -166,32 +203,62 @@ mod tests {
     #[test]
     fn a_file_that_does_not_cease_to_change_keeps_others_waiting_for_a_while_alone() {
         let mut live = live();
-        live.look(names(), &|name| name != "b.png");
+        live.look(names(), &mut |name| name != "b.png");
         assert!(live.waiting.is_empty() && live.last == "a.png");
         let (name, _) = live.slow.take().unwrap();
         // Much later.
         live.slow = Some((name, Instant::now().checked_sub(PATIENCE).unwrap()));
-        live.look(names(), &|name| name != "b.png");
+        live.look(names(), &mut |name| name != "b.png");
         assert_eq!((live.last.as_str(), live.taken), ("b.png", 2));
-        live.look(names(), &|name| name != "b.png");
+        live.look(names(), &mut |name| name != "b.png");
         assert_eq!(live.waiting, ["c.png", "d.png"]);
     }
 
     #[test]
     fn late_files_are_seen_though_others_were_cleared_away() {
         let mut live = Live { last: "c.png".into(), taken: 3, ..Live::default() };
-        live.look(names(), &|_| true);
+        live.look(names(), &mut |_| true);
         assert!(!live.warned);
-        live.look(names().split_off(1), &|_| true);
+        live.look(names().split_off(1), &mut |_| true);
         assert!(!live.warned, "one was cleared away");
-        live.look([&["a2.png".into()], &names()[1..]].concat(), &|_| true);
+        live.look([&["a2.png".into()], &names()[1..]].concat(), &mut |_| true);
         assert!(live.warned);
     }
 
     #[test]
     fn the_last_file_is_waited_for_however_long_it_takes() {
         let mut live = live();
-        live.look(names(), &|_| false);
+        live.look(names(), &mut |_| false);
         assert!(live.waiting.is_empty() && live.slow.is_none());
+    }
+
+    /// A clock that is ahead makes every file one of the future.
+    #[test]
+    fn a_date_to_come_says_nothing_of_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let image = folder.path().join("a.png");
+        let write = |bytes: &[u8]| {
+            std::fs::write(&image, bytes).unwrap();
+            let ahead = SystemTime::now() + Duration::from_secs(3600);
+            std::fs::File::options().write(true).open(&image).unwrap().set_modified(ahead).unwrap();
+        };
+        // Seen long ago, by the clock that was there.
+        let long_ago = |watch: &mut Watch| {
+            let mut again = watch.again();
+            again.before.values_mut().for_each(|seen| seen.1 = Instant::now().checked_sub(2 * SETTLED).unwrap());
+            again
+        };
+        write(b"half");
+        let mut watch = Watch::default();
+        assert!(!watch.has_settled(folder.path(), "a.png"));
+        write(b"whole");
+        watch = long_ago(&mut watch);
+        assert!(!watch.has_settled(folder.path(), "a.png"), "it has grown");
+        watch = long_ago(&mut watch);
+        assert!(watch.has_settled(folder.path(), "a.png"));
+        std::fs::write(folder.path().join("a.mask.png"), b"half").unwrap();
+        watch = long_ago(&mut watch);
+        assert!(!watch.has_settled(folder.path(), "a.png"), "its mask is new");
+        assert!(watch.has_settled(folder.path(), "\u{fffd}.png"));
     }
 }

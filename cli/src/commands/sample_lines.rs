@@ -1,13 +1,14 @@
 //! `evaluate --samples`: a line of JSON for every sample, which a run that was ended goes on behind.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 use whyline_runtime::Error;
 use whyline_runtime::evaluate::{Evaluation, SampleScores};
 use whyline_runtime::metrics::Observation;
+use whyline_runtime::state::State;
 
 use crate::args::EvaluateArgs;
 use crate::failure::{Failure, Outcome};
@@ -23,26 +24,19 @@ struct Lines {
 }
 
 impl Log {
-    /// Goes on behind the first `done` lines of an earlier run, or begins.
-    pub fn open(args: &EvaluateArgs, done: u64) -> Outcome<Log> {
-        let Some(path) = &args.samples else { return Ok(Log(None)) };
+    /// Goes on behind the lines of an earlier run, or begins.
+    pub fn open(args: &EvaluateArgs, state: &State) -> Outcome<Log> {
+        let (Some(path), done) = (&args.samples, state.done) else { return Ok(Log(None)) };
         let failed = |source| Error::Write { path: path.clone(), source };
         // A pipe or device has no lines of an earlier run, and no place to go on from.
         if std::fs::metadata(path).is_ok_and(|data| !data.is_file() && !data.is_dir()) {
             let file = File::options().write(true).open(path).map_err(failed)?;
             return Ok(Log(Some(Lines { path: path.clone(), file, has_more: false })));
         }
-        let mut file =
-            File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
-        let mut before = String::new();
-        if done > 0 {
-            // What is no text holds none of its lines.
-            let _ = file.read_to_string(&mut before);
-        }
+        // What is no text, or is not there, holds none of its lines.
+        let before = if done > 0 { std::fs::read_to_string(path).unwrap_or_default() } else { String::new() };
         let kept: String = before.split_inclusive('\n').take(done as usize).collect();
-        let number = |line: &str| serde_json::from_str::<Value>(line).ok()?["sample"].as_u64();
-        let is_whole = kept.is_empty() || kept.ends_with('\n');
-        if !is_whole || !kept.lines().map(number).eq((0..done).map(Some)) {
+        if !are_of(&kept, state) {
             let message = format!(
                 "{}: is to go on behind {done} samples that --state has, and does not hold their lines; name the file that \
                  does, leave --samples out, or begin both anew",
@@ -50,6 +44,7 @@ impl Log {
             );
             return Err(Failure { message, code: 4 });
         }
+        let mut file = File::options().write(true).create(true).truncate(false).open(path).map_err(failed)?;
         // What is kept stays where it is: whatever ends the program here loses nothing of it.
         file.seek(SeekFrom::Start(kept.len() as u64)).map_err(failed)?;
         Ok(Log(Some(Lines { path: path.clone(), file, has_more: true })))
@@ -105,4 +100,12 @@ impl Log {
         let synced = file.metadata().and_then(|data| if data.is_file() { file.sync_data() } else { Ok(()) });
         Ok(synced.map_err(|source| Error::Write { path: path.clone(), source })?)
     }
+}
+
+/// Whether these are the lines of a state's samples: as many, and the last one's the same.
+fn are_of(lines: &str, state: &State) -> bool {
+    let all: Vec<Value> = lines.lines().map_while(|line| serde_json::from_str(line).ok()).collect();
+    let is_whole = lines.is_empty() || lines.ends_with('\n');
+    let last = all.last().and_then(|line| line["file"].as_str()).unwrap_or_default();
+    is_whole && last == state.last && all.iter().map(|line| line["sample"].as_u64()).eq((0..state.done).map(Some))
 }

@@ -19,6 +19,14 @@ use crate::failure::{Failure, INTERNAL, Outcome};
 /// Whether standard output has taken no more.
 static IS_FULL: AtomicBool = AtomicBool::new(false);
 
+/// Whether nothing but errors is wanted.
+static IS_QUIET: AtomicBool = AtomicBool::new(false);
+
+/// From now on nothing but errors is told.
+pub fn hush() {
+    IS_QUIET.store(true, Ordering::Relaxed);
+}
+
 /// Writes a line to standard output. Where that takes none, what else there is to do is done: a reader that has gone away wants no
 /// more of it, and of anything else [`said`] tells.
 pub fn say(line: std::fmt::Arguments) {
@@ -96,7 +104,19 @@ pub fn refuse_unwritable<'a>(written: impl IntoIterator<Item = &'a Option<PathBu
 /// A warning, without the panic of `eprintln!` where standard error takes none.
 #[macro_export]
 macro_rules! warn {
-    ($($arg:tt)*) => { $crate::output::complain(format_args!("warning: {}", format_args!($($arg)*))) };
+    ($($arg:tt)*) => { $crate::output::warn(format_args!($($arg)*)) };
+}
+
+/// Writes a warning to standard error, where somebody wants to know.
+pub fn warn(line: std::fmt::Arguments) {
+    if !IS_QUIET.load(Ordering::Relaxed) {
+        complain(format_args!("warning: {line}"));
+    }
+}
+
+/// Tells of one image among others that could not be used: an error, but not the others' fault.
+pub fn pass_over(reason: std::fmt::Arguments) {
+    complain(format_args!("warning: {reason}"));
 }
 
 /// Whether a file is standard output, `-`.

@@ -11,9 +11,9 @@ use whyline_runtime::methods::find as find_method;
 use whyline_runtime::metrics::{Better, Entry, Family, Undefined, find};
 use whyline_runtime::state::{Failed, Header, RowState, State};
 
-use super::{to_json, write_text};
+use super::{is_stdout, to_json, write_text};
 use crate::failure::{Failure, Outcome};
-use crate::say;
+use crate::{say, warn};
 
 /// An evaluation's results.
 #[derive(Serialize)]
@@ -115,24 +115,27 @@ impl Report {
         })
     }
 
-    /// Writes it to the files that are asked for, as JSON and as a table of comma-separated values.
-    pub fn write(&self, json: Option<&PathBuf>, csv: Option<&PathBuf>) -> Outcome {
-        if let Some(path) = csv {
-            write_text(path, self.to_csv().trim_end())?;
+    /// Writes it to the files that are asked for, as JSON and as a table of comma-separated values, and prints it, unless `quiet`:
+    /// where a file can't be written, the scores are still told otherwise.
+    pub fn tell(&self, (json, csv): (&Option<PathBuf>, &Option<PathBuf>), quiet: bool) -> Outcome {
+        let csv = csv.as_ref().map_or(Ok(()), |path| write_text(path, self.to_csv().trim_end()));
+        let written = json.as_ref().map_or(Ok(()), |path| write_text(path, &to_json(self)?)).and(csv);
+        if (!quiet || written.is_err()) && !is_stdout(json) {
+            self.print();
         }
-        if let Some(path) = json {
-            write_text(path, &to_json(self)?)?;
-        }
-        Ok(())
+        written
     }
 
-    /// An error where there were samples, and none could be used.
+    /// An error where there were samples, and none could be used. Of a shard others may have some: that is no more than warned of.
     pub fn refuse_nothing(&self) -> Outcome {
+        const NOTHING: &str = "none of the samples could be used";
         let failed = |cell: &Cell| cell.undefined.get(Undefined::Failed.text()) == Some(&self.done);
         match self.done > 0 && self.results.iter().all(failed) {
-            true => Err(Failure { message: "none of the samples could be used".into(), code: 4 }),
-            false => Ok(()),
+            true if self.of.shard.1 > 1 => warn!("{NOTHING}"),
+            true => return Err(Failure { message: NOTHING.into(), code: 4 }),
+            false => {}
         }
+        Ok(())
     }
 
     fn to_csv(&self) -> String {
@@ -148,21 +151,13 @@ impl Report {
     }
 
     /// Prints tables of each family, what was undefined, the rankings and what they took.
-    pub fn print(&self) {
+    fn print(&self) {
         self.lines().into_iter().for_each(|line| say!("{line}"));
     }
 
     fn lines(&self) -> Vec<String> {
         let mut lines = self.tables();
-        let mut reasons = BTreeMap::<(&str, &str), u64>::new();
-        for cell in &self.results {
-            cell.undefined
-                .iter()
-                .for_each(|(reason, count)| *reasons.entry((cell.metric, reason)).or_default() += count);
-        }
-        for ((metric, reason), count) in reasons {
-            lines.push(format!("without a score: {count} of {metric}: {reason}"));
-        }
+        lines.extend(self.undefined());
         for ranking in self.rankings.iter().filter(|r| r.methods.len() > 1) {
             let places = ranking.methods.iter().map(|p| format!("{} {:.1}", p.method, p.mean_rank));
             let places = places.collect::<Vec<_>>().join(", ");
@@ -181,6 +176,26 @@ impl Report {
         }
         lines.push(self.count());
         lines
+    }
+
+    /// How many samples of each metric have no score, and of which methods, where it is not so many of each.
+    fn undefined(&self) -> Vec<String> {
+        let mut reasons = BTreeMap::<(&str, &str), Vec<(&str, u64)>>::new();
+        for cell in &self.results {
+            for (reason, count) in &cell.undefined {
+                reasons.entry((cell.metric, reason)).or_default().push((&cell.method, *count));
+            }
+        }
+        let line = |((metric, reason), counts): ((&str, &str), Vec<(&str, u64)>)| {
+            let same = counts.len() == self.methods.len() && counts.iter().all(|(_, count)| *count == counts[0].1);
+            let of = |(method, count): &(&str, u64)| format!("{count} by {method}");
+            let counts = match same {
+                true => counts[0].1.to_string(),
+                false => counts.iter().map(of).collect::<Vec<_>>().join(", "),
+            };
+            format!("without a score: {counts} of {metric}: {reason}")
+        };
+        reasons.into_iter().map(line).collect()
     }
 
     /// How many samples it is of, and what ended it.
@@ -337,6 +352,9 @@ fn cells<'a>(
     })
 }
 
+/// By how much of them means of the same scores differ.
+const ROUNDING: f64 = 1e-9;
+
 /// Methods in the order of their mean rank over the family's metrics in which all have a score; equal scores share ranks.
 fn ranking(family: Family, metrics: &[&'static Entry], header: &Header, cells: &[Cell]) -> Option<Ranking> {
     let mut ranks: Vec<(String, f64)> = header.methods.iter().map(|m| (name(m).to_string(), 0.0)).collect();
@@ -348,8 +366,10 @@ fn ranking(family: Family, metrics: &[&'static Entry], header: &Header, cells: &
         let higher = own.iter().any(|cell| cell.better == Better::Higher.name());
         for ((_, rank), mean) in ranks.iter_mut().zip(&means) {
             let better = |other: &f64| if higher { other > mean } else { other < mean };
-            let (ahead, beside) =
-                (means.iter().filter(|o| better(o)).count(), means.iter().filter(|o| *o == mean).count());
+            // Which of equal ones is larger by rounding depends on the order of samples.
+            let equal = |other: &&f64| (*other - mean).abs() <= ROUNDING * other.abs().max(mean.abs());
+            let beside = means.iter().filter(equal).count();
+            let ahead = means.iter().filter(|other| better(other) && !equal(other)).count();
             *rank += ahead as f64 + 0.5 * (beside + 1) as f64;
         }
     }

@@ -99,7 +99,8 @@ pub fn is_bright(picture: &Picture, (x, y): (u32, u32)) -> bool {
     luminance(picture.get_pixel(x, y).0) > 127.5
 }
 
-/// The same of a picture of `own` width and height, of which `is_marked` says what it marks, by column and row.
+/// The same of a picture of `own` width and height, of which `is_marked` says what it marks, by column and row. Where all that is
+/// marked lies between the middles of the input's pixels, those that it lies in are.
 pub fn marked(
     own: (u32, u32),
     is_marked: impl Fn(u32, u32) -> bool,
@@ -112,7 +113,13 @@ pub fn marked(
     let (_, height, width) = layout.split(shape).ok_or_else(no_image)?;
     let fit = Fit::of(own, (height, width), card)?;
     let places = (0..height as u32).flat_map(|row| (0..width as u32).map(move |column| fit.centre(column, row)));
-    Ok(places.map(|(x, y)| is_marked(x, y)).collect())
+    let mut marks: Vec<bool> = places.map(|(x, y)| is_marked(x, y)).collect();
+    if !marks.contains(&true) {
+        let all = (0..own.1).flat_map(|y| (0..own.0).map(move |x| (x, y)));
+        let over = all.filter(|(x, y)| is_marked(*x, *y)).filter_map(|(x, y)| fit.over(x, y));
+        over.for_each(|(column, row)| marks[row as usize * width + column as usize] = true);
+    }
+    Ok(marks)
 }
 
 /// How a picture lies under a model's input: the whole of it, resized, of which the input is a part.
@@ -179,6 +186,16 @@ impl Fit {
             (u64::from(2 * place + 1) * u64::from(own) / (2 * u64::from(resized))) as u32
         };
         (old(column + self.at.0, self.own.0, self.resized.0), old(row + self.at.1, self.own.1, self.resized.1))
+    }
+
+    /// The pixel of the input that the middle of one of the picture lies in, if the input shows it.
+    fn over(&self, x: u32, y: u32) -> Option<(u32, u32)> {
+        let new = |place: u32, own: u32, resized: u32| {
+            (u64::from(2 * place + 1) * u64::from(resized) / (2 * u64::from(own))) as u32
+        };
+        let column = new(x, self.own.0, self.resized.0).checked_sub(self.at.0)?;
+        let row = new(y, self.own.1, self.resized.1).checked_sub(self.at.1)?;
+        (column < self.part.0 && row < self.part.1).then_some((column, row))
     }
 
     /// What the input shows of the picture, to the nearest pixel.
@@ -249,6 +266,20 @@ mod tests {
             let differ = own.iter().zip(&made).filter(|(own, made)| **own != (**made > 127.5)).count();
             assert!(own.contains(&true) && own.contains(&false) && differ <= 6, "{resize:?} {ratio}: {differ}");
         }
+    }
+
+    #[test]
+    fn what_is_thinner_than_a_pixel_of_the_input_marks_those_it_lies_in() {
+        let line = Picture::from_fn(96, 96, |x, y| image::Rgb([if x == 30 && y < 60 { 255 } else { 0 }; 3]));
+        for (resize, ratio, column, rows) in [(Resize::Stretch, 1.0, 15, 0..30), (Resize::Crop, 0.5, 6, 0..36)] {
+            let marks = mask(&line, &[1, 3, 48, 48], Layout::ChannelsFirst, &card(resize, ratio)).unwrap();
+            let expected: Vec<bool> = (0..48 * 48).map(|p| p % 48 == column && rows.contains(&(p / 48))).collect();
+            assert_eq!(marks, expected, "{resize:?}");
+        }
+        // The input shows the middle alone.
+        let corner = Picture::from_fn(96, 96, |x, y| image::Rgb([if x < 9 && y < 9 { 255 } else { 0 }; 3]));
+        let marks = mask(&corner, &[1, 3, 48, 48], Layout::ChannelsFirst, &card(Resize::Crop, 0.5)).unwrap();
+        assert!(!marks.contains(&true));
     }
 
     #[test]
