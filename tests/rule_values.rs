@@ -5,7 +5,7 @@ mod common;
 use common::{assert_close, graph, node, typed};
 use whyline_runtime::engine::{PlanSession, Session};
 use whyline_runtime::gradient::composite::{self, Composite};
-use whyline_runtime::gradient::{Settings, Spec, differentiate};
+use whyline_runtime::gradient::{COMPOSITES, Settings, Spec, differentiate};
 use whyline_runtime::onnx::{Attr, Graph, Node, Tensor};
 
 /// Weights of 2, -1 and 1, and a bias of nothing unless it is said, behind nodes that give `d` of three inputs.
@@ -18,10 +18,24 @@ fn behind(mut nodes: Vec<Node>, constants: &[(&str, Tensor)]) -> Graph {
     graph
 }
 
-/// What comes to the input under a composite whose epsilon absorbs nothing.
+/// What comes to the input under a composite whose epsilon absorbs nothing; multipliers are of the way from 0.25.
 fn passed(graph: Graph, composite: &'static Composite, settings: Settings, x: &[f32]) -> Vec<f32> {
+    passed_from(graph, composite, settings, x, &vec![0.25; x.len()])
+}
+
+fn passed_from(
+    graph: Graph,
+    composite: &'static Composite,
+    settings: Settings,
+    x: &[f32],
+    baseline: &[f32],
+) -> Vec<f32> {
     let spec = Spec { composite, settings: Settings { epsilon: 1e-9, ..settings }, ..Spec::default() };
-    let mut session = PlanSession::new(&differentiate(&typed(graph).unwrap(), &spec).unwrap()).unwrap();
+    let derived = differentiate(&typed(graph).unwrap(), &spec).unwrap();
+    let mut session = PlanSession::new(&derived).unwrap();
+    if derived.baseline.is_some() {
+        session.set_baseline(baseline).unwrap();
+    }
     session.gradient(x, &[1.0]).unwrap().input.to_vec()
 }
 
@@ -116,4 +130,51 @@ fn rectifiers_that_leak_are_guided_where_that_is_asked_for() {
         &[2.0, -1.0, 0.5],
         1e-6,
     );
+}
+
+/// A factor of -2 is of the weights, whichever of them a rule tells apart, and one of 3 of the bias.
+#[test]
+fn what_a_layer_is_multiplied_by_counts_as_its_weights() {
+    let layer = |factors: [f32; 2], [by, bias]: [f32; 2]| {
+        let first = node(
+            "Gemm",
+            &["x", "v", "c"],
+            &["z"],
+            vec![("alpha", Attr::Float(factors[0])), ("beta", Attr::Float(factors[1]))],
+        );
+        let v = [1.0, -2.0, 0.5, -0.75, 1.5, 2.0, -1.0, 0.25, -0.5].map(|v| v * by);
+        let c = [0.5, -0.25, 1.0].map(|c| c * bias);
+        let constants =
+            [("v", Tensor::f32(&[3, 3], &v)), ("c", Tensor::f32(&[3], &c)), ("bias", Tensor::f32(&[1], &[0.5]))];
+        behind(vec![first, node("Relu", &["z"], &["d"], vec![])], &constants)
+    };
+    for composite in COMPOSITES {
+        let x = [1.0, -2.0, 3.0];
+        let of = |graph| passed(graph, composite, Settings::default(), &x);
+        let (apart, within) = (of(layer([-2.0, 3.0], [1.0, 1.0])), of(layer([1.0, 1.0], [-2.0, 3.0])));
+        assert_close(composite.name, &apart, &within, 1e-6);
+        // Of three values none is among the largest fifth.
+        assert!(composite.name == "rectified" || within.iter().any(|v| *v != 0.0), "{}", composite.name);
+    }
+}
+
+/// From -0.0001 to 0.0004 a Relu rises by four fifths of the way.
+#[test]
+fn slopes_over_small_differences_are_slopes() {
+    let graph = behind(vec![node("Relu", &["x"], &["d"], vec![])], &[]);
+    let found = passed_from(graph, &composite::RESCALE, Settings::default(), &[4e-4; 3], &[-1e-4; 3]);
+    assert_close("slopes", &found, &[1.6, -0.8, 0.8], 1e-4);
+}
+
+/// Exponentials of 300 are more than single precision holds, on either side.
+#[test]
+fn a_softmax_far_from_its_baseline_adds_up() {
+    let graph = || behind(vec![node("Softmax", &["x"], &["d"], vec![])], &[]);
+    let (one, other) = ([300.0, 0.0, 0.0], [0.0, 100.0, 299.0]);
+    // The weights are 2, -1 and 1, of which the first and the last are all that is left.
+    for (x, baseline, lost) in [(one, other, 1.0), (other, one, -1.0)] {
+        let found = passed_from(graph(), &composite::RESCALE, Settings::default(), &x, &baseline);
+        let sum: f32 = found.iter().zip(x.iter().zip(&baseline)).map(|(m, (x, b))| m * (x - b)).sum();
+        assert!((sum - lost).abs() < 1e-3, "{sum} for {lost}: {found:?}");
+    }
 }

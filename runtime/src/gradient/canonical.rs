@@ -1,12 +1,38 @@
-//! The form of a model that LRP's rules are defined for: batch normalisations folded into the layers before them.
+//! The form of a model that rules of relevance and of differences are defined for: layers whose weights are what their inputs are
+//! multiplied by, and batch normalisations folded into the layers before them.
 
 use std::collections::HashMap;
 
-use crate::onnx::{Node, Tensor, TypedGraph};
+use crate::onnx::{Attr, Fact, Node, Tensor, TypedGraph};
+
+/// The same function in that form.
+pub fn canonical(typed: &TypedGraph) -> TypedGraph {
+    fold_batch_norms(&fold_factors(typed))
+}
+
+/// The same function with the factors of every Gemm in its constants: a weight's sign is then that of what it adds.
+fn fold_factors(typed: &TypedGraph) -> TypedGraph {
+    let mut folded = typed.clone();
+    for node in folded.graph.nodes.iter_mut().filter(|node| node.op == "Gemm") {
+        for (factor, slots) in [("alpha", 0..2), ("beta", 2..3)] {
+            let by = node.float(factor, 1.0);
+            let constant = |slot: usize| Some((slot, typed.graph.constants.get(node.input(slot)?)?));
+            let Some((slot, tensor)) = slots.into_iter().find_map(constant).filter(|_| by != 1.0) else { continue };
+            let Some(values) = tensor.to_f32() else { continue };
+            let scaled = Tensor::f32(&tensor.shape, &values.iter().map(|v| v * by).collect::<Vec<_>>());
+            let name = format!("{}.folded.{factor}", node.outputs[0]);
+            folded.facts.insert(name.clone(), Fact::f32(&scaled.shape));
+            folded.graph.constants.insert(name.clone(), scaled);
+            node.inputs[slot] = name;
+            node.attributes.insert(factor.into(), Attr::Float(1.0));
+        }
+    }
+    folded
+}
 
 /// The same function with every BatchNormalization that follows a Conv or Gemm of constant weights, and alone reads it,
 /// folded into that.
-pub fn fold_batch_norms(typed: &TypedGraph) -> TypedGraph {
+fn fold_batch_norms(typed: &TypedGraph) -> TypedGraph {
     let mut folded = typed.clone();
     let uses = typed.graph.uses();
     let producers: HashMap<&str, usize> = typed.graph.producers();
@@ -20,7 +46,7 @@ pub fn fold_batch_norms(typed: &TypedGraph) -> TypedGraph {
         let name = |what: &str| format!("{}.folded.{what}", norm.outputs[0]);
         let inputs = vec![node.inputs[0].clone(), name("weight"), name("bias")];
         for (name, tensor) in inputs[1..].iter().zip([weight, bias]) {
-            folded.facts.insert(name.clone(), crate::onnx::Fact::f32(&tensor.shape));
+            folded.facts.insert(name.clone(), Fact::f32(&tensor.shape));
             folded.graph.constants.insert(name.clone(), tensor);
         }
         folded.graph.nodes[layer].inputs = inputs;
@@ -37,10 +63,7 @@ pub fn fold_batch_norms(typed: &TypedGraph) -> TypedGraph {
 fn fold(typed: &TypedGraph, layer: &Node, norm: &Node) -> Option<(Tensor, Tensor)> {
     let values = |name: Option<&str>| typed.graph.constants.get(name?)?.to_f32();
     let weight = typed.graph.constants.get(layer.input(1)?)?;
-    let plain_gemm = layer.op == "Gemm"
-        && layer.int("transA", 0) == 0
-        && layer.float("alpha", 1.0) == 1.0
-        && layer.float("beta", 1.0) == 1.0;
+    let plain_gemm = layer.op == "Gemm" && layer.int("transA", 0) == 0;
     let (outputs, channel): (usize, Box<dyn Fn(usize) -> usize>) = match layer.op.as_str() {
         "Conv" => {
             let each: usize = weight.shape[1..].iter().product();

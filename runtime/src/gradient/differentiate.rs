@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::onnx::graph::inputs_of;
 use crate::onnx::{DType, Graph, Input, TypedGraph};
 
-use super::canonical::fold_batch_norms;
+use super::canonical::canonical;
 use super::composite::Kind;
 use super::coverage::{self, Path};
 use super::graph::{GradientGraph, Spec};
@@ -47,7 +47,7 @@ pub fn differentiate(typed: &TypedGraph, spec: &Spec) -> Result<GradientGraph> {
         return Ok(GradientGraph { softened, ..differentiate(&soft, &spec)? });
     }
     match spec.composite.kind {
-        Kind::Relevance(_) | Kind::Difference => derive(&fold_batch_norms(typed), spec),
+        Kind::Relevance(_) | Kind::Difference => derive(&canonical(typed), spec),
         Kind::Gradient => derive(typed, spec),
     }
 }

@@ -132,6 +132,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn of_equal_scores_the_first_counts() {
+        assert_eq!((top_class(&[1.0, 2.0, 2.0]), largest(&[3.0, 2.0, 2.0], 1..3)), (1, Some(1)));
+    }
+
+    #[test]
     fn of_two_classes_the_probability_is_a_share_of_both() {
         let scores = [1.0, 4.0, 2.0];
         let explained = Explained { class: 1, against: Some(2) };

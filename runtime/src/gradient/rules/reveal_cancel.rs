@@ -67,9 +67,6 @@ pub fn behind_dense(op: &str) -> Option<AdjointFn> {
 
 /// Contributions `w d` above and below zero: half of what the outputs change by and of `sum |w d|`, together and apart.
 fn of_layer(s: &mut Site) -> Result<(), Refusal> {
-    if s.node.float("alpha", 1.0) < 0.0 {
-        return Ok(());
-    }
     let Some(layer) = weighed(s)? else { return Ok(()) };
     let (x, y) = (layer.input(s), s.y());
     let moved = difference(s, &x);
