@@ -300,6 +300,28 @@ fn bent_paths_stop_at_their_tolerance() {
     }
 }
 
+/// What is explained may be in any unit.
+#[test]
+fn tolerances_are_shares_of_what_is_explained() {
+    let rules: [(&str, &[(&str, &str)]); 3] = [
+        ("integrated-gradients", &[("rule", "adaptive")]),
+        ("blur-ig", &[("rule", "adaptive"), ("max-sigma", "6")]),
+        ("guided-ig", &[]),
+    ];
+    for (name, given) in rules {
+        let method = build(find(name).unwrap(), &[given, &[("steps", "400"), ("tolerance", "1e-2")]].concat());
+        let taken = [1.0, 1000.0].map(|unit| {
+            let (mut session, x) = (Counting::new(Cubic(Polynomial::new(0.7))), normal(LEN, 3));
+            let seed = [unit, 0.0];
+            let layout = Some(Layout::ChannelsFirst);
+            let outcome = method.explain(&mut Task { layout, ..Task::new(&mut session, &x, &seed) }).unwrap();
+            assert_eq!(outcome.status, Status::Complete, "{name}");
+            session.passes().gradient
+        });
+        assert!(taken[0] == taken[1] && taken[0] > 3, "{name}: {taken:?}");
+    }
+}
+
 #[test]
 fn calibrated_steps_are_the_cards_and_for_its_baseline_alone() {
     let explain = |baseline: &str, steps: Option<&StepsCard>, curve: f32| {

@@ -150,7 +150,9 @@ fn constants_that_grow_and_grow() {
     nodes.push(node("Add", &["x", "sum"], &["y"], vec![]));
     let mut bomb = graph(&[1], nodes, "y");
     bomb.constants.insert("v0".into(), weight(&[1 << 16], 4));
-    assert!(refusal(&bomb).contains("GiB"));
+    // Where addresses have 32 bits, one constant is already more than there is room for.
+    let said = refusal(&bomb);
+    assert!(said.contains("GiB") || (usize::BITS == 32 && said.contains("impossible extents")), "{said}");
     let mut range = graph(
         &[1],
         vec![node("Range", &["a", "b", "one"], &["r"], vec![]), node("Add", &["x", "r"], &["y"], vec![])],

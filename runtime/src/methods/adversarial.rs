@@ -22,11 +22,6 @@ impl Scores {
         Ok(Scores { logits: task.session.prepare(input)?.to_vec(), head: task.head })
     }
 
-    /// Of logits that are there already.
-    pub fn of(logits: &[f32], head: Head) -> Scores {
-        Scores { logits: logits.to_vec(), head }
-    }
-
     /// The class with the largest score among those that compete with one.
     pub fn winner(&self, class: usize) -> usize {
         self.head.winner(&self.logits, class)

@@ -3,7 +3,8 @@
 //! by bisection between it and the input.
 //!
 //! By default seven radii of 40 steps each, 20 halvings, and 50 nodes of integrated gradients. Map: the input's shape,
-//! in the target's unit; it adds up to `f(x) - f(boundary)`. Cost: at most 337 gradients and 30 forward passes.
+//! in the target's unit; it adds up to `f(x) - f(boundary)`. Cost: at most 330 gradients and 310 forward passes, of which 280 are
+//! shared with a gradient.
 
 use super::adversarial::{Scores, clip, range};
 use super::integrated_gradients::IntegratedGradients;
@@ -55,7 +56,8 @@ impl Method for Boundary {
     }
 
     fn passes(&self, model: Extents) -> Passes {
-        let search = Passes { forward: (1 + RADII + HALVINGS) as u64, gradient: (RADII * (self.ascent + 1)) as u64 };
+        let steps = RADII as u64 * self.ascent as u64;
+        let search = Passes { forward: 1 + steps + (RADII + HALVINGS) as u64, gradient: steps };
         search.plus(self.path.passes(model))
     }
 
@@ -88,19 +90,20 @@ impl Boundary {
         let input = task.input;
         let stride = STRIDE * radius / self.ascent as f64;
         let mut at = input.to_vec();
-        let mut away = Scores::at(task, input)?.away(class);
         for step in 0..=self.ascent {
-            let pass = task.session.gradient(&at, &away)?;
-            let scores = Scores::of(pass.logits, task.head);
+            let scores = Scores::before(task, &at)?;
             if scores.decision(class) != own {
                 return Ok(Some(at));
             }
-            away = scores.away(class);
-            let size = norm(pass.input);
-            if step == self.ascent || size == 0.0 {
+            if step == self.ascent {
                 break;
             }
-            for (at, &g) in at.iter_mut().zip(pass.input) {
+            let rises = task.session.gradient(&at, &scores.away(class))?.input;
+            let size = norm(rises);
+            if size == 0.0 {
+                break;
+            }
+            for (at, &g) in at.iter_mut().zip(rises) {
                 *at += (stride * g as f64 / size) as f32;
             }
             let moved: Vec<f32> = at.iter().zip(input).map(|(a, x)| a - x).collect();
