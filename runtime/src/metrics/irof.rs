@@ -6,7 +6,7 @@
 
 use super::curves::{PROBABILITY, TOLERANCE, output_of, tolerance_of};
 use super::patches::{heights, patches, ranked_by_mean};
-use super::{Better, Cost, Entry, Family, Grid, Metric, Model, Output, Sample, Score, Undefined, Wants};
+use super::{Better, Cost, Defined, Entry, Family, Grid, Metric, Model, Output, Sample, Score, Undefined, Wants};
 use crate::baseline::{self, Baseline};
 use crate::error::Result;
 use crate::image::slic::{Superpixels, slic};
@@ -69,7 +69,7 @@ fn side(grid: &Grid, wanted: usize) -> usize {
 }
 
 /// The features of each segment; one alone has no order.
-pub(super) fn segments(sample: &Sample, wanted: usize, follows: bool) -> std::result::Result<Vec<Vec<u32>>, Undefined> {
+pub(super) fn segments(sample: &Sample, wanted: usize, follows: bool) -> Defined<Vec<Vec<u32>>> {
     let grid = &sample.grid;
     let plane = |channel| (0..grid.features()).map(move |f| sample.input[grid.place(f, channel)]).collect();
     let segments = match follows {

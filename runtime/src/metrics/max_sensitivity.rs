@@ -27,11 +27,6 @@ impl Metric for MaxSensitivity {
     }
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
-        let mut changes = vec![];
-        let taken = self.0.changes(sample, |change| {
-            changes.push(change);
-            true
-        })?;
-        Ok(taken.and_then(|()| largest(changes.into_iter())))
+        Ok(self.0.all_changes(sample)?.and_then(|changes| largest(changes.into_iter())))
     }
 }

@@ -222,8 +222,11 @@ impl Cost {
     }
 }
 
+/// What is made of a sample, or why there is none.
+pub type Defined<T> = std::result::Result<T, Undefined>;
+
 /// A sample's score, or why it has none.
-pub type Score = std::result::Result<f64, Undefined>;
+pub type Score = Defined<f64>;
 
 /// What of a model decides whether a metric can be measured.
 pub struct Model<'a> {
@@ -283,7 +286,7 @@ impl Model<'_> {
 }
 
 /// What is noted of a sample, or why nothing is.
-pub type Observed = std::result::Result<Observation, Undefined>;
+pub type Observed = Defined<Observation>;
 
 /// A metric with its parameters: one that scores each sample alone ([`Metric`]), or one that compares samples.
 pub trait Observer: Send {

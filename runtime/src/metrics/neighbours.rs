@@ -1,6 +1,6 @@
 //! How maps change where the input hardly does.
 
-use super::{Sample, Score, Undefined};
+use super::{Defined, Sample, Score, Undefined};
 use crate::error::Result;
 use crate::params::{Parameter, Params};
 use crate::rng::Rng;
@@ -95,7 +95,7 @@ impl Neighbours {
     }
 
     /// The distances of every copy.
-    pub fn distances(&self, sample: &mut Sample) -> Result<std::result::Result<Vec<Pair>, Undefined>> {
+    pub fn distances(&self, sample: &mut Sample) -> Result<Defined<Vec<Pair>>> {
         if let Some(reason) = self.refuses(sample) {
             return Ok(Err(reason));
         }
@@ -103,11 +103,7 @@ impl Neighbours {
     }
 
     /// The maps' relative changes `|a(x) - a(x_k)| / |a(x)|`, of every copy, as long as more are wanted.
-    pub fn changes(
-        &self,
-        sample: &mut Sample,
-        mut wants_more: impl FnMut(f64) -> bool,
-    ) -> Result<std::result::Result<(), Undefined>> {
+    pub fn changes(&self, sample: &mut Sample, mut wants_more: impl FnMut(f64) -> bool) -> Result<Defined<()>> {
         if let Some(reason) = self.refuses(sample) {
             return Ok(Err(reason));
         }
@@ -124,6 +120,16 @@ impl Neighbours {
             }
         }
         Ok(Ok(()))
+    }
+
+    /// The maps' relative changes of every copy.
+    pub fn all_changes(&self, sample: &mut Sample) -> Result<Defined<Vec<f64>>> {
+        let mut all = vec![];
+        let taken = self.changes(sample, |change| {
+            all.push(change);
+            true
+        })?;
+        Ok(taken.map(|()| all))
     }
 }
 

@@ -4,7 +4,7 @@
 //! Cost: one explanation.
 
 use super::similarity::structural;
-use super::{Better, Cost, Entry, Family, Grid, Metric, Model, Sample, Score, Undefined, Wants};
+use super::{Better, Cost, Defined, Entry, Family, Grid, Metric, Model, Sample, Score, Undefined, Wants};
 use crate::error::Result;
 use crate::params::Parameter;
 use crate::rng::Rng;
@@ -25,10 +25,16 @@ pub(super) const ENTRY: Entry = Entry {
 pub(super) const SEED: Parameter = Parameter { name: "seed", default: "0", help: "of the draw" };
 
 /// A class other than the sample's of those that compete with it, at random; none where there is no other.
-pub(super) fn other_class(sample: &Sample, seed: u64) -> Option<usize> {
+fn other_class(sample: &Sample, seed: u64) -> Option<usize> {
     let choice = sample.head.choice?;
     let others = (choice.classes as u64).checked_sub(1).filter(|others| *others > 0)?;
     choice.rivals(sample.explained.class).nth((Rng::new(seed ^ sample.draw, 0).bits(0) % others) as usize)
+}
+
+/// The map of another class, drawn at random.
+pub(super) fn map_of_another(sample: &mut Sample, seed: u64) -> Result<Defined<Vec<f32>>> {
+    let Some(other) = other_class(sample, seed) else { return Ok(Err(Undefined::ConstantOutput)) };
+    sample.subject.explain(sample.input, sample.explained.of_class(other)).map(Ok)
 }
 
 struct RandomLogit {
@@ -45,8 +51,7 @@ impl Metric for RandomLogit {
     }
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
-        let Some(other) = other_class(sample, self.seed) else { return Ok(Err(Undefined::ConstantOutput)) };
-        let map = sample.subject.explain(sample.input, sample.explained.of_class(other))?;
-        Ok(structural(&sample.grid, sample.map, &map).ok_or(Undefined::ConstantMap))
+        let another = map_of_another(sample, self.seed)?;
+        Ok(another.and_then(|map| structural(&sample.grid, sample.map, &map).ok_or(Undefined::ConstantMap)))
     }
 }

@@ -10,7 +10,7 @@ use crate::gradient::head::Head;
 pub use crate::gradient::target::Explained;
 use crate::onnx::Change;
 
-use super::{Score, Undefined};
+use super::{Defined, Score, Undefined};
 
 /// The model with a method: what it gives at other inputs.
 pub trait Subject {
@@ -148,7 +148,7 @@ impl<'a> Sample<'a> {
     }
 
     /// The mask, where it marks something.
-    pub fn object(&self) -> std::result::Result<&[bool], Undefined> {
+    pub fn object(&self) -> Defined<&[bool]> {
         match self.mask {
             None => Err(Undefined::NoMask),
             Some(mask) if mask.iter().all(|marked| !marked) => Err(Undefined::EmptyMask),

@@ -1,6 +1,6 @@
 //! Reads an ONNX file into a [`Graph`] and checks it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use prost::Message;
@@ -68,18 +68,7 @@ pub fn parse_model_keeping(
     kept: &dyn Fn(&Function) -> bool,
 ) -> Result<Model> {
     let refuse = |reason: String| Error::NotOnnx { model: name.to_string(), reason };
-    if image::guess_format(bytes).is_ok() {
-        return Err(refuse("it is an image; the model comes first, and then its input".into()));
-    }
-    let mut proto = pb::ModelProto::decode(bytes).map_err(|e| refuse(format!("it does not decode: {e}")))?;
-    let graph_proto = proto.graph.take().ok_or_else(|| refuse("it holds no graph".into()))?;
-    if graph_proto.node.is_empty() {
-        return Err(refuse("its graph has no nodes".into()));
-    }
-    let opset = standard_opset(&proto.opset_import).ok_or_else(|| refuse("it names no op set".into()))?;
-    if opset < OLDEST_OPSET {
-        return Err(refuse(format!("its op set is {opset}; {OLDEST_OPSET} is the oldest that is understood")));
-    }
+    let (proto, graph_proto, opset) = decode(bytes).map_err(refuse)?;
     let mut graph = Graph {
         opset,
         metadata: proto.metadata_props.iter().map(|e| (e.key.clone(), e.value.clone())).collect(),
@@ -89,37 +78,15 @@ pub fn parse_model_keeping(
         let function = read_function(function, opset)?;
         graph.functions.insert((function.domain.clone(), function.name.clone()), function);
     }
-    let weightless = graph.metadata.get(weights::WEIGHTLESS).is_some_and(|v| v == "1");
-    let mut missing = Vec::new();
-    let (mut external, mut files) = (Vec::new(), BTreeSet::new());
-    for tensor in graph_proto.initializer {
-        if weightless && weights::is_missing(&tensor) {
-            missing.push(weights::blank(&tensor)?);
-        } else {
-            let lies_elsewhere = tensor.data_location() == DataLocation::External;
-            let location = tensor.external_data.iter().find(|entry| lies_elsewhere && entry.key == "location");
-            files.extend(location.zip(folder).map(|(entry, folder)| folder.join(&entry.value)));
-            let name = tensor.name.clone();
-            let constant = Tensor::from_proto(tensor, folder)?;
-            external.extend(lies_elsewhere.then(|| constant.clone()));
-            graph.constants.insert(name, constant);
-        }
-    }
+    let Stored { missing, external, files } = read_initializers(&mut graph, graph_proto.initializer, folder)?;
     if let Some(sparse) = graph_proto.sparse_initializer.first() {
         let name = sparse.values.as_ref().map_or("", |v| v.name.as_str());
         return Err(Error::tensor(name, "sparse initializers are not supported; store it densely"));
     }
     graph.nodes = graph_proto.node.into_iter().map(|n| Node::from_proto(n, folder)).collect::<Result<_>>()?;
     graph.name_nodes();
-    let calls = graph.functions.iter().filter(|(_, function)| kept(function));
-    let calls: BTreeMap<_, _> = calls.map(|(name, function)| (name.clone(), function.clone())).collect();
-    let is_kept = |node: &Node| {
-        let called = calls.get(&(node.domain.clone(), node.op.clone()));
-        called.is_some_and(|function| function.is_called_in_full(node))
-    };
-    inline_some(&mut graph, |node| !is_kept(node))?;
-    graph.functions = calls;
-    let names: std::collections::HashSet<&str> = missing.iter().map(|m| m.name.as_str()).collect();
+    inline_but(&mut graph, kept)?;
+    let names: HashSet<&str> = missing.iter().map(|m| m.name.as_str()).collect();
     for input in &graph_proto.input {
         if !graph.constants.contains_key(&input.name) && !names.contains(input.name.as_str()) {
             graph.inputs.push(read_input(input)?);
@@ -137,6 +104,66 @@ pub fn parse_model_keeping(
     graph.prune();
     let sha256 = sha256(std::iter::once(bytes).chain(external.iter().map(Tensor::bytes)));
     Ok(Model { graph, sha256, opset, name: name.to_string(), external: files.into_iter().collect(), random_weights })
+}
+
+/// A file's model, its graph and its op set; or what is wrong with it.
+fn decode(bytes: &[u8]) -> std::result::Result<(pb::ModelProto, pb::GraphProto, i64), String> {
+    if image::guess_format(bytes).is_ok() {
+        return Err("it is an image; the model comes first, and then its input".into());
+    }
+    let mut proto = pb::ModelProto::decode(bytes).map_err(|e| format!("it does not decode: {e}"))?;
+    let graph = proto.graph.take().ok_or("it holds no graph")?;
+    if graph.node.is_empty() {
+        return Err("its graph has no nodes".into());
+    }
+    let opset = standard_opset(&proto.opset_import).ok_or("it names no op set")?;
+    if opset < OLDEST_OPSET {
+        return Err(format!("its op set is {opset}; {OLDEST_OPSET} is the oldest that is understood"));
+    }
+    Ok((proto, graph, opset))
+}
+
+/// Of a file's initializers, those that are not in it.
+#[derive(Default)]
+struct Stored {
+    /// Nowhere: the file was written without weights.
+    missing: Vec<weights::Blank>,
+    /// In other files.
+    external: Vec<Tensor>,
+    files: BTreeSet<PathBuf>,
+}
+
+/// Reads constants into the graph.
+fn read_initializers(graph: &mut Graph, tensors: Vec<pb::TensorProto>, folder: Option<&Path>) -> Result<Stored> {
+    let weightless = graph.metadata.get(weights::WEIGHTLESS).is_some_and(|v| v == "1");
+    let mut stored = Stored::default();
+    for tensor in tensors {
+        if weightless && weights::is_missing(&tensor) {
+            stored.missing.push(weights::blank(&tensor)?);
+            continue;
+        }
+        let lies_elsewhere = tensor.data_location() == DataLocation::External;
+        let location = tensor.external_data.iter().find(|entry| lies_elsewhere && entry.key == "location");
+        stored.files.extend(location.zip(folder).map(|(entry, folder)| folder.join(&entry.value)));
+        let name = tensor.name.clone();
+        let constant = Tensor::from_proto(tensor, folder)?;
+        stored.external.extend(lies_elsewhere.then(|| constant.clone()));
+        graph.constants.insert(name, constant);
+    }
+    Ok(stored)
+}
+
+/// Puts the bodies of functions in the places of their calls, but for those that are `kept`.
+fn inline_but(graph: &mut Graph, kept: &dyn Fn(&Function) -> bool) -> Result<()> {
+    let calls = graph.functions.iter().filter(|(_, function)| kept(function));
+    let calls: BTreeMap<_, _> = calls.map(|(name, function)| (name.clone(), function.clone())).collect();
+    let is_kept = |node: &Node| {
+        let called = calls.get(&(node.domain.clone(), node.op.clone()));
+        called.is_some_and(|function| function.is_called_in_full(node))
+    };
+    inline_some(graph, |node| !is_kept(node))?;
+    graph.functions = calls;
+    Ok(())
 }
 
 fn standard_opset(imports: &[pb::OperatorSetIdProto]) -> Option<i64> {

@@ -3,6 +3,7 @@
 use super::arena::{BufferId, Home, Life, place};
 use super::bands::Group;
 use super::incremental::Incremental;
+use super::parts::Parts;
 use super::planner::{Buffer, Planner};
 use super::run::{Ends, Plan, Step, with_scratch};
 use super::values::Image;
@@ -66,30 +67,39 @@ impl Planner<'_> {
             buffers[id].constant.is_none() && !parts.has_parts(id)
         });
         let (places, floats) = placed(&buffers, &lives);
-        let mut homes: Vec<Home> = buffers
-            .iter()
-            .map(|b| match &b.constant {
-                Some(values) => Home::Constant(values.clone()),
-                None => Home::Arena { offset: 0, len: 0 },
-            })
-            .collect();
-        for (id, offset) in places {
-            homes[id] = Home::Arena { offset, len: buffers[id].floats };
-        }
-        for (from, to) in merged {
-            homes[from] = homes[to].clone();
-        }
-        for id in parts.all() {
-            let (whole, from) = parts.whole(id);
-            if let Home::Arena { offset, .. } = homes[whole] {
-                homes[id] = Home::Arena { offset: offset + from, len: buffers[id].floats };
-            }
-        }
+        let homes = homes(&buffers, places, merged, &parts);
         let kept = image.filter(|_| !leads.is_empty());
         let incremental = kept.map(|image| Incremental { input: inputs[0], point, image, leads });
         let ends = Ends { inputs, outputs, backward, incremental };
         Plan::new(isa, (steps, groups), homes, parts.all().collect(), floats, ends)
     }
+}
+
+/// Where every buffer lies, of which some have places in the arena, some share the places of others, and some are parts of others.
+fn homes(
+    buffers: &[Buffer],
+    places: Vec<(BufferId, usize)>,
+    merged: Vec<(BufferId, BufferId)>,
+    parts: &Parts,
+) -> Vec<Home> {
+    let unplaced = |buffer: &Buffer| match &buffer.constant {
+        Some(values) => Home::Constant(values.clone()),
+        None => Home::Arena { offset: 0, len: 0 },
+    };
+    let mut homes: Vec<Home> = buffers.iter().map(unplaced).collect();
+    for (id, offset) in places {
+        homes[id] = Home::Arena { offset, len: buffers[id].floats };
+    }
+    for (from, to) in merged {
+        homes[from] = homes[to].clone();
+    }
+    for id in parts.all() {
+        let (whole, from) = parts.whole(id);
+        if let Home::Arena { offset, .. } = homes[whole] {
+            homes[id] = Home::Arena { offset: offset + from, len: buffers[id].floats };
+        }
+    }
+    homes
 }
 
 /// What uses buffers, and when.

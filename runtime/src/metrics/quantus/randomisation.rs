@@ -2,7 +2,7 @@
 
 use super::{COMPAT, Refusing, entry};
 use crate::error::Result;
-use crate::metrics::random_logit::{SEED, other_class};
+use crate::metrics::random_logit::{SEED, map_of_another};
 use crate::metrics::similarity::structural;
 use crate::metrics::{Better, Cost, Entry, Family, Grid, Metric, Model, Sample, Score, Undefined, Wants};
 
@@ -25,10 +25,11 @@ impl Metric for RandomLogit {
     }
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
-        let Some(other) = other_class(sample, self.seed) else { return Ok(Err(Undefined::ConstantOutput)) };
-        let map = sample.subject.explain(sample.input, sample.explained.of_class(other))?;
-        let row = Grid { layout: None, channels: 1, height: 1, width: map.len() };
         let single = |map: &[f32]| super::normalised(map).into_iter().map(|v| v as f32).collect::<Vec<f32>>();
-        Ok(structural(&row, &single(sample.map), &single(&map)).ok_or(Undefined::ConstantMap))
+        let another = map_of_another(sample, self.seed)?;
+        Ok(another.and_then(|map| {
+            let row = Grid { layout: None, channels: 1, height: 1, width: map.len() };
+            structural(&row, &single(sample.map), &single(&map)).ok_or(Undefined::ConstantMap)
+        }))
     }
 }

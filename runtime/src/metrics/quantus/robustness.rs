@@ -80,12 +80,7 @@ impl Metric for Sensitivity {
     }
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
-        let mut changes = vec![];
-        let taken = self.0.changes(sample, |change| {
-            changes.push(change);
-            true
-        })?;
-        Ok(taken.map(|()| (self.1)(&changes)))
+        Ok(self.0.all_changes(sample)?.map(|changes| (self.1)(&changes)))
     }
 }
 
