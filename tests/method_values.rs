@@ -4,6 +4,8 @@ mod common;
 #[path = "common/polynomial.rs"]
 mod polynomial;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use common::normal;
 use polynomial::*;
 use whyline_runtime::Result;
@@ -105,11 +107,16 @@ fn parameters_of_rules_reach_the_backward_pass() {
     assert_eq!((composite("relu"), composite("rectifiers")), ("guided", "guided-rectifiers"));
 }
 
-/// A path's explanation of a linear model that had so many passes.
-fn cut_short(name: &str, given: &[(&str, &str)], passes: u64) -> Outcome {
+/// Whether somebody wants no more.
+static IS_OVER: AtomicBool = AtomicBool::new(false);
+
+/// A path's explanation of a linear model that was ended after so many gradients.
+fn cut_short(name: &str, given: &[(&str, &str)], gradients: u64) -> Outcome {
     let method = build(find(name).unwrap(), given);
     let mut session = Counting::new(Polynomial::new(0.0));
-    session.reset(Limit { passes: Some(passes), ..Limit::default() });
+    IS_OVER.store(false, Ordering::Relaxed);
+    session.reset(Limit { interrupt: Some(&IS_OVER), ..Limit::default() });
+    session.watch(Box::new(move |taken| IS_OVER.store(taken.gradient >= gradients, Ordering::Relaxed)));
     explain_with(method.as_ref(), &mut session, &normal(LEN, 3))
 }
 
@@ -121,13 +128,13 @@ fn paths_that_are_cut_short_count_what_is_left_of_them() {
     let bent = ["straight", "guided", "blur"].map(|path| ("idgi", [("path", path)]));
     let others = [("blur-ig", [("steps", "40")]), ("guided-ig", [("steps", "40")])];
     for (name, given) in rules.into_iter().chain(bent).chain(others) {
-        let (all, few) = (cut_short(name, &given, 1000), cut_short(name, &given, 7));
+        let (all, few) = (cut_short(name, &given, 1000), cut_short(name, &given, 5));
         assert_eq!((all.status, few.status), (Status::Complete, Status::Degraded), "{name} {given:?}");
         assert_close(&few.attribution.values, &all.attribution.values, 1e-4);
     }
 }
 
-/// The path's points and what lies between them, of four blurs.
+/// The points of a path of so many steps from the most blurred.
 fn blurs(sigma: impl Fn(f64) -> f64, steps: usize) -> impl Fn(f64) -> Vec<f32> {
     move |place| {
         gaussian(&normal(LEN, 3), Layout::ChannelsFirst, (3, 4, 5), sigma(place / steps as f64), Border::Reflect)
@@ -154,15 +161,15 @@ fn equal_steps_of_the_variance_are_equal_steps_of_the_variance() {
 /// Each change of the target goes by the gradient where it begins.
 #[test]
 fn idgi_shares_out_by_the_gradients_at_the_paths_own_points() {
-    let (mut polynomial, point) = (Polynomial::new(0.3), blurs(|part| 50.0 * (1.0 - part), 2));
+    let (mut polynomial, point) = (Polynomial::new(0.3), blurs(|part| 50.0 * (1.0 - part), 50));
     let mut expected = vec![0.0f32; LEN];
-    for step in [0.0, 1.0] {
+    for step in (0..50).map(f64::from) {
         let gradient = polynomial.gradient(&point(step), &[1.0, 0.0]).unwrap().input.to_vec();
         let change = polynomial.forward(&point(step + 1.0)).unwrap()[0] - polynomial.forward(&point(step)).unwrap()[0];
         let size: f32 = gradient.iter().map(|g| g * g).sum();
         expected.iter_mut().zip(&gradient).for_each(|(sum, g)| *sum += change * g * g / size);
     }
-    assert_close(&map("idgi", &[("path", "blur"), ("steps", "2")], 0.3), &expected, 1e-4);
+    assert_close(&map("idgi", &[("path", "blur")], 0.3), &expected, 1e-4);
 }
 
 /// The map is an eigenvector of how pixels vary together, also where another direction varies nearly as much.
