@@ -59,17 +59,16 @@ fn the_noise_of_gradient_shap_is_a_part_of_the_inputs_range() {
     assert!(deviation("0") < 1e-5);
 }
 
-/// One step of an ascent of a linear model of two classes: `2 p q |w|` of the step, with the probabilities where it begins.
+/// One step of an ascent of a model of two classes: `2 p q |g|` of the step, with probabilities and gradient where it begins.
 #[test]
 fn a_step_of_an_adversarial_ascent_is_a_part_of_the_inputs_range() {
-    let x = normal(LEN, 3);
-    let mut linear = Polynomial::new(0.0);
-    let logits = linear.forward(&x).unwrap().to_vec();
-    let p = 1.0 / (1.0 + (logits[1] - logits[0]).exp());
+    let (x, mut polynomial) = (normal(LEN, 3), Polynomial::new(0.3));
+    let gradient = polynomial.gradient(&x, &[1.0, 0.0]).unwrap();
+    let p = 1.0 / (1.0 + (gradient.logits[1] - gradient.logits[0]).exp());
     // The tests' inputs are bounded by 9 on either side.
     let step = 0.004 * 18.0;
-    let expected: Vec<f32> = linear.w.iter().map(|w| 2.0 * p * (1.0 - p) * w.abs() * step).collect();
-    assert_close(&map("agi", &[("steps", "1"), ("step-size", "0.004")], 0.0), &expected, 1e-5);
+    let expected: Vec<f32> = gradient.input.iter().map(|g| 2.0 * p * (1.0 - p) * g.abs() * step).collect();
+    assert_close(&map("agi", &[("steps", "1"), ("step-size", "0.004")], 0.3), &expected, 1e-5);
 }
 
 /// Whatever the path, the map adds up to what is lost on the way to the baseline that was asked for.
@@ -126,7 +125,7 @@ fn paths_that_are_cut_short_count_what_is_left_of_them() {
     let rules =
         ["gauss-legendre", "trapezoid", "left", "midpoint"].map(|rule| ("integrated-gradients", [("rule", rule)]));
     let bent = ["straight", "guided", "blur"].map(|path| ("idgi", [("path", path)]));
-    let others = [("blur-ig", [("steps", "40")]), ("guided-ig", [("steps", "40")])];
+    let others = [("blur-ig", [("max-sigma", "2")]), ("guided-ig", [("steps", "40")])];
     for (name, given) in rules.into_iter().chain(bent).chain(others) {
         let (all, few) = (cut_short(name, &given, 1000), cut_short(name, &given, 5));
         assert_eq!((all.status, few.status), (Status::Complete, Status::Degraded), "{name} {given:?}");
@@ -264,8 +263,9 @@ impl Session for ChannelsLast {
 /// Of methods that draw nothing: draws go by the place of a value.
 #[test]
 fn channels_may_come_last() {
-    for entry in METHODS.iter().filter(|entry| !entry.properties.stochastic) {
-        let (method, x) = (build(entry, &[]), normal(LEN, 3));
+    let by_default = METHODS.iter().filter(|entry| !entry.properties.stochastic).map(|entry| (*entry, vec![]));
+    for (entry, given) in by_default.chain([(find("fullgrad").unwrap(), vec![("scale", "channel")])]) {
+        let (method, x) = (build(entry, &given), normal(LEN, 3));
         let first = explain_with(method.as_ref(), &mut Polynomial::new(0.3), &x).attribution;
         let last = |curve| ChannelsLast { inner: Polynomial::new(curve), slopes: vec![], at: vec![] };
         let (x, mut session, mut other) = (turned(&x), last(0.3), last(0.3));
