@@ -1,6 +1,6 @@
 //! The samples that an evaluation takes: a shard's, or those of a folder as they come in.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -21,7 +21,7 @@ pub enum Queue {
         stride: usize,
     },
     /// Those of a folder, as they come in.
-    Live(Live),
+    Live(Box<Live>),
 }
 
 /// What is known of a folder that is followed.
@@ -31,10 +31,10 @@ pub struct Live {
     last: String,
     /// Those that are there already.
     waiting: VecDeque<String>,
-    /// How many of those that are there were taken, or passed over.
-    taken: u64,
-    /// Whether it was said that some will not be.
-    warned: bool,
+    /// How many an earlier run has taken.
+    done: u64,
+    /// Of those that come before the latest one taken, which are known, once they were looked at: they were taken, or passed over.
+    known: Option<HashSet<String>>,
     /// The one that is being written while later ones are whole, and since when.
     slow: Option<(String, Instant)>,
     /// Files that may be being written.
@@ -62,7 +62,7 @@ impl Queue {
     /// What an evaluation has not taken yet.
     pub fn of(state: &State) -> Queue {
         if state.header.is_live() {
-            return Queue::Live(Live { last: state.last.clone(), taken: state.done, ..Live::default() });
+            return Queue::Live(Box::new(Live { last: state.last.clone(), done: state.done, ..Live::default() }));
         }
         let (shard, count) = state.header.shard;
         let place = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
@@ -92,7 +92,6 @@ impl Live {
         loop {
             if let Some(name) = self.waiting.pop_front() {
                 self.last.clone_from(&name);
-                self.taken += 1;
                 return Some(Sample { name, number: None });
             }
             let names = names_in(dataset.folder());
@@ -117,21 +116,33 @@ impl Live {
 
     /// Takes up what has come in, in the order of names, as far as it is whole.
     fn look(&mut self, names: Vec<String>, is_settled: &mut dyn FnMut(&str) -> bool) {
-        let passed = names.iter().filter(|name| **name <= self.last).count() as u64;
-        let late = passed.saturating_sub(self.taken);
-        if late > 0 && !std::mem::replace(&mut self.warned, true) {
-            warn!("{late} images with names before '{}' were not taken, and are left out: names must grow", self.last);
+        let (passed, new): (Vec<String>, Vec<String>) = names.into_iter().partition(|name| *name <= self.last);
+        let mut known = HashSet::from_iter(passed);
+        if let Some(late) = self.late(&known) {
+            warn!("{late} with names before '{}' were not taken, and are left out: names must grow", self.last);
         }
-        // What was taken may be cleared away, and makes no room for late ones.
-        self.taken = self.taken.min(passed);
-        let mut new = names.into_iter().filter(|name| *name > self.last).peekable();
+        let mut new = new.into_iter().peekable();
         while let Some(name) = new.next_if(|name| is_settled(name)) {
+            known.insert(name.clone());
             self.waiting.push_back(name);
         }
+        self.known = Some(known);
         match new.next().filter(|_| self.waiting.is_empty()) {
             Some(slow) if new.any(|name| is_settled(&name)) => self.wait_for(slow),
             _ => self.slow = None,
         }
+    }
+
+    /// Which of those that come before the latest one taken have come after it.
+    fn late(&self, passed: &HashSet<String>) -> Option<String> {
+        let Some(known) = &self.known else {
+            // Which they are an earlier run knew, and how many it had taken.
+            let late = (passed.len() as u64).saturating_sub(self.done);
+            return (late > 0).then(|| format!("{late} images"));
+        };
+        let late = passed.difference(known);
+        let first = late.clone().min()?;
+        Some(format!("{} images ('{first}' is the first)", late.count()))
     }
 
     /// Others wait for one that is being written, but not for ever.
@@ -140,7 +151,7 @@ impl Live {
             Some((slow, since)) if *slow == name => {
                 if since.elapsed() >= PATIENCE {
                     warn!("'{name}' does not cease to change, and is left out: move images there when they are whole");
-                    self.taken += 1;
+                    self.known.get_or_insert_default().insert(name.clone());
                     self.last = name;
                     self.slow = None;
                 }
@@ -185,7 +196,7 @@ mod tests {
     use super::*;
 
     fn live() -> Live {
-        Live { last: "a.png".into(), taken: 1, ..Live::default() }
+        Live { last: "a.png".into(), done: 1, ..Live::default() }
     }
 
     fn names() -> Vec<String> {
@@ -209,20 +220,27 @@ mod tests {
         // Much later.
         live.slow = Some((name, Instant::now().checked_sub(PATIENCE).unwrap()));
         live.look(names(), &mut |name| name != "b.png");
-        assert_eq!((live.last.as_str(), live.taken), ("b.png", 2));
+        assert_eq!(live.last, "b.png");
         live.look(names(), &mut |name| name != "b.png");
         assert_eq!(live.waiting, ["c.png", "d.png"]);
     }
 
     #[test]
     fn late_files_are_seen_though_others_were_cleared_away() {
-        let mut live = Live { last: "c.png".into(), taken: 3, ..Live::default() };
+        let of = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<String>>();
+        let set = |names: &[&str]| of(names).into_iter().collect::<HashSet<String>>();
+        let mut live = Live { last: "c.png".into(), done: 3, ..Live::default() };
+        assert!(live.late(&set(&["a.png", "b.png", "c.png"])).is_none());
+        assert_eq!(live.late(&set(&["a.png", "a2.png", "b.png", "c.png"])).unwrap(), "1 images");
         live.look(names(), &mut |_| true);
-        assert!(!live.warned);
-        live.look(names().split_off(1), &mut |_| true);
-        assert!(!live.warned, "one was cleared away");
-        live.look([&["a2.png".into()], &names()[1..]].concat(), &mut |_| true);
-        assert!(live.warned);
+        live.last = live.waiting.pop_front().unwrap();
+        assert_eq!(live.last, "d.png");
+        live.look(of(&["b.png", "c.png", "d.png"]), &mut |_| true);
+        assert!(live.late(&set(&["c.png", "d.png"])).is_none(), "one was cleared away");
+        // In the same look as another one was cleared away.
+        assert!(live.late(&set(&["a2.png", "a3.png", "c.png", "d.png"])).unwrap().contains("2 images ('a2.png'"));
+        live.look(of(&["a2.png", "c.png", "d.png"]), &mut |_| true);
+        assert!(live.late(&set(&["a2.png", "c.png", "d.png"])).is_none(), "it was told of");
     }
 
     #[test]
