@@ -126,6 +126,15 @@ fn a_dataset_that_goes_away_ends_the_run_and_is_gone_on_with() {
     assert_eq!((&report["done"], &report["results"][0]["samples"]), (&6.into(), &6.into()), "{report}");
 }
 
+/// The same image again is another sample, and takes what it takes alone.
+#[test]
+fn what_samples_take_does_not_depend_on_those_before() {
+    let place = Place::new(0);
+    ["a", "b", "c"].iter().for_each(|name| place.copy(3, &format!("data/{name}.png")));
+    done(&place.evaluate("-m vanilla --metrics all-cheap --json out.json"));
+    assert_eq!(place.json("out.json")["methods"][0]["passes"]["gradient"], 3);
+}
+
 #[test]
 fn one_file_that_cannot_be_written_takes_no_other_with_it() {
     let place = Place::new(1);

@@ -199,6 +199,8 @@ impl<'a> Evaluation<'a> {
                 "has a mask of {own} features, where the model's input has {wanted}"
             )));
         }
+        // What a sample takes is not for the one before it to say, if that was the same image.
+        self.rows.iter_mut().for_each(|row| row.explainer.forget());
         // All explanations first: methods share passes at the input, which other inputs end.
         let mut explained = vec![];
         for row in &mut self.rows {

@@ -61,7 +61,7 @@ impl Explainer<'_> {
             return Ok(seconds);
         }
         // What was tried before is done anew.
-        [Some(&mut self.part), self.other.as_mut()].into_iter().flatten().for_each(|part| part.session.forget());
+        self.forget();
         let budget = Budget { max_passes: Some(least.all()), deadline: None, ..self.budget };
         let budget = std::mem::replace(&mut self.budget, budget);
         let start = Instant::now();

@@ -157,6 +157,11 @@ impl<'a> Explainer<'a> {
         other.fold(self.part.session.saved(), Passes::plus)
     }
 
+    /// Forgets what passes at the latest input gave.
+    pub(crate) fn forget(&mut self) {
+        [Some(&mut self.part), self.other.as_mut()].into_iter().flatten().for_each(|part| part.session.forget());
+    }
+
     /// Explains one input, row-major in the model's shape.
     pub fn explain(&mut self, input: &[f32], file: FileRecord, target: &Target) -> Result<Explanation> {
         let start = Instant::now();
