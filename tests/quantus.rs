@@ -89,6 +89,8 @@ fn compare((key, model): (&str, &str), wanted: impl Fn(&str) -> bool, count: usi
     for (column, (name, own)) in chosen.iter().enumerate() {
         let values: Vec<Option<f64>> = own["values"].as_array().unwrap().iter().map(Value::as_f64).collect();
         let ties: Vec<u64> = own["ties"].as_array().unwrap().iter().filter_map(Value::as_u64).collect();
+        // Without instructions that multiply and add at once more is rounded off where values near zero decide.
+        let wider = if cfg!(target_arch = "x86") && is_relative(name) { 2.0 } else { 1.0 };
         // Differences count relative to the value, or to a hundredth of the largest where it is less.
         let least = 0.01 * values.iter().flatten().fold(0.0, |most: f64, v| most.max(v.abs()));
         let mut differences = vec![];
@@ -99,17 +101,19 @@ fn compare((key, model): (&str, &str), wanted: impl Fn(&str) -> bool, count: usi
             };
             let difference = (golden - found).abs() / golden.abs().max(least).max(f64::MIN_POSITIVE);
             differences.push(if *golden == found { 0.0 } else { difference });
-            let fits = *golden == found || difference <= own["bound"].as_f64().unwrap();
+            let fits = *golden == found || difference <= wider * own["bound"].as_f64().unwrap();
             assert!(fits || ties.contains(&(sample as u64)), "{name}, sample {sample}: {found} for {golden}");
         }
         // Where gradients near zero are divided by, which single precision knows less well, single samples may be farther away.
         differences.sort_unstable_by(f64::total_cmp);
         let median = differences[differences.len() / 2];
-        assert!(
-            median <= if name.starts_with("relative-") && name.ends_with("stability") { 2e-3 } else { 1e-3 },
-            "{name}: {median} in the median"
-        );
+        assert!(median <= if is_relative(name) { 2e-3 } else { 1e-3 }, "{name}: {median} in the median");
     }
+}
+
+/// Whether a metric divides by every value of a gradient.
+fn is_relative(metric: &str) -> bool {
+    metric.starts_with("relative-") && metric.ends_with("stability")
 }
 
 /// A metric with a pass for every feature is compared on fewer samples.

@@ -300,7 +300,9 @@ fn quotes_that_are_not_closed_take_no_lines_in() {
     let run = place.evaluate(&["--labels", &place.path("labels.csv")]);
     let said = text(&run.stderr);
     assert!(
-        run.status.code() == Some(4) && said.contains("labels.csv") && said.contains("line 1 opens a quote"),
+        run.status.code() == Some(4)
+            && said.contains("labels.csv")
+            && said.contains("line 1 has a field of several lines"),
         "{said}"
     );
 }

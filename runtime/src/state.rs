@@ -16,7 +16,7 @@ use crate::metrics::Tally;
 
 const MAGIC: &[u8; 8] = b"WHYLINES";
 /// The layout that this build writes and reads.
-const VERSION: u64 = 6;
+const VERSION: u64 = 7;
 /// Of the SHA-256 of all that is before it, eight bytes, in hexadecimal digits.
 const CHECK: usize = 16;
 
@@ -93,7 +93,7 @@ pub struct State {
     pub header: Header,
     /// How many samples of the shard are done, from its first on.
     pub done: u64,
-    /// Of a folder that is followed, the sample that was taken last.
+    /// The sample that was taken last: what a folder that is followed, and lines of samples, are gone on with from.
     pub last: String,
     /// The first samples that could not be read or explained, [`FAILED`] at most.
     pub failed: Vec<Failed>,

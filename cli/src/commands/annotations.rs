@@ -46,22 +46,25 @@ pub fn read_labels(path: &Path) -> Outcome<Named<String>> {
         csv::ReaderBuilder::new().has_headers(false).flexible(true).trim(csv::Trim::All).from_reader(&bytes[..]);
     let mut values = HashMap::new();
     for (number, record) in reader.records().enumerate() {
-        let place = |position: Option<&csv::Position>| position.map_or(0, |position| position.byte() as usize);
-        let line = line_of(&bytes, record.as_ref().map_or_else(|e| place(e.position()), |r| place(r.position())));
-        let record = record.map_err(|error| refuse(path, format!("line {line} can't be read: {error}")))?;
+        let refused = |position: Option<&csv::Position>, reason: String| {
+            let begin = position.map_or(0, |position| position.byte() as usize);
+            refuse(path, format!("line {} {reason}", line_of(&bytes, begin)))
+        };
+        let record = record.map_err(|error| refused(error.position(), format!("can't be read: {error}")))?;
+        let refused = |reason: String| refused(record.position(), reason);
         let (name, label) = (record.get(0).unwrap_or_default(), record.get(1).unwrap_or_default());
         if number == 0 && HEADS.contains(&name.to_ascii_lowercase().as_str()) {
             continue;
         }
         if name.is_empty() || label.is_empty() {
-            return Err(refuse(path, format!("line {line} has no name and label: NAME,LABEL is wanted")));
+            return Err(refused("has no name and label: NAME,LABEL is wanted".into()));
         }
         // A quote that is not closed takes in all lines that follow.
         if record.iter().any(|field| field.contains(['\n', '\r'])) {
-            return Err(refuse(path, format!("line {line} opens a quote and does not close it")));
+            return Err(refused("has a field of several lines, as where a quote is not closed".into()));
         }
         if values.insert(name.to_string(), label.to_string()).is_some_and(|before| before != label) {
-            return Err(refuse(path, format!("line {line} gives {name} another label than a line before")));
+            return Err(refused(format!("gives {name} another label than a line before")));
         }
     }
     if values.is_empty() {
@@ -72,9 +75,12 @@ pub fn read_labels(path: &Path) -> Outcome<Named<String>> {
 
 /// The number of the line that begins with a byte, or behind empty lines there.
 fn line_of(bytes: &[u8], begin: usize) -> usize {
-    let is_end = |byte: &&u8| matches!(byte, b'\n' | b'\r');
-    let empty = bytes[begin..].iter().take_while(is_end).count();
-    1 + bytes[..begin + empty].iter().filter(|byte| **byte == b'\n').count()
+    let empty = bytes[begin..].iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
+    let before = &bytes[..begin + empty];
+    // Of both together the second one ends the line.
+    let ends =
+        |(place, byte): (usize, &u8)| *byte == b'\n' || (*byte == b'\r' && before.get(place + 1) != Some(&b'\n'));
+    1 + before.iter().enumerate().filter(|place| ends(*place)).count()
 }
 
 /// An image's boxes.

@@ -107,6 +107,9 @@ pub fn run(args: &CompareArgs) -> Outcome {
     if loaded.card_source == CardSource::Assumed && material.picture.is_some() {
         warn!("the model has no card: pixels were scaled to 0..1; see --scale, --mean and --std");
     }
+    if budget.is_interrupted() && sheet.records.is_empty() {
+        return Err(Failure { message: "interrupted; nothing is explained yet".into(), code: INTERRUPTED });
+    }
     sheet.write(args)?;
     match budget.is_interrupted() {
         true => Err(Failure { message: "interrupted; the methods so far are written".into(), code: INTERRUPTED }),

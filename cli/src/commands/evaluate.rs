@@ -38,10 +38,12 @@ pub fn run(args: &EvaluateArgs) -> Outcome {
         state.write(path)?;
     }
     let budget = budget(&args.budget);
-    take(args, &mut evaluation, (&loaded, &dataset), &mut state, budget)?;
+    let taken = take(args, &mut evaluation, (&loaded, &dataset), &mut state, budget);
     let is_live = state.header.is_live();
     let has_more = is_live || state.done < state.header.share();
-    let stopped = if budget.is_interrupted() {
+    let stopped = if taken.is_err() {
+        Some(Stopped::Error)
+    } else if budget.is_interrupted() {
         Some(Stopped::Interrupt)
     } else if has_more && dataset.is_gone() {
         Some(Stopped::Gone)
@@ -49,7 +51,11 @@ pub fn run(args: &EvaluateArgs) -> Outcome {
         has_more.then_some(Stopped::Budget)
     };
     let report = Report::new(&state, stopped)?;
-    report.tell((&args.json, &args.csv), args.quiet)?;
+    // What went wrong at the first sample leaves nothing to tell.
+    if taken.is_ok() || state.done > 0 {
+        report.tell((&args.json, &args.csv), args.quiet && taken.is_ok())?;
+    }
+    taken?;
     match stopped {
         Some(Stopped::Interrupt) => {
             Err(Failure { message: "interrupted; the scores so far stand".into(), code: INTERRUPTED })
@@ -100,13 +106,14 @@ fn take(
     while let Some(sample) = queue.next(dataset, &|| !is_over() && !budget.is_interrupted())? {
         let mut failed = vec![];
         let scores = push(evaluation, (loaded, dataset), args, &sample, &mut failed);
-        if !failed.is_empty() && !dataset.is_gone() {
+        let is_gone = !failed.is_empty() && dataset.is_gone();
+        if !failed.is_empty() && !is_gone {
             // What is shown goes first: it is written over.
             show.end();
             failed.iter().for_each(|f| output::pass_over(format_args!("{}: {}", f.sample, f.reason)));
         }
         // What was interrupted is the best so far, and no score of the method's; nor is it an image's fault that all are gone.
-        if budget.is_interrupted() || (!failed.is_empty() && dataset.is_gone()) {
+        if budget.is_interrupted() || is_gone {
             break;
         }
         let scores = scores?;
@@ -245,7 +252,11 @@ fn begin(args: &EvaluateArgs, loaded: &Loaded, dataset: &Dataset, evaluation: &m
     };
     let method = |explainer: &Explainer| {
         let files: Vec<&str> = explainer.files().map(|file| file.sha256.as_str()).collect();
-        let read = if files.is_empty() { String::new() } else { format!(" sha256={}", digest(files.into_iter())) };
+        let read = match files[..] {
+            [] => String::new(),
+            [one] => format!(" sha256={one}"),
+            _ => format!(" files={} of sha256s={}", files.len(), digest(files.iter().copied())),
+        };
         described(explainer.entry().name, explainer.params()) + &read
     };
     let header = Header {

@@ -119,16 +119,21 @@ impl Live {
         let (passed, new): (Vec<String>, Vec<String>) = names.into_iter().partition(|name| *name <= self.last);
         let mut known = HashSet::from_iter(passed);
         if let Some(late) = self.late(&known) {
-            warn!("{late} with names before '{}' were not taken, and are left out: names must grow", self.last);
+            warn!(
+                "{late} with names before '{}' came, or came back, too late, and are left out: names must grow",
+                self.last
+            );
         }
-        let mut new = new.into_iter().peekable();
-        while let Some(name) = new.next_if(|name| is_settled(name)) {
+        // All are asked: for how long a file has not changed is known of those alone that were looked at.
+        let asked: Vec<(bool, String)> = new.into_iter().map(|name| (is_settled(&name), name)).collect();
+        let mut asked = asked.into_iter().peekable();
+        while let Some((_, name)) = asked.next_if(|(settled, _)| *settled) {
             known.insert(name.clone());
             self.waiting.push_back(name);
         }
         self.known = Some(known);
-        match new.next().filter(|_| self.waiting.is_empty()) {
-            Some(slow) if new.any(|name| is_settled(&name)) => self.wait_for(slow),
+        match asked.next().filter(|_| self.waiting.is_empty()) {
+            Some((_, slow)) if asked.any(|(settled, _)| settled) => self.wait_for(slow),
             _ => self.slow = None,
         }
     }
@@ -138,11 +143,14 @@ impl Live {
         let Some(known) = &self.known else {
             // Which they are an earlier run knew, and how many it had taken.
             let late = (passed.len() as u64).saturating_sub(self.done);
-            return (late > 0).then(|| format!("{late} images"));
+            return (late > 0).then(|| if late == 1 { "an image".into() } else { format!("{late} images") });
         };
         let late = passed.difference(known);
         let first = late.clone().min()?;
-        Some(format!("{} images ('{first}' is the first)", late.count()))
+        Some(match late.count() {
+            1 => format!("the image '{first}'"),
+            count => format!("'{first}' and {} other images", count - 1),
+        })
     }
 
     /// Others wait for one that is being written, but not for ever.
@@ -231,14 +239,14 @@ mod tests {
         let set = |names: &[&str]| of(names).into_iter().collect::<HashSet<String>>();
         let mut live = Live { last: "c.png".into(), done: 3, ..Live::default() };
         assert!(live.late(&set(&["a.png", "b.png", "c.png"])).is_none());
-        assert_eq!(live.late(&set(&["a.png", "a2.png", "b.png", "c.png"])).unwrap(), "1 images");
+        assert_eq!(live.late(&set(&["a.png", "a2.png", "b.png", "c.png"])).unwrap(), "an image");
         live.look(names(), &mut |_| true);
         live.last = live.waiting.pop_front().unwrap();
         assert_eq!(live.last, "d.png");
         live.look(of(&["b.png", "c.png", "d.png"]), &mut |_| true);
         assert!(live.late(&set(&["c.png", "d.png"])).is_none(), "one was cleared away");
         // In the same look as another one was cleared away.
-        assert!(live.late(&set(&["a2.png", "a3.png", "c.png", "d.png"])).unwrap().contains("2 images ('a2.png'"));
+        assert!(live.late(&set(&["a2.png", "a3.png", "c.png", "d.png"])).unwrap().contains("'a2.png' and 1 other"));
         live.look(of(&["a2.png", "c.png", "d.png"]), &mut |_| true);
         assert!(live.late(&set(&["a2.png", "c.png", "d.png"])).is_none(), "it was told of");
     }

@@ -116,7 +116,7 @@ pub fn warn(line: std::fmt::Arguments) {
 
 /// Tells of one image among others that could not be used: an error, but not the others' fault.
 pub fn pass_over(reason: std::fmt::Arguments) {
-    complain(format_args!("warning: {reason}"));
+    complain(format_args!("whyline: {reason}"));
 }
 
 /// Whether a file is standard output, `-`.

@@ -39,8 +39,10 @@ pub enum Stopped {
     Budget,
     /// Somebody wanted no more.
     Interrupt,
-    /// The folder that was followed is there no more.
+    /// The dataset's folder is there no more.
     Gone,
+    /// Something went wrong that is no sample's fault.
+    Error,
 }
 
 /// A method by a metric.
@@ -213,6 +215,7 @@ impl Report {
             Some(Stopped::Budget) => "; the time is spent",
             Some(Stopped::Interrupt) => "; interrupted",
             Some(Stopped::Gone) => "; the folder is gone",
+            Some(Stopped::Error) => "; it went wrong",
         };
         format!("{}{of} samples{shard}{stopped}", self.done)
     }
@@ -311,6 +314,11 @@ const LINE: usize = 120;
 const WIDTH: usize = 17;
 
 impl Cell {
+    /// About how far the scores are from their mean.
+    fn spread(&self) -> f64 {
+        self.standard_error.unwrap_or(0.0) * (self.samples as f64).sqrt()
+    }
+
     fn text(&self) -> String {
         match (self.mean, self.standard_error) {
             (None, _) => "-".into(),
@@ -352,28 +360,52 @@ fn cells<'a>(
     })
 }
 
-/// By how much of them means of the same scores differ.
-const ROUNDING: f64 = 1e-9;
-
-/// Methods in the order of their mean rank over the family's metrics in which all have a score; equal scores share ranks.
+/// Methods in the order of their mean rank over the family's metrics in which all have a score.
 fn ranking(family: Family, metrics: &[&'static Entry], header: &Header, cells: &[Cell]) -> Option<Ranking> {
-    let mut ranks: Vec<(String, f64)> = header.methods.iter().map(|m| (name(m).to_string(), 0.0)).collect();
+    let mut all: Vec<(String, f64)> = header.methods.iter().map(|m| (name(m).to_string(), 0.0)).collect();
     let mut counted = 0;
     for metric in metrics.iter().filter(|m| m.family == family) {
         let own: Vec<&Cell> = cells.iter().filter(|c| c.metric == metric.name).collect();
-        let Some(means) = own.iter().map(|c| c.mean).collect::<Option<Vec<f64>>>() else { continue };
+        let Some(means) = own.iter().map(|c| Some((c.mean?, c.spread()))).collect::<Option<Vec<_>>>() else { continue };
         counted += 1;
         let higher = own.iter().any(|cell| cell.better == Better::Higher.name());
-        for ((_, rank), mean) in ranks.iter_mut().zip(&means) {
-            let better = |other: &f64| if higher { other > mean } else { other < mean };
-            // Which of equal ones is larger by rounding depends on the order of samples.
-            let equal = |other: &&f64| (*other - mean).abs() <= ROUNDING * other.abs().max(mean.abs());
-            let beside = means.iter().filter(equal).count();
-            let ahead = means.iter().filter(|other| better(other) && !equal(other)).count();
-            *rank += ahead as f64 + 0.5 * (beside + 1) as f64;
-        }
+        all.iter_mut().zip(ranks(&means, higher)).for_each(|((_, sum), rank)| *sum += rank);
     }
-    ranks.sort_by(|a, b| a.1.total_cmp(&b.1));
-    let places = ranks.into_iter().map(|(method, sum)| Place { method, mean_rank: sum / counted as f64 });
+    all.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let places = all.into_iter().map(|(method, sum)| Place { method, mean_rank: sum / counted as f64 });
     (counted > 0).then(|| Ranking { family: family.name(), methods: places.collect() })
+}
+
+/// By how much of their size means of the same scores differ that were added up in another order.
+const ROUNDING: f64 = 1e-9;
+
+/// The ranks of means, each with how far its scores spread; equal ones share theirs. Which of equal ones is larger by rounding
+/// depends on the order of samples.
+fn ranks(means: &[(f64, f64)], higher: bool) -> Vec<f64> {
+    let size = |(mean, spread): (f64, f64)| mean.abs() + spread;
+    let near = |a: (f64, f64), b: (f64, f64)| (a.0 - b.0).abs() <= ROUNDING * size(a).max(size(b));
+    let are_equal = |a: (f64, f64), b: (f64, f64)| a.0 == b.0 || ((a.0 - b.0).is_finite() && near(a, b));
+    let rank = |own: &(f64, f64)| {
+        let others = || means.iter().filter(|other| !are_equal(**other, *own));
+        let ahead = others().filter(|other| (other.0 > own.0) == higher).count();
+        let beside = means.len() - others().count();
+        ahead as f64 + 0.5 * (beside + 1) as f64
+    };
+    means.iter().map(rank).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_means_share_ranks_whatever_rounding_left_of_them() {
+        let of = |means: &[f64]| means.iter().map(|mean| (*mean, 0.1)).collect::<Vec<_>>();
+        let means = of(&[0.1740000000000001, 0.5, 0.17400000000000002, 0.174, 0.1]);
+        assert_eq!(ranks(&means, true), [3.0, 1.0, 3.0, 3.0, 5.0]);
+        assert_eq!(ranks(&means, false), [3.0, 5.0, 3.0, 3.0, 1.0]);
+        // What cancels to next to nothing.
+        assert_eq!(ranks(&of(&[1e-17, -2e-18, 1e-3]), true), [2.5, 2.5, 1.0]);
+        assert_eq!(ranks(&of(&[f64::INFINITY, 1.0, f64::INFINITY]), true), [1.5, 3.0, 1.5]);
+    }
 }
