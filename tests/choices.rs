@@ -213,6 +213,10 @@ fn the_output_that_is_explained_says_what_probabilities_are() {
     let over = load(&places(None)).over(None).unwrap();
     let error = explain(&over, "agi", &[], &x, &Target::Class(1)).unwrap_err().to_string();
     assert!(error.contains("probabilities"), "{error}");
+    // Nor do metrics read them; how many features are large asks the model for nothing.
+    let admits = |told: &[(&str, &str)]| Measure::new("effective-complexity", &given(told)).unwrap().admits(&over);
+    assert!(admits(&[]).is_ok() && admits(&[("form", "model"), ("output", "logit")]).is_ok());
+    assert!(admits(&[("form", "model")]).unwrap_err().to_string().contains("no probabilities"));
 }
 
 /// What is picked of probabilities is no logit that wants a Softmax.
