@@ -1,14 +1,13 @@
 //! The command as a user meets it.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+mod common;
 
+use std::path::Path;
+use std::process::Output;
+
+use common::{models, whyline};
 use tempfile::TempDir;
 use whyline_runtime::image::Picture;
-
-fn models() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")
-}
 
 fn model(name: &str) -> String {
     models().join(name).display().to_string()
@@ -16,10 +15,6 @@ fn model(name: &str) -> String {
 
 fn sample(digit: usize) -> String {
     model(&format!("samples/digit-{digit}.png"))
-}
-
-fn whyline(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_whyline")).args(args).output().unwrap()
 }
 
 fn stdout(output: &Output) -> String {

@@ -1,16 +1,14 @@
 //! `--engine`: what runs the passes.
 
-use std::path::Path;
-use std::process::{Command, Output};
+mod common;
 
+use std::path::Path;
+
+use common::whyline;
 use serde_json::Value;
 
 fn models(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../models").join(name).display().to_string()
-}
-
-fn whyline(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_whyline")).args(args).output().unwrap()
 }
 
 fn told(args: &[&str]) -> (Value, String) {

@@ -1,25 +1,16 @@
 //! `whyline evaluate` and `whyline merge`, as users call them.
 
+mod common;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use common::{models, text, whyline};
 use whyline_runtime::image::Picture;
-
-fn models() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")
-}
-
-fn whyline(words: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_whyline")).args(words).output().unwrap()
-}
 
 fn evaluate(dataset: &Path, more: &[&str]) -> Output {
     let (model, dataset) = (models().join("digits-cnn.onnx"), dataset.display().to_string());
     whyline(&[&["evaluate", &model.display().to_string(), &dataset], more].concat())
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn json(path: &Path) -> serde_json::Value {

@@ -1,15 +1,14 @@
 //! What goes wrong around `whyline`: streams that take nothing, files that are read and written at once, states and masks that are
 //! not what they seem.
 
+mod common;
+
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use common::{Place, models, text, whyline};
 use whyline_runtime::image::Picture;
-
-fn models() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")
-}
 
 fn model() -> String {
     models().join("digits-cnn.onnx").display().to_string()
@@ -21,41 +20,11 @@ fn command(words: &[&str]) -> Command {
     command
 }
 
-fn whyline(words: &[&str]) -> Output {
-    command(words).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// A folder for a test, with so many of the samples in a folder inside.
-struct Place(tempfile::TempDir);
-
 impl Place {
-    fn of(count: usize) -> Place {
-        let place = Place(tempfile::tempdir().unwrap());
-        std::fs::create_dir(place.path("images")).unwrap();
-        (0..count).for_each(|digit| place.sample(digit, &format!("images/digit-{digit}.png")));
-        place
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.path().join(name).display().to_string()
-    }
-
-    fn sample(&self, digit: usize, name: &str) {
-        std::fs::copy(models().join(format!("samples/digit-{digit}.png")), self.path(name)).unwrap();
-    }
-
     fn evaluate(&self, more: &[&str]) -> Output {
         whyline(
             &[&["evaluate", &model(), &self.path("images"), "-m", "vanilla", "--metrics", "complexity"], more].concat(),
         )
-    }
-
-    fn json(&self, name: &str) -> serde_json::Value {
-        serde_json::from_slice(&std::fs::read(self.path(name)).unwrap()).unwrap()
     }
 }
 

@@ -1,23 +1,17 @@
 //! Models that score every place, and ones that nobody knows how to read, as users meet them.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+mod common;
 
+use std::path::{Path, PathBuf};
+
+use common::{text, whyline};
 use whyline_runtime::image::Picture;
 use whyline_runtime::onnx::{Attr, DType, Dim, Facts, Graph, Input, Node, Tensor, write_model};
-
-fn whyline(words: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_whyline")).args(words).output().unwrap()
-}
 
 fn done(words: &[&str]) -> String {
     let run = whyline(words);
     assert!(run.status.success(), "{words:?}: {}", text(&run.stderr));
     text(&run.stdout)
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn json(path: &str) -> serde_json::Value {

@@ -1,16 +1,14 @@
 //! `whyline validate`, and what it leaves in files.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+mod common;
 
+use std::path::{Path, PathBuf};
+
+use common::whyline;
 use serde_json::Value;
 
 fn models(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../models").join(name).display().to_string()
-}
-
-fn whyline(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_whyline")).args(args).output().unwrap()
 }
 
 /// Runs, and asserts the exit code; what was printed, and what went wrong.

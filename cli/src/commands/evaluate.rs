@@ -39,28 +39,16 @@ pub fn run(args: &EvaluateArgs) -> Outcome {
     }
     let budget = budget(&args.budget);
     let taken = take(args, &mut evaluation, (&loaded, &dataset), &mut state, budget);
-    let is_live = state.header.is_live();
-    let has_more = is_live || state.done < state.header.share();
-    let stopped = if taken.is_err() {
-        Some(Stopped::Error)
-    } else if budget.is_interrupted() {
-        Some(Stopped::Interrupt)
-    } else if has_more && dataset.is_gone() {
-        Some(Stopped::Gone)
-    } else {
-        has_more.then_some(Stopped::Budget)
-    };
-    let report = Report::new(&state, stopped)?;
+    let report = Report::new(&state, *taken.as_ref().unwrap_or(&Some(Stopped::Error)))?;
     // What went wrong at the first sample leaves nothing to tell.
     if taken.is_ok() || state.done > 0 {
         report.tell((&args.json, &args.csv), args.quiet && taken.is_ok())?;
     }
-    taken?;
-    match stopped {
+    match taken? {
         Some(Stopped::Interrupt) => {
             Err(Failure { message: "interrupted; the scores so far stand".into(), code: INTERRUPTED })
         }
-        Some(Stopped::Gone) if !is_live => {
+        Some(Stopped::Gone) if !state.header.is_live() => {
             let message = format!("{} is gone; the scores so far stand", dataset.folder().display());
             Err(Failure { message, code: 4 })
         }
@@ -90,23 +78,24 @@ fn read(args: &EvaluateArgs) -> Outcome<(Loaded, Dataset)> {
     Ok((loaded, dataset))
 }
 
-/// Takes in samples, as long as there are some and there is time, and saves the state after each.
+/// Takes in samples, as long as there are some and there is time, and saves the state after each. Says what ended it early.
 fn take(
     args: &EvaluateArgs,
     evaluation: &mut Evaluation,
     (loaded, dataset): (&Loaded, &Dataset),
     state: &mut State,
     budget: Budget,
-) -> Outcome {
+) -> Outcome<Option<Stopped>> {
     let mut log = Log::open(args, state)?;
     let start = Instant::now();
     let is_over = || args.time.is_some_and(|most| start.elapsed() >= most);
     let mut show = Progress::new(args, state);
     let mut queue = Queue::of(state);
+    let mut is_gone = false;
     while let Some(sample) = queue.next(dataset, &|| !is_over() && !budget.is_interrupted())? {
         let mut failed = vec![];
         let scores = push(evaluation, (loaded, dataset), args, &sample, &mut failed);
-        let is_gone = !failed.is_empty() && dataset.is_gone();
+        is_gone = !failed.is_empty() && dataset.is_gone();
         if !failed.is_empty() && !is_gone {
             // What is shown goes first: it is written over.
             show.end();
@@ -130,7 +119,13 @@ fn take(
         show.update(state)?;
     }
     show.end();
-    log.cut()
+    log.cut()?;
+    let has_more = state.header.is_live() || state.done < state.header.share();
+    Ok(match budget.is_interrupted() {
+        true => Some(Stopped::Interrupt),
+        false if has_more && (is_gone || dataset.is_gone()) => Some(Stopped::Gone),
+        false => has_more.then_some(Stopped::Budget),
+    })
 }
 
 /// The metrics that were named, alone, by family, or as all of a kind.

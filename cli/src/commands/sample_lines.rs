@@ -104,8 +104,10 @@ impl Log {
 
 /// Whether these are the lines of a state's samples: as many, and the last one's the same.
 fn are_of(lines: &str, state: &State) -> bool {
-    let all: Vec<Value> = lines.lines().map_while(|line| serde_json::from_str(line).ok()).collect();
+    let parsed = |line: &str| serde_json::from_str::<Value>(line).ok();
+    let number = |line: &str| parsed(line)?["sample"].as_u64();
+    let last = lines.lines().next_back().and_then(parsed);
+    let is_last = last.map_or(state.last.is_empty(), |line| line["file"] == state.last.as_str());
     let is_whole = lines.is_empty() || lines.ends_with('\n');
-    let last = all.last().and_then(|line| line["file"].as_str()).unwrap_or_default();
-    is_whole && last == state.last && all.iter().map(|line| line["sample"].as_u64()).eq((0..state.done).map(Some))
+    is_whole && is_last && lines.lines().map(number).eq((0..state.done).map(Some))
 }

@@ -135,6 +135,11 @@ struct Fit {
     part: (u32, u32),
 }
 
+/// Of `to` pixels that lie over `from` others, the one at the middle of one of these.
+fn at_middle(place: u32, from: u32, to: u32) -> u32 {
+    (u64::from(2 * place + 1) * u64::from(to) / (2 * u64::from(from))) as u32
+}
+
 /// Pixels to which a picture is resized, at most: one that is a line is not made a square's height.
 const MOST_RESIZED: u64 = 1 << 26;
 
@@ -182,19 +187,14 @@ impl Fit {
 
     /// The pixel of the picture at the middle of one of the input.
     fn centre(&self, column: u32, row: u32) -> (u32, u32) {
-        let old = |place: u32, own: u32, resized: u32| {
-            (u64::from(2 * place + 1) * u64::from(own) / (2 * u64::from(resized))) as u32
-        };
-        (old(column + self.at.0, self.own.0, self.resized.0), old(row + self.at.1, self.own.1, self.resized.1))
+        let (x, y) = (column + self.at.0, row + self.at.1);
+        (at_middle(x, self.resized.0, self.own.0), at_middle(y, self.resized.1, self.own.1))
     }
 
     /// The pixel of the input that the middle of one of the picture lies in, if the input shows it.
     fn over(&self, x: u32, y: u32) -> Option<(u32, u32)> {
-        let new = |place: u32, own: u32, resized: u32| {
-            (u64::from(2 * place + 1) * u64::from(resized) / (2 * u64::from(own))) as u32
-        };
-        let column = new(x, self.own.0, self.resized.0).checked_sub(self.at.0)?;
-        let row = new(y, self.own.1, self.resized.1).checked_sub(self.at.1)?;
+        let column = at_middle(x, self.own.0, self.resized.0).checked_sub(self.at.0)?;
+        let row = at_middle(y, self.own.1, self.resized.1).checked_sub(self.at.1)?;
         (column < self.part.0 && row < self.part.1).then_some((column, row))
     }
 
