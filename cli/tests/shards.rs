@@ -83,18 +83,43 @@ impl Drop for Ended {
     }
 }
 
+impl Place {
+    /// `evaluate` with `--samples s.jsonl`, begun and at its second sample.
+    fn begun(&self, words: &str) -> Ended {
+        let model = models().join("digits-cnn.onnx");
+        let mut run = Ended(self.command(&format!("evaluate {} images -q {words}", model.display())).spawn().unwrap());
+        while std::fs::read_to_string(self.path("s.jsonl")).map_or(0, |lines| lines.lines().count()) == 0 {
+            assert!(run.0.try_wait().unwrap().is_none(), "it has ended");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        run
+    }
+}
+
+/// Of two runs that write one state, each would lose what the other has done.
+#[test]
+fn a_state_is_one_runs_until_that_has_ended() {
+    let place = Place::of(10);
+    let words = |state: &str| format!("-m ig -p steps=3000 --metrics complexity --state {state} --samples s.jsonl");
+    let mut run = place.begun(&words("s.wls"));
+    for (state, said) in [("s.wls", "another run has "), ("other.wls", "another run writes its lines there")] {
+        let other = place.evaluate(&words(state));
+        assert!(other.status.code() == Some(2) && told(&other).contains(said), "{}", told(&other));
+    }
+    assert!(run.0.try_wait().unwrap().is_none(), "it goes on");
+    run.0.kill().unwrap();
+    run.0.wait().unwrap();
+    done(&place.evaluate(&format!("{} --budget 0ms", words("s.wls"))));
+    let left = std::fs::read_dir(place.0.path()).unwrap().map(|file| file.unwrap().file_name());
+    assert!(left.into_iter().all(|name| !name.to_string_lossy().ends_with(".lock")));
+}
+
 /// A dataset that goes away is no fault of its images: what was done stands, and nothing else is counted.
 #[test]
 fn a_dataset_that_goes_away_ends_the_run_and_is_gone_on_with() {
     let place = Place::of(10);
     let words = "-m ig -p steps=300 --metrics complexity --state s.wls --samples s.jsonl --threads 1";
-    let model = models().join("digits-cnn.onnx");
-    let run = place.command(&format!("evaluate {} images -q {words}", model.display())).spawn().unwrap();
-    let mut run = Ended(run);
-    while std::fs::read_to_string(place.path("s.jsonl")).map_or(0, |lines| lines.lines().count()) == 0 {
-        assert!(run.0.try_wait().unwrap().is_none(), "it has ended");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let mut run = place.begun(words);
     std::fs::rename(place.path("images"), place.path("away")).unwrap();
     assert_eq!(run.0.wait().unwrap().code(), Some(4));
     std::fs::rename(place.path("away"), place.path("images")).unwrap();

@@ -1,10 +1,12 @@
 //! `whyline evaluate`
 
+use std::path::Path;
 use std::time::Instant;
 
 use whyline_runtime::baseline::FILE;
 use whyline_runtime::evaluate::{Effort, Evaluation, Measure, SampleScores, Subjected};
 use whyline_runtime::explain::{ANY_NUMBER, Budget, Explainer, Loaded, Shared};
+use whyline_runtime::files::Hold;
 use whyline_runtime::metrics::{self, Cost, METRICS, Wants, quantus};
 use whyline_runtime::params::Params;
 use whyline_runtime::record::Over;
@@ -27,6 +29,7 @@ use crate::warn;
 /// Runs it.
 pub fn run(args: &EvaluateArgs) -> Outcome {
     let (loaded, dataset) = read(args)?;
+    let _hold = args.state.as_deref().map(hold).transpose()?;
     if loaded.competing()?.is_none() && args.target.target == "top" {
         warn!("{ANY_NUMBER}");
     }
@@ -234,6 +237,15 @@ fn prepare<'a>(args: &EvaluateArgs, loaded: &'a Loaded, measures: Vec<Measure>) 
     }
     let effort = Effort::beside(&explainers, resources.memory);
     Ok(Evaluation::new(explainers, measures, Effort { standard_error: args.standard_error, ..effort })?)
+}
+
+/// Has a state for this run alone: of two that write one, each would lose what the other has done.
+fn hold(state: &Path) -> Outcome<Option<Hold>> {
+    let hold = Hold::of(state)?;
+    if hold.is_none() {
+        warn!("{}: there are no locks here; see to it that no other run has this state", state.display());
+    }
+    Ok(hold)
 }
 
 /// What is evaluated, at its beginning or where an earlier run has left it.

@@ -1,7 +1,7 @@
 //! `evaluate --samples`: a line of JSON for every sample, which a run that was ended goes on behind.
 
-use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
+use std::fs::{File, TryLockError};
+use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
@@ -45,6 +45,12 @@ impl Log {
             return Err(Failure { message, code: 4 });
         }
         let mut file = File::options().write(true).create(true).truncate(false).open(path).map_err(failed)?;
+        // Where the file system knows no locks, the lines are as safe as their state.
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            return Err(
+                failed(std::io::Error::new(ErrorKind::ResourceBusy, "another run writes its lines there")).into()
+            );
+        }
         // What is kept stays where it is: whatever ends the program here loses nothing of it.
         file.seek(SeekFrom::Start(kept.len() as u64)).map_err(failed)?;
         Ok(Log(Some(Lines { path: path.clone(), file, has_more: true })))
