@@ -85,6 +85,13 @@ impl Dataset {
     pub fn make_mosaics(&mut self, count: usize, loaded: &Loaded) -> Outcome {
         let labels: Vec<_> = self.names.iter().map(|name| self.label(name, &|_| true)).collect();
         self.mosaics = Some(mosaics(&labels, count, &|label| loaded.class(label).is_ok())?);
+        let labelled = labels.iter().flatten().count();
+        if labelled < 4 * count {
+            warn!(
+                "{count} mosaics of {labelled} images have images in common, and standard errors, which take mosaics for \
+                 independent, are too small"
+            );
+        }
         Ok(())
     }
 

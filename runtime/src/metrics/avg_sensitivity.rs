@@ -4,7 +4,6 @@
 //! Cost: an explanation per copy.
 
 use super::neighbours::{DRAWS, Neighbours, RADIUS, SEED};
-use super::sample::{OF_A_MEAN, is_exact};
 use super::{Better, Cost, Entry, Family, Grid, Metric, Sample, Score, Wants};
 use crate::error::Result;
 use whyline_stream::moments::Moments;
@@ -21,6 +20,9 @@ pub(super) const ENTRY: Entry = Entry {
     build: |params| Ok(Box::new(AvgSensitivity(Neighbours::parse(params)?))),
 };
 
+/// Of fewer draws the standard error says little.
+const FEW: u64 = 5;
+
 struct AvgSensitivity(Neighbours);
 
 impl Metric for AvgSensitivity {
@@ -36,7 +38,7 @@ impl Metric for AvgSensitivity {
         let (mut mean, enough) = (Moments::default(), sample.standard_error);
         let taken = self.0.changes(sample, |change| {
             mean.push(change);
-            !is_exact(enough, (mean.count(), OF_A_MEAN), mean.standard_error())
+            mean.count() < FEW || enough.is_none_or(|enough| mean.standard_error() > enough)
         })?;
         Ok(taken.map(|()| mean.mean()))
     }

@@ -1,10 +1,9 @@
 //! Faithfulness correlation (Bhatt et al. 2020): Pearson's correlation, over random sets of features, of the map's sum over a
 //! set with the output lost where the set is replaced by a baseline.
 //!
-//! Cost: a forward pass per set; fewer where a standard error is small enough.
+//! Cost: a forward pass per set; with a standard error that is small enough twenty, and as many more as these say it takes.
 
 use super::curves::{LOGIT, output_of};
-use super::sample::{OF_A_CORRELATION, is_exact};
 use super::subsets::{draw, losses_while, sum_of};
 use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined, Wants};
 use crate::baseline::{self, Baseline};
@@ -67,6 +66,19 @@ impl Metric for FaithfulnessCorrelation {
     }
 }
 
+/// How many sets tell how many more it takes. They are no part of the score: what ends where it happens to lie far from zero, and its
+/// error to be small, would be too far from zero in the mean over samples.
+const PILOT: usize = 20;
+
+/// How many sets a standard error `(1 - r^2) / sqrt(n - 3)` takes, by what the pilot has found; as many as that at least, for the error
+/// of a few is said too small. The pilot's `r` is taken for half its own error less than it is: so many sets are as exact as is wanted,
+/// while with `r` as it is they fall short by a tenth.
+fn draws_for(wanted: f64, pilot: &Pearson) -> usize {
+    let r = pilot.correlation().map_or(0.0, |r| (r.abs() - 0.5 * pilot.standard_error()).max(0.0));
+    let root = (1.0 - r * r) / wanted;
+    PILOT.max((libm::ceil(root * root) as usize).saturating_add(3))
+}
+
 /// The correlation over so many random sets of so many features.
 pub(super) fn correlation(
     sample: &mut Sample,
@@ -84,12 +96,16 @@ pub(super) fn correlation(
     }
     let (baseline, first) = (sample.baseline(baseline)?, sample.draw.wrapping_add(size as u64));
     let set = |run: usize| draw(&Rng::new(seed ^ first, run as u64), size, features);
-    let (map, enough) = (sample.map, sample.standard_error);
-    let (mut pearson, mut run) = (Pearson::default(), 0);
+    let (map, wanted) = (sample.map, sample.standard_error.filter(|_| runs >= 2 * PILOT));
+    let (mut pearson, mut run, mut end) = (Pearson::default(), 0, runs);
     losses_while(sample, output, &baseline, runs, &set, &mut |lost| {
         pearson.push(sum_of(map, &set(run)), lost);
         run += 1;
-        !is_exact(enough, (run as u64, OF_A_CORRELATION), pearson.standard_error())
+        if let Some(wanted) = wanted.filter(|_| run == PILOT) {
+            end = runs.min(PILOT.saturating_add(draws_for(wanted, &pearson)));
+            pearson = Pearson::default();
+        }
+        run < end
     })?;
     Ok(pearson.correlation().ok_or(Undefined::ConstantOutput))
 }

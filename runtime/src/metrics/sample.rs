@@ -72,7 +72,7 @@ pub struct Sample<'a> {
     pub draw: u64,
     /// Of what is kept of some samples only, those of the least are: a hash of the sample and its name.
     pub priority: u64,
-    /// Means of random draws take no more once their standard error is this small.
+    /// Metrics of random draws take no more than have this standard error.
     pub standard_error: Option<f64>,
     /// Baselines that the caller has given.
     pub baselines: &'a [Vec<f32>],
@@ -185,17 +185,6 @@ impl<'a> Sample<'a> {
         self.map.iter().all(|v| *v == self.map[0])
     }
 }
-
-/// Whether what so many draws have, `few` at least, is as exact as is wanted, if that is said.
-pub(super) fn is_exact(enough: Option<f64>, (draws, few): (u64, u64), standard_error: f64) -> bool {
-    draws >= few && enough.is_some_and(|enough| standard_error <= enough)
-}
-
-/// Of fewer draws a mean's standard error says little.
-pub(super) const OF_A_MEAN: u64 = 5;
-
-/// The same of a correlation: one of five draws of nothing is often near one, and its error then near zero.
-pub(super) const OF_A_CORRELATION: u64 = 20;
 
 /// What a metric looks at, of these scores.
 pub(super) fn output(of: Output, head: Head, logits: &[f32], explained: Explained) -> Result<f64> {

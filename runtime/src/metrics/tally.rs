@@ -249,7 +249,8 @@ impl Tally {
 }
 
 /// The mean, over the sketches, of the share of the others near one that have its class; and how many have none near them. As
-/// each counts in the others' shares, too, the standard error is that of [`Moments::jackknife`].
+/// each counts in the others' shares, too, the standard error is that of [`Moments::jackknife`]; infinite where without one of them
+/// nothing is near anything else.
 fn neighbours(kept: &Reservoir<Sketch, SKETCHES>, threshold: f64) -> (Moments, u64) {
     let distances = Distances::of(kept.items());
     let apart: Vec<Vec<f64>> = kept.items().map(|a| kept.items().map(|b| distances.between(a, b)).collect()).collect();
@@ -284,10 +285,12 @@ fn neighbours(kept: &Reservoir<Sketch, SKETCHES>, threshold: f64) -> (Moments, u
     if shares.count() < 2 {
         return (shares, alone);
     }
+    let without: Vec<Moments> = (0..all.len()).map(|k| mean_without(Some(k))).collect();
     let mut left_out = Moments::default();
-    // Where nothing is near anything else without one, the mean says nothing of it.
-    (0..all.len()).map(|k| mean_without(Some(k))).filter(|m| m.count() > 0).for_each(|m| left_out.push(m.mean()));
-    (Moments::of(shares.count(), shares.mean(), left_out.jackknife()), alone)
+    without.iter().for_each(|shares| left_out.push(shares.mean()));
+    let is_known = without.iter().all(|shares| shares.count() > 0);
+    let error = if is_known { left_out.jackknife() } else { f64::INFINITY };
+    (Moments::of(shares.count(), shares.mean(), error), alone)
 }
 
 #[cfg(test)]
@@ -316,6 +319,16 @@ mod tests {
         }
         let apart = means.variance().sqrt();
         assert!((told.mean() / apart - 1.0).abs() < 0.2, "{} told for {apart}", told.mean());
+    }
+
+    /// Without either one of a single pair nothing is near anything else.
+    #[test]
+    fn the_error_of_one_pair_is_unknown() {
+        let mut tally = Tally::of_sketches(0.3);
+        [sketched(0.0, 1), sketched(0.1, 1), sketched(1.0, 2)].into_iter().for_each(|sketch| tally.push(sketch));
+        let scores = tally.scores();
+        let shares = scores.moments();
+        assert_eq!((shares.count(), shares.mean(), shares.standard_error()), (2, 1.0, f64::INFINITY));
     }
 
     #[test]

@@ -15,9 +15,11 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// Of a mean that is known otherwise, and its standard error: as of `count` values, of which there are two at least.
+    /// Of a mean that is known otherwise, and its standard error: as of `count` values. That of one value is infinite, whatever it is
+    /// said to be.
     pub fn of(count: u64, mean: f64, standard_error: f64) -> Moments {
-        let squares = standard_error * standard_error * count.saturating_sub(1) as f64 * count as f64;
+        let pairs = count.saturating_sub(1) as f64 * count as f64;
+        let squares = if count > 1 { standard_error * standard_error * pairs } else { 0.0 };
         Moments { count, mean, squares }
     }
 

@@ -87,7 +87,8 @@ impl<const N: usize> Table<N> {
 
     /// The mean, over the samples, of the share of the others with a sample's label that have its class too; and how many
     /// samples are left out because they are alone with their label; with `alone_count` none are, and theirs is nought. As each
-    /// counts in the others' shares, too, the standard error is that of [`Moments::jackknife`].
+    /// counts in the others' shares, too, the standard error is that of [`Moments::jackknife`]; infinite where without one sample there
+    /// is no mean.
     pub fn agreement(&self, alone_count: bool) -> (Moments, u64) {
         let labels = || self.rows.chunk_by(|a, b| a.label == b.label);
         let of = |same: &[Row]| -> (u64, f64) {
@@ -105,7 +106,7 @@ impl<const N: usize> Table<N> {
         if samples == 0 {
             return (Moments::default(), alone);
         }
-        let (mean, mut left_out) = (shares / samples as f64, Moments::default());
+        let (mean, mut left_out, mut is_known) = (shares / samples as f64, Moments::default(), true);
         for same in labels() {
             let (count, pairs) = of(same);
             for row in same.iter().filter(|_| count > 1 || alone_count) {
@@ -120,10 +121,12 @@ impl<const N: usize> Table<N> {
                 };
                 let rest = samples - gone;
                 let without = (shares - with + own) / rest as f64;
-                left_out.push_many(if rest == 0 { mean } else { without }, row.count);
+                is_known &= rest > 0;
+                left_out.push_many(without, row.count);
             }
         }
-        (Moments::of(samples, mean, left_out.jackknife()), alone)
+        let error = if is_known { left_out.jackknife() } else { f64::INFINITY };
+        (Moments::of(samples, mean, error), alone)
     }
 
     /// The labels' mean share of samples that have `class`, whichever label has how many samples. The labels are what they are,
@@ -267,6 +270,18 @@ mod tests {
         assert!((shares.mean() - 0.6).abs() < 1e-12 && (shares.standard_error() - 0.24f64.sqrt()).abs() < 1e-12);
     }
 
+    /// Without either one of a single pair there is no share at all.
+    #[test]
+    fn the_error_of_one_pair_is_unknown() {
+        let pair = |classes: [u64; 2]| {
+            let mut table = Table::<8>::default();
+            [(5, classes[0]), (5, classes[1]), (6, 1)].into_iter().for_each(|(l, c)| table.push(l, c));
+            let (shares, alone) = table.agreement(false);
+            (shares.count(), shares.mean(), shares.standard_error(), alone)
+        };
+        assert_eq!([pair([1, 1]), pair([1, 2])], [(2, 1.0, f64::INFINITY, 1), (2, 0.0, f64::INFINITY, 1)]);
+    }
+
     #[test]
     fn those_that_are_alone_count_as_having_none_where_they_are_to() {
         let mut table = Table::<8>::default();
@@ -280,7 +295,8 @@ mod tests {
         );
         let mut table = Table::<8>::default();
         table.push(5, 1);
-        assert_eq!((table.agreement(true).0.count(), table.agreement(true).0.mean()), (1, 0.0));
+        let of_one = table.agreement(true).0;
+        assert_eq!((of_one.count(), of_one.mean(), of_one.variance()), (1, 0.0, 0.0));
     }
 
     #[test]
