@@ -1,7 +1,9 @@
 """Runs the gradient graphs that the adjoint tests write through onnx.checker and ONNX Runtime.
 
-    WHYLINE_CASES=/tmp/cases cargo test -p whyline-runtime --test adjoints cases_can_be
+    WHYLINE_CASES=/tmp/cases cargo test --workspace cases_can_be
     python models/check_cases.py /tmp/cases
+
+with the packages of models/requirements.txt.
 
 Prints every case whose logits or gradient differ, relative to their largest value, by more than 1e-4.
 """

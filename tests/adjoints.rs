@@ -5,6 +5,7 @@ mod common;
 use common::{gradient_error, graph, ints, node, normal, text, weight};
 use proptest::prelude::*;
 use whyline_runtime::gradient::adjoints::covered_ops;
+use whyline_runtime::gradient::composite::{EPSILON, RESCALE};
 use whyline_runtime::onnx::{Attr, Graph, Node, Tensor};
 
 /// Float32 differences are good to about this much.
@@ -74,37 +75,37 @@ fn int(v: i64) -> Attr {
     Attr::Int(v)
 }
 
+/// Functions of one value, and those of them that want it to be positive.
+const ANYWHERE: [&str; 21] = [
+    "Abs",
+    "Exp",
+    "Erf",
+    "Sin",
+    "Cos",
+    "Atan",
+    "Sinh",
+    "Cosh",
+    "Relu",
+    "LeakyRelu",
+    "Elu",
+    "Selu",
+    "Celu",
+    "ThresholdedRelu",
+    "Sigmoid",
+    "HardSigmoid",
+    "HardSwish",
+    "Tanh",
+    "Softplus",
+    "Softsign",
+    "Mish",
+];
+const POSITIVE: [&str; 3] = ["Sqrt", "Log", "Reciprocal"];
+
 fn elementwise() -> Vec<Case> {
     let x = [2, 3, 5];
-    let mut cases: Vec<Case> = [
-        "Identity",
-        "Neg",
-        "Abs",
-        "Exp",
-        "Erf",
-        "Sin",
-        "Cos",
-        "Atan",
-        "Sinh",
-        "Cosh",
-        "Relu",
-        "LeakyRelu",
-        "Elu",
-        "Selu",
-        "Celu",
-        "ThresholdedRelu",
-        "Sigmoid",
-        "HardSigmoid",
-        "HardSwish",
-        "Tanh",
-        "Softplus",
-        "Softsign",
-        "Mish",
-    ]
-    .into_iter()
-    .map(|op| case(op, &x, vec![], vec![]))
-    .collect();
-    cases.extend(["Sqrt", "Log", "Reciprocal"].map(|op| shifted(case(op, &x, vec![], vec![]), 5.0)));
+    let plain = |op| case(op, &x, vec![], vec![]);
+    let mut cases: Vec<Case> = ["Identity", "Neg"].into_iter().chain(ANYWHERE).map(plain).collect();
+    cases.extend(POSITIVE.map(|op| shifted(plain(op), 5.0)));
     cases.push(case("Cast", &x, vec![], vec![("to", int(1))]));
     cases.push(case("LeakyRelu", &x, vec![], vec![("alpha", float(0.3))]));
     cases.push(case("Elu", &x, vec![], vec![("alpha", float(0.7))]));
@@ -588,6 +589,17 @@ fn every_adjoint_has_a_case() {
     let tested: Vec<&str> = cases.iter().map(|c| c.op).collect();
     let missing: Vec<&str> = covered_ops().into_iter().filter(|op| !tested.contains(op)).collect();
     assert!(missing.is_empty(), "no case for {missing:?}");
+}
+
+/// A function of one value has a slope between two, and relevance passes it: `RESCALE` and `EPSILON` list them.
+#[test]
+fn functions_of_one_value_have_rules() {
+    // One that is no op of its own is read as Elu.
+    for op in ANYWHERE.into_iter().chain(POSITIVE).filter(|op| *op != "Celu") {
+        for composite in [&RESCALE, &EPSILON] {
+            assert!(composite.rule(op).is_some(), "'{}' has no rule for {op}", composite.name);
+        }
+    }
 }
 
 /// A sliding window: kernel, stride, dilation, pads, and an extent that it fits into.

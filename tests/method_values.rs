@@ -102,8 +102,10 @@ fn parameters_of_rules_reach_the_backward_pass() {
     assert_eq!((lrp.epsilon, lrp.gamma, lrp.alpha), (0.5, 0.75, 3.0));
     assert!(plain.epsilon != 0.5 && plain.gamma != 0.75 && plain.alpha != 3.0);
     assert_eq!(settings("rectgrad", &[("percentile", "40")]).percentile, 40.0);
-    let composite = |ops: &str| build(find("guided-backprop").unwrap(), &[("ops", ops)]).needs().composite.name;
-    assert_eq!((composite("relu"), composite("rectifiers")), ("guided", "guided-rectifiers"));
+    let composite = |name: &str, given: &[(&str, &str)]| build(find(name).unwrap(), given).needs().composite.name;
+    let guided = |ops: &str| composite("guided-backprop", &[("ops", ops)]);
+    assert_eq!((guided("relu"), guided("rectifiers")), ("guided", "guided-rectifiers"));
+    assert_eq!(["deep-taylor", "excitation-backprop"].map(|name| composite(name, &[])), ["deep-taylor", "excitation"]);
 }
 
 /// Whether somebody wants no more.

@@ -11,7 +11,7 @@ use whyline_runtime::attribution::Extent;
 use whyline_runtime::engine::{Counting, Gradient, Passes, Session, Tap};
 use whyline_runtime::gradient::composite::Kind;
 use whyline_runtime::image::blur::{Border, gaussian};
-use whyline_runtime::methods::{Extents, Given, METHODS, Status, Task, find};
+use whyline_runtime::methods::{Entry, Extents, Given, METHODS, Status, Taps, Task, find};
 use whyline_runtime::onnx::Layout;
 use whyline_runtime::onnx::card::StepsCard;
 
@@ -144,16 +144,28 @@ fn the_same_seed_gives_the_same_bytes_and_another_does_not() {
     }
 }
 
+/// Those that say so, and no others.
 #[test]
-fn gradients_of_a_linear_model_are_its_weights() {
-    let w = Polynomial::new(0.0).w;
-    for name in ["vanilla", "smoothgrad", "guided-backprop", "deconvnet"] {
-        assert_close(&map(name, &[], 0.0), &w, 1e-6);
+fn methods_that_are_exact_on_a_linear_model_say_so() {
+    let (w, x) = (Polynomial::new(0.0).w, normal(LEN, 3));
+    let products: Vec<f32> = w.iter().zip(&x).map(|(w, x)| w * x).collect();
+    let mut wrong = vec![];
+    for entry in METHODS {
+        let needs = build(entry, &[]).needs();
+        if needs.taps == Taps::Layer || matches!(needs.composite.kind, Kind::Relevance(_)) {
+            continue; // The layer is the input here, and there are no rules.
+        }
+        let values = map(entry.name, &[], 0.0);
+        let is = |exact: &[f32]| {
+            values.len() == LEN && values.iter().zip(exact).all(|(a, b)| (a - b).abs() <= 1e-5 * b.abs().max(0.1))
+        };
+        if (is(&w) || is(&products)) != entry.properties.linear_exact {
+            wrong.push(entry.name);
+        }
     }
+    assert_eq!(wrong, Vec::<&str>::new());
     let sizes: Vec<f32> = w.iter().map(|w| w.abs()).collect();
     assert_close(&map("saliency", &[], 0.0), &sizes, 1e-6);
-    let products: Vec<f32> = w.iter().zip(normal(LEN, 3)).map(|(w, x)| w * x).collect();
-    assert_close(&map("gradient-x-input", &[], 0.0), &products, 1e-6);
 }
 
 #[test]
@@ -341,9 +353,32 @@ fn calibrated_steps_are_the_cards_and_for_its_baseline_alone() {
     assert!(explain("0.5", None, 0.3).unwrap_err().to_string().contains("whyline calibrate finds them"));
 }
 
+/// Whoever asks for fewer passes than a method takes in steps or draws has what there is by then.
+#[test]
+fn methods_in_steps_and_draws_may_be_ended_before() {
+    let counted = |entry: &&&'static Entry| entry.parameters.iter().any(|p| ["steps", "samples"].contains(&p.name));
+    let is_whole = |entry: &&&'static Entry| {
+        let method = build(entry, &[]);
+        method.least(MODEL).all() == method.passes(MODEL).all()
+    };
+    let whole: Vec<&str> = METHODS.iter().filter(counted).filter(is_whole).map(|entry| entry.name).collect();
+    // The first has no way to go before it has found its end, and of the other every step counts for all.
+    assert_eq!(whole, ["boundary-ig", "integrated-hessians"], "`least` says that all passes are taken");
+}
+
 /// A method that draws does so anew in every copy: of a copy without noise to speak of its variance is that over seeds.
 #[test]
 fn draws_within_copies_are_of_their_own() {
+    let draws = |entry: &&&Entry| entry.properties.stochastic && entry.parameters.iter().all(|p| p.name != "base");
+    let mut same = vec![];
+    for entry in METHODS.iter().filter(draws).filter(|entry| entry.name != OF_TWO) {
+        let size: f32 = map(entry.name, &[], 0.3).iter().map(|v| v * v).sum();
+        let spread = map("vargrad", &[("base", entry.name), ("samples", "4"), ("sigma", "1e-6")], 0.3);
+        if spread.iter().sum::<f32>() < 1e-6 * size {
+            same.push(entry.name);
+        }
+    }
+    assert_eq!(same, Vec::<&str>::new(), "they draw the same in every copy: `task.seed_of` begins draws");
     let base = "expected-gradients samples=2";
     let spread = map("vargrad", &[("base", base), ("samples", "400"), ("sigma", "1e-6")], 0.3);
     let seeds: Vec<Vec<f32>> =

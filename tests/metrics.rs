@@ -376,7 +376,11 @@ fn every_metric_is_tested_and_every_parameter_parses() {
     let text =
         [include_str!("metrics.rs"), include_str!("metric_values.rs"), include_str!("metric_copies.rs")].concat();
     for entry in METRICS {
-        assert!(text.matches(&format!("\"{}\"", entry.name)).count() > 0, "{} has no test", entry.name);
+        assert!(
+            text.matches(&format!("\"{}\"", entry.name)).count() > 0,
+            "{} has no test in metric_values.rs, metric_copies.rs or here",
+            entry.name
+        );
         assert!(entry.default().is_ok(), "{}", entry.name);
         assert_eq!(METRICS.iter().filter(|m| m.name == entry.name || m.aliases.contains(&entry.name)).count(), 1);
         // Any text may be the name of a layer.

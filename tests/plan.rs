@@ -201,6 +201,69 @@ fn smooth_activations_agree_with_tract() {
     }
 }
 
+/// What ops of one operand are in kernels, to be between convolutions.
+const OF_ONE_OPERAND: [&str; 24] = [
+    "Abs",
+    "Ceil",
+    "Cos",
+    "Elu",
+    "Erf",
+    "Exp",
+    "Floor",
+    "HardSigmoid",
+    "HardSwish",
+    "LeakyRelu",
+    "Log",
+    "Neg",
+    "Pow",
+    "Reciprocal",
+    "Relu",
+    "Round",
+    "Sigmoid",
+    "Sign",
+    "Sin",
+    "Softplus",
+    "Softsign",
+    "Sqrt",
+    "Tanh",
+    "ThresholdedRelu",
+];
+
+/// Every such op has a kernel, and gives what it should beside lanes of no channel, though what is in these be where it is undefined.
+#[test]
+fn elementwise_ops_agree_with_tract_between_convolutions() {
+    let conv = |inputs: &[&str], output: &str| node("Conv", inputs, &[output], vec![]);
+    // An op sees values about a bias, moved so that lanes of zero come to lie beyond zero, and where exponentials are infinite.
+    let moved = |bias: f32| [(0.0, 1.0), (-0.5 * bias, 1.0), (1.9 * bias, -1.0)].map(|by| (bias, by));
+    for op in OF_ONE_OPERAND {
+        let biases = if op == "Exp" { vec![2.0, 50.0] } else { vec![2.0] };
+        for (channels, (bias, (add, times))) in
+            [5, 16, 20].into_iter().flat_map(|c| biases.iter().flat_map(|&b| moved(b)).map(move |m| (c, m)))
+        {
+            let nodes = vec![
+                conv(&["x", "w0", "bias"], "a"),
+                node("Mul", &["a", "times"], &["b"], vec![]),
+                node("Add", &["b", "add"], &["c"], vec![]),
+                node(op, if op == "Pow" { &["c", "power"] } else { &["c"] }, &["d"], vec![]),
+                // Not all of them have slopes.
+                node("Add", &["c", "d"], &["e"], vec![]),
+                conv(&["e", "w1"], "y"),
+            ];
+            let near: Vec<f32> = normal(channels * 3, 1).iter().map(|w| 0.1 * w).collect();
+            let weights = vec![
+                ("w0", Tensor::f32(&[channels, 3, 1, 1], &near)),
+                ("bias", Tensor::f32(&[channels], &vec![bias; channels])),
+                ("w1", weight(&[4, channels, 1, 1], 2)),
+                ("times", Tensor::scalar(times)),
+                ("add", Tensor::scalar(add)),
+                ("power", Tensor::scalar(-1.5)),
+            ];
+            let derived = all_kernels(with_weights(graph(&[1, 3, 6, 7], nodes, "y"), weights));
+            agrees(&format!("{op} of {channels} channels, about {bias} times {times} and {add}"), &derived, WINOGRAD);
+        }
+    }
+}
+
 /// Both tiles of Winograd's algorithm, with whole and cut tiles on every side; sums that are cut into parts, and images that
 /// are cut into strips, and these into rows.
 #[test]

@@ -155,7 +155,7 @@ impl Family {
 pub struct Properties {
     /// Its values add up to the target's difference from the baseline.
     pub complete: bool,
-    /// On a linear model it gives exactly `w * (x - baseline)`, or `w` if it is a gradient.
+    /// On a linear model it gives exactly `w * (x - baseline)`, or `w` if it is a gradient, whatever it draws.
     pub linear_exact: bool,
     /// It draws random numbers.
     pub stochastic: bool,

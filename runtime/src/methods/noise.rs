@@ -101,7 +101,8 @@ impl Noise {
                 break;
             }
             if self.weights.sigma > 0.0 {
-                let noise = WeightNoise { seed: self.seed, draw: draw as u64, deviation: self.weights.sigma };
+                let noise =
+                    WeightNoise { seed: task.seed_of(self.seed), draw: draw as u64, deviation: self.weights.sigma };
                 task.session.perturb_weights(Some(noise))?;
                 // The same noise: it goes by the weights' names.
                 if let Some(other) = &mut task.other {
@@ -114,7 +115,7 @@ impl Noise {
     }
 
     fn over_inputs(&self, task: &mut Task, first: usize, totals: &mut Totals) -> Result<()> {
-        let (input, seed) = (task.input, self.seed);
+        let (input, seed) = (task.input, task.seed_of(self.seed));
         let (low, high) = task.range();
         let deviation = self.inputs.sigma * (high - low);
         let copy = |draw: usize, noisy: &mut [f32]| {

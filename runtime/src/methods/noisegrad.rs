@@ -16,7 +16,7 @@ pub(super) const ENTRY: Entry = Entry {
     family: Family::Noise,
     summary: "the mean of another method's maps over noisy copies of the model",
     paper: "Bykov et al. 2022",
-    properties: Properties { complete: false, linear_exact: true, stochastic: true, signed: true },
+    properties: Properties { complete: false, linear_exact: false, stochastic: true, signed: true },
     parameters: &[
         Parameter { name: "models", default: "25", help: "noisy copies of the model" },
         WEIGHT_SIGMA,

@@ -8,7 +8,7 @@ use super::arena::BufferId;
 use super::builder::Builder;
 use super::chains::ChainWork;
 use super::planner::{Beside, Lowered, Planner, chained};
-use super::recipes::{Recipe, recipe};
+use super::recipes::{Recipe, UNBOUNDED, recipe};
 use super::values::{Image, Lazy, Order};
 use crate::engine::kernels::chain::{Along, Op, Source};
 use crate::error::{Error, Result};
@@ -41,9 +41,8 @@ impl Planner<'_> {
         if node.domain == DOMAIN && link_of(node).is_none() {
             return self.masks.of(node).map_or(Order::Planes, |(_, _, order)| order);
         }
-        // What divides by the lanes beyond the channels, which are zero, would fill them with NaN.
-        let tame = image.channels % LANES == 0
-            || !["Div", "Reciprocal", "Log", "Pow", "Softplus", "Elu"].contains(&node.op.as_str());
+        // The lanes beyond the channels, which are what nobody has asked for, would fill with NaN.
+        let tame = image.channels % LANES == 0 || !UNBOUNDED.contains(&node.op.as_str());
         // The others are constants, or are given as bits.
         let inputs = || {
             crate::onnx::graph::inputs_of(node).take(match node.op.as_str() {

@@ -26,7 +26,11 @@ fn map(f: fn(f32, [f32; 2]) -> f32) -> Recipe {
     Recipe::Unary(Op::Map(f, [0.0; 2]))
 }
 
-/// The links of an op, where it is elementwise.
+/// Ops that make of some finite values what is infinite, or no number. A model keeps its channels away from these values, but not the
+/// lanes beyond them, which must stay finite: where there are such lanes, these ops work on planes.
+pub(super) const UNBOUNDED: [&str; 6] = ["Div", "Reciprocal", "Log", "Pow", "Sqrt", "Exp"];
+
+/// The links of an op, where it is elementwise. One that is unbounded is among [`UNBOUNDED`], too.
 pub(super) fn recipe(planner: &Planner, node: &Node) -> Option<Recipe> {
     if let Some(link) = link_of(node) {
         return Some(Recipe::Unary(link));
@@ -88,6 +92,7 @@ pub(super) fn recipe(planner: &Planner, node: &Node) -> Option<Recipe> {
         "Cos" => map(|v, _| v.cos()),
         "Softsign" => map(|v, _| v / (1.0 + v.abs())),
         "Softplus" => map(|v, _| v.max(0.0) + (-v.abs()).exp().ln_1p()),
+        "ThresholdedRelu" => with(|v, [a, _]| if v > a { v } else { 0.0 }, node.float("alpha", 1.0), 0.0),
         "Elu" => with(|v, [a, _]| if v < 0.0 { a * v.exp_m1() } else { v }, node.float("alpha", 1.0), 0.0),
         _ => return None,
     })

@@ -48,6 +48,11 @@ const PASSED: &[(&str, AdjointFn)] = &[
     ("Log", pass),
     ("Reciprocal", pass),
     ("Pow", pass),
+    ("Sin", pass),
+    ("Cos", pass),
+    ("Atan", pass),
+    ("Sinh", pass),
+    ("Cosh", pass),
 ];
 
 /// Sums with weights.

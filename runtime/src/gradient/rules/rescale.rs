@@ -64,6 +64,8 @@ pub const ELEMENTWISE: Rule = Rule {
         ("Sin", secant),
         ("Cos", secant),
         ("Atan", secant),
+        ("Sinh", secant),
+        ("Cosh", secant),
     ]],
 };
 
