@@ -755,6 +755,22 @@ fn channels_and_groups_are_normalised() {
     }
 }
 
+/// Without an epsilon lanes of no channel, whose variance is zero, are not divided by it.
+#[test]
+fn channels_are_normalised_without_epsilon() {
+    let conv = |inputs: &[&str], output: &str| node("Conv", inputs, &[output], vec![]);
+    let norm = node("InstanceNormalization", &["v", "scale", "bias"], &["n"], vec![("epsilon", Attr::Float(0.0))]);
+    let nodes = vec![conv(&["x", "w0"], "v"), norm, conv(&["n", "w1"], "y")];
+    let vector = |seed| weight(&[5], seed);
+    let weights = vec![
+        ("w0", weight(&[5, 3, 1, 1], 1)),
+        ("scale", vector(2)),
+        ("bias", vector(3)),
+        ("w1", weight(&[4, 5, 1, 1], 4)),
+    ];
+    agrees("channels", &all_kernels(with_weights(graph(&[1, 3, 6, 7], nodes, "y"), weights)), 1e-4);
+}
+
 /// A channel of so many places, far from zero, that a running sum of it would be off in its fourth digit.
 #[test]
 fn large_channels_are_normalised_exactly() {

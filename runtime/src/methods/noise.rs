@@ -46,12 +46,12 @@ pub(super) struct Draws {
 
 impl Draws {
     /// The thing itself, once.
-    pub const NONE: Draws = Draws { count: 1, sigma: 0.0 };
+    pub const ONCE: Draws = Draws { count: 1, sigma: 0.0 };
 
     /// From the parameters of these names. Copies without noise are all the same, so there is one.
     pub fn parse(params: &Params, count: &str, sigma: &str) -> Result<Draws> {
         let draws = Draws { count: params.whole(count, 1, 1_000_000)?, sigma: params.size(sigma)? as f32 };
-        Ok(if draws.sigma == 0.0 { Draws::NONE } else { draws })
+        Ok(if draws.sigma == 0.0 { Draws::ONCE } else { draws })
     }
 }
 
@@ -77,7 +77,7 @@ impl Noise {
     pub fn over(params: &Params, base: Box<dyn Method>, statistic: Statistic, signed: bool) -> Result<Box<dyn Method>> {
         let signed = signed && matches!(statistic, Statistic::Mean);
         let (inputs, seed) = (Draws::parse(params, "samples", "sigma")?, params.seed("seed")?);
-        Ok(Box::new(Noise { inputs, weights: Draws::NONE, seed, base, statistic, signed }))
+        Ok(Box::new(Noise { inputs, weights: Draws::ONCE, seed, base, statistic, signed }))
     }
 
     /// The mean over noisy models, and over noisy inputs of each.

@@ -23,5 +23,5 @@ pub(super) const ENTRY: Entry = Entry {
         SEED,
         BASE,
     ],
-    build: |params| Noise::of_weights(params, Draws::parse(params, "models", "weight-sigma")?, Draws::NONE),
+    build: |params| Noise::of_weights(params, Draws::parse(params, "models", "weight-sigma")?, Draws::ONCE),
 };

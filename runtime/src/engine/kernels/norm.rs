@@ -65,7 +65,8 @@ impl Kernel for Channels<'_> {
             S::store(factor.as_mut_ptr(), S::mul(added::<S, true>(self.input, middle), share));
         }
         for (factor, scale) in factor.iter_mut().zip(self.scale) {
-            *factor = scale / (*factor + self.norm.epsilon).sqrt();
+            // Lanes of no channel have neither scale nor variance, and there may be no epsilon.
+            *factor = if *scale == 0.0 { 0.0 } else { scale / (*factor + self.norm.epsilon).sqrt() };
         }
         Factors { mean, factor, bias: *self.bias }
     }
