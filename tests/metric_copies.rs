@@ -81,12 +81,17 @@ fn draws_end_as_soon_as_their_error_is_small_enough() {
         score_within(&mut subject, "avg-sensitivity", &given, (&x, &map, None), Some(wanted)).unwrap();
         assert_eq!(subject.explanations, first as u64, "{wanted}");
     }
-    // Where any error is small enough a mean takes five draws, and a correlation twenty behind its pilot.
+    // Where any error is small enough a mean takes five draws, and a correlation twenty.
     let any = Some(1e9);
     score_within(&mut subject, "avg-sensitivity", &[("draws", "40")], (&x, &map, None), any).unwrap();
     assert_eq!(subject.explanations, 5);
     score_within(&mut subject, "faithfulness-correlation", &[("size", "30")], (&x, &map, None), any).unwrap();
-    assert_eq!(subject.forwards, 40);
+    assert_eq!(subject.forwards, 20);
+    // Of eight correlations, which all count as much, the mean is as exact as one of eight times as many sets: 3 and 100 / 8, but twenty.
+    for (enough, each) in [(0.1, 20), (0.05, 53)] {
+        score_within(&mut subject, "sensitivity-n", &[], (&x, &map, None), Some(enough)).unwrap();
+        assert_eq!(subject.forwards, 8 * each);
+    }
 }
 
 /// What ended where the correlation happens to be large, and its error small, would be too large in the mean over draws.
@@ -96,17 +101,21 @@ fn correlations_that_end_early_are_as_large_as_others() {
     let mixed: Vec<f32> = w.iter().zip(&noise).map(|(w, other)| 0.5 * w + other).collect();
     let map = product(&mixed, &x);
     let mut subject = Linear::of(&w, &product);
+    let mut taken = 0;
     let mut of = |runs: &str, seed: u64, enough: Option<f64>| {
         let given = [("size", "30"), ("runs", runs), ("seed", &*seed.to_string())];
-        score_within(&mut subject, "faithfulness-correlation", &given, (&x, &map, None), enough).unwrap()
+        let score = score_within(&mut subject, "faithfulness-correlation", &given, (&x, &map, None), enough);
+        taken += subject.forwards;
+        score.unwrap()
     };
     let truth = of("20000", 0, None);
     assert!((0.3..0.5).contains(&truth), "where what ended so was off by 0.03: {truth}");
     let mut ended = Moments::default();
     (0..500).for_each(|seed| ended.push(of("300", seed, Some(0.1))));
+    assert_eq!(taken, 103 * 500 + 20_000, "three and the square of ten");
     let (off, error) = (ended.mean() - truth, ended.standard_error());
     assert!(off.abs() < 0.015 && error < 0.006, "{off} +- {error}");
-    assert!(ended.variance().sqrt() < 0.11, "as exact as was wanted: {}", ended.variance().sqrt());
+    assert!(ended.variance().sqrt() < 0.1, "as exact as was wanted: {}", ended.variance().sqrt());
 }
 
 /// Divided by no less than the largest value, as with a floor of one, relative changes are distances over it.

@@ -143,7 +143,7 @@ fn draws_end_where_their_mean_is_exact() {
     let map = bent(&w, &x);
     let mut subject = Linear::of(&w, &bent);
     for (metric, given) in [
-        ("faithfulness-correlation", &[("size", "30"), ("runs", "4000")][..]),
+        ("faithfulness-correlation", &[("size", "30"), ("runs", "8000")][..]),
         ("avg-sensitivity", &[("draws", "300")]),
         ("max-sensitivity", &[("draws", "20")]),
     ] {

@@ -91,7 +91,8 @@ fn maps_are_those_of_the_reference_programs() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Of every method there are values of another program's map, or one that is worked out on paper.
+/// Every method has values of another program's map, or is named where maps are worked out on paper, in part as a composite's: what a
+/// name is worth there is not seen.
 #[test]
 fn every_method_has_values() {
     let numbers = [

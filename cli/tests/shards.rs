@@ -102,16 +102,17 @@ fn a_state_is_one_runs_until_that_has_ended() {
     let place = Place::of(10);
     let words = |state: &str| format!("-m ig -p steps=3000 --metrics complexity --state {state} --samples s.jsonl");
     let mut run = place.begun(&words("s.wls"));
-    for (state, said) in [("s.wls", "another run has "), ("other.wls", "another run writes its lines there")] {
+    for (state, said) in [("s.wls", "another run has it"), ("other.wls", "another run writes its lines there")] {
         let other = place.evaluate(&words(state));
         assert!(other.status.code() == Some(2) && told(&other).contains(said), "{}", told(&other));
     }
+    assert!(!Path::new(&place.path("other.wls")).exists(), "who is refused leaves nothing");
     assert!(run.0.try_wait().unwrap().is_none(), "it goes on");
     run.0.kill().unwrap();
     run.0.wait().unwrap();
     done(&place.evaluate(&format!("{} --budget 0ms", words("s.wls"))));
     let left = std::fs::read_dir(place.0.path()).unwrap().map(|file| file.unwrap().file_name());
-    assert!(left.into_iter().all(|name| !name.to_string_lossy().ends_with(".lock")));
+    assert!(left.into_iter().all(|name| !name.to_string_lossy().ends_with(".busy")));
 }
 
 /// A dataset that goes away is no fault of its images: what was done stands, and nothing else is counted.

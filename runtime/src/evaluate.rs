@@ -45,7 +45,7 @@ impl Measure {
         Ok(self.metric.cost(&loaded.grid()?))
     }
 
-    /// Whether it is a mean of random draws that [`Effort::standard_error`] ends.
+    /// Whether it is of random draws, of which [`Effort::standard_error`] takes fewer.
     pub fn ends_early(&self) -> bool {
         self.metric.ends_early()
     }
@@ -142,7 +142,7 @@ pub struct SampleScores {
 pub struct Effort {
     /// About how many bytes of changed models that metrics ask for are kept; a gibibyte, if nobody says otherwise.
     pub memory: usize,
-    /// Within a sample, metrics that are means of random draws take no more once their standard error is this small.
+    /// Metrics of random draws take no more of them than make a sample's score this exact.
     pub standard_error: Option<f64>,
 }
 

@@ -1,6 +1,6 @@
-//! Files: read whole, written whole.
+//! Files: read whole, written whole, and [`Hold`] by one run alone.
 
-use std::fs::{File, Metadata, TryLockError};
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -8,6 +8,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::{Error, Result};
 use crate::hash::sha256;
+
+pub use hold::Hold;
+
+mod hold;
 
 /// Opens a regular file. A device or pipe is refused: it may never end.
 pub fn open(path: &Path) -> Result<File> {
@@ -111,77 +115,6 @@ fn beside(target: &Path, ending: &str) -> std::io::Result<PathBuf> {
     Ok(target.with_file_name(name))
 }
 
-/// A file that one run alone may write, again and again, as long as this lives. `NAME.lock` beside it says so, and goes with it;
-/// where a run is killed it stays, and holds nobody up.
-pub struct Hold {
-    file: File,
-    name: PathBuf,
-}
-
-impl Hold {
-    /// Takes it; none where the file system knows no locks, or the file is a pipe or device.
-    ///
-    /// Errors: another run has it, or nothing can be written there.
-    pub fn of(path: &Path) -> Result<Option<Hold>> {
-        let failed = |source| Error::Write { path: path.into(), source };
-        let target = followed(path);
-        if std::fs::metadata(&target).is_ok_and(|data| !data.is_file()) {
-            return Ok(None);
-        }
-        let name = beside(&target, ".lock").map_err(failed)?;
-        loop {
-            let file = File::options().write(true).create(true).truncate(false).open(&name).map_err(failed)?;
-            match file.try_lock() {
-                Ok(()) => {
-                    let hold = Hold { file, name: name.clone() };
-                    // The last one that had it may have taken the file away since it was opened.
-                    if hold.is_named() {
-                        return Ok(Some(hold));
-                    }
-                }
-                Err(TryLockError::WouldBlock) => {
-                    let reason =
-                        format!("another run has {}; wait until it has ended, or name another file", name.display());
-                    return Err(failed(std::io::Error::new(ErrorKind::ResourceBusy, reason)));
-                }
-                Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
-                    drop(Hold { file, name });
-                    return Ok(None);
-                }
-                Err(TryLockError::Error(error)) => return Err(failed(error)),
-            }
-        }
-    }
-
-    /// Whether what is locked still has its name.
-    fn is_named(&self) -> bool {
-        let named = std::fs::metadata(&self.name);
-        self.file.metadata().is_ok_and(|own| named.is_ok_and(|named| is_same(&own, &named)))
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        // What has something in it is somebody else's.
-        if self.is_named() && self.file.metadata().is_ok_and(|data| data.len() == 0) {
-            // An empty file that stays is in nobody's way.
-            let _ = std::fs::remove_file(&self.name);
-        }
-    }
-}
-
-#[cfg(unix)]
-fn is_same(one: &Metadata, other: &Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
-}
-
-/// Elsewhere a file that is open keeps its name.
-#[cfg(not(unix))]
-fn is_same(_: &Metadata, _: &Metadata) -> bool {
-    true
-}
-
 /// Bytes that a name has at most.
 const LONGEST: usize = 255;
 
@@ -199,30 +132,6 @@ mod tests {
         assert!(check_writable(&taken).is_err() && check_writable(&folder.path().join("no/such/folder")).is_err());
         check_writable(&folder.path().join("free")).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn one_run_alone_has_a_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let count = || std::fs::read_dir(folder.path()).unwrap().count();
-        for name in ["state", &"n".repeat(255)] {
-            let path = folder.path().join(name);
-            let first = Hold::of(&path).unwrap().unwrap();
-            assert!(Hold::of(&path).is_err_and(|error| error.to_string().contains("another run has ")));
-            let other = Hold::of(&folder.path().join("other")).unwrap();
-            assert_eq!(count(), 2, "a file for each, and none for who was refused");
-            drop((first, other));
-            assert_eq!(count(), 0);
-            assert!(Hold::of(&path).unwrap().is_some(), "it is free again");
-        }
-        // What a run that was killed has left, and what is no run's.
-        for (left, stays) in [("", 0), ("words", 1)] {
-            std::fs::write(folder.path().join("state.lock"), left).unwrap();
-            assert!(Hold::of(&folder.path().join("state")).unwrap().is_some());
-            assert_eq!(count(), stays);
-        }
-        assert!(Hold::of(&folder.path().join("no/such/folder")).is_err());
-        assert!(Hold::of(Path::new("/dev/null")).unwrap().is_none());
     }
 
     #[cfg(unix)]

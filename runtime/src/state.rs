@@ -16,7 +16,7 @@ use crate::metrics::Tally;
 
 const MAGIC: &[u8; 8] = b"WHYLINES";
 /// The layout that this build writes and reads.
-const VERSION: u64 = 7;
+const VERSION: u64 = 8;
 /// Of the SHA-256 of all that is before it, eight bytes, in hexadecimal digits.
 const CHECK: usize = 16;
 

@@ -44,7 +44,7 @@ pub struct EvaluateArgs {
     /// Compute metrics as another program does, to compare numbers with it; what it cannot compute is named
     #[arg(long, value_name = "PROGRAM", conflicts_with = "against")]
     pub compat: Option<CompatArg>,
-    /// Within a sample, metrics of random draws take no more of them than have this standard error
+    /// Metrics of random draws take no more of them than make a sample's score this exact
     #[arg(long = "se", value_name = "ERROR", value_parser = positive)]
     pub standard_error: Option<f64>,
     /// A parameter of every method that has it, as in -p steps=100

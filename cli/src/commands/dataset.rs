@@ -88,8 +88,8 @@ impl Dataset {
         let labelled = labels.iter().flatten().count();
         if labelled < 4 * count {
             warn!(
-                "{count} mosaics of {labelled} images have images in common, and standard errors, which take mosaics for \
-                 independent, are too small"
+                "of {labelled} images {count} mosaics have many in common; standard errors, which take them for independent, \
+                 are too small"
             );
         }
         Ok(())

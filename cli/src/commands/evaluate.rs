@@ -36,12 +36,13 @@ pub fn run(args: &EvaluateArgs) -> Outcome {
     let measures = measures(args, &loaded, &dataset)?;
     let mut evaluation = prepare(args, &loaded, measures)?;
     let mut state = begin(args, &loaded, &dataset, &mut evaluation)?;
+    let log = Log::open(args, &state)?;
     // A shard may have no samples at all; and what can't be written is known before the first.
     if let Some(path) = &args.state {
         state.write(path)?;
     }
     let budget = budget(&args.budget);
-    let taken = take(args, &mut evaluation, (&loaded, &dataset), &mut state, budget);
+    let taken = take(args, &mut evaluation, (&loaded, &dataset), (&mut state, log), budget);
     let report = Report::new(&state, *taken.as_ref().unwrap_or(&Some(Stopped::Error)))?;
     // What went wrong at the first sample leaves nothing to tell.
     if taken.is_ok() || state.done > 0 {
@@ -86,10 +87,9 @@ fn take(
     args: &EvaluateArgs,
     evaluation: &mut Evaluation,
     (loaded, dataset): (&Loaded, &Dataset),
-    state: &mut State,
+    (state, mut log): (&mut State, Log),
     budget: Budget,
 ) -> Outcome<Option<Stopped>> {
-    let mut log = Log::open(args, state)?;
     let start = Instant::now();
     let is_over = || args.time.is_some_and(|most| start.elapsed() >= most);
     let mut show = Progress::new(args, state);
@@ -186,7 +186,9 @@ fn measures(args: &EvaluateArgs, loaded: &Loaded, dataset: &Dataset) -> Outcome<
         return Err(Failure::usage("none of the metrics can be measured of this model"));
     }
     if args.standard_error.is_some() && !measures.iter().any(Measure::ends_early) {
-        return Err(Failure::usage("--se ends means of random draws, and none of the metrics is one"));
+        return Err(Failure::usage(
+            "--se takes fewer random draws, and none of the metrics has draws that may be fewer",
+        ));
     }
     Ok(measures)
 }
@@ -243,7 +245,7 @@ fn prepare<'a>(args: &EvaluateArgs, loaded: &'a Loaded, measures: Vec<Measure>) 
 fn hold(state: &Path) -> Outcome<Option<Hold>> {
     let hold = Hold::of(state)?;
     if hold.is_none() {
-        warn!("{}: there are no locks here; see to it that no other run has this state", state.display());
+        warn!("{}: its file system gives no locks; see to it that no other run has this state", state.display());
     }
     Ok(hold)
 }

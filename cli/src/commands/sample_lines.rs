@@ -1,7 +1,7 @@
 //! `evaluate --samples`: a line of JSON for every sample, which a run that was ended goes on behind.
 
 use std::fs::{File, TryLockError};
-use std::io::{ErrorKind, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
@@ -33,8 +33,17 @@ impl Log {
             let file = File::options().write(true).open(path).map_err(failed)?;
             return Ok(Log(Some(Lines { path: path.clone(), file, has_more: false })));
         }
-        // What is no text, or is not there, holds none of its lines.
-        let before = if done > 0 { std::fs::read_to_string(path).unwrap_or_default() } else { String::new() };
+        // What is not there is made only once it is known that nothing of it is missing.
+        let there = match File::options().read(true).write(true).open(path) {
+            Ok(file) => Some(alone(file).map_err(failed)?),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(failed(error).into()),
+        };
+        let mut before = String::new();
+        if let Some(mut file) = there.as_ref().filter(|_| done > 0) {
+            // What is no text holds none of its lines.
+            let _ = file.read_to_string(&mut before);
+        }
         let kept: String = before.split_inclusive('\n').take(done as usize).collect();
         if !are_of(&kept, state) {
             let message = format!(
@@ -44,13 +53,10 @@ impl Log {
             );
             return Err(Failure { message, code: 4 });
         }
-        let mut file = File::options().write(true).create(true).truncate(false).open(path).map_err(failed)?;
-        // Where the file system knows no locks, the lines are as safe as their state.
-        if let Err(TryLockError::WouldBlock) = file.try_lock() {
-            return Err(
-                failed(std::io::Error::new(ErrorKind::ResourceBusy, "another run writes its lines there")).into()
-            );
-        }
+        let mut file = match there {
+            Some(file) => file,
+            None => File::create_new(path).and_then(alone).map_err(failed)?,
+        };
         // What is kept stays where it is: whatever ends the program here loses nothing of it.
         file.seek(SeekFrom::Start(kept.len() as u64)).map_err(failed)?;
         Ok(Log(Some(Lines { path: path.clone(), file, has_more: true })))
@@ -105,6 +111,17 @@ impl Log {
         let Some(Lines { path, file, .. }) = &self.0 else { return Ok(()) };
         let synced = file.metadata().and_then(|data| if data.is_file() { file.sync_data() } else { Ok(()) });
         Ok(synced.map_err(|source| Error::Write { path: path.clone(), source })?)
+    }
+}
+
+/// The file, which no other run writes to.
+fn alone(file: File) -> std::io::Result<File> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            Err(std::io::Error::new(ErrorKind::ResourceBusy, "another run writes its lines there"))
+        }
+        // Where the file system gives no locks, lines are as safe as their state.
+        _ => Ok(file),
     }
 }
 

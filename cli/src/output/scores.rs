@@ -54,7 +54,7 @@ struct Cell {
     better: &'static str,
     /// Absent where no sample has a score.
     mean: Option<f64>,
-    /// Absent of fewer than two.
+    /// Absent of fewer than two, and of a single pair that is compared.
     standard_error: Option<f64>,
     /// Samples with a score.
     samples: u64,

@@ -101,8 +101,7 @@ impl Noise {
                 break;
             }
             if self.weights.sigma > 0.0 {
-                let noise =
-                    WeightNoise { seed: task.seed_of(self.seed), draw: draw as u64, deviation: self.weights.sigma };
+                let noise = WeightNoise { seed: self.seed, draw: draw as u64, deviation: self.weights.sigma };
                 task.session.perturb_weights(Some(noise))?;
                 // The same noise: it goes by the weights' names.
                 if let Some(other) = &mut task.other {
@@ -145,6 +144,7 @@ impl Noise {
             }
             copy(draw, &mut noisy);
             let mut at_copy = task.at(&noisy);
+            // Of copies within copies the inner one's: what they are made for, FullGrad, draws nothing.
             at_copy.copy = (first + draw + 1) as u64;
             let Outcome { attribution, status, .. } = self.base.explain(&mut at_copy)?;
             totals.push(&attribution.values);

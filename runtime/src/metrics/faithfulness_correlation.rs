@@ -1,10 +1,10 @@
 //! Faithfulness correlation (Bhatt et al. 2020): Pearson's correlation, over random sets of features, of the map's sum over a
 //! set with the output lost where the set is replaced by a baseline.
 //!
-//! Cost: a forward pass per set; with a standard error that is small enough twenty, and as many more as these say it takes.
+//! Cost: a forward pass per set; where a standard error is told, no more sets than any correlation takes for it.
 
 use super::curves::{LOGIT, output_of};
-use super::subsets::{draw, losses_while, sum_of};
+use super::subsets::{draw, losses, sum_of};
 use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined, Wants};
 use crate::baseline::{self, Baseline};
 use crate::error::Result;
@@ -62,21 +62,21 @@ impl Metric for FaithfulnessCorrelation {
     }
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
-        correlation(sample, &self.baseline, self.output, self.seed, (self.runs as usize, self.size as usize))
+        let runs = runs_of(sample, self.runs, 1);
+        correlation(sample, &self.baseline, self.output, self.seed, (runs, self.size as usize))
     }
 }
 
-/// How many sets tell how many more it takes. They are no part of the score: what ends where it happens to lie far from zero, and its
-/// error to be small, would be too far from zero in the mean over samples.
-const PILOT: usize = 20;
+/// Of fewer sets a correlation is too near to zero, by a hundredth and more in the mean over samples.
+const FEW: usize = 20;
 
-/// How many sets a standard error `(1 - r^2) / sqrt(n - 3)` takes, by what the pilot has found; as many as that at least, for the error
-/// of a few is said too small. The pilot's `r` is taken for half its own error less than it is: so many sets are as exact as is wanted,
-/// while with `r` as it is they fall short by a tenth.
-fn draws_for(wanted: f64, pilot: &Pearson) -> usize {
-    let r = pilot.correlation().map_or(0.0, |r| (r.abs() - 0.5 * pilot.standard_error()).max(0.0));
-    let root = (1.0 - r * r) / wanted;
-    PILOT.max((libm::ceil(root * root) as usize).saturating_add(3))
+/// How many sets each of so many correlations takes, `most` at the most, for their mean to be as exact as the sample wants it: those by
+/// which a standard error, `(1 - r^2) / sqrt(n - 3)`, is as small whatever the correlation. To go by the correlation so far would end
+/// where it happens to be large, and make means over samples too large.
+pub(super) fn runs_of(sample: &Sample, most: u32, correlations: usize) -> usize {
+    let enough =
+        |error: f64| FEW.max((libm::ceil(1.0 / (error * error * correlations as f64)) as usize).saturating_add(3));
+    sample.standard_error.map_or(most as usize, |error| enough(error).min(most as usize))
 }
 
 /// The correlation over so many random sets of so many features.
@@ -96,16 +96,8 @@ pub(super) fn correlation(
     }
     let (baseline, first) = (sample.baseline(baseline)?, sample.draw.wrapping_add(size as u64));
     let set = |run: usize| draw(&Rng::new(seed ^ first, run as u64), size, features);
-    let (map, wanted) = (sample.map, sample.standard_error.filter(|_| runs >= 2 * PILOT));
-    let (mut pearson, mut run, mut end) = (Pearson::default(), 0, runs);
-    losses_while(sample, output, &baseline, runs, &set, &mut |lost| {
-        pearson.push(sum_of(map, &set(run)), lost);
-        run += 1;
-        if let Some(wanted) = wanted.filter(|_| run == PILOT) {
-            end = runs.min(PILOT.saturating_add(draws_for(wanted, &pearson)));
-            pearson = Pearson::default();
-        }
-        run < end
-    })?;
+    let lost = losses(sample, output, &baseline, runs, &set)?;
+    let mut pearson = Pearson::default();
+    lost.into_iter().enumerate().for_each(|(run, lost)| pearson.push(sum_of(sample.map, &set(run)), lost));
     Ok(pearson.correlation().ok_or(Undefined::ConstantOutput))
 }

@@ -118,32 +118,14 @@ impl<'a> Sample<'a> {
 
     /// The class's output at `count` points.
     pub fn outputs(&mut self, of: Output, count: usize, make: Make) -> Result<Vec<f64>> {
-        let mut found = Vec::with_capacity(count);
-        self.outputs_while(of, count, make, &mut |output| {
-            found.push(output);
-            true
-        })?;
-        Ok(found)
-    }
-
-    /// The same, one after the other, as long as more are wanted.
-    pub fn outputs_while(
-        &mut self,
-        of: Output,
-        count: usize,
-        make: Make,
-        wants_more: &mut (dyn FnMut(f64) -> bool + Send),
-    ) -> Result<()> {
-        let (head, explained) = (self.head, self.explained);
-        let (mut taken, mut is_enough) = (0, false);
+        let (head, explained, mut found) = (self.head, self.explained, Vec::with_capacity(count));
         self.subject.forwards(count, make, &mut |_, pass| {
-            taken += 1;
-            is_enough = !wants_more(output(of, head, pass.logits, explained)?);
-            Ok(if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            found.push(output(of, head, pass.logits, explained)?);
+            Ok(ControlFlow::Continue(()))
         })?;
-        match taken == count || is_enough {
-            true => Ok(()),
-            false => Err(Error::Budget { reason: format!("{taken} of {count} passes were taken") }),
+        match found.len() == count {
+            true => Ok(found),
+            false => Err(Error::Budget { reason: format!("{} of {count} passes were taken", found.len()) }),
         }
     }
 

@@ -4,7 +4,7 @@
 //! Cost: a forward pass per set of each size.
 
 use super::curves::{LOGIT, output_of};
-use super::faithfulness_correlation::{RUNS, SEED, correlation};
+use super::faithfulness_correlation::{RUNS, SEED, correlation, runs_of};
 use super::{Better, Cost, Entry, Family, Grid, Metric, Output, Sample, Score, Undefined, Wants};
 use crate::baseline::{self, Baseline};
 use crate::error::Result;
@@ -70,8 +70,10 @@ impl Metric for SensitivityN {
 
     fn measure(&self, sample: &mut Sample) -> Result<Score> {
         let (mut mean, mut last) = (Moments::default(), Undefined::TooFewFeatures);
-        for size in self.sizes(sample.grid.features()) {
-            match correlation(sample, &self.baseline, self.output, self.seed, (self.runs as usize, size))? {
+        let sizes = self.sizes(sample.grid.features());
+        let runs = runs_of(sample, self.runs, sizes.len());
+        for size in sizes {
+            match correlation(sample, &self.baseline, self.output, self.seed, (runs, size))? {
                 Ok(correlation) => mean.push(correlation),
                 Err(reason) => last = reason,
             }

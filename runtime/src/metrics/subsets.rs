@@ -13,29 +13,12 @@ pub(super) fn losses(
     count: usize,
     set: &(dyn Fn(usize) -> Vec<u32> + Sync),
 ) -> Result<Vec<f64>> {
-    let mut found = Vec::with_capacity(count);
-    losses_while(sample, output, baseline, count, set, &mut |lost| {
-        found.push(lost);
-        true
-    })?;
-    Ok(found)
-}
-
-/// The same, one after the other, as long as more are wanted.
-pub(super) fn losses_while(
-    sample: &mut Sample,
-    output: Output,
-    baseline: &[f32],
-    count: usize,
-    set: &(dyn Fn(usize) -> Vec<u32> + Sync),
-    wants_more: &mut (dyn FnMut(f64) -> bool + Send),
-) -> Result<()> {
     let (own, grid, input) = (sample.own_output(output)?, sample.grid, sample.input);
-    let make = |number: usize, point: &mut [f32]| {
+    let left = sample.outputs(output, count, &|number, point: &mut [f32]| {
         point.copy_from_slice(input);
         grid.copy(set(number), baseline, point);
-    };
-    sample.outputs_while(output, count, &make, &mut |lost| wants_more(own - lost))
+    })?;
+    Ok(left.into_iter().map(|left| own - left).collect())
 }
 
 /// `size` different ones of `count` numbers, all alike likely, by Floyd's algorithm.

@@ -87,8 +87,8 @@ impl<const N: usize> Table<N> {
 
     /// The mean, over the samples, of the share of the others with a sample's label that have its class too; and how many
     /// samples are left out because they are alone with their label; with `alone_count` none are, and theirs is nought. As each
-    /// counts in the others' shares, too, the standard error is that of [`Moments::jackknife`]; infinite where without one sample there
-    /// is no mean.
+    /// counts in the others' shares, too, the standard error is that of [`Moments::jackknife`]; infinite of two samples, where
+    /// without one there is nothing to compare the other with.
     pub fn agreement(&self, alone_count: bool) -> (Moments, u64) {
         let labels = || self.rows.chunk_by(|a, b| a.label == b.label);
         let of = |same: &[Row]| -> (u64, f64) {
@@ -106,7 +106,7 @@ impl<const N: usize> Table<N> {
         if samples == 0 {
             return (Moments::default(), alone);
         }
-        let (mean, mut left_out, mut is_known) = (shares / samples as f64, Moments::default(), true);
+        let (mean, mut left_out) = (shares / samples as f64, Moments::default());
         for same in labels() {
             let (count, pairs) = of(same);
             for row in same.iter().filter(|_| count > 1 || alone_count) {
@@ -121,11 +121,10 @@ impl<const N: usize> Table<N> {
                 };
                 let rest = samples - gone;
                 let without = (shares - with + own) / rest as f64;
-                is_known &= rest > 0;
                 left_out.push_many(without, row.count);
             }
         }
-        let error = if is_known { left_out.jackknife() } else { f64::INFINITY };
+        let error = if samples > 2 { left_out.jackknife() } else { f64::INFINITY };
         (Moments::of(samples, mean, error), alone)
     }
 
@@ -295,6 +294,12 @@ mod tests {
         );
         let mut table = Table::<8>::default();
         table.push(5, 1);
+        let of_two = |class| {
+            let mut two = table.clone();
+            two.push(5, class);
+            (two.agreement(true).0.mean(), two.agreement(true).0.standard_error())
+        };
+        assert_eq!([of_two(1), of_two(2)], [(1.0, f64::INFINITY), (0.0, f64::INFINITY)]);
         let of_one = table.agreement(true).0;
         assert_eq!((of_one.count(), of_one.mean(), of_one.variance()), (1, 0.0, 0.0));
     }

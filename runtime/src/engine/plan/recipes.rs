@@ -26,7 +26,7 @@ fn map(f: fn(f32, [f32; 2]) -> f32) -> Recipe {
     Recipe::Unary(Op::Map(f, [0.0; 2]))
 }
 
-/// Ops that make of some finite values what is infinite, or no number. A model keeps its channels away from these values, but not the
+/// Ops with poles, or that grow as exponentials do: of some finite values they make what is infinite, or no number. A model keeps its channels away from these values, but not the
 /// lanes beyond them, which must stay finite: where there are such lanes, these ops work on planes.
 pub(super) const UNBOUNDED: [&str; 6] = ["Div", "Reciprocal", "Log", "Pow", "Sqrt", "Exp"];
 

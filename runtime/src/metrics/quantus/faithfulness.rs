@@ -4,7 +4,7 @@ use super::{COMPAT, Refusing, black, entry, of_scalars};
 use crate::baseline::Baseline;
 use crate::error::Result;
 use crate::metrics::curves::Steps;
-use crate::metrics::faithfulness_correlation::{RUNS, SEED, correlation};
+use crate::metrics::faithfulness_correlation::{RUNS, SEED, correlation, runs_of};
 use crate::metrics::faithfulness_estimate::estimate;
 use crate::metrics::monotonicity_correlation::{effects, spearman};
 use crate::metrics::subsets::{losses, sum_of};
@@ -30,11 +30,12 @@ pub(super) const CORRELATION: Entry = entry(
     Wants::Nothing,
     &[COMPAT, RUNS, Parameter { name: "size", default: "224", help: "features of a set" }, SEED],
     |params| {
-        let runs = (params.whole("runs", 2, 100_000)? as usize, params.whole("size", 1, 1 << 24)? as usize);
+        let (most, size) = (params.whole("runs", 2, 100_000)?, params.whole("size", 1, 1 << 24)? as usize);
         let seed = params.seed("seed")?;
-        let cost = move |_: &Grid| runs.0;
+        let cost = move |_: &Grid| most as usize;
         Ok(removed(cost, move |sample| {
-            correlation(sample, &Baseline::Constant(black(sample)), Output::Logit, seed, runs)
+            let runs = runs_of(sample, most, 1);
+            correlation(sample, &Baseline::Constant(black(sample)), Output::Logit, seed, (runs, size))
         }))
     },
 );
