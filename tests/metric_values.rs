@@ -37,6 +37,23 @@ fn patches_are_removed_by_their_sums_and_segments_by_their_means() {
     near(scored("infidelity", &of_sums(&[size]), (&marked(LEN, &parts), &[1.0; LEN]), &double), 91.0 / 6.0);
 }
 
+/// Patches that say nothing come in the order of their places, whichever sign their zeros have.
+#[test]
+fn zeros_of_either_sign_are_alike() {
+    let (w, x) = (drawn(1, LEN), drawn(2, LEN));
+    for metric in ["region-perturbation", "selectivity"] {
+        let of = |zero: f32| {
+            let map = move |_: &[f32], _: &[f32]| {
+                let mut map = marked(FEATURES, &[(FEATURES - 1, 1.0)]);
+                map[..FEATURES / 2].fill(zero);
+                map
+            };
+            scored(metric, &[("size", "9")], (&w, &x), &map).unwrap()
+        };
+        assert_eq!(of(-0.0), of(0.0), "{metric}");
+    }
+}
+
 /// A tolerance is a share of the output, so that a model of a thousand times the output takes as many steps.
 #[test]
 fn the_tolerance_of_segments_is_a_share_of_the_output() {

@@ -264,6 +264,46 @@ fn elementwise_ops_agree_with_tract_between_convolutions() {
     }
 }
 
+/// A convolution's result that is read twice, but in one tree alone, inside of which bits are kept for a gradient.
+#[test]
+fn trees_of_one_result_keep_their_bits() {
+    let conv = |inputs: &[&str], output: &str| node("Conv", inputs, &[output], vec![]);
+    let op = |op: &str, inputs: &[&str], output: &str| node(op, inputs, &[output], vec![]);
+    let rectified = op("Relu", &["a"], "r");
+    let trees = [
+        ("Relu(a) + a", vec![rectified.clone(), op("Add", &["r", "a"], "z")]),
+        // PReLU as Keras' converter has it.
+        (
+            "Relu(a) - 0.3 Relu(-a)",
+            vec![
+                rectified,
+                op("Neg", &["a"], "n"),
+                op("Relu", &["n"], "s"),
+                op("Mul", &["s", "some"], "t"),
+                op("Sub", &["r", "t"], "z"),
+            ],
+        ),
+        (
+            "Clip(swish(a), 0, 6) + 1",
+            vec![
+                op("Sigmoid", &["a"], "s"),
+                op("Mul", &["a", "s"], "t"),
+                op("Clip", &["t", "zero", "six"], "c"),
+                op("Add", &["c", "some"], "z"),
+            ],
+        ),
+    ];
+    for (what, tree) in trees {
+        for channels in [3, 5, 16] {
+            let nodes = [vec![conv(&["x", "w"], "a")], tree.clone(), vec![op("Flatten", &["z"], "y")]].concat();
+            let numbers = [("some", 0.3), ("zero", 0.0), ("six", 6.0)].map(|(name, v)| (name, Tensor::scalar(v)));
+            let weights = [vec![("w", weight(&[channels, 3, 1, 1], 1))], numbers.to_vec()].concat();
+            let derived = all_kernels(with_weights(graph(&[1, 3, 6, 7], nodes, "y"), weights));
+            agrees(&format!("{what} of {channels} channels"), &derived, TOLERANCE);
+        }
+    }
+}
+
 /// Both tiles of Winograd's algorithm, with whole and cut tiles on every side; sums that are cut into parts, and images that
 /// are cut into strips, and these into rows.
 #[test]

@@ -61,8 +61,8 @@ pub(super) fn ranked_by_mean(map: &[f32], groups: Vec<Vec<u32>>) -> Ranked {
 
 fn by(groups: Vec<Vec<u32>>, relevance: impl Fn(&[u32]) -> f64) -> Ranked {
     let mut groups: Vec<(f64, Vec<u32>)> = groups.into_iter().map(|group| (relevance(&group), group)).collect();
-    // Stable: of groups alike the first is first.
-    groups.sort_by(|a, b| b.0.total_cmp(&a.0));
+    // Stable: of groups alike the first is first, and zero is zero, whichever sign it has.
+    groups.sort_by(|a, b| (b.0 + 0.0).total_cmp(&(a.0 + 0.0)));
     let mut ranked = Ranked { features: vec![], ends: vec![] };
     for (_, group) in groups {
         ranked.features.extend(group);

@@ -36,10 +36,14 @@ pub fn upgrade(mut node: Node, opset: i64, values: &dyn Values) -> Result<(Vec<N
         "Squeeze" => squeeze(&mut node, opset, values, &mut extra),
         "Unsqueeze" | "ReduceSum" if opset < 13 => attr_to_input(&mut node, "axes", 1, &mut extra),
         "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL1" | "ReduceL2" | "ReduceLogSum"
-        | "ReduceLogSumExp" | "ReduceSumSquare"
+        | "ReduceSumSquare"
             if opset < 18 =>
         {
             attr_to_input(&mut node, "axes", 1, &mut extra);
+        }
+        "ReduceLogSumExp" => {
+            attr_to_input(&mut node, "axes", 1, &mut extra);
+            return Ok((log_sum_exp(&node), extra));
         }
         "Split" => split(&mut node, opset, fact, &mut extra)?,
         "Slice" if opset < 10 => {
@@ -251,6 +255,28 @@ fn celu(node: Node) -> (Vec<Node>, Extra) {
         ],
     );
     (nodes, vec![(alpha, Tensor::scalar(node.float("alpha", 1.0)))])
+}
+
+/// `m + ln sum e^(x - m)`, where `m` is the largest: tract takes exponentials of values as they are, which overflow at 89.
+fn log_sum_exp(node: &Node) -> Vec<Node> {
+    let (x, axes) = (node.inputs[0].clone(), || node.inputs.iter().skip(1).filter(|axes| !axes.is_empty()).cloned());
+    let reduced = || {
+        let kept = node.attributes.iter().find(|(name, _)| *name == "noop_with_empty_axes");
+        kept.map(|(_, v)| ("noop_with_empty_axes", v.clone())).into_iter().chain([("keepdims", Attr::Int(1))]).collect()
+    };
+    let mut links = vec![
+        ("ReduceMax", std::iter::once(x.clone()).chain(axes()).collect(), reduced()),
+        ("Sub", vec![x], vec![]),
+        ("Neg", vec![], vec![]),
+        ("Exp", vec![], vec![]),
+        ("ReduceSum", axes().collect(), reduced()),
+        ("Log", vec![], vec![]),
+        ("Add", vec![format!("{}/0", node.name)], vec![]),
+    ];
+    if node.int("keepdims", 1) == 0 {
+        links.push(("Squeeze", axes().collect(), vec![]));
+    }
+    chain(node, links)
 }
 
 /// tract wants operands of one rank here.

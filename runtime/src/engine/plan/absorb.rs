@@ -64,9 +64,13 @@ impl Tree {
         tree
     }
 
-    /// Whether everything that is made of `leaf` is read in the tree alone.
+    /// Whether everything that is made of `leaf` is read in the tree alone; bits of what is inside it are asked for from outside, and
+    /// would have it computed again.
     fn is_closed(&self, planner: &Planner, leaf: &str) -> bool {
-        let inside = |name: &String| planner.values.get(name).is_some_and(|v| self.reads.get(name) == Some(&v.uses));
+        let inside = |name: &String| {
+            let is_read_here = planner.values.get(name).is_some_and(|v| self.reads.get(name) == Some(&v.uses));
+            is_read_here && !planner.masks.wanted(name)
+        };
         self.found.iter().all(|name| !is_made_of(planner, name, leaf) || inside(name))
     }
 }

@@ -13,7 +13,6 @@ pub const TABLE: &[(&str, AdjointFn)] = &[
     ("ReduceL2", reduce_l2),
     ("ReduceSumSquare", reduce_sum_square),
     ("ReduceLogSum", reduce_log_sum),
-    ("ReduceLogSumExp", reduce_log_sum_exp),
     ("Softmax", softmax),
     ("LogSoftmax", log_softmax),
     ("CumSum", cum_sum),
@@ -112,16 +111,6 @@ fn reduce_log_sum(s: &mut Site) -> Result<(), Refusal> {
     let total = s.emit.op("Exp", &[&y]);
     let share = s.emit.div(&g, &total);
     let dx = s.emit.expand(&share, &s.x_shape(0));
-    s.give(0, dx);
-    Ok(())
-}
-
-/// `e^(x - y)`
-fn reduce_log_sum_exp(s: &mut Site) -> Result<(), Refusal> {
-    let (g, y) = kept(s)?;
-    let below = s.emit.sub(&s.x(0), &y);
-    let weight = s.emit.op("Exp", &[&below]);
-    let dx = s.emit.mul(&weight, &g);
     s.give(0, dx);
     Ok(())
 }
