@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{assert_close, assert_shared, dot, graph, ints, node, normal, typed, weight};
+use common::{ANYWHERE, assert_close, assert_shared, dot, graph, ints, node, normal, typed, weight};
 use whyline_runtime::Error;
 use whyline_runtime::engine::{PlanSession, Session, TractSession};
 use whyline_runtime::gradient::composite::{self, Composite};
@@ -77,32 +77,11 @@ fn response() -> Vec<(&'static str, Attr)> {
 #[test]
 fn differences_add_up_through_every_op() {
     let scalar = |v: f32| ("c", Tensor::scalar(v));
-    let mut graphs: Vec<(String, Graph)> = [
-        "Relu",
-        "LeakyRelu",
-        "Elu",
-        "Sigmoid",
-        "HardSigmoid",
-        "HardSwish",
-        "Tanh",
-        "Softplus",
-        "Softsign",
-        "Gelu",
-        "Erf",
-        "Abs",
-        "Exp",
-        "Sin",
-        "Cos",
-        "Atan",
-        "Sinh",
-        "Cosh",
-        "Selu",
-        "Neg",
-        "Softmax",
-        "GlobalAveragePool",
-    ]
-    .map(|op| (op.to_string(), unary(op)))
-    .into();
+    let mut graphs: Vec<(String, Graph)> = ANYWHERE
+        .into_iter()
+        .chain(["Gelu", "Neg", "Softmax", "GlobalAveragePool"])
+        .map(|op| (op.to_string(), unary(op)))
+        .collect();
     let two = |op: &str| (op.to_string(), small(op, &["a", "b"], vec![], vec![]));
     graphs.extend(["Add", "Sub", "Mul", "Div", "MatMul"].map(two));
     let axis = vec![("axis", Attr::Int(-1))];

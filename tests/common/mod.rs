@@ -17,6 +17,31 @@ pub fn graphs(usual: Range<u64>) -> Range<u64> {
     bounds.map_or(usual, |bounds| bounds[0]..bounds[1])
 }
 
+/// Functions of one value, whatever it is.
+pub const ANYWHERE: [&str; 21] = [
+    "Abs",
+    "Exp",
+    "Erf",
+    "Sin",
+    "Cos",
+    "Atan",
+    "Sinh",
+    "Cosh",
+    "Relu",
+    "LeakyRelu",
+    "Elu",
+    "Selu",
+    "Celu",
+    "ThresholdedRelu",
+    "Sigmoid",
+    "HardSigmoid",
+    "HardSwish",
+    "Tanh",
+    "Softplus",
+    "Softsign",
+    "Mish",
+];
+
 /// A graph with one float input `x`.
 pub fn graph(x: &[usize], nodes: Vec<Node>, output: &str) -> Graph {
     let dims = x.iter().map(|&d| Dim::Fixed(d)).collect();

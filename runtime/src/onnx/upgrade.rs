@@ -259,24 +259,29 @@ fn celu(node: Node) -> (Vec<Node>, Extra) {
 
 /// `m + ln sum e^(x - m)`, where `m` is the largest: tract takes exponentials of values as they are, which overflow at 89.
 fn log_sum_exp(node: &Node) -> Vec<Node> {
-    let (x, axes) = (node.inputs[0].clone(), || node.inputs.iter().skip(1).filter(|axes| !axes.is_empty()).cloned());
-    let reduced = || {
-        let kept = node.attributes.iter().find(|(name, _)| *name == "noop_with_empty_axes");
-        kept.map(|(_, v)| ("noop_with_empty_axes", v.clone())).into_iter().chain([("keepdims", Attr::Int(1))]).collect()
+    let (x, axes) = (node.inputs[0].clone(), node.inputs.iter().skip(1).cloned().collect());
+    let kept = Attr::Int(node.int("keepdims", 1));
+    let reduced = |keepdims: Attr| {
+        let noop = node.attributes.get("noop_with_empty_axes").map(|v| ("noop_with_empty_axes", v.clone()));
+        noop.into_iter().chain([("keepdims", keepdims)]).collect()
     };
-    let mut links = vec![
-        ("ReduceMax", std::iter::once(x.clone()).chain(axes()).collect(), reduced()),
-        ("Sub", vec![x], vec![]),
-        ("Neg", vec![], vec![]),
-        ("Exp", vec![], vec![]),
-        ("ReduceSum", axes().collect(), reduced()),
-        ("Log", vec![], vec![]),
-        ("Add", vec![format!("{}/0", node.name)], vec![]),
-    ];
-    if node.int("keepdims", 1) == 0 {
-        links.push(("Squeeze", axes().collect(), vec![]));
-    }
-    chain(node, links)
+    // In the result's own shape; a Squeeze would have to know the axes, which tract wants in order.
+    let name = format!("{}/largest", node.name);
+    let largest = Node { name: name.clone(), outputs: vec![name.clone()], ..Node::default() };
+    let mut nodes = chain(&largest, vec![("ReduceMax", node.inputs.clone(), reduced(kept.clone()))]);
+    nodes.extend(chain(
+        node,
+        vec![
+            ("ReduceMax", node.inputs.clone(), reduced(Attr::Int(1))),
+            ("Sub", vec![x], vec![]),
+            ("Neg", vec![], vec![]),
+            ("Exp", vec![], vec![]),
+            ("ReduceSum", axes, reduced(kept)),
+            ("Log", vec![], vec![]),
+            ("Add", vec![name], vec![]),
+        ],
+    ));
+    nodes
 }
 
 /// tract wants operands of one rank here.
