@@ -164,8 +164,18 @@ fn methods_that_are_exact_on_a_linear_model_say_so() {
         }
     }
     assert_eq!(wrong, Vec::<&str>::new());
+}
+
+#[test]
+fn gradients_of_a_linear_model_are_its_weights() {
+    let w = Polynomial::new(0.0).w;
+    for name in ["vanilla", "smoothgrad", "guided-backprop", "deconvnet"] {
+        assert_close(&map(name, &[], 0.0), &w, 1e-6);
+    }
     let sizes: Vec<f32> = w.iter().map(|w| w.abs()).collect();
     assert_close(&map("saliency", &[], 0.0), &sizes, 1e-6);
+    let products: Vec<f32> = w.iter().zip(normal(LEN, 3)).map(|(w, x)| w * x).collect();
+    assert_close(&map("gradient-x-input", &[], 0.0), &products, 1e-6);
 }
 
 #[test]

@@ -89,6 +89,12 @@ fn maps_are_those_of_the_reference_programs() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // Every method that a reference program has is among them.
+    let told = |name: &str| goldens.iter().any(|g| g.method == name);
+    for name in ["saliency", "integrated-gradients", "gradient-shap", "deeplift-rescale", "lrp", "grad-cam", "fullgrad"]
+    {
+        assert!(told(name), "{name}");
+    }
 }
 
 /// Every method has values of another program's map, or is named where maps are worked out on paper, in part as a composite's: what a

@@ -382,7 +382,7 @@ fn what_would_be_ignored_is_refused() {
     assert!(!Path::new(&jpeg).exists());
     let output = place.evaluate(&["--se", "0.1"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("random draws"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("--se takes fewer random draws"), "{}", text(&output.stderr));
     let output = whyline(&[
         "evaluate",
         &model(),
