@@ -133,6 +133,7 @@ fn activations() -> Vec<(&'static str, Vec<Node>)> {
             .chain([op("Mul", &["h", "p"], last)])
             .collect::<Vec<_>>()
     };
+    let halved = [&gelu("y")[..3], &[op("Mul", &["x", "p"], "h"), op("Mul", &["h", "half"], "y")]].concat();
     let mut quick = gate("Sigmoid");
     quick[0].inputs[0] = "m".into();
     quick.insert(0, op("Mul", &["x", "some"], "m"));
@@ -156,6 +157,7 @@ fn activations() -> Vec<(&'static str, Vec<Node>)> {
         ("quick gelu", quick),
         ("mish", mish),
         ("gelu", gelu("y")),
+        ("gelu, halved last", halved),
         ("swish of gelu", twice),
         ("tanh", vec![op("Tanh", &["x"], "y")]),
         ("shared", both(shared)),
@@ -198,6 +200,29 @@ fn smooth_activations_agree_with_tract() {
             let derived = differentiate(&typed(graph).unwrap(), &Spec::default()).unwrap();
             agrees(&format!("{name} of {shape:?}"), &derived, TOLERANCE);
         }
+    }
+}
+
+/// A product, a row added to it, and an activation with its slope are one step.
+#[test]
+fn activations_of_products_take_no_step_of_their_own() {
+    let numbers =
+        [("one", 1.0), ("half", 0.5), ("root", std::f32::consts::SQRT_2)].map(|(n, v)| (n, Tensor::scalar(v)));
+    let product = |inputs: &[&str], output: &str| node("MatMul", inputs, &[output], vec![]);
+    for (name, activation) in activations().into_iter().filter(|(name, _)| name.starts_with("gelu") || *name == "swish")
+    {
+        let mut nodes = activation;
+        let read = nodes.iter_mut().flat_map(|n| &mut n.inputs).filter(|input| *input == "x");
+        read.for_each(|input| *input = "b".into());
+        nodes.splice(..0, [product(&["x", "m0"], "a"), node("Add", &["a", "row"], &["b"], vec![])]);
+        nodes.push(product(&["y", "m1"], "logits"));
+        let weights = vec![("m0", weight(&[5, 11], 3)), ("row", weight(&[11], 5)), ("m1", weight(&[11, 4], 4))];
+        let graph = with_weights(graph(&[1, 1, 7, 5], nodes, "logits"), [weights, numbers.to_vec()].concat());
+        let derived = all_kernels(graph);
+        let steps = PlanSession::new(&derived).unwrap().profile_gradient(&normal(35, 5), &normal(28, 6)).unwrap();
+        let kernels: Vec<_> = steps.iter().map(|step| step.kernel.as_str()).collect();
+        assert_eq!(kernels, ["matmul"; 4], "{name}");
+        agrees(name, &derived, TOLERANCE);
     }
 }
 
@@ -264,10 +289,10 @@ fn elementwise_ops_agree_with_tract_between_convolutions() {
     }
 }
 
-/// A convolution's result that is read twice, but in one tree alone, inside of which bits are kept for a gradient.
+/// The result of a convolution or of matrix products that is read twice, but in one tree alone, inside or at the end of which bits
+/// are kept for a gradient; products also in parts that end within sixteen elements.
 #[test]
 fn trees_of_one_result_keep_their_bits() {
-    let conv = |inputs: &[&str], output: &str| node("Conv", inputs, &[output], vec![]);
     let op = |op: &str, inputs: &[&str], output: &str| node(op, inputs, &[output], vec![]);
     let rectified = op("Relu", &["a"], "r");
     let trees = [
@@ -283,6 +308,7 @@ fn trees_of_one_result_keep_their_bits() {
                 op("Sub", &["r", "t"], "z"),
             ],
         ),
+        ("Relu(a + 0.3 a)", vec![op("Mul", &["a", "some"], "s"), op("Add", &["a", "s"], "t"), op("Relu", &["t"], "z")]),
         (
             "Clip(swish(a), 0, 6) + 1",
             vec![
@@ -295,11 +321,20 @@ fn trees_of_one_result_keep_their_bits() {
     ];
     for (what, tree) in trees {
         for channels in [3, 5, 16] {
-            let nodes = [vec![conv(&["x", "w"], "a")], tree.clone(), vec![op("Flatten", &["z"], "y")]].concat();
-            let numbers = [("some", 0.3), ("zero", 0.0), ("six", 6.0)].map(|(name, v)| (name, Tensor::scalar(v)));
-            let weights = [vec![("w", weight(&[channels, 3, 1, 1], 1))], numbers.to_vec()].concat();
-            let derived = all_kernels(with_weights(graph(&[1, 3, 6, 7], nodes, "y"), weights));
-            agrees(&format!("{what} of {channels} channels"), &derived, TOLERANCE);
+            let turned = node("Transpose", &["x"], &["xt"], vec![("perm", ints(&[0, 1, 3, 2]))]);
+            let hosts = [
+                ("a convolution", vec![op("Conv", &["x", "w"], "a")], [1, 3, 6, 7]),
+                ("a long product", vec![op("MatMul", &["x", "m"], "a")], [1, 1, 300, 7]),
+                ("several products", vec![turned, op("MatMul", &["x", "xt"], "a")], [1, 3, 7, channels]),
+            ];
+            for (host, first, shape) in hosts {
+                let nodes = [first, tree.clone(), vec![op("Flatten", &["z"], "y")]].concat();
+                let numbers = [("some", 0.3), ("zero", 0.0), ("six", 6.0)].map(|(name, v)| (name, Tensor::scalar(v)));
+                let weights = vec![("w", weight(&[channels, 3, 1, 1], 1)), ("m", weight(&[7, channels], 2))];
+                let weights = [weights, numbers.to_vec()].concat();
+                let derived = all_kernels(with_weights(graph(&shape, nodes, "y"), weights));
+                agrees(&format!("{what} of {host}, {channels} channels"), &derived, TOLERANCE);
+            }
         }
     }
 }

@@ -166,9 +166,11 @@ impl Kernel for Run<'_, '_> {
         // Not set to zero, which would take as long as a short chain: a link reads what an earlier one wrote.
         let mut registers: Registers = [const { MaybeUninit::uninit() }; REGISTERS];
         let total = self.output.len();
+        // What a single link gives lies nowhere else.
+        let piece = if self.chain.links.len() == 1 { total } else { PIECE * LANES };
         let mut from = 0;
         while from < total {
-            let count = (total - from).min(PIECE * LANES);
+            let count = (total - from).min(piece);
             let vectors = count / LANES;
             if vectors > 0 {
                 // SAFETY: whole vectors of this part.

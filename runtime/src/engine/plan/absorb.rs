@@ -1,5 +1,5 @@
-//! Finds a kernel's result that is read several times, but only within one tree of elementwise nodes: the tree can
-//! be that kernel's epilogue, and the result itself is never stored.
+//! Finds a kernel's result that is read several times, itself or what is made of it, but only within one tree of elementwise
+//! nodes: the tree can be that kernel's epilogue, and the result itself is never stored.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,12 +10,14 @@ use super::values::{Lazy, Order};
 /// The kernel's result that the tree of `root` may take in.
 pub fn absorbable(planner: &Planner, root: usize, order: Order, shape: &[usize]) -> Option<String> {
     let tree = Tree::new(planner, root, order, shape);
+    let is_read_twice = |name: &String| tree.reads[name] > 1;
     let fits = |name: &&String| {
         let kernel = planner.values.get(*name).is_some_and(|v| {
             let host = matches!(&v.lazy, Some((Lazy::Host(_), o)) if *o == order);
-            host && v.uses > 1 && v.fact.shape == shape
+            host && v.fact.shape == shape
         });
-        kernel && tree.is_closed(planner, name)
+        let twice = || tree.found.iter().any(|value| is_read_twice(value) && is_made_of(planner, value, name));
+        kernel && twice() && tree.is_closed(planner, name)
     };
     tree.found.iter().find(fits).cloned()
 }

@@ -160,7 +160,11 @@ pub fn emit(planner: &mut Planner, name: &str) -> Result<()> {
         Lazy::Elementwise(index) => index,
     };
     let fact = planner.fact(name)?.clone();
-    if let Some(leaf) = absorb::absorbable(planner, index, order, &fact.shape) {
+    // Bits of planes are counted from the beginning of the whole, so such a chain stays alone.
+    let node = &planner.graph.nodes[index];
+    let alone = order == Order::Planes && (planner.masks.pairs(node) || planner.masks.wanted(name));
+    let absorbable = if alone { None } else { absorb::absorbable(planner, index, order, &fact.shape) };
+    if let Some(leaf) = absorbable {
         let mut builder = Builder::new(order, fact.shape.clone());
         (builder.absorbs, builder.again) = (Some(leaf.clone()), true);
         let root = compile(planner, &mut builder, index)?;
@@ -174,9 +178,7 @@ pub fn emit(planner: &mut Planner, name: &str) -> Result<()> {
         planner.materialise(&leaf)?;
     }
     let mut builder = Builder::new(order, fact.shape.clone());
-    // Bits of planes are counted from the beginning of the whole, so such a chain stays alone.
-    let node = &planner.graph.nodes[index];
-    builder.alone = order == Order::Planes && (planner.masks.pairs(node) || planner.masks.wanted(name));
+    builder.alone = alone;
     let root = compile(planner, &mut builder, index)?;
     finish(planner, builder, root, name)
 }

@@ -116,6 +116,7 @@ impl<'a> Planner<'a> {
         let mut planner = self;
         let graph = planner.graph;
         planner.count_uses(facts, outputs);
+        let of_slopes = planner.read_for_slopes();
         let mut input_buffers = vec![];
         for name in inputs {
             let fact = facts.get(*name).ok_or_else(|| Error::Plan { reason: format!("'{name}' is not typed") })?;
@@ -140,7 +141,7 @@ impl<'a> Planner<'a> {
                     Some((Lazy::Elementwise(_), _)) => v.uses != 1,
                     _ => false,
                 });
-                let waits = || planner.slopes.values().any(|slope| slope == output);
+                let waits = || of_slopes.contains(output) || planner.slopes.values().any(|slope| slope == output);
                 let kept = shared && !elementwise::is_cheap(&planner, output) && !waits();
                 if outputs.iter().any(|o| o == output) || kept {
                     planner.materialise(output)?;
@@ -154,6 +155,16 @@ impl<'a> Planner<'a> {
         }
         let image = inputs.first().and_then(|name| planner.image(name));
         planner.finish(input_buffers, output_buffers, image, room)
+    }
+
+    /// The values that an activation and its slope read and nothing else does: one chain computes both, and perhaps the value.
+    fn read_for_slopes(&self) -> HashSet<&'a str> {
+        let producers = self.graph.producers();
+        let read = |name: &String| match &self.graph.nodes[*producers.get(name.as_str())?].inputs[..] {
+            [input] if self.values.get(input)?.uses == 2 => Some(input.as_str()),
+            _ => None,
+        };
+        self.slopes.iter().filter_map(|(value, slope)| read(value).filter(|leaf| read(slope) == Some(leaf))).collect()
     }
 
     /// Whether all that a node gives is empty; then its values are there, and nothing computes them.

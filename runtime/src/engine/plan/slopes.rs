@@ -179,7 +179,20 @@ fn factor_sums(graph: &mut Graph, late: &HashSet<String>) {
             _ => None,
         };
         match both {
-            Some((a, b)) if a.cotangent == b.cotangent => factored(&node, &a, &b, &mut nodes),
+            Some((mut a, mut b)) if a.cotangent == b.cotangent => {
+                let number = |name: &String| graph.constants.get(name).is_some_and(|tensor| tensor.len() == 1);
+                if let Some(node) = written.get(&a.cotangent).map(|&i| &nodes[i])
+                    && let Some((inner, factor)) = product(node, late).filter(|(_, factor)| number(factor))
+                    && uses.get(&a.cotangent) == Some(&2)
+                {
+                    // Nothing else reads the cotangent, so what it is times a number may as well be the terms'.
+                    for term in [&mut a, &mut b] {
+                        term.cotangent = inner.clone();
+                        term.factors.push((node.op.clone(), factor.clone()));
+                    }
+                }
+                factored(&node, &a, &b, &mut nodes);
+            }
             _ => nodes.push(node),
         }
         if let Some(node) = nodes.last() {
@@ -190,10 +203,19 @@ fn factor_sums(graph: &mut Graph, late: &HashSet<String>) {
     graph.prune();
 }
 
+/// What depends on the seed in a product, or quotient, and what it is multiplied with, or divided by.
+fn product<'a>(node: &'a Node, late: &HashSet<String>) -> Option<(&'a String, &'a String)> {
+    match (node.op.as_str(), &node.inputs[..]) {
+        ("Mul", [a, b]) if late.contains(a) != late.contains(b) => Some(if late.contains(a) { (a, b) } else { (b, a) }),
+        ("Div", [a, b]) if late.contains(a) && !late.contains(b) => Some((a, b)),
+        _ => None,
+    }
+}
+
 /// A product of a cotangent and factors that do not depend on the seed.
 struct Term {
     cotangent: String,
-    /// The ops, from the cotangent outwards: Mul, or Div by the value.
+    /// The ops, Mul, or Div by the value; the first is a Mul.
     factors: Vec<(String, String)>,
 }
 
@@ -208,12 +230,7 @@ fn term(
     let (mut cotangent, mut factors) = (name.to_string(), vec![]);
     while uses.get(&cotangent) == Some(&1) {
         let Some(node) = written.get(&cotangent).map(|&i| &nodes[i]) else { break };
-        let (a, b) = match (node.op.as_str(), &node.inputs[..]) {
-            ("Mul", [a, b]) if late.contains(a) != late.contains(b) => (a, b),
-            ("Div", [a, b]) if late.contains(a) && !late.contains(b) => (a, b),
-            _ => break,
-        };
-        let (inner, factor) = if late.contains(a) { (a, b) } else { (b, a) };
+        let Some((inner, factor)) = product(node, late) else { break };
         factors.push((node.op.clone(), factor.clone()));
         cotangent = inner.clone();
     }
