@@ -8,7 +8,7 @@ use half::f16;
 use super::left::Left;
 use super::product::{DEPTH, Packing, Product};
 use super::stored::{Weights, to_halves, values_factor};
-use crate::simd::{Isa, LANES, Lined};
+use crate::simd::{Isa, Kernel, LANES, Lined, Simd};
 
 /// Rows that are packed and multiplied together.
 const STRIP: usize = 252;
@@ -45,11 +45,11 @@ pub struct MatMul {
 }
 
 /// The right side as [`Product`] wants it, one matrix after the other.
-pub fn pack_right(product: &MatMul, right: &[f32]) -> Lined<f32> {
+pub fn pack_right(isa: Isa, product: &MatMul, right: &[f32]) -> Lined<f32> {
     let matrices = if product.right.stride == 0 { 1 } else { product.batch };
     let mut packed = Lined::zeros(matrices * product.panel());
     for (i, to) in packed.chunks_exact_mut(product.panel()).enumerate() {
-        product.pack_one(&right[i * product.right.stride..], to);
+        isa.run(PackRight { product, right: &right[i * product.right.stride..], to });
     }
     packed
 }
@@ -92,49 +92,6 @@ impl MatMul {
         Packing { depth: self.padded_depth(), blocks: self.blocks() }
     }
 
-    fn pack_one(&self, right: &[f32], to: &mut [f32]) {
-        let packed = self.packed();
-        for block in 0..self.blocks() {
-            let first = block * LANES;
-            let count = LANES.min(self.columns - first);
-            for k in 0..packed.depth {
-                let at = packed.at(k, block);
-                let lanes = &mut to[at..at + LANES];
-                lanes.fill(0.0);
-                if k >= self.depth {
-                    continue;
-                }
-                match self.right.transposed {
-                    false => lanes[..count].copy_from_slice(&right[k * self.columns + first..][..count]),
-                    true => lanes[..count]
-                        .iter_mut()
-                        .enumerate()
-                        .for_each(|(lane, v)| *v = right[(first + lane) * self.depth + k]),
-                }
-            }
-        }
-    }
-
-    /// The left side as `[k / 16][row][16]`: the rows `from..from + rows` and the terms `at..at + depth`.
-    fn pack_left(&self, left: &[f32], from: usize, rows: usize, at: usize, to: &mut [f32]) {
-        for (i, to) in to.chunks_exact_mut(rows * LANES).enumerate() {
-            let first = at + i * LANES;
-            let count = LANES.min(self.depth.saturating_sub(first));
-            for (row, lanes) in to.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-                if count < LANES {
-                    *lanes = [0.0; LANES];
-                }
-                if !self.left.transposed {
-                    lanes[..count].copy_from_slice(&left[(from + row) * self.depth + first..][..count]);
-                    continue;
-                }
-                for (k, v) in lanes[..count].iter_mut().enumerate() {
-                    *v = left[(first + k) * self.rows + from + row];
-                }
-            }
-        }
-    }
-
     #[allow(clippy::too_many_arguments)]
     /// Computes every product, plus `bias` per column padded to blocks, if there is one. `fixed` is the packed right
     /// side, where it is constant.
@@ -158,7 +115,7 @@ impl MatMul {
                 Some(Weights::Half(all, factor)) => Weights::Half(&all[i * self.panel()..], factor),
                 None => {
                     if i == 0 || self.right.stride > 0 {
-                        self.pack_one(&right[i * self.right.stride..], own);
+                        isa.run(PackRight { product: self, right: &right[i * self.right.stride..], to: own });
                     }
                     Weights::Single(own)
                 }
@@ -197,7 +154,7 @@ impl MatMul {
                 let left = match self.packs_left() {
                     true => {
                         let packed = &mut packed[..rows * part];
-                        self.pack_left(left, from, rows, at, packed);
+                        isa.run(PackLeft { product: self, left, from, rows, at, to: packed });
                         match self.halves {
                             true => {
                                 let halves = &mut halves[..rows * part];
@@ -241,5 +198,106 @@ impl MatMul {
             }
             epilogue(from * self.columns, output);
         }
+    }
+}
+
+/// A right side, packed: lanes of columns, term after term.
+struct PackRight<'a> {
+    product: &'a MatMul,
+    right: &'a [f32],
+    to: &'a mut [f32],
+}
+
+impl Kernel for PackRight<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let (product, packed) = (self.product, self.product.packed());
+        for block in 0..packed.blocks {
+            let first = block * LANES;
+            let columns = LANES.min(product.columns - first);
+            for k in (0..packed.depth).step_by(LANES) {
+                let (at, terms) = (packed.at(k, block), LANES.min(packed.depth - k));
+                let to = &mut self.to[at..][..terms * LANES];
+                let terms = terms.min(product.depth.saturating_sub(k));
+                // SAFETY: of the machine.
+                unsafe {
+                    match product.right.transposed {
+                        true => {
+                            turned::<S>(&self.right[first * product.depth..], product.depth, k, [columns, terms], to)
+                        }
+                        false => {
+                            moved::<S>(&self.right[k * product.columns..], product.columns, first, [terms, columns], to)
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Some rows of the left side and some terms, from `at` on, as `[k / 16][row][16]`.
+struct PackLeft<'a> {
+    product: &'a MatMul,
+    left: &'a [f32],
+    from: usize,
+    rows: usize,
+    at: usize,
+    to: &'a mut [f32],
+}
+
+impl Kernel for PackLeft<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let (product, from) = (self.product, self.from);
+        for (i, to) in self.to.chunks_exact_mut(self.rows * LANES).enumerate() {
+            let first = self.at + i * LANES;
+            let terms = LANES.min(product.depth.saturating_sub(first));
+            for (row, to) in (from..).step_by(LANES).zip(to.chunks_mut(LANES * LANES)) {
+                let rows = to.len() / LANES;
+                // SAFETY: of the machine.
+                unsafe {
+                    match product.left.transposed {
+                        true => turned::<S>(&self.left[first * product.rows..], product.rows, row, [terms, rows], to),
+                        false => moved::<S>(&self.left[row * product.depth..], product.depth, first, [rows, terms], to),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A few rows from a matrix that is so wide, from column `first` on, sixteen lanes each; zero where they have fewer columns, and
+/// where there are fewer of them.
+#[inline(always)]
+unsafe fn moved<S: Simd>(from: &[f32], width: usize, first: usize, [rows, columns]: [usize; 2], to: &mut [f32]) {
+    for (row, lanes) in to.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+        let own = if row < rows { &from[row * width + first..][..columns] } else { &[] };
+        match own.first_chunk::<LANES>() {
+            // SAFETY: sixteen floats each.
+            Some(own) => unsafe { S::store(lanes.as_mut_ptr(), S::load(own.as_ptr())) },
+            None => {
+                *lanes = [0.0; LANES];
+                lanes[..own.len()].copy_from_slice(own);
+            }
+        }
+    }
+}
+
+/// The same, of columns in place of rows: those of up to sixteen rows, one lane each.
+#[inline(always)]
+unsafe fn turned<S: Simd>(from: &[f32], width: usize, first: usize, [rows, columns]: [usize; 2], to: &mut [f32]) {
+    if [rows, columns] == [LANES; 2] {
+        let from = &from[first..][..(LANES - 1) * width + LANES];
+        // SAFETY: sixteen rows of sixteen floats.
+        return unsafe { S::turn(from.as_ptr(), width, to[..LANES * LANES].as_mut_ptr(), LANES) };
+    }
+    to.fill(0.0);
+    for row in 0..rows {
+        let own = &from[row * width + first..][..columns];
+        to[row..].iter_mut().step_by(LANES).zip(own).for_each(|(to, v)| *to = *v);
     }
 }

@@ -128,33 +128,41 @@ unsafe fn sum<S: Simd>(row: &[f32]) -> f32 {
 #[inline(always)]
 unsafe fn largest<S: Simd>(row: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (vectors, rest) = row.as_chunks::<LANES>();
     // SAFETY: the caller's.
     unsafe {
-        let mut most = S::splat(f32::NEG_INFINITY);
-        for part in row.chunks(LANES) {
-            most = S::max(fetch::<S>(part, f32::NEG_INFINITY), most);
+        let mut most = fetch::<S>(rest, f32::NEG_INFINITY);
+        for vector in vectors {
+            most = S::max(S::load(vector.as_ptr()), most);
         }
         S::store(lanes.as_mut_ptr(), most);
     }
-    lanes.into_iter().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a })
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            lanes[i] = if lanes[i + half] > lanes[i] { lanes[i + half] } else { lanes[i] };
+        }
+    }
+    lanes[0]
 }
 
 #[inline(always)]
 unsafe fn softmax<S: Simd>(row: &[f32], to: &mut [f32]) {
+    let (vectors, rest) = row.as_chunks::<LANES>();
+    let (to, to_rest) = to.as_chunks_mut::<LANES>();
     // SAFETY: the caller's.
     unsafe {
-        let mut total = S::splat(0.0);
-        let shift = S::splat(largest::<S>(row));
-        for (part, to) in row.chunks(LANES).zip(to.chunks_mut(LANES)) {
-            let e = exp::<S>(S::sub(fetch::<S>(part, f32::NEG_INFINITY), shift));
+        let (mut total, shift) = (S::splat(0.0), S::splat(largest::<S>(row)));
+        for (vector, to) in vectors.iter().zip(&mut *to) {
+            let e = exp::<S>(S::sub(S::load(vector.as_ptr()), shift));
             total = S::add(total, e);
-            put::<S>(to, e);
+            S::store(to.as_mut_ptr(), e);
         }
-        let share = S::splat(1.0 / across::<S>(total));
-        for part in to.chunks_mut(LANES) {
-            let scaled = S::mul(fetch::<S>(part, 0.0), share);
-            put::<S>(part, scaled);
+        let last = exp::<S>(S::sub(fetch::<S>(rest, f32::NEG_INFINITY), shift));
+        let share = S::splat(1.0 / across::<S>(S::add(total, last)));
+        for to in to {
+            S::store(to.as_mut_ptr(), S::mul(S::load(to.as_ptr()), share));
         }
+        put::<S>(to_rest, S::mul(last, share));
     }
 }
 

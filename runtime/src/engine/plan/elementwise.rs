@@ -9,6 +9,7 @@ use super::builder::Builder;
 use super::chains::ChainWork;
 use super::planner::{Beside, Lowered, Planner, chained};
 use super::recipes::{Recipe, UNBOUNDED, recipe};
+use super::shapes;
 use super::values::{Image, Lazy, Order};
 use crate::engine::kernels::chain::{Along, Op, Source};
 use crate::error::{Error, Result};
@@ -157,6 +158,7 @@ pub fn emit(planner: &mut Planner, name: &str) -> Result<()> {
     let Some((lazy, order)) = planner.value(name)?.lazy.take() else { return Ok(()) };
     let index = match lazy {
         Lazy::Host(host) => return host.emit(planner, name, None),
+        Lazy::Turned(source) => return shapes::turn(planner, &source, name),
         Lazy::Elementwise(index) => index,
     };
     let fact = planner.fact(name)?.clone();

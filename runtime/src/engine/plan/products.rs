@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::dense::{Host, HostKind};
 use super::planner::{Lowered, Planner};
 use super::run::Numbers;
-use super::values::Order;
+use super::values::{Lazy, Order};
 use crate::engine::kernels::matmul::{MatMul, Side, pack_right};
 use crate::engine::kernels::phase::Epilogue;
 use crate::engine::kernels::stored::Stored;
@@ -23,19 +23,20 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
     let Some(mut plan) = lowered else { return Ok(Lowered::Not) };
     let (a, b, output) = (node.input(0).unwrap_or_default(), node.input(1).unwrap_or_default(), node.output(0));
     let output = output.unwrap_or_default();
-    let mut reads = vec![planner.planes(a)?];
+    let (a, b) = (plan.read(planner, a, true), plan.read(planner, b, false));
+    let mut reads = vec![planner.planes(&a)?];
     let mut fixed = None;
-    match planner.constant(b) {
+    match planner.constant(&b) {
         Some(tensor) => {
-            let precision = planner.packs.precision;
+            let (isa, precision) = (planner.packs.isa, planner.packs.precision);
             plan.product.halves = precision.multiplies_halves();
             let pack = || {
-                let packed = pack_right(&plan.product, &tensor.to_f32()?);
+                let packed = pack_right(isa, &plan.product, &tensor.to_f32()?);
                 Some(Arc::new(Stored::new(packed, precision.keeps_halves())))
             };
             fixed = planner.packs.panels.get((tensor.identity(), plan.product.clone()), pack);
         }
-        None => reads.push(planner.planes(b)?),
+        None => reads.push(planner.planes(&b)?),
     }
     // A row that is added goes along as a bias; anything else is added when all products are there.
     let row = plan.added.as_ref().and_then(|c| planner.constant(c)).and_then(|t| t.to_f32());
@@ -62,6 +63,24 @@ struct Lowering {
     scale: f32,
     added: Option<String>,
     added_scale: f32,
+}
+
+impl Lowering {
+    /// What is read for a side: of matrices that only have rows and columns exchanged, those that they are made of, unless their
+    /// rows are taken as those of one.
+    fn read(&mut self, planner: &Planner, name: &str, left: bool) -> String {
+        let Some(Some((Lazy::Turned(source), _))) = planner.values.get(name).map(|value| &value.lazy) else {
+            return name.to_string();
+        };
+        let shape = &planner.values[name].fact.shape;
+        let matrices: usize = shape[..shape.len() - 2].iter().product();
+        if matrices != 1 && matrices != self.product.batch {
+            return name.to_string();
+        }
+        let side = if left { &mut self.product.left } else { &mut self.product.right };
+        side.transposed = !side.transposed;
+        source.clone()
+    }
 }
 
 fn gemm(planner: &Planner, node: &Node) -> Option<Lowering> {

@@ -3,7 +3,7 @@
 use super::arena::Io;
 use super::planner::{Lowered, Planner};
 use super::run::Work;
-use super::values::Order;
+use super::values::{Lazy, Order};
 use crate::engine::kernels::moves::Move;
 use crate::error::Result;
 use crate::onnx::{Fact, Node};
@@ -193,14 +193,29 @@ fn transpose(planner: &mut Planner, node: &Node) -> Result<Lowered> {
     if perm.len() != rank || perm.iter().any(|&p| p >= rank) {
         return Ok(Lowered::Not);
     }
-    let own = strides(&shape);
-    let to = planner.fact(output)?.shape.clone();
     // Only axes of extent one change places: nothing moves.
     if perm.iter().filter(|&&p| shape[p] != 1).is_sorted() {
         let id = planner.planes(input)?;
         planner.set(output, Order::Planes, id)?;
         return Ok(Lowered::Done);
     }
+    // Matrix products read either way.
+    if rank >= 2 && perm[rank - 2..] == [rank - 1, rank - 2] && perm[..rank - 2].is_sorted() {
+        return planner.postpone(output, Lazy::Turned(input.to_string()), Order::Planes);
+    }
+    permute(planner, input, output, &perm)
+}
+
+/// Emits the move that makes a value of another with the last two axes exchanged.
+pub(super) fn turn(planner: &mut Planner, input: &str, output: &str) -> Result<()> {
+    let rank = planner.fact(input)?.shape.len();
+    let mut perm: Vec<usize> = (0..rank).collect();
+    perm.swap(rank - 2, rank - 1);
+    permute(planner, input, output, &perm).map(|_| ())
+}
+
+fn permute(planner: &mut Planner, input: &str, output: &str, perm: &[usize]) -> Result<Lowered> {
+    let (own, to) = (strides(&planner.fact(input)?.shape), planner.fact(output)?.shape.clone());
     let reads = perm.iter().map(|&p| own[p]).collect();
     let moved = Move { from: 0, to: 0, reads, writes: strides(&to), extents: to };
     emit(planner, input, output, moved)

@@ -20,6 +20,8 @@ pub enum Lazy {
     Elementwise(usize),
     /// A kernel that takes an epilogue.
     Host(Box<Host>),
+    /// This value with the last two axes exchanged.
+    Turned(String),
 }
 
 /// A value of the graph.
