@@ -691,6 +691,34 @@ proptest! {
     }
 }
 
+/// Matrices with rows and columns exchanged, on either side of a product or both; and where they are wanted as such.
+#[test]
+fn products_read_transposed_matrices() {
+    let op = |op: &str, inputs: &[&str], output: &str| node(op, inputs, &[output], vec![]);
+    let turned = |from: &str, to: &str| node("Transpose", &[from], &[to], vec![("perm", ints(&[0, 2, 1]))]);
+    let forms = [
+        ("x' w", vec![turned("x", "t"), op("MatMul", &["t", "w"], "y")]),
+        ("x' x", vec![turned("x", "t"), op("MatMul", &["t", "x"], "y")]),
+        ("x x'", vec![turned("x", "t"), op("MatMul", &["x", "t"], "y")]),
+        ("x' x''", vec![turned("x", "t"), turned("t", "u"), op("MatMul", &["t", "u"], "y")]),
+        ("relu(x') w", vec![turned("x", "t"), op("Relu", &["t"], "r"), op("MatMul", &["r", "w"], "y")]),
+        ("(x' w)'", vec![turned("x", "t"), op("MatMul", &["t", "w"], "z"), turned("z", "y")]),
+    ];
+    for (what, nodes) in &forms {
+        for [batch, rows, depth] in [[1, 1, 5], [2, 3, 16], [3, 17, 33], [1, 260, 4], [2, 5, 270]] {
+            let graph = graph(&[batch, depth, rows], nodes.clone(), "y");
+            let derived = all_kernels(with_weights(graph, vec![("w", weight(&[depth, 19], 1))]));
+            agrees(&format!("{what}, {batch} x {rows} x {depth}"), &derived, TOLERANCE);
+        }
+    }
+    for ((what, nodes), len) in forms[1..3].iter().zip([2 * 11 * 11, 2 * 9 * 9]) {
+        let derived = all_kernels(graph(&[2, 9, 11], nodes.clone(), "y"));
+        let steps = PlanSession::new(&derived).unwrap().profile_gradient(&normal(198, 5), &normal(len, 6)).unwrap();
+        // The sum of the cotangents of both.
+        assert_eq!(steps.iter().filter(|step| step.kernel == "move").count(), 1, "{what}: {steps:?}");
+    }
+}
+
 /// Models in which some layers are shuffled share the packed weights of all others, and give what they give alone.
 #[test]
 fn plans_share_the_weights_of_layers_that_are_the_same() {

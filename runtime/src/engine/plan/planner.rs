@@ -275,6 +275,14 @@ impl<'a> Planner<'a> {
         Ok(Lowered::Done)
     }
 
+    /// What a value is with the last two axes exchanged, where it has not been computed.
+    pub(super) fn turned(&self, name: &str) -> Option<&str> {
+        match &self.values.get(name)?.lazy {
+            Some((Lazy::Turned(source), _)) => Some(source),
+            _ => None,
+        }
+    }
+
     /// Emits what computes a value, unless that has been done.
     pub(super) fn materialise(&mut self, name: &str) -> Result<()> {
         if self.value(name)?.lazy.is_some() {

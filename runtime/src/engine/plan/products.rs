@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::dense::{Host, HostKind};
 use super::planner::{Lowered, Planner};
 use super::run::Numbers;
-use super::values::{Lazy, Order};
+use super::values::Order;
 use crate::engine::kernels::matmul::{MatMul, Side, pack_right};
 use crate::engine::kernels::phase::Epilogue;
 use crate::engine::kernels::stored::Stored;
@@ -69,9 +69,7 @@ impl Lowering {
     /// What is read for a side: of matrices that only have rows and columns exchanged, those that they are made of, unless their
     /// rows are taken as those of one.
     fn read(&mut self, planner: &Planner, name: &str, left: bool) -> String {
-        let Some(Some((Lazy::Turned(source), _))) = planner.values.get(name).map(|value| &value.lazy) else {
-            return name.to_string();
-        };
+        let Some(source) = planner.turned(name) else { return name.to_string() };
         let shape = &planner.values[name].fact.shape;
         let matrices: usize = shape[..shape.len() - 2].iter().product();
         if matrices != 1 && matrices != self.product.batch {
@@ -79,7 +77,7 @@ impl Lowering {
         }
         let side = if left { &mut self.product.left } else { &mut self.product.right };
         side.transposed = !side.transposed;
-        source.clone()
+        source.to_string()
     }
 }
 

@@ -199,8 +199,13 @@ fn transpose(planner: &mut Planner, node: &Node) -> Result<Lowered> {
         planner.set(output, Order::Planes, id)?;
         return Ok(Lowered::Done);
     }
-    // Matrix products read either way.
+    // Matrix products read either way, and twice is back again.
     if rank >= 2 && perm[rank - 2..] == [rank - 1, rank - 2] && perm[..rank - 2].is_sorted() {
+        if let Some(source) = planner.turned(input).map(str::to_string) {
+            let id = planner.planes(&source)?;
+            planner.set(output, Order::Planes, id)?;
+            return Ok(Lowered::Done);
+        }
         return planner.postpone(output, Lazy::Turned(input.to_string()), Order::Planes);
     }
     permute(planner, input, output, &perm)
