@@ -691,6 +691,33 @@ proptest! {
     }
 }
 
+/// Means over rows, columns, or all of several matrices: adjoints that are repeated in front of a product, or of several.
+#[test]
+fn means_of_products_agree_with_tract() {
+    let op = |op: &str, inputs: &[&str], output: &str| node(op, inputs, &[output], vec![]);
+    let mean = |axes: &[i64], keeps: i64| {
+        node("ReduceMean", &["z"], &["y"], vec![("axes", ints(axes)), ("keepdims", Attr::Int(keeps))])
+    };
+    let forms = [
+        ("x w", vec![op("MatMul", &["x", "w"], "z")]),
+        ("w' x", vec![op("MatMul", &["v", "x"], "z")]),
+        ("x w + b", vec![op("MatMul", &["x", "w"], "a"), op("Add", &["a", "b"], "z")]),
+        ("x w u", vec![op("MatMul", &["x", "w"], "a"), op("MatMul", &["a", "u"], "z")]),
+        ("relu(x w) u", vec![op("MatMul", &["x", "w"], "a"), op("Relu", &["a"], "r"), op("MatMul", &["r", "u"], "z")]),
+    ];
+    for (what, nodes) in forms {
+        for (axes, keeps) in [(&[1i64][..], 0), (&[2], 0), (&[1, 2], 1), (&[0], 0), (&[0, 1], 1)] {
+            let graph = graph(&[2, 6, 6], [nodes.clone(), vec![mean(axes, keeps)]].concat(), "y");
+            let square = |seed| weight(&[6, 6], seed);
+            let weights =
+                vec![("w", square(1)), ("u", square(2)), ("v", weight(&[2, 6, 6], 3)), ("b", weight(&[6], 4))];
+            let derived =
+                differentiate(&typed(with_weights(Graph { opset: 17, ..graph }, weights)).unwrap(), &Spec::default());
+            agrees(&format!("mean of {what} over {axes:?}"), &derived.unwrap(), TOLERANCE);
+        }
+    }
+}
+
 /// Matrices with rows and columns exchanged, on either side of a product or both; and where they are wanted as such.
 #[test]
 fn products_read_transposed_matrices() {

@@ -11,6 +11,7 @@ mod plan_session;
 mod plans;
 mod precision;
 mod remembering;
+mod repeats;
 mod resources;
 mod runner;
 mod session;

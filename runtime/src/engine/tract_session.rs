@@ -4,12 +4,13 @@ use tract_onnx::prelude::{
     InferenceModelExt, IntoRunnable, IntoTValue, Runnable, TValue, TVec, Tensor, TractResult, tvec,
 };
 
-use super::operators::{engine_error, quietly};
+use super::operators::{PlanOperators, Types, engine_error, quietly};
+use super::repeats::gather_for_products;
 use super::runner::Reweigh;
 use super::session::{FIXED_WEIGHTS, Gradient, NO_BASELINE, Session, Tap};
 use crate::error::{Error, Result};
 use crate::gradient::GradientGraph;
-use crate::onnx::{Facts, Graph, WeightNoise, inline::inline_functions, write};
+use crate::onnx::{Facts, Graph, TypedGraph, WeightNoise, inline::inline_functions, type_graph, write};
 
 /// What tract runs a model on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,6 +56,9 @@ impl Lowered {
         for tap in &derived.taps {
             wanted.extend([tap.value.clone(), tap.gradient.clone()]);
         }
+        graph.outputs.clone_from(&wanted);
+        let TypedGraph { mut graph, facts } = type_graph(graph, &PlanOperators::remembering(Types::default()))?;
+        gather_for_products(&mut graph, &facts);
         let mut inputs = vec![derived.input.as_str(), derived.seed.as_str()];
         inputs.extend(derived.baseline.as_deref());
         let forward = lower(&graph, &[&derived.input], &logits, device)?;

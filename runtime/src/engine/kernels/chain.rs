@@ -381,6 +381,7 @@ impl Run<'_, '_> {
 
     /// Bits of `n` vectors from element `at` of the whole on, to be written.
     fn written(&mut self, mask: u8, at: usize, n: usize) -> &mut [u16] {
+        debug_assert!(at.is_multiple_of(LANES), "bits are counted from the beginning of the whole");
         let at = at / LANES;
         match &mut self.operands.masks[mask as usize] {
             Mask::Write(bits) => &mut bits[at..at + n],
@@ -389,6 +390,7 @@ impl Run<'_, '_> {
     }
 
     fn read(&self, mask: u8, at: usize, n: usize) -> &[u16] {
+        debug_assert!(at.is_multiple_of(LANES), "bits are counted from the beginning of the whole");
         let at = at / LANES;
         match &self.operands.masks[mask as usize] {
             Mask::Read(bits) => &bits[at..at + n],
