@@ -16,36 +16,32 @@ pub fn gather_for_products(graph: &mut Graph, facts: &Facts) {
         let shape = |name: Option<&str>| name.and_then(|name| facts.get(name)).map(|fact| fact.shape.clone());
         let repeats = node.domain.is_empty() && node.op == "Expand" && read.contains(&node.outputs[0]);
         match shape(node.input(0)).zip(shape(node.output(0))).filter(|_| repeats) {
-            Some((from, to)) => gathers(&node, &from, &to, graph, &mut nodes),
+            Some((from, to)) => gathers(node, &from, &to, graph, &mut nodes),
             None => nodes.push(node),
         }
     }
     graph.nodes = nodes;
 }
 
-/// The nodes that give what an `Expand` from one shape to another gives.
-fn gathers(node: &Node, from: &[usize], to: &[usize], graph: &mut Graph, nodes: &mut Vec<Node>) {
-    let (output, lead) = (&node.outputs[0], to.len() - from.len());
-    let extents: Vec<i64> = [vec![1; lead], from.to_vec()].concat().iter().map(|&extent| extent as i64).collect();
-    let mut value = format!("{output}/from");
-    let mut constant = |name: String, numbers: &[i64]| {
-        graph.constants.insert(name.clone(), Tensor::ints(numbers));
-        name
-    };
-    let target = constant(format!("{value}/extents"), &extents);
-    let mut push = |op: &str, inputs: [&str; 2], output: &str, axis: Option<usize>| {
+/// The nodes that give what an `Expand` from one shape to another gives; itself where it repeats nothing.
+fn gathers(node: Node, from: &[usize], to: &[usize], graph: &mut Graph, nodes: &mut Vec<Node>) {
+    // It has as many axes as it will have, from here on.
+    let from = [vec![1; to.len() - from.len()], from.to_vec()].concat();
+    let axes: Vec<usize> = (0..to.len()).filter(|&axis| from[axis] != to[axis]).collect();
+    let Some(&last) = axes.last() else { return nodes.push(node) };
+    let output = &node.outputs[0];
+    let mut push = |op: &str, value: &str, numbers: Vec<i64>, output: String, axis: Option<usize>| {
+        let told = format!("{output}/numbers");
+        graph.constants.insert(told.clone(), Tensor::ints(&numbers));
         let attributes = axis.map(|axis| ("axis".to_string(), Attr::Int(axis as i64))).into_iter().collect();
-        let inputs = inputs.map(str::to_string).into();
-        let (name, outputs) = (output.to_string(), vec![output.to_string()]);
+        let (inputs, name, outputs) = (vec![value.to_string(), told], output.clone(), vec![output.clone()]);
         nodes.push(Node { name, op: op.into(), inputs, outputs, attributes, ..Node::default() });
+        output
     };
-    push("Reshape", [&node.inputs[0], &target], &value, None);
-    for (axis, &extent) in to.iter().enumerate().filter(|&(axis, &extent)| extents[axis] != extent as i64) {
-        let (indices, next) =
-            (constant(format!("{output}/{axis}/places"), &vec![0; extent]), format!("{output}/{axis}"));
-        push("Gather", [&value, &indices], &next, Some(axis));
-        value = next;
+    let extents = from.iter().map(|&extent| extent as i64).collect();
+    let mut value = push("Reshape", &node.inputs[0], extents, format!("{output}/from"), None);
+    for axis in axes {
+        let next = if axis == last { output.clone() } else { format!("{output}/{axis}") };
+        value = push("Gather", &value, vec![0; to[axis]], next, Some(axis));
     }
-    let target = constant(format!("{output}/extents"), &to.iter().map(|&extent| extent as i64).collect::<Vec<_>>());
-    push("Reshape", [&value, &target], output, None);
 }

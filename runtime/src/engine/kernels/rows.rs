@@ -157,7 +157,10 @@ unsafe fn softmax<S: Simd>(row: &[f32], to: &mut [f32]) {
             total = S::add(total, e);
             S::store(to.as_mut_ptr(), e);
         }
-        let last = exp::<S>(S::sub(fetch::<S>(rest, f32::NEG_INFINITY), shift));
+        let last = match rest.is_empty() {
+            true => S::splat(0.0),
+            false => exp::<S>(S::sub(fetch::<S>(rest, f32::NEG_INFINITY), shift)),
+        };
         let share = S::splat(1.0 / across::<S>(S::add(total, last)));
         for to in to {
             S::store(to.as_mut_ptr(), S::mul(S::load(to.as_ptr()), share));
