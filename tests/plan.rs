@@ -183,11 +183,14 @@ fn smooth_activations_agree_with_tract() {
         };
         let conv = |inputs: &[&str], output: &str| node("Conv", inputs, &[output], vec![]);
         let inside = [vec![conv(&["x", "w0"], "a")], rename(("a", "b")), vec![conv(&["b", "w1"], "logits")]].concat();
+        let rectified = vec![conv(&["x", "w0"], "r"), node("Relu", &["r"], &["a"], vec![])];
+        let behind = [rectified, rename(("a", "b")), vec![conv(&["b", "w1"], "logits")]].concat();
         let sum = vec![node("Sub", &["a", "b"], &["c"], vec![]), conv(&["c", "w1"], "logits")];
         let beside = [vec![conv(&["x", "w0"], "a")], rename(("a", "b")), sum].concat();
         let product = |inputs: &[&str], output: &str| node("MatMul", inputs, &[output], vec![]);
         let planes = [vec![product(&["x", "m0"], "a")], rename(("a", "b")), vec![product(&["b", "m1"], "logits")]];
-        let forms = [(inside, [1, 5, 7, 9]), (beside, [2, 5, 6, 5]), (planes.concat(), [1, 1, 7, 5])];
+        let forms =
+            [(inside, [1, 5, 7, 9]), (behind, [1, 5, 7, 9]), (beside, [2, 5, 6, 5]), (planes.concat(), [1, 1, 7, 5])];
         for (nodes, shape) in forms {
             let weights = vec![
                 ("w0", weight(&[20, 5, 1, 1], 1)),
@@ -703,6 +706,10 @@ fn means_of_products_agree_with_tract() {
         ("w' x", vec![op("MatMul", &["v", "x"], "z")]),
         ("x w + b", vec![op("MatMul", &["x", "w"], "a"), op("Add", &["a", "b"], "z")]),
         ("x w u", vec![op("MatMul", &["x", "w"], "a"), op("MatMul", &["a", "u"], "z")]),
+        (
+            "(x w)'",
+            vec![op("MatMul", &["x", "w"], "a"), node("Transpose", &["a"], &["z"], vec![("perm", ints(&[0, 2, 1]))])],
+        ),
         ("relu(x w) u", vec![op("MatMul", &["x", "w"], "a"), op("Relu", &["a"], "r"), op("MatMul", &["r", "u"], "z")]),
     ];
     for (what, nodes) in forms {
@@ -714,6 +721,22 @@ fn means_of_products_agree_with_tract() {
             let derived =
                 differentiate(&typed(with_weights(Graph { opset: 17, ..graph }, weights)).unwrap(), &Spec::default());
             agrees(&format!("mean of {what} over {axes:?}"), &derived.unwrap(), TOLERANCE);
+        }
+    }
+}
+
+/// Rows, columns, a number and a whole matrix, where both extents are the same and where they are not.
+#[test]
+fn what_a_gemm_adds_is_told_by_its_shape() {
+    for [rows, columns] in [[3, 3], [3, 4], [1, 3], [3, 1], [1, 1]] {
+        for shape in [&[columns][..], &[1, columns], &[rows, 1], &[rows, columns], &[1], &[1, 1], &[]] {
+            let add = node("Gemm", &["x", "w", "c"], &["y"], vec![]);
+            let weights = vec![("w", weight(&[5, columns], 1)), ("c", weight(shape, 2))];
+            let derived = differentiate(
+                &typed(with_weights(graph(&[rows, 5], vec![add], "y"), weights)).unwrap(),
+                &Spec::default(),
+            );
+            agrees(&format!("{rows} x {columns} and {shape:?}"), &derived.unwrap(), TOLERANCE);
         }
     }
 }

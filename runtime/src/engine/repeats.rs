@@ -6,11 +6,17 @@ use std::collections::HashSet;
 use crate::onnx::graph::inputs_of;
 use crate::onnx::{Attr, Facts, Graph, Node, Tensor};
 
-/// Puts a `Gather` per axis, of the first place again and again, in place of every `Expand` that a matrix product reads.
+/// Puts a `Gather` per axis, of the first place again and again, in place of every `Expand` that a matrix product reads,
+/// transposed or not.
 pub fn gather_for_products(graph: &mut Graph, facts: &Facts) {
     let products =
         graph.nodes.iter().filter(|node| node.domain.is_empty() && ["MatMul", "Gemm"].contains(&node.op.as_str()));
-    let read: HashSet<String> = products.flat_map(inputs_of).map(str::to_string).collect();
+    let mut read: HashSet<String> = products.flat_map(inputs_of).map(str::to_string).collect();
+    for node in graph.nodes.iter().rev().filter(|node| node.domain.is_empty() && node.op == "Transpose") {
+        if read.contains(&node.outputs[0]) {
+            read.insert(node.inputs[0].clone());
+        }
+    }
     let mut nodes = Vec::with_capacity(graph.nodes.len());
     for node in std::mem::take(&mut graph.nodes) {
         let shape = |name: Option<&str>| name.and_then(|name| facts.get(name)).map(|fact| fact.shape.clone());

@@ -10,6 +10,7 @@ pub mod depthwise;
 pub mod functions;
 pub mod layout;
 pub mod left;
+pub mod lines;
 mod links;
 pub mod matmul;
 pub mod moves;

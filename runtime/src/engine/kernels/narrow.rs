@@ -6,6 +6,7 @@
 
 use super::conv::Source;
 use super::left::Left;
+use super::lines::{moved, turned};
 use super::product::{Packing, Product};
 use super::reach::{Axis, Reach, Share};
 use super::stored::Weights;
@@ -170,36 +171,21 @@ impl Kernel for Pack<'_> {
             for k in (0..order.depth).step_by(LANES) {
                 let at = order.at(k, block);
                 let lanes = &mut self.to[at..at + LANES * LANES];
-                match self.conv.source {
-                    Source::Blocked(_) => {
-                        let place = (k / LANES * self.height + self.row) * width + first;
-                        let from = &self.input[place * LANES..][..count * LANES];
-                        match count {
-                            // SAFETY: sixteen rows of sixteen each.
-                            LANES => unsafe { S::turn(from.as_ptr(), LANES, lanes.as_mut_ptr(), LANES) },
-                            _ => turn_some(from, lanes),
+                // SAFETY: of the machine.
+                unsafe {
+                    match self.conv.source {
+                        Source::Blocked(_) => {
+                            let place = (k / LANES * self.height + self.row) * width + first;
+                            turned::<S>(&self.input[place * LANES..], LANES, 0, [count, LANES], lanes);
                         }
-                    }
-                    Source::Planes(channels) => {
-                        for (lane, channel) in lanes.chunks_exact_mut(LANES).zip(k..) {
-                            lane.fill(0.0);
-                            if channel < channels {
-                                let from = (channel * self.height + self.row) * width + first;
-                                lane[..count].copy_from_slice(&self.input[from..from + count]);
-                            }
+                        Source::Planes(channels) => {
+                            let from = &self.input[(k * self.height + self.row) * width..];
+                            moved::<S>(from, self.height * width, first, [LANES.min(channels - k), count], lanes);
                         }
                     }
                 }
             }
         }
-    }
-}
-
-/// Fewer pixels than lanes: what lies beside them is zero.
-fn turn_some(pixels: &[f32], lanes: &mut [f32]) {
-    lanes.fill(0.0);
-    for (pixel, channels) in pixels.chunks_exact(LANES).enumerate() {
-        lanes.iter_mut().skip(pixel).step_by(LANES).zip(channels).for_each(|(lane, v)| *lane = *v);
     }
 }
 

@@ -123,6 +123,14 @@ pub fn is_cheap(planner: &Planner, name: &str) -> bool {
     made_of(planner, name, &mut leaves, &mut links) && leaves.len() == 1 && links <= CHEAP
 }
 
+/// Whether bits are kept of a postponed value, or of what it is made of: they are asked for from outside, so it can't be computed with
+/// its reader alone.
+pub fn keeps_bits(planner: &Planner, name: &str) -> bool {
+    let Some(Some((Lazy::Elementwise(index), _))) = planner.values.get(name).map(|v| &v.lazy) else { return false };
+    let node = &planner.graph.nodes[*index];
+    planner.masks.wanted(name) || read_in_links(planner, node).any(|input| keeps_bits(planner, input))
+}
+
 /// Collects what a value is made of, and counts the links; false where it can be computed only once.
 fn made_of<'a>(planner: &'a Planner, name: &'a str, leaves: &mut Vec<&'a str>, links: &mut usize) -> bool {
     let index = match planner.values.get(name).map(|v| &v.lazy) {

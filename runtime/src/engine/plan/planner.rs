@@ -141,7 +141,8 @@ impl<'a> Planner<'a> {
                     Some((Lazy::Elementwise(_), _)) => v.uses != 1,
                     _ => false,
                 });
-                let waits = || of_slopes.contains(output) || planner.slopes.values().any(|slope| slope == output);
+                let feeds = || of_slopes.contains(output) && !elementwise::keeps_bits(&planner, output);
+                let waits = || feeds() || planner.slopes.values().any(|slope| slope == output);
                 let kept = shared && !elementwise::is_cheap(&planner, output) && !waits();
                 if outputs.iter().any(|o| o == output) || kept {
                     planner.materialise(output)?;

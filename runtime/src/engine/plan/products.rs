@@ -91,12 +91,11 @@ fn gemm(planner: &Planner, node: &Node) -> Option<Lowering> {
     let (rows, depth) = if left { (a1, a0) } else { (a0, a1) };
     let columns = if right { b0 } else { b1 };
     let added = node.input(2).map(str::to_string);
-    // What is added must be a row, or a whole matrix: nothing else occurs.
-    if let Some(c) = shape(2) {
-        let len: usize = c.iter().product();
-        if len != columns && len != rows * columns {
-            return None;
-        }
+    // What is added must be a row, or a whole matrix: nothing else occurs often.
+    if let Some(c) = shape(2)
+        && ![&[columns][..], &[1, columns], &[rows, columns]].contains(&&c[..])
+    {
+        return None;
     }
     let product = MatMul {
         batch: 1,
