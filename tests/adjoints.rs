@@ -2,10 +2,13 @@
 
 mod common;
 
+use std::ops::Range;
+
 use common::{ANYWHERE, gradient_error, graph, ints, node, normal, text, weight};
 use proptest::prelude::*;
 use whyline_runtime::gradient::adjoints::covered_ops;
 use whyline_runtime::gradient::composite::{EPSILON, RESCALE};
+use whyline_runtime::gradient::{GradientGraph, Spec, differentiate};
 use whyline_runtime::onnx::{Attr, Graph, Node, Tensor};
 
 /// Float32 differences are good to about this much.
@@ -43,6 +46,10 @@ impl Case {
         let x = self.input(shape.iter().product());
         gradient_error(self.graph.clone(), &x).map_err(|e| e.to_string())
     }
+}
+
+fn derived(case: &Case) -> GradientGraph {
+    differentiate(&common::typed(case.graph.clone()).unwrap(), &Spec::default()).unwrap()
 }
 
 /// `op(x, constants...)` with attributes.
@@ -532,7 +539,6 @@ fn adjoints_agree_with_central_differences() {
 #[test]
 fn cases_can_be_written_for_other_engines() {
     use whyline_runtime::engine::{PlanSession, Session};
-    use whyline_runtime::gradient::{Spec, differentiate};
     let folder = match std::env::var_os("WHYLINE_CASES") {
         Some(folder) => std::path::PathBuf::from(folder),
         None => tempfile::tempdir().unwrap().keep(),
@@ -541,7 +547,7 @@ fn cases_can_be_written_for_other_engines() {
     let asked = std::env::var_os("WHYLINE_CASES").is_some();
     let cases = all_cases();
     for (i, case) in cases.iter().enumerate().filter(|(i, _)| asked || i % 40 == 0) {
-        let derived = differentiate(&common::typed(case.graph.clone()).unwrap(), &Spec::default()).unwrap();
+        let derived = derived(case);
         let mut session = PlanSession::new(&derived).unwrap();
         let shape = session.input_shape().to_vec();
         let x = case.input(shape.iter().product());
@@ -660,4 +666,52 @@ proptest! {
         prop_assume!(!is_empty && (step > 0 || start >= -extent));
         passes(case)?;
     }
+
+    #[test]
+    fn random_parts_of_one_value(parts in prop::collection::vec((0usize..6, 1usize..4, any::<bool>()), 1..5)) {
+        let parts: Vec<_> = parts.into_iter().map(|(first, len, gathers)| (first..(first + len).min(6), gathers)).collect();
+        passes(parts_of_one_value(&parts))?;
+    }
+}
+
+/// The places of an axis of six that are read, one part after the other, by Gather or by Slice, and weighted apart.
+fn parts_of_one_value(parts: &[(Range<usize>, bool)]) -> Case {
+    let (mut nodes, mut constants, mut names) = (vec![], vec![("axis", Tensor::ints(&[1]))], vec![]);
+    for (i, (place, gathers)) in parts.iter().enumerate() {
+        let [part, scaled, first, end, own] = ["part", "y", "first", "end", "own"].map(|s| &*format!("{s}{i}").leak());
+        match gathers {
+            true => {
+                let places: Vec<i64> = place.clone().map(|place| place as i64).collect();
+                constants.push((first, Tensor::ints(&places)));
+                nodes.push(node("Gather", &["x", first], &[part], vec![("axis", int(1))]));
+            }
+            false => {
+                constants.push((first, Tensor::ints(&[place.start as i64])));
+                constants.push((end, Tensor::ints(&[place.end as i64])));
+                nodes.push(node("Slice", &["x", first, end, "axis"], &[part], vec![]));
+            }
+        }
+        constants.push((own, weight(&[2, place.len(), 3], i as u64)));
+        nodes.push(node("Mul", &[part, own], &[scaled], vec![]));
+        names.push(scaled);
+    }
+    nodes.push(node("Concat", &names, &["y"], vec![("axis", int(1))]));
+    custom("Slice", &format!("{parts:?}"), &[2, 6, 3], nodes, constants)
+}
+
+#[test]
+fn parts_that_fill_an_axis_are_put_beside_each_other() {
+    let ops = |parts: &[(Range<usize>, bool)]| {
+        let graph = derived(&parts_of_one_value(parts)).graph;
+        let count = |op: &str| graph.nodes.iter().filter(|node| node.name.starts_with("why.") && node.op == op).count();
+        [count("Concat"), count("Pad"), count("Add")]
+    };
+    // In whatever order they are read, and by whatever.
+    assert_eq!(ops(&[(4..6, true), (0..1, false), (1..4, false)]), [1, 0, 0]);
+    assert_eq!(ops(&[(0..2, true), (2..4, true), (4..6, true)]), [1, 0, 0]);
+    // What nobody reads is zero.
+    assert_eq!(ops(&[(1..2, true), (2..5, false)]), [1, 1, 0]);
+    assert_eq!(ops(&[(0..2, true), (4..6, true)]), [0, 2, 1], "nothing lies between them");
+    assert_eq!(ops(&[(0..3, true), (2..6, true)]), [0, 2, 1], "two read the same place");
+    assert_eq!(ops(&[(0..6, false), (0..6, true)]), [0, 0, 1]);
 }

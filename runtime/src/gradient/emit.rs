@@ -1,6 +1,7 @@
 //! Appends nodes to a graph: the vocabulary that adjoints are written in.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use crate::onnx::{Attr, Graph, Node, Tensor};
 
@@ -15,13 +16,44 @@ pub struct Emit {
     pub(super) graph: Graph,
     /// Constants by content, so that each is stored once.
     stored: HashMap<(Vec<usize>, Vec<u8>, bool), Name>,
+    /// What [`Emit::place`] gave, and sums of it.
+    placed: HashMap<Name, Placed>,
     count: usize,
+}
+
+/// Parts that are put beside each other; each sum of them is a node, of which the last one stays.
+const MOST_PARTS: usize = 64;
+
+/// A value that is zero but for parts of it along one axis, which do not overlap.
+#[derive(Clone, Debug)]
+struct Placed {
+    axis: usize,
+    shape: Vec<usize>,
+    /// Where each lies, the first one first.
+    parts: Vec<(Range<usize>, Name)>,
+}
+
+impl Placed {
+    /// The sum of two, where it is such a value, too.
+    fn with(&self, other: &Placed) -> Option<Placed> {
+        let mut parts = [&self.parts[..], &other.parts].concat();
+        parts.sort_by_key(|(place, _)| place.start);
+        let apart = parts.windows(2).all(|pair| pair[0].0.end <= pair[1].0.start);
+        let fits = apart && parts.len() <= MOST_PARTS && self.axis == other.axis && self.shape == other.shape;
+        fits.then(|| Placed { parts, ..self.clone() })
+    }
+
+    /// Where the parts lie, if they lie side by side.
+    fn place(&self) -> Option<Range<usize>> {
+        let beside = self.parts.windows(2).all(|pair| pair[0].0.end == pair[1].0.start);
+        beside.then_some(self.parts.first()?.0.start..self.parts.last()?.0.end)
+    }
 }
 
 impl Emit {
     /// Appends to `graph`.
     pub fn new(graph: Graph) -> Emit {
-        Emit { graph, stored: HashMap::new(), count: 0 }
+        Emit { graph, stored: HashMap::new(), placed: HashMap::new(), count: 0 }
     }
 
     fn fresh(&mut self, what: &str) -> Name {
@@ -220,6 +252,42 @@ impl Emit {
             value = self.op("Pad", &[&value, &pads, &zero]);
         }
         value
+    }
+
+    /// `part` from `first` on along an axis of zeros; `shape` is that of the whole.
+    pub fn place(&mut self, part: &str, place: Range<usize>, axis: usize, shape: &[usize]) -> Name {
+        let placed = Placed { axis, shape: shape.to_vec(), parts: vec![(place, part.to_string())] };
+        self.spread(placed).unwrap_or_else(|| part.to_string())
+    }
+
+    /// Parts that lie side by side, amid zeros.
+    fn spread(&mut self, placed: Placed) -> Option<Name> {
+        let (axis, place) = (placed.axis, placed.place()?);
+        let names: Vec<&str> = placed.parts.iter().map(|(_, name)| name.as_str()).collect();
+        let joined = match names[..] {
+            [one] => one.to_string(),
+            _ => self.op_with("Concat", &names, vec![("axis", Attr::Int(axis as i64))]),
+        };
+        let mut shape = placed.shape.clone();
+        let (mut before, mut after) = (vec![0; shape.len()], vec![0; shape.len()]);
+        before[axis] = place.start as i64;
+        after[axis] = (shape[axis] - place.end) as i64;
+        shape[axis] = place.len();
+        let whole = self.pad_or_cut(&joined, &shape, &before, &after);
+        self.placed.insert(whole.clone(), placed);
+        Some(whole)
+    }
+
+    /// `a + b`, of which parts that were read from one value may be put beside each other in place of adding zeros to them.
+    pub fn collect(&mut self, a: &str, b: &str) -> Name {
+        let both = self.placed.get(a).zip(self.placed.get(b)).and_then(|(a, b)| a.with(b));
+        let Some(placed) = both else { return self.add(a, b) };
+        self.spread(placed.clone()).unwrap_or_else(|| {
+            // Another may lie between them.
+            let sum = self.add(a, b);
+            self.placed.insert(sum.clone(), placed);
+            sum
+        })
     }
 
     /// The adjoint of reading an axis of extent `extent` at `indices`: each element of `a` is added to

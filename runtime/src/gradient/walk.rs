@@ -232,7 +232,7 @@ impl<'a> Walk<'a> {
         let earlier = self.cotangents.get(value).cloned();
         let earlier_minus = self.minus.get(value).cloned();
         let mut sum = |earlier: &Option<Name>, more: &str| match earlier {
-            Some(earlier) => self.emit.add(earlier, more),
+            Some(earlier) => self.emit.collect(earlier, more),
             None => more.to_string(),
         };
         // A multiplier that was given alone is that of both parts.

@@ -25,7 +25,12 @@ fn gather(s: &mut Site) -> Result<(), Refusal> {
     shape[axis] = places.len();
     let g = s.g();
     let g = s.emit.reshape(&g, &shape);
-    let dx = s.emit.scatter_axis(&g, &shape, axis, &places, x[axis]);
+    let dx = match places[..] {
+        [first, ..] if places.iter().copied().eq(first..first + places.len()) => {
+            s.emit.place(&g, first..first + places.len(), axis, &x)
+        }
+        _ => s.emit.scatter_axis(&g, &shape, axis, &places, x[axis]),
+    };
     s.give(0, dx);
     Ok(())
 }

@@ -115,7 +115,14 @@ fn slice(s: &mut Site) -> Result<(), Refusal> {
             shape[axis] = x[axis];
         }
     }
-    let dx = s.emit.pad_or_cut(&value, &shape, &before, &after);
+    let cut: Vec<usize> = (0..x.len()).filter(|&axis| shape[axis] < x[axis]).collect();
+    let dx = match cut[..] {
+        [axis] => {
+            let first = before[axis] as usize;
+            s.emit.place(&value, first..first + shape[axis], axis, &x)
+        }
+        _ => s.emit.pad_or_cut(&value, &shape, &before, &after),
+    };
     s.give(0, dx);
     Ok(())
 }
