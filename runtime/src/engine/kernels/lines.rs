@@ -33,3 +33,15 @@ pub unsafe fn turned<S: Simd>(from: &[f32], width: usize, first: usize, [rows, c
         to[row..].iter_mut().step_by(LANES).zip(own).for_each(|(to, v)| *to = *v);
     }
 }
+
+/// Whole vectors, each multiplied by a number.
+#[inline(always)]
+pub unsafe fn scaled<S: Simd>(values: &mut [f32], factor: f32) {
+    if factor == 1.0 {
+        return;
+    }
+    for lanes in values.as_chunks_mut::<LANES>().0 {
+        // SAFETY: sixteen floats.
+        unsafe { S::store(lanes.as_mut_ptr(), S::mul(S::load(lanes.as_ptr()), S::splat(factor))) }
+    }
+}

@@ -6,7 +6,7 @@ use super::phase::Epilogue;
 use half::f16;
 
 use super::left::Left;
-use super::lines::{moved, turned};
+use super::lines::{moved, scaled, turned};
 use super::product::{DEPTH, Packing, Product};
 use super::stored::{Weights, to_halves, values_factor};
 use crate::simd::{Isa, Kernel, LANES, Lined, Simd};
@@ -22,12 +22,23 @@ const FEW: usize = 4;
 pub struct Side {
     /// Whether it is stored with rows and columns exchanged.
     pub transposed: bool,
+    /// Where the first element is.
+    pub from: usize,
+    /// From a row that is stored to the next.
+    pub line: usize,
     /// From one matrix of a batch to the next; zero where all share one.
     pub stride: usize,
 }
 
+impl Side {
+    /// A matrix, and what comes behind it.
+    fn matrix<'a>(&self, values: &'a [f32], number: usize) -> &'a [f32] {
+        &values[self.from + number * self.stride..]
+    }
+}
+
 /// A batch of products: `rows x depth` by `depth x columns`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 pub struct MatMul {
     /// Products.
     pub batch: usize,
@@ -41,34 +52,60 @@ pub struct MatMul {
     pub left: Side,
     /// How the right side is stored.
     pub right: Side,
-    /// Whether halves are multiplied; wants a packed right side in half precision.
+    /// What each side is multiplied by before.
+    pub factors: [f32; 2],
+    /// Whether halves are multiplied; wants a packed right side in half precision, and a left one without gaps.
     pub halves: bool,
 }
 
+/// What a packed right side depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Panels {
+    matrices: usize,
+    /// Rows, and as many as they are padded to.
+    depth: [usize; 2],
+    columns: usize,
+    side: Side,
+}
+
 /// The right side as [`Product`] wants it, one matrix after the other.
-pub fn pack_right(isa: Isa, product: &MatMul, right: &[f32]) -> Lined<f32> {
-    let matrices = if product.right.stride == 0 { 1 } else { product.batch };
-    let mut packed = Lined::zeros(matrices * product.panel());
-    for (i, to) in packed.chunks_exact_mut(product.panel()).enumerate() {
-        isa.run(PackRight { product, right: &right[i * product.right.stride..], to });
+pub fn pack_right(isa: Isa, panels: Panels, right: &[f32]) -> Lined<f32> {
+    let each = panels.packed().len();
+    let mut packed = Lined::zeros(panels.matrices * each);
+    for (i, to) in packed.chunks_exact_mut(each).enumerate() {
+        isa.run(PackRight { panels, right: panels.side.matrix(right, i), factor: 1.0, to });
     }
     packed
 }
 
-impl MatMul {
-    fn blocks(&self) -> usize {
-        self.columns.div_ceil(LANES)
+impl Panels {
+    /// How a matrix lies, packed.
+    fn packed(&self) -> Packing {
+        Packing { depth: self.depth[1], blocks: self.columns.div_ceil(LANES) }
     }
+}
 
+impl MatMul {
     /// Whether the left side is packed. A few rows are read where they are; of more, which lie far apart, a tile's pointers would
     /// not fit the registers.
     fn packs_left(&self) -> bool {
-        self.left.transposed || self.halves || self.rows >= FEW
+        self.left.transposed || self.halves || self.rows >= FEW || self.factors[0] != 1.0
     }
 
     /// Terms of each sum; where the left side is packed, padded.
     pub fn padded_depth(&self) -> usize {
         if self.packs_left() { self.depth.next_multiple_of(LANES) } else { self.depth }
+    }
+
+    /// How the right side is packed.
+    pub fn panels(&self) -> Panels {
+        let matrices = if self.right.stride == 0 { 1 } else { self.batch };
+        Panels { matrices, depth: [self.depth, self.padded_depth()], columns: self.columns, side: self.right }
+    }
+
+    /// How a matrix of the right side lies, packed.
+    fn packed(&self) -> Packing {
+        self.panels().packed()
     }
 
     /// Floats of one packed right side.
@@ -86,11 +123,6 @@ impl MatMul {
             _ => 0,
         };
         left + strip * LANES + if packs { self.panel() } else { 0 }
-    }
-
-    /// How the right side lies, packed.
-    fn packed(&self) -> Packing {
-        Packing { depth: self.padded_depth(), blocks: self.blocks() }
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -116,7 +148,8 @@ impl MatMul {
                 Some(Weights::Half(all, factor)) => Weights::Half(&all[i * self.panel()..], factor),
                 None => {
                     if i == 0 || self.right.stride > 0 {
-                        isa.run(PackRight { product: self, right: &right[i * self.right.stride..], to: own });
+                        let (right, factor) = (self.right.matrix(right, i), self.factors[1]);
+                        isa.run(PackRight { panels: self.panels(), right, factor, to: own });
                     }
                     Weights::Single(own)
                 }
@@ -124,7 +157,7 @@ impl MatMul {
             let first = i * self.rows * self.columns;
             let mut finished = |at: usize, part: &mut [f32]| epilogue(first + at, part);
             let finite = fixed.is_some();
-            self.one(isa, &left[i * self.left.stride..], weights, finite, bias, output, scratch, &mut finished);
+            self.one(isa, self.left.matrix(left, i), weights, finite, bias, output, scratch, &mut finished);
         }
     }
 
@@ -165,7 +198,7 @@ impl MatMul {
                             false => Left::Blocked(packed, rows * LANES),
                         }
                     }
-                    false => Left::Plain(&left[from * depth + at..], depth),
+                    false => Left::Plain(&left[from * self.left.line + at..], self.left.line),
                 };
                 let product = |columns: Range<usize>, result: &mut [f32], row_stride: usize| {
                     let (packed, add, block_stride) = (self.packed(), at > 0, LANES);
@@ -204,8 +237,9 @@ impl MatMul {
 
 /// A right side, packed: lanes of columns, term after term.
 struct PackRight<'a> {
-    product: &'a MatMul,
+    panels: Panels,
     right: &'a [f32],
+    factor: f32,
     to: &'a mut [f32],
 }
 
@@ -214,24 +248,22 @@ impl Kernel for PackRight<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let (product, packed) = (self.product, self.product.packed());
+        let Panels { depth: [depth, _], columns, side, .. } = self.panels;
+        let (packed, line) = (self.panels.packed(), side.line);
         for block in 0..packed.blocks {
             let first = block * LANES;
-            let columns = LANES.min(product.columns - first);
+            let columns = LANES.min(columns - first);
             for k in (0..packed.depth).step_by(LANES) {
                 let (at, terms) = (packed.at(k, block), LANES.min(packed.depth - k));
                 let to = &mut self.to[at..][..terms * LANES];
-                let terms = terms.min(product.depth.saturating_sub(k));
+                let terms = terms.min(depth.saturating_sub(k));
                 // SAFETY: of the machine.
                 unsafe {
-                    match product.right.transposed {
-                        true => {
-                            turned::<S>(&self.right[first * product.depth..], product.depth, k, [columns, terms], to)
-                        }
-                        false => {
-                            moved::<S>(&self.right[k * product.columns..], product.columns, first, [terms, columns], to)
-                        }
+                    match side.transposed {
+                        true => turned::<S>(&self.right[first * line..], line, k, [columns, terms], to),
+                        false => moved::<S>(&self.right[k * line..], line, first, [terms, columns], to),
                     }
+                    scaled::<S>(to, self.factor);
                 }
             }
         }
@@ -253,7 +285,7 @@ impl Kernel for PackLeft<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let (product, from) = (self.product, self.from);
+        let (product, from, line) = (self.product, self.from, self.product.left.line);
         for (i, to) in self.to.chunks_exact_mut(self.rows * LANES).enumerate() {
             let first = self.at + i * LANES;
             let terms = LANES.min(product.depth.saturating_sub(first));
@@ -262,9 +294,10 @@ impl Kernel for PackLeft<'_> {
                 // SAFETY: of the machine.
                 unsafe {
                     match product.left.transposed {
-                        true => turned::<S>(&self.left[first * product.rows..], product.rows, row, [terms, rows], to),
-                        false => moved::<S>(&self.left[row * product.depth..], product.depth, first, [rows, terms], to),
+                        true => turned::<S>(&self.left[first * line..], line, row, [terms, rows], to),
+                        false => moved::<S>(&self.left[row * line..], line, first, [rows, terms], to),
                     }
+                    scaled::<S>(to, product.factors[0]);
                 }
             }
         }

@@ -9,8 +9,8 @@ use super::builder::Builder;
 use super::chains::ChainWork;
 use super::planner::{Beside, Lowered, Planner, chained};
 use super::recipes::{Recipe, UNBOUNDED, recipe};
-use super::shapes;
 use super::values::{Image, Lazy, Order};
+use super::views;
 use crate::engine::kernels::chain::{Along, Op, Source};
 use crate::error::{Error, Result};
 use crate::gradient::functions::DOMAIN;
@@ -166,7 +166,7 @@ pub fn emit(planner: &mut Planner, name: &str) -> Result<()> {
     let Some((lazy, order)) = planner.value(name)?.lazy.take() else { return Ok(()) };
     let index = match lazy {
         Lazy::Host(host) => return host.emit(planner, name, None),
-        Lazy::Turned(source) => return shapes::turn(planner, &source, name),
+        Lazy::View(view) => return views::emit(planner, view, name).map(|_| ()),
         Lazy::Elementwise(index) => index,
     };
     let fact = planner.fact(name)?.clone();

@@ -5,6 +5,7 @@ use super::planner::{Lowered, Planner};
 use super::run::Work;
 use super::shapes::strides;
 use super::values::Order;
+use super::views::View;
 use crate::engine::kernels::moves::Move;
 use crate::error::Result;
 use crate::onnx::{DType, Node};
@@ -19,7 +20,10 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
     }
     let work: Option<Box<dyn Work>> = match node.op.as_str() {
         "Pad" => pad(planner, node, input, output)?.map(|w| Box::new(w) as _),
-        "Gather" => gather(planner, node, input)?.map(|w| Box::new(w) as _),
+        "Gather" => match view_of_run(planner, node, input, output)? {
+            Some(view) => return planner.look(output, view),
+            None => gather(planner, node, input)?.map(|w| Box::new(w) as _),
+        },
         _ => None,
     };
     let Some(work) = work else { return Ok(Lowered::Not) };
@@ -50,16 +54,39 @@ fn pad(planner: &Planner, node: &Node, input: &str, output: &str) -> Result<Opti
     Ok(Some(Pad { value, moved: moved.simplified() }))
 }
 
-/// Along one axis, by constant indices.
-fn gather(planner: &Planner, node: &Node, input: &str) -> Result<Option<Gather>> {
+/// An axis, and constant indices along it.
+fn indices(planner: &Planner, node: &Node, input: &str) -> Result<Option<(usize, Vec<usize>)>> {
     let fact = planner.fact(input)?;
     let indices = node.input(1).and_then(|n| planner.constant(n)).and_then(|t| t.to_i64());
     let (Some(axis), Some(indices)) = (fact.axis(node.int("axis", 0)), indices) else { return Ok(None) };
     let extent = fact.shape[axis];
     let inside = |&i: &i64| usize::try_from(if i < 0 { i + extent as i64 } else { i }).ok().filter(|&i| i < extent);
-    let inner = fact.shape[axis + 1..].iter().product();
     let indices: Option<Vec<usize>> = indices.iter().map(inside).collect();
-    Ok(indices.map(|indices| Gather { extent, inner, indices }))
+    Ok(indices.map(|indices| (axis, indices)))
+}
+
+/// Along one axis, by constant indices.
+fn gather(planner: &Planner, node: &Node, input: &str) -> Result<Option<Gather>> {
+    let shape = &planner.fact(input)?.shape;
+    let of = |(axis, indices): (usize, _)| {
+        let inner = shape[axis + 1..].iter().product();
+        Gather { extent: shape[axis], inner, indices }
+    };
+    Ok(indices(planner, node, input)?.map(of))
+}
+
+/// What a gather of indices one after the other reads.
+fn view_of_run(planner: &Planner, node: &Node, input: &str, output: &str) -> Result<Option<View>> {
+    let Some((axis, indices)) = indices(planner, node, input)? else { return Ok(None) };
+    let Some(&start) = indices.first() else { return Ok(None) };
+    if !indices.iter().copied().eq(start..start + indices.len()) {
+        return Ok(None);
+    }
+    let mut shape = planner.fact(input)?.shape.clone();
+    let mut first = vec![0; shape.len()];
+    (first[axis], shape[axis]) = (start, indices.len());
+    let view = planner.viewed_for(output, input)?.cut(&first, &vec![1; shape.len()]);
+    Ok(view.reshaped(&shape, &planner.fact(output)?.shape))
 }
 
 /// Fills with a number, then lays the value into it.

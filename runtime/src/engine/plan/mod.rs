@@ -36,6 +36,7 @@ mod slopes;
 mod trunk;
 mod truth;
 mod values;
+mod views;
 
 pub use bands::Bands;
 pub use even::{Even, apart_from};

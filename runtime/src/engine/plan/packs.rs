@@ -11,7 +11,7 @@ use super::geometry::Geometry;
 use super::values::{Image, Order};
 use crate::engine::kernels::conv::Conv;
 use crate::engine::kernels::depthwise::Depthwise;
-use crate::engine::kernels::matmul::MatMul;
+use crate::engine::kernels::matmul::Panels;
 use crate::engine::kernels::narrow::Narrow;
 use crate::engine::kernels::stored::Stored;
 use crate::engine::kernels::winograd::Winograd;
@@ -32,7 +32,7 @@ pub struct Packs {
     pub(super) depthwise: Pool<Weighted, Depthwise>,
     pub(super) narrow: Pool<Weighted, Narrow>,
     pub(super) winograd: Pool<Weighted, Winograd>,
-    pub(super) panels: Pool<(Identity, MatMul), Stored>,
+    pub(super) panels: Pool<(Identity, Panels), Stored>,
     pub(super) constants: Pool<(Identity, Order, Option<Image>), [f32]>,
 }
 

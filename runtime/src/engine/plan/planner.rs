@@ -12,6 +12,7 @@ use super::parts::Parts;
 use super::run::{Plan, Step, Work};
 use super::slopes::Slopes;
 use super::values::{Image, Lazy, Order, Value};
+use super::views::read_in_place;
 use super::{dense, elementwise, fallback, indexing, pooling, products, resample, rows, shapes, truth};
 use crate::engine::kernels::layout;
 use crate::error::{Error, Result};
@@ -67,6 +68,8 @@ pub struct Planner<'a> {
     pub(super) slopes: Slopes,
     /// See [`make_plan`].
     pub(super) even: &'a Even,
+    /// The values that may be read where others are.
+    pub(super) in_place: HashSet<&'a str>,
     /// By node: the slope that its chain computes on the way.
     pub(super) beside: HashMap<usize, Beside>,
     pub(super) buffers: Vec<Buffer>,
@@ -92,7 +95,7 @@ pub fn make_plan(
     room: usize,
 ) -> Result<Plan> {
     let (graph, masks) = (&typed.graph, Masks::find(&typed.graph));
-    let (values, beside) = (HashMap::new(), HashMap::new());
+    let (values, beside, in_place) = (HashMap::new(), HashMap::new(), read_in_place(graph, outputs));
     let planner = Planner {
         graph,
         isa: packs.isa,
@@ -101,6 +104,7 @@ pub fn make_plan(
         masks,
         slopes,
         even,
+        in_place,
         beside,
         buffers: vec![],
         parts: Parts::default(),
@@ -274,14 +278,6 @@ impl<'a> Planner<'a> {
     pub(super) fn postpone(&mut self, name: &str, lazy: Lazy, order: Order) -> Result<Lowered> {
         self.value(name)?.lazy = Some((lazy, order));
         Ok(Lowered::Done)
-    }
-
-    /// What a value is with the last two axes exchanged, where it has not been computed.
-    pub(super) fn turned(&self, name: &str) -> Option<&str> {
-        match &self.values.get(name)?.lazy {
-            Some((Lazy::Turned(source), _)) => Some(source),
-            _ => None,
-        }
     }
 
     /// Emits what computes a value, unless that has been done.

@@ -6,6 +6,7 @@ use super::dense::{Host, HostKind};
 use super::planner::{Lowered, Planner};
 use super::run::Numbers;
 use super::values::Order;
+use super::views::{View, runs};
 use crate::engine::kernels::matmul::{MatMul, Side, pack_right};
 use crate::engine::kernels::phase::Epilogue;
 use crate::engine::kernels::stored::Stored;
@@ -23,18 +24,19 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
     let Some(mut plan) = lowered else { return Ok(Lowered::Not) };
     let (a, b, output) = (node.input(0).unwrap_or_default(), node.input(1).unwrap_or_default(), node.output(0));
     let output = output.unwrap_or_default();
-    let (a, b) = (plan.read(planner, a, true), plan.read(planner, b, false));
+    let (a, b) = (plan.read(planner, a, true)?, plan.read(planner, b, false)?);
     let mut reads = vec![planner.planes(&a)?];
     let mut fixed = None;
     match planner.constant(&b) {
         Some(tensor) => {
             let (isa, precision) = (planner.packs.isa, planner.packs.precision);
             plan.product.halves = precision.multiplies_halves();
+            let panels = plan.product.panels();
             let pack = || {
-                let packed = pack_right(isa, &plan.product, &tensor.to_f32()?);
+                let packed = pack_right(isa, panels, &tensor.to_f32()?);
                 Some(Arc::new(Stored::new(packed, precision.keeps_halves())))
             };
-            fixed = planner.packs.panels.get((tensor.identity(), plan.product.clone()), pack);
+            fixed = planner.packs.panels.get((tensor.identity(), panels), pack);
         }
         None => reads.push(planner.planes(&b)?),
     }
@@ -66,19 +68,38 @@ struct Lowering {
 }
 
 impl Lowering {
-    /// What is read for a side: of matrices that only have rows and columns exchanged, those that they are made of, unless their
-    /// rows are taken as those of one.
-    fn read(&mut self, planner: &Planner, name: &str, left: bool) -> String {
-        let Some(source) = planner.turned(name) else { return name.to_string() };
-        let shape = &planner.values[name].fact.shape;
-        let matrices: usize = shape[..shape.len() - 2].iter().product();
-        if matrices != 1 && matrices != self.product.batch {
-            return name.to_string();
+    /// What is read for a side: in place of a view with lines of elements side by side, what it is a view of.
+    fn read(&mut self, planner: &Planner, name: &str, left: bool) -> Result<String> {
+        // Of a left side that becomes halves all is looked at as it is, from the first element to the last.
+        if left && planner.packs.precision.multiplies_halves() {
+            return Ok(name.to_string());
         }
+        let (view, shape, batch) =
+            (planner.viewed_before_factor(name)?, &planner.fact(name)?.shape, self.product.batch);
         let side = if left { &mut self.product.left } else { &mut self.product.right };
-        side.transposed = !side.transposed;
-        source.to_string()
+        let Some(seen) = seen(side, batch, &view, shape) else { return Ok(name.to_string()) };
+        (*side, self.product.factors[usize::from(!left)]) = (seen, view.factor);
+        Ok(view.of)
     }
+}
+
+/// A side of so many matrices, or of all their rows as those of one, as a view of this shape.
+fn seen(side: &Side, batch: usize, view: &View, shape: &[usize]) -> Option<Side> {
+    let (of_matrices, of_places) = view.strides.split_at_checked(view.strides.len().checked_sub(2)?)?;
+    let (matrices, places) = shape.split_at_checked(of_matrices.len())?;
+    let (&[rows, columns], &[down, across]) = (places, of_places) else { return None };
+    let (turned, line) = match (across == 1 || columns == 1, down == 1 || rows == 1) {
+        (true, _) => (false, down),
+        (false, true) => (true, across),
+        (false, false) => return None,
+    };
+    let stride = match runs(matrices, of_matrices)[..] {
+        [] => side.stride,
+        [(count, stride)] if count == batch => stride,
+        [(_, stride)] if batch == 1 && !turned && stride == rows * line => stride,
+        _ => return None,
+    };
+    Some(Side { transposed: side.transposed != turned, from: view.from, line, stride })
 }
 
 fn gemm(planner: &Planner, node: &Node) -> Option<Lowering> {
@@ -102,8 +123,9 @@ fn gemm(planner: &Planner, node: &Node) -> Option<Lowering> {
         rows,
         depth,
         columns,
-        left: Side { transposed: left, stride: 0 },
-        right: Side { transposed: right, stride: 0 },
+        left: Side { transposed: left, from: 0, line: a1, stride: 0 },
+        right: Side { transposed: right, from: 0, line: b1, stride: 0 },
+        factors: [1.0; 2],
         halves: false,
     };
     (rows * depth * columns > 0).then_some(Lowering {
@@ -143,8 +165,9 @@ fn matmul(planner: &Planner, node: &Node) -> Option<Lowering> {
         rows,
         depth,
         columns,
-        left: Side { transposed: false, stride: rows * depth },
-        right: Side { transposed: false, stride },
+        left: Side { transposed: false, from: 0, line: depth, stride: rows * depth },
+        right: Side { transposed: false, from: 0, line: columns, stride },
+        factors: [1.0; 2],
         halves: false,
     };
     Some(Lowering { product, scale: 1.0, added: None, added_scale: 0.0 })

@@ -3,7 +3,7 @@
 use super::arena::Io;
 use super::planner::{Lowered, Planner};
 use super::run::Work;
-use super::values::{Lazy, Order};
+use super::values::Order;
 use crate::engine::kernels::moves::Move;
 use crate::error::Result;
 use crate::onnx::{Fact, Node};
@@ -22,6 +22,7 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
             planner.set(output, Order::Blocked, id)?;
             Ok(Lowered::Done)
         }
+        "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" if planner.reshape_view(input, output)? => Ok(Lowered::Done),
         "Identity" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => {
             let id = planner.planes(input)?;
             planner.set(output, Order::Planes, id)?;
@@ -46,12 +47,18 @@ pub(super) fn strides(shape: &[usize]) -> Vec<usize> {
     strides
 }
 
-/// Emits a move between planes.
-fn emit(planner: &mut Planner, input: &str, output: &str, moved: Move) -> Result<Lowered> {
+/// Emits a move between planes of elements that are multiplied by a number.
+pub(super) fn move_planes(
+    planner: &mut Planner,
+    input: &str,
+    output: &str,
+    moved: Move,
+    factor: f32,
+) -> Result<Lowered> {
     let read = planner.planes(input)?;
     let len = planner.fact(output)?.shape.iter().product();
     let write = planner.buffer(len);
-    planner.step(output, Box::new(Moves { moved: moved.simplified() }), vec![read], vec![write]);
+    planner.step(output, Box::new(Moves { moved: moved.simplified(), factor }), vec![read], vec![write]);
     planner.set(output, Order::Planes, write)?;
     Ok(Lowered::Done)
 }
@@ -82,7 +89,12 @@ fn concat(planner: &mut Planner, node: &Node) -> Result<Lowered> {
                 let part = planner.buffer(len);
                 planner.parts.put(part, write, at);
                 let moved = Move { from: 0, to: 0, extents: vec![len], reads: vec![1], writes: vec![1] };
-                planner.step(output, Box::new(Moves { moved: moved.simplified() }), vec![read], vec![part]);
+                planner.step(
+                    output,
+                    Box::new(Moves { moved: moved.simplified(), factor: 1.0 }),
+                    vec![read],
+                    vec![part],
+                );
                 at += len;
             }
             planner.set(output, Order::Blocked, write)?;
@@ -93,15 +105,10 @@ fn concat(planner: &mut Planner, node: &Node) -> Result<Lowered> {
     let writes = strides(&fact.shape);
     let mut at = 0;
     for (name, part) in &parts {
-        let read = planner.planes(name)?;
-        let moved = Move {
-            from: 0,
-            to: at * writes[axis],
-            extents: part.shape.clone(),
-            reads: strides(&part.shape),
-            writes: writes.clone(),
-        };
-        planner.step(output, Box::new(Moves { moved: moved.simplified() }), vec![read], vec![write]);
+        let (read, from, reads) = planner.planes_of_view(name)?;
+        let (to, extents) = (at * writes[axis], part.shape.clone());
+        let moved = Move { from, to, extents, reads, writes: writes.clone() };
+        planner.step(output, Box::new(Moves { moved: moved.simplified(), factor: 1.0 }), vec![read], vec![write]);
         at += part.shape[axis];
     }
     planner.set(output, Order::Planes, write)?;
@@ -111,7 +118,6 @@ fn concat(planner: &mut Planner, node: &Node) -> Result<Lowered> {
 /// The part `from..from + count` along an axis, of every `step`-th element.
 fn part(planner: &mut Planner, input: &str, output: &str, from: Vec<usize>, steps: &[usize]) -> Result<Lowered> {
     let (own, to) = (planner.fact(input)?.shape.clone(), planner.fact(output)?.shape.clone());
-    let stride = strides(&own);
     if let (Some(image), [0, first, 0, 0], [1, 1, 1, 1]) = (planner.image(input), &from[..], steps)
         && image.batch == 1
         && first % LANES == 0
@@ -125,14 +131,8 @@ fn part(planner: &mut Planner, input: &str, output: &str, from: Vec<usize>, step
         planner.set(output, Order::Blocked, write)?;
         return Ok(Lowered::Done);
     }
-    let moved = Move {
-        from: from.iter().zip(&stride).map(|(f, s)| f * s).sum(),
-        to: 0,
-        reads: stride.iter().zip(steps).map(|(s, step)| s * step).collect(),
-        writes: strides(&to),
-        extents: to,
-    };
-    emit(planner, input, output, moved)
+    let view = planner.viewed_for(output, input)?.cut(&from, steps);
+    planner.look(output, view)
 }
 
 fn split(planner: &mut Planner, node: &Node) -> Result<Lowered> {
@@ -184,8 +184,7 @@ fn slice(planner: &mut Planner, node: &Node) -> Result<Lowered> {
 
 fn transpose(planner: &mut Planner, node: &Node) -> Result<Lowered> {
     let (input, output) = (node.input(0).unwrap_or_default(), node.output(0).unwrap_or_default());
-    let shape = planner.fact(input)?.shape.clone();
-    let rank = shape.len();
+    let rank = planner.fact(input)?.shape.len();
     let perm: Vec<usize> = match node.ints("perm") {
         Some(perm) => perm.iter().map(|&p| p as usize).collect(),
         None => (0..rank).rev().collect(),
@@ -193,37 +192,8 @@ fn transpose(planner: &mut Planner, node: &Node) -> Result<Lowered> {
     if perm.len() != rank || perm.iter().any(|&p| p >= rank) {
         return Ok(Lowered::Not);
     }
-    // Only axes of extent one change places: nothing moves.
-    if perm.iter().filter(|&&p| shape[p] != 1).is_sorted() {
-        let id = planner.planes(input)?;
-        planner.set(output, Order::Planes, id)?;
-        return Ok(Lowered::Done);
-    }
-    // Matrix products read either way, and twice is back again.
-    if rank >= 2 && perm[rank - 2..] == [rank - 1, rank - 2] && perm[..rank - 2].is_sorted() {
-        if let Some(source) = planner.turned(input).map(str::to_string) {
-            let id = planner.planes(&source)?;
-            planner.set(output, Order::Planes, id)?;
-            return Ok(Lowered::Done);
-        }
-        return planner.postpone(output, Lazy::Turned(input.to_string()), Order::Planes);
-    }
-    permute(planner, input, output, &perm)
-}
-
-/// Emits the move that makes a value of another with the last two axes exchanged.
-pub(super) fn turn(planner: &mut Planner, input: &str, output: &str) -> Result<()> {
-    let rank = planner.fact(input)?.shape.len();
-    let mut perm: Vec<usize> = (0..rank).collect();
-    perm.swap(rank - 2, rank - 1);
-    permute(planner, input, output, &perm).map(|_| ())
-}
-
-fn permute(planner: &mut Planner, input: &str, output: &str, perm: &[usize]) -> Result<Lowered> {
-    let (own, to) = (strides(&planner.fact(input)?.shape), planner.fact(output)?.shape.clone());
-    let reads = perm.iter().map(|&p| own[p]).collect();
-    let moved = Move { from: 0, to: 0, reads, writes: strides(&to), extents: to };
-    emit(planner, input, output, moved)
+    let view = planner.viewed_for(output, input)?.permuted(&perm);
+    planner.look(output, view)
 }
 
 /// Channels to squares of places, or back; line by line of the smaller image.
@@ -248,7 +218,7 @@ fn squares(planner: &mut Planner, node: &Node) -> Result<Lowered> {
     let line = width * side;
     let in_space = vec![depth * places, side * side * places, side * line, line, 1, side];
     let (reads, writes) = if to_space { (in_depth, in_space) } else { (in_space, in_depth) };
-    emit(planner, input, output, Move { from: 0, to: 0, extents, reads, writes })
+    move_planes(planner, input, output, Move { from: 0, to: 0, extents, reads, writes }, 1.0)
 }
 
 /// Of what is not a float, or has no image to go along with.
@@ -261,12 +231,13 @@ fn expand(planner: &mut Planner, node: &Node) -> Result<Lowered> {
     let aligned = [vec![1; to.len() - own.len()], own].concat();
     let reads = strides(&aligned).iter().zip(&aligned).map(|(s, d)| if *d == 1 { 0 } else { *s }).collect();
     let moved = Move { from: 0, to: 0, reads, writes: strides(&to), extents: to };
-    emit(planner, input, output, moved)
+    move_planes(planner, input, output, moved, 1.0)
 }
 
-/// Moves elements between buffers.
+/// Moves elements between buffers, and multiplies all that are there then.
 struct Moves {
     moved: Move,
+    factor: f32,
 }
 
 impl Work for Moves {
@@ -276,6 +247,9 @@ impl Work for Moves {
 
     fn run(&self, isa: Isa, mut io: Io<'_>) -> Result<()> {
         self.moved.run(isa, io.read[0], io.write[0]);
+        if self.factor != 1.0 {
+            io.write[0].iter_mut().for_each(|v| *v *= self.factor);
+        }
         Ok(())
     }
 }

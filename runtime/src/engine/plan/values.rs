@@ -2,6 +2,7 @@
 
 use super::arena::BufferId;
 use super::dense::Host;
+use super::views::View;
 use crate::onnx::{DType, Fact};
 use crate::simd::LANES;
 
@@ -20,8 +21,8 @@ pub enum Lazy {
     Elementwise(usize),
     /// A kernel that takes an epilogue.
     Host(Box<Host>),
-    /// This value with the last two axes exchanged.
-    Turned(String),
+    /// Another one, at other strides.
+    View(View),
 }
 
 /// A value of the graph.
