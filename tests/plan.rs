@@ -711,13 +711,19 @@ fn means_of_products_agree_with_tract() {
             vec![op("MatMul", &["x", "w"], "a"), node("Transpose", &["a"], &["z"], vec![("perm", ints(&[0, 2, 1]))])],
         ),
         ("relu(x w) u", vec![op("MatMul", &["x", "w"], "a"), op("Relu", &["a"], "r"), op("MatMul", &["r", "u"], "z")]),
+        ("x w, reshaped", vec![op("MatMul", &["x", "w"], "a"), op("Reshape", &["a", "other"], "z")]),
     ];
     for (what, nodes) in forms {
         for (axes, keeps) in [(&[1i64][..], 0), (&[2], 0), (&[1, 2], 1), (&[0], 0), (&[0, 1], 1)] {
             let graph = graph(&[2, 6, 6], [nodes.clone(), vec![mean(axes, keeps)]].concat(), "y");
             let square = |seed| weight(&[6, 6], seed);
-            let weights =
-                vec![("w", square(1)), ("u", square(2)), ("v", weight(&[2, 6, 6], 3)), ("b", weight(&[6], 4))];
+            let weights = vec![
+                ("w", square(1)),
+                ("u", square(2)),
+                ("v", weight(&[2, 6, 6], 3)),
+                ("b", weight(&[6], 4)),
+                ("other", Tensor::ints(&[2, 3, 12])),
+            ];
             let derived =
                 differentiate(&typed(with_weights(Graph { opset: 17, ..graph }, weights)).unwrap(), &Spec::default());
             agrees(&format!("mean of {what} over {axes:?}"), &derived.unwrap(), TOLERANCE);
@@ -766,6 +772,169 @@ fn products_read_transposed_matrices() {
         let steps = PlanSession::new(&derived).unwrap().profile_gradient(&normal(198, 5), &normal(len, 6)).unwrap();
         // The sum of the cotangents of both.
         assert_eq!(steps.iter().filter(|step| step.kernel == "move").count(), 1, "{what}: {steps:?}");
+    }
+}
+
+/// Attention as exporters write it: queries, keys and values are read where one product has left them, by heads, and scaled on
+/// the way. What remains to be moved is what the heads have made of them.
+#[test]
+fn attention_reads_its_operands_where_they_are() {
+    let op = |op: &str, inputs: &[&str], output: &str| node(op, inputs, &[output], vec![]);
+    let turned = |from: &str, to: &str, perm: &[i64]| node("Transpose", &[from], &[to], vec![("perm", ints(perm))]);
+    let along = |axis| vec![("axis", Attr::Int(axis))];
+    let gathers = || {
+        let parts = [("zero", "q"), ("one", "k"), ("two", "v")];
+        let part = |(which, part): (&str, &str)| node("Gather", &["t", which], &[part], along(0));
+        [vec![op("Reshape", &["a", "parts"], "r"), turned("r", "t", &[2, 0, 3, 1, 4])], parts.map(part).to_vec()]
+            .concat()
+    };
+    let splits = || {
+        let heads = |from: &str, split: &str, to: &str| {
+            vec![op("Reshape", &[from, "heads"], split), turned(split, to, &[0, 2, 1, 3])]
+        };
+        let split = vec![node("Split", &["a", "thirds"], &["a0", "a1", "a2"], along(2))];
+        [split, heads("a0", "s0", "q"), heads("a1", "s1", "k"), heads("a2", "s2", "v")].concat()
+    };
+    let slices = || {
+        let part = |first: &str, end: &str, part: &str| op("Slice", &["t", first, end, "axis"], part);
+        let parts = [part("at0", "at1", "p0"), part("at1", "at2", "p1"), part("at2", "at3", "p2")];
+        let all = vec![op("Reshape", &["a", "parts"], "r"), turned("r", "t", &[0, 2, 3, 1, 4])];
+        let one = |from: &str, to: &str| op("Squeeze", &[from, "axis"], to);
+        [all, parts.to_vec(), vec![one("p0", "q"), one("p1", "k"), one("p2", "v")]].concat()
+    };
+    let scaled_behind =
+        vec![op("Mul", &["q", "scale"], "qs"), turned("k", "kt", &[0, 1, 3, 2]), op("Mul", &["scale", "kt"], "ks")];
+    let scaled_before =
+        vec![op("Mul", &["scale", "k"], "k1"), turned("k1", "ks", &[0, 1, 3, 2]), op("Identity", &["q"], "qs")];
+    for (form, parts) in [("gathers", gathers()), ("splits", splits()), ("slices", slices())] {
+        for (scaled, scales) in [("behind", &scaled_behind), ("before", &scaled_before)] {
+            for [tokens, heads, lanes] in [[1, 1, 1], [5, 2, 4], [3, 3, 16], [17, 2, 33], [260, 1, 8]] {
+                let (t, h, d) = (tokens as i64, heads as i64, lanes as i64);
+                let scores = vec![op("MatMul", &["qs", "ks"], "m"), node("Softmax", &["m"], &["p"], along(-1))];
+                let tail = vec![
+                    op("MatMul", &["p", "v"], "o"),
+                    turned("o", "ot", &[0, 2, 1, 3]),
+                    op("Reshape", &["ot", "tokens"], "j"),
+                    op("MatMul", &["j", "u"], "y"),
+                ];
+                let nodes =
+                    [vec![op("MatMul", &["x", "w"], "a")], parts.clone(), scales.clone(), scores, tail].concat();
+                let weights = vec![
+                    ("w", weight(&[6, 3 * heads * lanes], 1)),
+                    ("u", weight(&[heads * lanes, 7], 2)),
+                    ("scale", Tensor::scalar(0.7)),
+                    ("parts", Tensor::ints(&[1, t, 3, h, d])),
+                    ("heads", Tensor::ints(&[1, t, h, d])),
+                    ("tokens", Tensor::ints(&[1, t, h * d])),
+                    ("thirds", Tensor::ints(&[h * d; 3])),
+                    ("zero", Tensor::i64(&[], &[0])),
+                    ("one", Tensor::i64(&[], &[1])),
+                    ("two", Tensor::i64(&[], &[-1])),
+                    ("axis", Tensor::ints(&[1])),
+                    ("at0", Tensor::ints(&[0])),
+                    ("at1", Tensor::ints(&[1])),
+                    ("at2", Tensor::ints(&[2])),
+                    ("at3", Tensor::ints(&[3])),
+                ];
+                let what = format!("{form}, scaled {scaled}, {tokens} x {heads} x {lanes}");
+                let derived = all_kernels(with_weights(graph(&[1, tokens, 6], nodes, "y"), weights));
+                agrees(&what, &derived, TOLERANCE);
+                let steps = PlanSession::new(&derived).unwrap().profile_forward(&normal(6 * tokens, 5)).unwrap();
+                let moves = steps.iter().filter(|step| !["matmul", "softmax"].contains(&step.kernel.as_str())).count();
+                assert_eq!(moves, usize::from(tokens > 1 && heads > 1), "{what}: {steps:?}");
+            }
+        }
+    }
+}
+
+/// Views that others read as well, that are joined, that are of a view whose lines lie apart, and scaled more than once.
+#[test]
+fn views_are_moved_for_those_who_want_it() {
+    let op = |op: &str, inputs: &[&str], output: &str| node(op, inputs, &[output], vec![]);
+    let turned = |from: &str, to: &str, perm: &[i64]| node("Transpose", &[from], &[to], vec![("perm", ints(perm))]);
+    let every_other = |from: &str, to: &str| op("Slice", &[from, "first", "end", "axis", "two"], to);
+    let forms = [
+        (
+            "read by a sum, too",
+            vec![
+                turned("x", "t", &[0, 2, 1]),
+                op("MatMul", &["t", "w"], "m"),
+                op("Relu", &["t"], "r"),
+                op("MatMul", &["r", "w"], "n"),
+                op("Add", &["m", "n"], "y"),
+            ],
+        ),
+        (
+            "scaled twice",
+            vec![
+                turned("x", "t", &[0, 2, 1]),
+                op("Mul", &["t", "scale"], "a"),
+                op("Mul", &["a", "scale"], "b"),
+                op("MatMul", &["b", "w"], "y"),
+            ],
+        ),
+        (
+            "scaled, turned, scaled",
+            vec![
+                op("Mul", &["x", "scale"], "a"),
+                turned("a", "t", &[0, 2, 1]),
+                op("Mul", &["t", "scale"], "b"),
+                op("MatMul", &["b", "w"], "y"),
+            ],
+        ),
+        (
+            "scaled and joined",
+            vec![
+                op("Sin", &["x"], "s"),
+                turned("s", "t", &[0, 2, 1]),
+                op("Mul", &["t", "scale"], "a"),
+                node("Concat", &["a", "t"], &["y"], vec![("axis", Attr::Int(1))]),
+            ],
+        ),
+        (
+            "joined to itself",
+            vec![turned("x", "t", &[0, 2, 1]), node("Concat", &["t", "t", "x"], &["y"], vec![("axis", Attr::Int(2))])],
+        ),
+        ("every other column", vec![every_other("x", "e"), op("MatMul", &["e", "v"], "y")]),
+        (
+            "every other row",
+            vec![
+                turned("x", "t", &[0, 2, 1]),
+                every_other("t", "e"),
+                turned("e", "o", &[0, 2, 1]),
+                op("MatMul", &["o", "w"], "y"),
+            ],
+        ),
+        ("an output", vec![op("Relu", &["x"], "r"), turned("r", "y", &[0, 2, 1])]),
+        ("scaled, an output", vec![op("Mul", &["x", "scale"], "a"), turned("a", "y", &[0, 2, 1])]),
+        (
+            "matrices that change places",
+            vec![op("Reshape", &["x", "split"], "r"), turned("r", "t", &[0, 2, 1, 3]), op("MatMul", &["t", "w"], "y")],
+        ),
+        (
+            "rows of several matrices",
+            vec![
+                op("Reshape", &["x", "split"], "r"),
+                turned("r", "t", &[0, 1, 3, 2]),
+                op("MatMul", &["t", "u"], "m"),
+                op("Reshape", &["m", "all"], "y"),
+            ],
+        ),
+    ];
+    for (what, nodes) in forms {
+        let weights = vec![
+            ("w", weight(&[6, 5], 1)),
+            ("u", weight(&[3, 5], 2)),
+            ("v", weight(&[3, 5], 3)),
+            ("scale", Tensor::scalar(0.3)),
+            ("first", Tensor::ints(&[1])),
+            ("end", Tensor::ints(&[6])),
+            ("axis", Tensor::ints(&[2])),
+            ("two", Tensor::ints(&[2])),
+            ("split", Tensor::ints(&[2, 2, 3, 6])),
+            ("all", Tensor::ints(&[1, -1])),
+        ];
+        agrees(what, &all_kernels(with_weights(graph(&[2, 6, 6], nodes, "y"), weights)), TOLERANCE);
     }
 }
 
@@ -905,6 +1074,29 @@ fn channels_and_groups_are_normalised() {
             let derived = all_kernels(graph);
             agrees(&format!("{what} behind {behind}"), &derived, 1e-4);
         }
+    }
+}
+
+/// Layers of all lengths, along the last axis in one step each way, and along two.
+#[test]
+fn layers_are_normalised() {
+    for (shape, axis) in [1, 7, 16, 19, 80, 200].map(|len| ([2, 5, len], -1)).into_iter().chain([([2, 5, 7], -2)]) {
+        let nodes = vec![
+            node("Sin", &["x"], &["s"], vec![]),
+            node("LayerNormalization", &["s", "scale", "bias"], &["n"], vec![("axis", Attr::Int(axis))]),
+            node("Flatten", &["n"], &["y"], vec![]),
+        ];
+        let own = &shape[shape.len() - axis.unsigned_abs() as usize..];
+        let weights = vec![("scale", weight(own, 2)), ("bias", weight(own, 3))];
+        let derived = all_kernels(with_weights(Graph { opset: 17, ..graph(&shape, nodes, "y") }, weights));
+        agrees(&format!("{shape:?} along {axis}"), &derived, 1e-4);
+        let len: usize = shape.iter().product();
+        let steps = PlanSession::new(&derived).unwrap().profile_gradient(&normal(len, 5), &normal(len, 6)).unwrap();
+        assert_eq!(
+            steps.iter().filter(|s| s.kernel == "row norm adjoint").count(),
+            usize::from(axis == -1),
+            "{steps:?}"
+        );
     }
 }
 

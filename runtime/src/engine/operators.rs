@@ -179,6 +179,9 @@ impl Operators for PlanOperators {
             let (own, other) = (&first.fact.shape, &with.fact.shape);
             return Err(node.error(format!("has a cotangent of {own:?} for a value of {other:?}")));
         }
+        if functions::OF_ROWS.iter().any(|own| own.name == node.op) {
+            return Ok(vec![first.fact.clone()]);
+        }
         // What is given a shape takes it; the others keep their cotangent's.
         if node.op != functions::MAX_POOL_GRAD.name {
             let one = |bound: &Known| bound.fact.shape.iter().product::<usize>() == 1;

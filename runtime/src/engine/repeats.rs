@@ -6,21 +6,30 @@ use std::collections::HashSet;
 use crate::onnx::graph::inputs_of;
 use crate::onnx::{Attr, Facts, Graph, Node, Tensor};
 
-/// Puts a `Gather` per axis, of the first place again and again, in place of every `Expand` that a matrix product reads,
-/// transposed or not.
-pub fn gather_for_products(graph: &mut Graph, facts: &Facts) {
-    let products =
-        graph.nodes.iter().filter(|node| node.domain.is_empty() && ["MatMul", "Gemm"].contains(&node.op.as_str()));
-    let mut read: HashSet<String> = products.flat_map(inputs_of).map(str::to_string).collect();
-    for node in graph.nodes.iter().rev().filter(|node| node.domain.is_empty() && node.op == "Transpose") {
-        if read.contains(&node.outputs[0]) {
-            read.insert(node.inputs[0].clone());
+/// What moves elements, and keeps them all.
+const MOVES: [&str; 6] = ["Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"];
+
+/// What an `Expand` gives that a matrix product reads, as it is or moved.
+pub fn read_by_products(graph: &Graph) -> HashSet<String> {
+    let mut read = HashSet::new();
+    for node in graph.nodes.iter().rev().filter(|node| node.domain.is_empty()) {
+        match node.op.as_str() {
+            "MatMul" | "Gemm" => read.extend(inputs_of(node)),
+            op if MOVES.contains(&op) && read.contains(node.outputs[0].as_str()) => read.extend(node.input(0)),
+            _ => {}
         }
     }
+    let repeats =
+        |node: &&Node| node.domain.is_empty() && node.op == "Expand" && read.contains(node.outputs[0].as_str());
+    graph.nodes.iter().filter(repeats).map(|node| node.outputs[0].clone()).collect()
+}
+
+/// Puts a `Gather` per axis, of the first place again and again, in place of every `Expand` that gives one of these values.
+pub fn gather(graph: &mut Graph, facts: &Facts, values: &HashSet<String>) {
     let mut nodes = Vec::with_capacity(graph.nodes.len());
     for node in std::mem::take(&mut graph.nodes) {
         let shape = |name: Option<&str>| name.and_then(|name| facts.get(name)).map(|fact| fact.shape.clone());
-        let repeats = node.domain.is_empty() && node.op == "Expand" && read.contains(&node.outputs[0]);
+        let repeats = node.op == "Expand" && values.contains(&node.outputs[0]);
         match shape(node.input(0)).zip(shape(node.output(0))).filter(|_| repeats) {
             Some((from, to)) => gathers(node, &from, &to, graph, &mut nodes),
             None => nodes.push(node),

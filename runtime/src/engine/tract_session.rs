@@ -5,12 +5,12 @@ use tract_onnx::prelude::{
 };
 
 use super::operators::{PlanOperators, Types, engine_error, quietly};
-use super::repeats::gather_for_products;
+use super::repeats;
 use super::runner::Reweigh;
 use super::session::{FIXED_WEIGHTS, Gradient, NO_BASELINE, Session, Tap};
 use crate::error::{Error, Result};
 use crate::gradient::GradientGraph;
-use crate::onnx::{Facts, Graph, TypedGraph, WeightNoise, inline::inline_functions, type_graph, write};
+use crate::onnx::{Facts, Graph, WeightNoise, inline::inline_functions, type_graph, write};
 
 /// What tract runs a model on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,8 +57,12 @@ impl Lowered {
             wanted.extend([tap.value.clone(), tap.gradient.clone()]);
         }
         graph.outputs.clone_from(&wanted);
-        let TypedGraph { mut graph, facts } = type_graph(graph, &PlanOperators::remembering(Types::default()))?;
-        gather_for_products(&mut graph, &facts);
+        let repeats = repeats::read_by_products(&graph);
+        if !repeats.is_empty() {
+            let typed = type_graph(graph, &PlanOperators::remembering(Types::default()))?;
+            graph = typed.graph;
+            repeats::gather(&mut graph, &typed.facts, &repeats);
+        }
         let mut inputs = vec![derived.input.as_str(), derived.seed.as_str()];
         inputs.extend(derived.baseline.as_deref());
         let forward = lower(&graph, &[&derived.input], &logits, device)?;

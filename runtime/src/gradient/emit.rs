@@ -147,6 +147,11 @@ impl Emit {
         self.ints(&shape.iter().map(|&d| d as i64).collect::<Vec<_>>())
     }
 
+    /// Axes of so many as a constant, counted from behind.
+    pub fn axes(&mut self, axes: &[usize], rank: usize) -> Name {
+        self.ints(&axes.iter().map(|&axis| axis as i64 - rank as i64).collect::<Vec<_>>())
+    }
+
     /// `a + b`
     pub fn add(&mut self, a: &str, b: &str) -> Name {
         self.op("Add", &[a, b])

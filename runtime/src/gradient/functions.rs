@@ -19,7 +19,11 @@ pub struct FusedOp {
 }
 
 /// Every op of ours.
-pub const FUNCTIONS: &[&FusedOp] = &[&RELU_GRAD, &GUIDED_RELU_GRAD, &CLIP_GRAD, &MAX_POOL_GRAD];
+pub const FUNCTIONS: &[&FusedOp] =
+    &[&RELU_GRAD, &GUIDED_RELU_GRAD, &CLIP_GRAD, &MAX_POOL_GRAD, &SOFTMAX_GRAD, &STANDARDISE_GRAD];
+
+/// Those that work along some axes.
+pub const OF_ROWS: &[&FusedOp] = &[&SOFTMAX_GRAD, &STANDARDISE_GRAD];
 
 /// `g` where `x > 0`, else 0.
 pub const RELU_GRAD: FusedOp = FusedOp {
@@ -70,6 +74,42 @@ pub const MAX_POOL_GRAD: FusedOp = FusedOp {
         let add = vec![("axis", Attr::Int(0)), ("reduction", Attr::Text("add".into()))];
         let sums = b.op_with("ScatterElements", &[&zeros, &indices, &g], add);
         b.op("Reshape", &[&sums, "shape"])
+    },
+};
+
+/// `y (g - sum(g y))` over some axes: the adjoint of `y = softmax(x)`.
+pub const SOFTMAX_GRAD: FusedOp = FusedOp {
+    name: "SoftmaxGrad",
+    inputs: &["g", "y", "axes"],
+    body: |b| {
+        let weighted = b.op("Mul", &["g", "y"]);
+        let total = b.op("ReduceSum", &[&weighted, "axes"]);
+        let centred = b.op("Sub", &["g", &total]);
+        b.op("Mul", &["y", &centred])
+    },
+};
+
+/// `(g - mean(g) - n mean(g n)) / root` over some axes: the adjoint of `n = (x - mean(x)) / root` with
+/// `root = sqrt(variance(x) + epsilon)`.
+pub const STANDARDISE_GRAD: FusedOp = FusedOp {
+    name: "StandardiseGrad",
+    inputs: &["g", "x", "axes", "epsilon"],
+    body: |b| {
+        let mean = b.op("ReduceMean", &["x", "axes"]);
+        let centred = b.op("Sub", &["x", &mean]);
+        let square = b.op("Mul", &[&centred, &centred]);
+        let variance = b.op("ReduceMean", &[&square, "axes"]);
+        let shifted = b.op("Add", &[&variance, "epsilon"]);
+        let root = b.op("Sqrt", &[&shifted]);
+        let inverse = b.op("Reciprocal", &[&root]);
+        let normal = b.op("Mul", &[&centred, &inverse]);
+        let g_mean = b.op("ReduceMean", &["g", "axes"]);
+        let g_centred = b.op("Sub", &["g", &g_mean]);
+        let product = b.op("Mul", &["g", &normal]);
+        let product_mean = b.op("ReduceMean", &[&product, "axes"]);
+        let along = b.op("Mul", &[&normal, &product_mean]);
+        let inner = b.op("Sub", &[&g_centred, &along]);
+        b.op("Mul", &[&inner, &inverse])
     },
 };
 

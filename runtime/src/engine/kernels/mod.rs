@@ -23,6 +23,7 @@ pub mod pool;
 pub mod product;
 pub mod reach;
 pub mod resample;
+pub mod row_grads;
 pub mod rows;
 pub mod stored;
 mod strip;

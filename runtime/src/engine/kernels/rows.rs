@@ -105,7 +105,7 @@ pub(super) unsafe fn put<S: Simd>(part: &mut [f32], v: S::V) {
 
 /// Pairwise, which is more exact than one after the other.
 #[inline(always)]
-unsafe fn across<S: Simd>(v: S::V) -> f32 {
+pub(super) unsafe fn across<S: Simd>(v: S::V) -> f32 {
     let mut lanes = [0.0; LANES];
     // SAFETY: sixteen elements.
     unsafe { S::store(lanes.as_mut_ptr(), v) };
@@ -118,7 +118,7 @@ unsafe fn across<S: Simd>(v: S::V) -> f32 {
 }
 
 #[inline(always)]
-unsafe fn sum<S: Simd>(row: &[f32]) -> f32 {
+pub(super) unsafe fn sum<S: Simd>(row: &[f32]) -> f32 {
     let (vectors, rest) = row.as_chunks();
     // SAFETY: the caller's.
     unsafe { across::<S>(S::add(added::<S, false>(vectors, S::splat(0.0)), fetch::<S>(rest, 0.0))) }
@@ -169,16 +169,26 @@ unsafe fn softmax<S: Simd>(row: &[f32], to: &mut [f32]) {
     }
 }
 
-/// `scale` and `bias` are those of the row, and perhaps of others behind it.
+/// A row's mean, and one over the root of its variance and `epsilon`.
 #[inline(always)]
-unsafe fn normalise<S: Simd>(row: &[f32], epsilon: f32, each: usize, scale: &[f32], bias: &[f32], to: &mut [f32]) {
+pub(super) unsafe fn mean_and_factor<S: Simd>(row: &[f32], epsilon: f32) -> (f32, f32) {
     // SAFETY: the caller's.
     unsafe {
         let mean = sum::<S>(row) / row.len() as f32;
         let (shift, (vectors, rest)) = (S::splat(mean), row.as_chunks());
         let rest = S::sub(fetch::<S>(rest, mean), shift);
         let squares = S::fma(rest, rest, added::<S, true>(vectors, shift));
-        let factor = S::splat(1.0 / (across::<S>(squares) / row.len() as f32 + epsilon).sqrt());
+        (mean, 1.0 / (across::<S>(squares) / row.len() as f32 + epsilon).sqrt())
+    }
+}
+
+/// `scale` and `bias` are those of the row, and perhaps of others behind it.
+#[inline(always)]
+unsafe fn normalise<S: Simd>(row: &[f32], epsilon: f32, each: usize, scale: &[f32], bias: &[f32], to: &mut [f32]) {
+    // SAFETY: the caller's.
+    unsafe {
+        let (mean, factor) = mean_and_factor::<S>(row, epsilon);
+        let (shift, factor) = (S::splat(mean), S::splat(factor));
         if each == 1 {
             for (i, (part, to)) in row.chunks(LANES).zip(to.chunks_mut(LANES)).enumerate() {
                 let at = i * LANES..i * LANES + part.len();

@@ -29,6 +29,7 @@ mod pooling;
 mod products;
 mod recipes;
 mod resample;
+mod row_grads;
 mod rows;
 mod run;
 mod shapes;

@@ -13,7 +13,7 @@ use super::run::{Plan, Step, Work};
 use super::slopes::Slopes;
 use super::values::{Image, Lazy, Order, Value};
 use super::views::read_in_place;
-use super::{dense, elementwise, fallback, indexing, pooling, products, resample, rows, shapes, truth};
+use super::{dense, elementwise, fallback, indexing, pooling, products, resample, row_grads, rows, shapes, truth};
 use crate::engine::kernels::layout;
 use crate::error::{Error, Result};
 use crate::onnx::graph::{inputs_of, outputs_of};
@@ -39,6 +39,7 @@ const LOWERINGS: &[Lower] = &[
     resample::lower,
     products::lower,
     rows::lower,
+    row_grads::lower,
     shapes::lower,
     indexing::lower,
     fallback::lower,
@@ -77,10 +78,11 @@ pub struct Planner<'a> {
     pub(super) steps: Vec<Step>,
 }
 
-/// The nodes of our functions that have not found the forward node whose bits they could use.
+/// The nodes of our functions that no kernel takes: those that have not found the forward node whose bits they could use, or work
+/// along other axes than the last.
 pub fn unpaired(graph: &Graph) -> HashSet<String> {
     let masks = Masks::find(graph);
-    let left = |n: &&Node| !n.domain.is_empty() && !masks.pairs(n);
+    let left = |n: &&Node| !n.domain.is_empty() && !masks.pairs(n) && !row_grads::takes(graph, n);
     graph.nodes.iter().filter(left).map(|n| n.name.clone()).collect()
 }
 

@@ -1,6 +1,7 @@
 //! Normalisations.
 
 use crate::gradient::emit::Name;
+use crate::gradient::functions::STANDARDISE_GRAD;
 use crate::gradient::site::{AdjointFn, Refusal, Site};
 use crate::onnx::Tensor;
 
@@ -106,20 +107,12 @@ impl Standardised {
     }
 }
 
-/// `(g - mean(g) - n mean(g n)) / sqrt(variance + eps)` with the normalised value `n` and its cotangent `g`.
 fn standardise(s: &mut Site) -> Result<(), Refusal> {
     let norm = Standardised::of(s)?;
-    let axes = &norm.axes;
     let (g, x) = (s.g(), s.x(0));
     let (g, x) = (norm.scaled(s, &g), norm.arranged(s, &x));
-    let (centred, root) = norm.centred(s, &x);
-    let inverse = s.emit.op("Reciprocal", &[&root]);
-    let normal = s.emit.mul(&centred, &inverse);
-    let g_mean = s.emit.reduce("ReduceMean", &g, axes);
-    let g_centred = s.emit.sub(&g, &g_mean);
-    let along = along_normal(s, &g, &normal, axes);
-    let inner = s.emit.sub(&g_centred, &along);
-    let dx = s.emit.mul(&inner, &inverse);
+    let (axes, eps) = (s.emit.axes(&norm.axes, norm.extents.len()), s.emit.scalar(norm.eps));
+    let dx = s.emit.call(&STANDARDISE_GRAD, &[&g, &x, &axes, &eps]);
     let dx = norm.back(s, &dx);
     s.give(0, dx);
     Ok(())

@@ -1,6 +1,7 @@
 //! Reductions, Softmax and running sums.
 
 use crate::gradient::emit::Name;
+use crate::gradient::functions::SOFTMAX_GRAD;
 use crate::gradient::site::{AdjointFn, Refusal, Site};
 use crate::onnx::Attr;
 
@@ -115,14 +116,10 @@ fn reduce_log_sum(s: &mut Site) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// `y (g - sum(g y))`
 fn softmax(s: &mut Site) -> Result<(), Refusal> {
     let axis = s.axis("axis", -1)?;
-    let (g, y) = (s.g(), s.y());
-    let weighted = s.emit.mul(&g, &y);
-    let total = s.emit.reduce("ReduceSum", &weighted, &[axis]);
-    let centred = s.emit.sub(&g, &total);
-    let dx = s.emit.mul(&y, &centred);
+    let (g, y, axes) = (s.g(), s.y(), s.emit.axes(&[axis], s.x_shape(0).len()));
+    let dx = s.emit.call(&SOFTMAX_GRAD, &[&g, &y, &axes]);
     s.give(0, dx);
     Ok(())
 }
