@@ -101,6 +101,16 @@ unsafe impl Arithmetic for Eight {
     }
 }
 
+/// Ones in the first lanes of sixteen.
+#[inline(always)]
+unsafe fn first(count: usize) -> [__m256i; 2] {
+    unsafe {
+        let (count, lanes) = (_mm256_set1_epi32(count as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+        let others = _mm256_add_epi32(lanes, _mm256_set1_epi32(8));
+        [_mm256_cmpgt_epi32(count, lanes), _mm256_cmpgt_epi32(count, others)]
+    }
+}
+
 // SAFETY: as above.
 unsafe impl Simd for Avx2 {
     type Few = Eight;
@@ -116,6 +126,42 @@ unsafe impl Simd for Avx2 {
             _mm_storeu_ps(to.add(to_row), _mm_unpackhi_ps(low, odd_low));
             _mm_storeu_ps(to.add(2 * to_row), _mm_unpacklo_ps(high, odd_high));
             _mm_storeu_ps(to.add(3 * to_row), _mm_unpackhi_ps(high, odd_high));
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_some(from: *const f32, count: usize, fill: f32) -> V {
+        unsafe {
+            let (on, fill) = (first(count), _mm256_set1_ps(fill));
+            // Nothing is read where a lane is off.
+            let own =
+                |from: *const f32, on| _mm256_blendv_ps(fill, _mm256_maskload_ps(from, on), _mm256_castsi256_ps(on));
+            [own(from, on[0]), own(from.wrapping_add(8), on[1])]
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_some(to: *mut f32, count: usize, v: V) {
+        unsafe {
+            let on = first(count);
+            _mm256_maskstore_ps(to, on[0], v[0]);
+            _mm256_maskstore_ps(to.wrapping_add(8), on[1], v[1]);
+        }
+    }
+    #[inline(always)]
+    unsafe fn total(v: V) -> f32 {
+        unsafe {
+            let eight = _mm256_add_ps(v[0], v[1]);
+            let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn largest(v: V) -> f32 {
+        unsafe {
+            let eight = _mm256_max_ps(v[1], v[0]);
+            let four = _mm_max_ps(_mm256_extractf128_ps::<1>(eight), _mm256_castps256_ps128(eight));
+            let two = _mm_max_ps(_mm_movehl_ps(four, four), four);
+            _mm_cvtss_f32(_mm_max_ss(_mm_movehdup_ps(two), two))
         }
     }
     #[inline(always)]

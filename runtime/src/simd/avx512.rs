@@ -103,6 +103,12 @@ unsafe impl Arithmetic for Avx512 {
     }
 }
 
+/// Bits of the first lanes of sixteen.
+#[inline(always)]
+fn first(count: usize) -> u16 {
+    ((1u32 << count) - 1) as u16
+}
+
 // SAFETY: as above.
 unsafe impl Simd for Avx512 {
     type Few = Avx512;
@@ -135,6 +141,22 @@ unsafe impl Simd for Avx512 {
                 store(12, _mm512_shuffle_f32x4::<0xdd>(ab_high, cd_high));
             }
         }
+    }
+    #[inline(always)]
+    unsafe fn load_some(from: *const f32, count: usize, fill: f32) -> __m512 {
+        unsafe { _mm512_mask_loadu_ps(_mm512_set1_ps(fill), first(count), from) }
+    }
+    #[inline(always)]
+    unsafe fn store_some(to: *mut f32, count: usize, v: __m512) {
+        unsafe { _mm512_mask_storeu_ps(to, first(count), v) }
+    }
+    #[inline(always)]
+    unsafe fn total(v: __m512) -> f32 {
+        unsafe { Avx2::total([_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v)]) }
+    }
+    #[inline(always)]
+    unsafe fn largest(v: __m512) -> f32 {
+        unsafe { Avx2::largest([_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v)]) }
     }
     #[inline(always)]
     unsafe fn widen(from: *const f16) -> __m512 {

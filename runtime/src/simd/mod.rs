@@ -100,6 +100,38 @@ pub unsafe trait Simd: Arithmetic {
             }
         }
     }
+    /// The first `count` floats there, of up to [`LANES`], and `fill` in the lanes behind them.
+    #[inline(always)]
+    unsafe fn load_some(from: *const f32, count: usize, fill: f32) -> Self::V {
+        let mut lanes = [fill; LANES];
+        // SAFETY: the caller's.
+        unsafe {
+            std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), count);
+            Self::load(lanes.as_ptr())
+        }
+    }
+    /// Stores the first `count` lanes.
+    #[inline(always)]
+    unsafe fn store_some(to: *mut f32, count: usize, v: Self::V) {
+        let mut lanes = [0.0; LANES];
+        // SAFETY: the caller's.
+        unsafe {
+            Self::store(lanes.as_mut_ptr(), v);
+            std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, count);
+        }
+    }
+    /// The sum of all lanes: pairwise, which is more exact than one after the other.
+    #[inline(always)]
+    unsafe fn total(v: Self::V) -> f32 {
+        // SAFETY: the caller's.
+        unsafe { halved::<Self>(v, |low, high| low + high) }
+    }
+    /// The largest lane, where all are numbers.
+    #[inline(always)]
+    unsafe fn largest(v: Self::V) -> f32 {
+        // SAFETY: the caller's.
+        unsafe { halved::<Self>(v, |low, high| if high > low { high } else { low }) }
+    }
     /// Halves, made floats.
     unsafe fn widen(from: *const f16) -> Self::V;
     /// Rounded to the nearest halves, ties to even.
@@ -110,6 +142,20 @@ pub unsafe trait Simd: Arithmetic {
     unsafe fn greater(a: Self::V, b: Self::V) -> u16;
     /// `a` in the lanes whose bit is set, zero in the others.
     unsafe fn keep(a: Self::V, bits: u16) -> Self::V;
+}
+
+/// Of each half of the lanes and the other one, until one is left.
+#[inline(always)]
+unsafe fn halved<S: Simd>(v: S::V, both: fn(f32, f32) -> f32) -> f32 {
+    let mut lanes = [0.0; LANES];
+    // SAFETY: the caller's; sixteen floats.
+    unsafe { S::store(lanes.as_mut_ptr(), v) };
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            lanes[i] = both(lanes[i], lanes[i + half]);
+        }
+    }
+    lanes[0]
 }
 
 /// Refuses to compile with an instruction set of other widths.
@@ -265,6 +311,51 @@ impl Isa {
             #[cfg(target_arch = "aarch64")]
             Isa::Neon if self.has_halves() => unsafe { neon_halves::run(kernel) },
             other => other.run(halves::Emulate(kernel)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first `count` of these and ones behind them: twice what that is, in front of zeros; its sum and its largest lane.
+    struct First<'a>(&'a [f32], usize);
+
+    impl Kernel for First<'_> {
+        type Output = ([f32; LANES], [f32; 2]);
+
+        #[inline(always)]
+        unsafe fn run<S: Simd>(self) -> Self::Output {
+            let mut to = [0.0; LANES];
+            // SAFETY: sixteen floats, of which no more are written.
+            unsafe {
+                let v = S::load_some(self.0.as_ptr(), self.1, 1.0);
+                S::store_some(to.as_mut_ptr(), self.1, S::add(v, v));
+                (to, [S::total(v), S::largest(v)])
+            }
+        }
+    }
+
+    #[test]
+    fn some_lanes_are_those_of_every_machine() {
+        let values: Vec<f32> = (0..LANES).map(|i| ((i * 7 + 3) % LANES) as f32 * 0.3 - 2.0).collect();
+        for count in 0..=LANES {
+            // Nothing lies behind those that are read.
+            let own = values[..count].to_vec();
+            let mut lanes = own.clone();
+            lanes.resize(LANES, 1.0);
+            let twice: Vec<f32> = (0..LANES).map(|i| if i < count { 2.0 * lanes[i] } else { 0.0 }).collect();
+            let largest = lanes.iter().fold(f32::NEG_INFINITY, |most, &v| most.max(v));
+            let mut sums = lanes;
+            for half in [8, 4, 2, 1] {
+                sums = (0..half).map(|i| sums[i] + sums[i + half]).collect();
+            }
+            for isa in Isa::here() {
+                let (stored, [total, most]) = isa.run(First(&own, count));
+                assert_eq!(stored[..], twice, "{count} lanes, {}", isa.name());
+                assert_eq!([total, most].map(f32::to_bits), [sums[0], largest].map(f32::to_bits), "{}", isa.name());
+            }
         }
     }
 }

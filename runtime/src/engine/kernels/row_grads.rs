@@ -1,6 +1,6 @@
 //! Adjoints of what works on whole rows.
 
-use super::rows::{across, fetch, mean_and_factor, put, sum};
+use super::rows::{fetch, mean_and_factor, put, sum};
 use crate::simd::{Isa, Kernel, LANES, Simd};
 
 /// What becomes of each row of cotangents `g`.
@@ -60,7 +60,7 @@ unsafe fn products<S: Simd>(g: &[f32], with: &[f32], shift: f32) -> f32 {
             sums[i % 4] = S::fma(S::load(g.as_ptr()), far, sums[i % 4]);
         }
         let last = S::mul(fetch::<S>(g_rest, 0.0), S::sub(fetch::<S>(with_rest, 0.0), shift));
-        across::<S>(S::add(S::add(S::add(sums[0], sums[1]), S::add(sums[2], sums[3])), last))
+        S::total(S::add(S::add(S::add(sums[0], sums[1]), S::add(sums[2], sums[3])), last))
     }
 }
 

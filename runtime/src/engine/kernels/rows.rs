@@ -78,56 +78,33 @@ impl Kernel for Rows<'_> {
 /// A vector from up to sixteen elements, and `fill` beyond.
 #[inline(always)]
 pub(super) unsafe fn fetch<S: Simd>(part: &[f32], fill: f32) -> S::V {
-    // SAFETY: sixteen elements, or a copy of as many.
-    unsafe {
-        if part.len() == LANES {
-            return S::load(part.as_ptr());
-        }
-        let mut lanes = [fill; LANES];
-        lanes[..part.len()].copy_from_slice(part);
-        S::load(lanes.as_ptr())
+    match part.first_chunk::<LANES>() {
+        // SAFETY: the caller's; as many elements as there are.
+        Some(lanes) => unsafe { S::load(lanes.as_ptr()) },
+        None => unsafe { S::load_some(part.as_ptr(), part.len(), fill) },
     }
 }
 
 /// Stores the first elements of a vector.
 #[inline(always)]
 pub(super) unsafe fn put<S: Simd>(part: &mut [f32], v: S::V) {
-    // SAFETY: sixteen elements, or a copy of as many.
-    unsafe {
-        if part.len() == LANES {
-            return S::store(part.as_mut_ptr(), v);
-        }
-        let mut lanes = [0.0; LANES];
-        S::store(lanes.as_mut_ptr(), v);
-        part.copy_from_slice(&lanes[..part.len()]);
+    match part.first_chunk_mut::<LANES>() {
+        // SAFETY: the caller's; as many elements as there are.
+        Some(lanes) => unsafe { S::store(lanes.as_mut_ptr(), v) },
+        None => unsafe { S::store_some(part.as_mut_ptr(), part.len(), v) },
     }
-}
-
-/// Pairwise, which is more exact than one after the other.
-#[inline(always)]
-pub(super) unsafe fn across<S: Simd>(v: S::V) -> f32 {
-    let mut lanes = [0.0; LANES];
-    // SAFETY: sixteen elements.
-    unsafe { S::store(lanes.as_mut_ptr(), v) };
-    for half in [8, 4, 2, 1] {
-        for i in 0..half {
-            lanes[i] += lanes[i + half];
-        }
-    }
-    lanes[0]
 }
 
 #[inline(always)]
 pub(super) unsafe fn sum<S: Simd>(row: &[f32]) -> f32 {
     let (vectors, rest) = row.as_chunks();
     // SAFETY: the caller's.
-    unsafe { across::<S>(S::add(added::<S, false>(vectors, S::splat(0.0)), fetch::<S>(rest, 0.0))) }
+    unsafe { S::total(S::add(added::<S, false>(vectors, S::splat(0.0)), fetch::<S>(rest, 0.0))) }
 }
 
 /// The largest element, where all are numbers.
 #[inline(always)]
 unsafe fn largest<S: Simd>(row: &[f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; LANES];
     let (vectors, rest) = row.as_chunks::<LANES>();
     // SAFETY: the caller's.
     unsafe {
@@ -135,14 +112,8 @@ unsafe fn largest<S: Simd>(row: &[f32]) -> f32 {
         for vector in vectors {
             most = S::max(S::load(vector.as_ptr()), most);
         }
-        S::store(lanes.as_mut_ptr(), most);
+        S::largest(most)
     }
-    for half in [8, 4, 2, 1] {
-        for i in 0..half {
-            lanes[i] = if lanes[i + half] > lanes[i] { lanes[i + half] } else { lanes[i] };
-        }
-    }
-    lanes[0]
 }
 
 #[inline(always)]
@@ -161,7 +132,7 @@ unsafe fn softmax<S: Simd>(row: &[f32], to: &mut [f32]) {
             true => S::splat(0.0),
             false => exp::<S>(S::sub(fetch::<S>(rest, f32::NEG_INFINITY), shift)),
         };
-        let share = S::splat(1.0 / across::<S>(S::add(total, last)));
+        let share = S::splat(1.0 / S::total(S::add(total, last)));
         for to in to {
             S::store(to.as_mut_ptr(), S::mul(S::load(to.as_ptr()), share));
         }
@@ -178,7 +149,7 @@ pub(super) unsafe fn mean_and_factor<S: Simd>(row: &[f32], epsilon: f32) -> (f32
         let (shift, (vectors, rest)) = (S::splat(mean), row.as_chunks());
         let rest = S::sub(fetch::<S>(rest, mean), shift);
         let squares = S::fma(rest, rest, added::<S, true>(vectors, shift));
-        (mean, 1.0 / (across::<S>(squares) / row.len() as f32 + epsilon).sqrt())
+        (mean, 1.0 / (S::total(squares) / row.len() as f32 + epsilon).sqrt())
     }
 }
 

@@ -34,7 +34,8 @@ impl View {
     /// From these places on, of every so many elements one.
     pub fn cut(mut self, first: &[usize], steps: &[usize]) -> View {
         self.from += first.iter().zip(&self.strides).map(|(first, stride)| first * stride).sum::<usize>();
-        self.strides.iter_mut().zip(steps).for_each(|(stride, step)| *stride *= step);
+        // Where there is but one, the step may be anything.
+        self.strides.iter_mut().zip(steps).for_each(|(stride, step)| *stride = stride.saturating_mul(*step));
         self
     }
 
