@@ -63,7 +63,9 @@ const CASES: &[Case] = &[
     },
     Case { weights: &[&[192, 768]], ..case("matmul", "MatMul", &[197, 192]) },
     case("softmax", "Softmax", &[3, 197, 197]),
-    Case { weights: &[&[192]], ..case("layer norm", "LayerNormalization", &[197, 192]) },
+    Case { backward: true, ..case("softmax adjoint", "Softmax", &[3, 197, 197]) },
+    Case { weights: &[&[192]], ..case("row norm", "LayerNormalization", &[197, 192]) },
+    Case { weights: &[&[192]], backward: true, ..case("row norm adjoint", "LayerNormalization", &[197, 192]) },
     case("chain", "HardSwish", &[1, 64, 56, 56]),
     Case { attributes: &[("perm", &[0, 2, 1])], ..case("move", "Transpose", &[3, 197, 64]) },
 ];

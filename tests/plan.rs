@@ -938,6 +938,42 @@ fn views_are_moved_for_those_who_want_it() {
     }
 }
 
+/// What many readers want moved is moved once, and a small part of a value does not keep all of it.
+#[test]
+fn views_cost_no_more_than_moves() {
+    let op = |op: &str, inputs: &[&str], output: &str| node(op, inputs, &[output], vec![]);
+    let moves = |what: &str, x: [usize; 3], nodes: Vec<Node>, weights| {
+        let derived = all_kernels(with_weights(graph(&x, nodes, "y"), weights));
+        agrees(what, &derived, TOLERANCE);
+        let len = x.iter().product();
+        let steps = PlanSession::new(&derived).unwrap().profile_forward(&normal(len, 5)).unwrap();
+        steps.iter().filter(|step| step.kernel == "move").count()
+    };
+    let turned = node("Transpose", &["x"], &["t"], vec![("perm", ints(&[0, 2, 1]))]);
+    // Of several shapes: what is the same throughout tract refuses.
+    let read = |[shape, reshaped, soft, flat]: [&str; 4]| {
+        let soft_of = node("Softmax", &[reshaped], &[soft], vec![("axis", Attr::Int(-1))]);
+        [op("Reshape", &["t", shape], reshaped), soft_of, op("Flatten", &[soft], flat)]
+    };
+    let reads = [["sh0", "r0", "s0", "f0"], ["sh1", "r1", "s1", "f1"], ["sh2", "r2", "s2", "f2"]].map(read);
+    let sums = vec![op("Add", &["f0", "f1"], "a"), op("Add", &["a", "f2"], "y")];
+    let several = [vec![turned], reads.concat(), sums].concat();
+    let shape = |name, rows| (name, Tensor::ints(&[1, rows, 84 / rows]));
+    let shapes = vec![shape("sh0", 6), shape("sh1", 14), shape("sh2", 21)];
+    assert_eq!(moves("reshapes of one", [1, 7, 12], several, shapes), 1);
+    for (rows, moved) in [(8, 0), (5, 1)] {
+        let nodes = vec![
+            op("Sin", &["x"], "v"),
+            op("Slice", &["v", "first", "end", "axis"], "k"),
+            op("MatMul", &["k", "w"], "y"),
+        ];
+        let number = |v| Tensor::ints(&[v]);
+        let weights =
+            vec![("first", number(3)), ("end", number(3 + rows)), ("axis", number(1)), ("w", weight(&[6, 5], 1))];
+        assert_eq!(moves("a slice", [1, 24, 6], nodes, weights), moved, "{rows} of 24 rows");
+    }
+}
+
 /// Models in which some layers are shuffled share the packed weights of all others, and give what they give alone.
 #[test]
 fn plans_share_the_weights_of_layers_that_are_the_same() {

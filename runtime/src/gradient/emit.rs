@@ -21,7 +21,7 @@ pub struct Emit {
     count: usize,
 }
 
-/// Parts that are put beside each other; each sum of them is a node, of which the last one stays.
+/// Parts that are put beside each other at most. Each sum on the way is a node with all parts so far, of which only the last stays.
 const MOST_PARTS: usize = 64;
 
 /// A value that is zero but for parts of it along one axis, which do not overlap.
@@ -261,6 +261,9 @@ impl Emit {
 
     /// `part` from `first` on along an axis of zeros; `shape` is that of the whole.
     pub fn place(&mut self, part: &str, place: Range<usize>, axis: usize, shape: &[usize]) -> Name {
+        if place.len() == shape[axis] {
+            return part.to_string();
+        }
         let placed = Placed { axis, shape: shape.to_vec(), parts: vec![(place, part.to_string())] };
         self.spread(placed).unwrap_or_else(|| part.to_string())
     }

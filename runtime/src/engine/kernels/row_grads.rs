@@ -15,15 +15,15 @@ pub enum RowGrad {
     },
 }
 
-/// Applies `op` to rows of `len` elements, and as many of what they go along with.
-pub fn row_grads(isa: Isa, op: RowGrad, len: usize, g: &[f32], with: &[f32], output: &mut [f32]) {
+/// Applies `op` to rows of `len` elements, and as many of what they go along with. Cotangents that are not told are in the output.
+pub fn row_grads(isa: Isa, op: RowGrad, len: usize, g: Option<&[f32]>, with: &[f32], output: &mut [f32]) {
     isa.run(RowGrads { op, len, g, with, output });
 }
 
 struct RowGrads<'a> {
     op: RowGrad,
     len: usize,
-    g: &'a [f32],
+    g: Option<&'a [f32]>,
     with: &'a [f32],
     output: &'a mut [f32],
 }
@@ -33,13 +33,16 @@ impl Kernel for RowGrads<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let rows = self.g.chunks_exact(self.len).zip(self.with.chunks_exact(self.len));
-        for ((g, with), to) in rows.zip(self.output.chunks_exact_mut(self.len)) {
+        let len = self.len;
+        for (i, (with, g)) in self.with.chunks_exact(len).zip(self.output.chunks_exact_mut(len)).enumerate() {
+            if let Some(own) = self.g {
+                g.copy_from_slice(&own[i * len..(i + 1) * len]);
+            }
             // SAFETY: the machine has the instruction set; every access is to a slice.
             unsafe {
                 match self.op {
-                    RowGrad::Softmax => softmax::<S>(g, with, to),
-                    RowGrad::Standardise { epsilon } => standardise::<S>(g, with, epsilon, to),
+                    RowGrad::Softmax => softmax::<S>(g, with),
+                    RowGrad::Standardise { epsilon } => standardise::<S>(g, with, epsilon),
                 }
             }
         }
@@ -65,52 +68,40 @@ unsafe fn products<S: Simd>(g: &[f32], with: &[f32], shift: f32) -> f32 {
 }
 
 #[inline(always)]
-unsafe fn softmax<S: Simd>(g: &[f32], y: &[f32], to: &mut [f32]) {
-    // SAFETY: the caller's.
+unsafe fn softmax<S: Simd>(g: &mut [f32], y: &[f32]) {
+    // SAFETY: the caller's; whole vectors, and what is left.
     unsafe {
-        let own = [S::splat(products::<S>(g, y, 0.0)); 4];
-        each::<S, true>(g, y, own, to);
+        let total = S::splat(products::<S>(g, y, 0.0));
+        let ((g, g_rest), (y, y_rest)) = (g.as_chunks_mut::<LANES>(), y.as_chunks::<LANES>());
+        for (g, y) in g.iter_mut().zip(y) {
+            S::store(g.as_mut_ptr(), S::mul(S::load(y.as_ptr()), S::sub(S::load(g.as_ptr()), total)));
+        }
+        put::<S>(g_rest, S::mul(fetch::<S>(y_rest, 0.0), S::sub(fetch::<S>(g_rest, 0.0), total)));
     }
 }
 
 #[inline(always)]
-unsafe fn standardise<S: Simd>(g: &[f32], x: &[f32], epsilon: f32, to: &mut [f32]) {
+unsafe fn standardise<S: Simd>(g: &mut [f32], x: &[f32], epsilon: f32) {
     let count = g.len() as f32;
-    // SAFETY: the caller's.
+    // SAFETY: the caller's; whole vectors, and what is left.
     unsafe {
         let (mean, factor) = mean_and_factor::<S>(x, epsilon);
         let along = factor * products::<S>(g, x, mean) / count;
-        let own = [mean, factor, sum::<S>(g) / count, along].map(|v| S::splat(v));
-        each::<S, false>(g, x, own, to);
+        let own = [S::splat(mean), S::splat(factor), S::splat(sum::<S>(g) / count), S::splat(along)];
+        let ((g, g_rest), (x, x_rest)) = (g.as_chunks_mut::<LANES>(), x.as_chunks::<LANES>());
+        for (g, x) in g.iter_mut().zip(x) {
+            S::store(g.as_mut_ptr(), standardised::<S>(S::load(g.as_ptr()), S::load(x.as_ptr()), own));
+        }
+        put::<S>(g_rest, standardised::<S>(fetch::<S>(g_rest, 0.0), fetch::<S>(x_rest, 0.0), own));
     }
 }
 
-/// What each element becomes.
+/// `(g - g_mean - normal along) factor` with `normal = (x - mean) factor`.
 #[inline(always)]
-unsafe fn each<S: Simd, const SOFTMAX: bool>(g: &[f32], with: &[f32], own: [S::V; 4], to: &mut [f32]) {
-    let ((g, g_rest), (with, with_rest)) = (g.as_chunks::<LANES>(), with.as_chunks::<LANES>());
-    let (to, to_rest) = to.as_chunks_mut::<LANES>();
-    // SAFETY: the caller's; whole vectors, and what is left.
-    unsafe {
-        for ((g, with), to) in g.iter().zip(with).zip(to) {
-            S::store(to.as_mut_ptr(), one::<S, SOFTMAX>(S::load(g.as_ptr()), S::load(with.as_ptr()), own));
-        }
-        if !to_rest.is_empty() {
-            put::<S>(to_rest, one::<S, SOFTMAX>(fetch::<S>(g_rest, 0.0), fetch::<S>(with_rest, 0.0), own));
-        }
-    }
-}
-
-/// `with (g - total)`, or `(g - g_mean - normal along) factor` with `normal = (with - mean) factor`.
-#[inline(always)]
-unsafe fn one<S: Simd, const SOFTMAX: bool>(g: S::V, with: S::V, own: [S::V; 4]) -> S::V {
+unsafe fn standardised<S: Simd>(g: S::V, x: S::V, [mean, factor, g_mean, along]: [S::V; 4]) -> S::V {
     // SAFETY: the caller's.
     unsafe {
-        if SOFTMAX {
-            return S::mul(with, S::sub(g, own[0]));
-        }
-        let [mean, factor, g_mean, along] = own;
-        let normal = S::mul(S::sub(with, mean), factor);
+        let normal = S::mul(S::sub(x, mean), factor);
         S::mul(S::sub(S::sub(g, g_mean), S::mul(normal, along)), factor)
     }
 }

@@ -82,7 +82,7 @@ pub struct Planner<'a> {
 /// along other axes than the last.
 pub fn unpaired(graph: &Graph) -> HashSet<String> {
     let masks = Masks::find(graph);
-    let left = |n: &&Node| !n.domain.is_empty() && !masks.pairs(n) && !row_grads::takes(graph, n);
+    let left = |n: &&Node| !n.domain.is_empty() && !masks.pairs(n) && row_grads::kernel_of(graph, n).is_none();
     graph.nodes.iter().filter(left).map(|n| n.name.clone()).collect()
 }
 

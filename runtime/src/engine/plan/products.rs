@@ -70,15 +70,20 @@ struct Lowering {
 impl Lowering {
     /// What is read for a side: in place of a view with lines of elements side by side, what it is a view of.
     fn read(&mut self, planner: &Planner, name: &str, left: bool) -> Result<String> {
-        // Of a left side that becomes halves all is looked at as it is, from the first element to the last.
-        if left && planner.packs.precision.multiplies_halves() {
+        let (view, shape, product) =
+            (planner.viewed_before_factor(name)?, &planner.fact(name)?.shape, &mut self.product);
+        let own = if left { product.left } else { product.right };
+        let Some(seen) = seen(&own, product.batch, &view, shape) else { return Ok(name.to_string()) };
+        // Of a left side that becomes halves all is looked at as it is, from the first element of a matrix to its last.
+        let line = if seen.transposed { product.rows } else { product.depth };
+        let whole = seen.line == line && view.factor == 1.0;
+        let fits = whole || !left || !planner.packs.precision.multiplies_halves();
+        // What is packed beforehand has no factor.
+        if !fits || planner.constant(&view.of).is_some() {
             return Ok(name.to_string());
         }
-        let (view, shape, batch) =
-            (planner.viewed_before_factor(name)?, &planner.fact(name)?.shape, self.product.batch);
-        let side = if left { &mut self.product.left } else { &mut self.product.right };
-        let Some(seen) = seen(side, batch, &view, shape) else { return Ok(name.to_string()) };
-        (*side, self.product.factors[usize::from(!left)]) = (seen, view.factor);
+        *if left { &mut product.left } else { &mut product.right } = seen;
+        product.factors[usize::from(!left)] = view.factor;
         Ok(view.of)
     }
 }

@@ -6,23 +6,21 @@ use super::run::Work;
 use super::values::Order;
 use crate::engine::kernels::row_grads::{RowGrad, row_grads};
 use crate::error::Result;
-use crate::gradient::functions::{DOMAIN, OF_ROWS, SOFTMAX_GRAD};
-use crate::onnx::{Graph, Node, Tensor};
+use crate::gradient::functions::{DOMAIN, FusedOp, SOFTMAX_GRAD, STANDARDISE_GRAD};
+use crate::onnx::{Graph, Node};
 use crate::simd::Isa;
 
-/// Whether there is a kernel for a node of our functions: one that works along the last axis, whatever else it is given being constant.
-pub fn takes(graph: &Graph, node: &Node) -> bool {
+/// What a kernel does for a node of our functions, if one takes it: along the last axis, and whatever else it is given being constant.
+pub fn kernel_of(graph: &Graph, node: &Node) -> Option<RowGrad> {
     let constant = |slot: usize| graph.constants.get(node.input(slot)?);
-    let own = node.domain == DOMAIN && OF_ROWS.iter().any(|own| own.name == node.op);
-    own && constant(2).and_then(Tensor::to_i64).is_some_and(|axes| axes == [-1]) && op_of(graph, node).is_some()
-}
-
-fn op_of(graph: &Graph, node: &Node) -> Option<RowGrad> {
-    if node.op == SOFTMAX_GRAD.name {
+    let is = |own: &FusedOp| node.domain == DOMAIN && node.op == own.name;
+    if constant(2)?.to_i64()? != [-1] {
+        return None;
+    }
+    if is(&SOFTMAX_GRAD) {
         return Some(RowGrad::Softmax);
     }
-    let epsilon = graph.constants.get(node.input(3)?)?.number()?;
-    Some(RowGrad::Standardise { epsilon })
+    is(&STANDARDISE_GRAD).then_some(RowGrad::Standardise { epsilon: constant(3)?.number()? })
 }
 
 /// Lowers them.
@@ -30,13 +28,12 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
     let (Some(g), Some(with), Some(output)) = (node.input(0), node.input(1), node.output(0)) else {
         return Ok(Lowered::Not);
     };
+    let Some(op) = kernel_of(planner.graph, node) else { return Ok(Lowered::Not) };
     let shape = planner.fact(output)?.shape.clone();
-    let (Some(&len), Some(op), true) = (shape.last(), op_of(planner.graph, node), takes(planner.graph, node)) else {
-        return Ok(Lowered::Not);
-    };
+    let Some(&len) = shape.last() else { return Ok(Lowered::Not) };
     let reads = vec![planner.planes(g)?, planner.planes(with)?];
     let write = planner.buffer(shape.iter().product());
-    planner.step(output, Box::new(RowGrads { op, len }), reads, vec![write]);
+    planner.step(output, Box::new(RowGrads { op, len, in_place: false }), reads, vec![write]);
     planner.set(output, Order::Planes, write)?;
     Ok(Lowered::Done)
 }
@@ -44,6 +41,8 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
 struct RowGrads {
     op: RowGrad,
     len: usize,
+    /// Whether the cotangents are where the result goes.
+    in_place: bool,
 }
 
 impl Work for RowGrads {
@@ -54,8 +53,17 @@ impl Work for RowGrads {
         }
     }
 
+    fn may_overwrite(&self) -> Vec<usize> {
+        vec![0]
+    }
+
+    fn overwrite(&mut self, _: usize) {
+        self.in_place = true;
+    }
+
     fn run(&self, isa: Isa, mut io: Io<'_>) -> Result<()> {
-        row_grads(isa, self.op, self.len, io.read[0], io.read[1], io.write[0]);
+        let (g, with) = if self.in_place { (None, io.read[0]) } else { (Some(io.read[0]), io.read[1]) };
+        row_grads(isa, self.op, self.len, g, with, io.write[0]);
         Ok(())
     }
 }

@@ -58,7 +58,7 @@ pub(super) fn move_planes(
     let read = planner.planes(input)?;
     let len = planner.fact(output)?.shape.iter().product();
     let write = planner.buffer(len);
-    planner.step(output, Box::new(Moves { moved: moved.simplified(), factor }), vec![read], vec![write]);
+    planner.step(output, Moves::of(moved, factor), vec![read], vec![write]);
     planner.set(output, Order::Planes, write)?;
     Ok(Lowered::Done)
 }
@@ -89,12 +89,7 @@ fn concat(planner: &mut Planner, node: &Node) -> Result<Lowered> {
                 let part = planner.buffer(len);
                 planner.parts.put(part, write, at);
                 let moved = Move { from: 0, to: 0, extents: vec![len], reads: vec![1], writes: vec![1] };
-                planner.step(
-                    output,
-                    Box::new(Moves { moved: moved.simplified(), factor: 1.0 }),
-                    vec![read],
-                    vec![part],
-                );
+                planner.step(output, Moves::of(moved, 1.0), vec![read], vec![part]);
                 at += len;
             }
             planner.set(output, Order::Blocked, write)?;
@@ -108,7 +103,7 @@ fn concat(planner: &mut Planner, node: &Node) -> Result<Lowered> {
         let (read, from, reads) = planner.planes_of_view(name)?;
         let (to, extents) = (at * writes[axis], part.shape.clone());
         let moved = Move { from, to, extents, reads, writes: writes.clone() };
-        planner.step(output, Box::new(Moves { moved: moved.simplified(), factor: 1.0 }), vec![read], vec![write]);
+        planner.step(output, Moves::of(moved, 1.0), vec![read], vec![write]);
         at += part.shape[axis];
     }
     planner.set(output, Order::Planes, write)?;
@@ -238,6 +233,12 @@ fn expand(planner: &mut Planner, node: &Node) -> Result<Lowered> {
 struct Moves {
     moved: Move,
     factor: f32,
+}
+
+impl Moves {
+    fn of(moved: Move, factor: f32) -> Box<Moves> {
+        Box::new(Moves { moved: moved.simplified(), factor })
+    }
 }
 
 impl Work for Moves {

@@ -1,5 +1,5 @@
 //! Values that are others, read at other strides: transposes, slices and reshapes follow each other without moving anything.
-//! Matrix products and joins read them where they are; for other readers they are moved once, in one go.
+//! Matrix products and joins read them where they are; for whoever else reads what comes of it they are moved, in one go.
 
 use std::collections::HashSet;
 
@@ -81,6 +81,10 @@ pub fn runs(shape: &[usize], strides: &[usize]) -> Vec<(usize, usize)> {
     runs
 }
 
+/// A view is read where it is if what it is of, which is kept as long, has at most so many times its elements: the queries of an
+/// attention are a third of what they were computed with.
+const MOST: usize = 3;
+
 /// The values that only such nodes read as need not have them moved.
 pub fn read_in_place<'a>(graph: &'a Graph, outputs: &[String]) -> HashSet<&'a str> {
     let is_number = |name: &String| graph.constants.get(name).is_some_and(|tensor| tensor.len() == 1);
@@ -112,7 +116,7 @@ impl Planner<'_> {
         Ok(View { of: name.to_string(), from: 0, strides: strides(&self.fact(name)?.shape), factor: 1.0 })
     }
 
-    /// The same for those who can multiply: of what is only multiplied by a number, too.
+    /// The same for readers that multiply by its factor: what is only multiplied by a number is a view, too.
     pub(super) fn viewed_before_factor(&self, name: &str) -> Result<View> {
         if let Some((Lazy::Elementwise(node), Order::Planes)) = self.values.get(name).and_then(|v| v.lazy.as_ref())
             && let Some((of, factor)) = self.scaled(&self.graph.nodes[*node], name)
@@ -126,7 +130,7 @@ impl Planner<'_> {
         self.viewed(name)
     }
 
-    /// What is to be read as the view `output`.
+    /// What the view `output` is to be made of: with a factor if nobody wants it moved, which would take a step for that.
     pub(super) fn viewed_for(&self, output: &str, input: &str) -> Result<View> {
         match self.in_place.contains(output) {
             true => self.viewed_before_factor(input),
@@ -146,7 +150,7 @@ impl Planner<'_> {
         // A kernel or a chain that is still to come does that on the way.
         let is_there = matches!(own.lazy, None | Some((Lazy::View(_), _)));
         let alone = node.op == "Mul" && node.domain.is_empty() && !self.masks.wanted(output);
-        (is_there && alone && own.fact == value.fact).then_some((scaled, factor))
+        (is_there && alone && factor.is_finite() && own.fact == value.fact).then_some((scaled, factor))
     }
 
     /// Where the elements of a view are, which have not been moved, with the first one's place there and the strides.
@@ -166,14 +170,18 @@ impl Planner<'_> {
             self.set(output, Order::Planes, id)?;
             return Ok(Lowered::Done);
         }
-        match self.in_place.contains(output) {
+        let elements = shape.iter().product::<usize>();
+        match self.in_place.contains(output) && of.iter().product::<usize>() <= MOST * elements {
             true => self.postpone(output, Lazy::View(view), Order::Planes),
             false => emit(self, view, output),
         }
     }
 
-    /// Gives a view another shape, where that moves nothing.
+    /// Gives a view another shape, where that moves nothing and nobody wants it moved: once it is, all shapes are the same.
     pub(super) fn reshape_view(&mut self, input: &str, output: &str) -> Result<bool> {
+        if !self.in_place.contains(output) {
+            return Ok(false);
+        }
         let (own, to) = (&self.fact(input)?.shape, &self.fact(output)?.shape);
         let view = self.viewed_for(output, input)?;
         match view.reshaped(own, to).filter(|view| view.of != input) {

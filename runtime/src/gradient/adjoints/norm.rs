@@ -126,13 +126,6 @@ fn root(s: &mut Site, x: &str, axes: &[usize], eps: f32) -> Name {
     s.emit.op("Sqrt", &[&shifted])
 }
 
-/// `n mean(g n)`
-fn along_normal(s: &mut Site, g: &str, normal: &str, axes: &[usize]) -> Name {
-    let product = s.emit.mul(g, normal);
-    let mean = s.emit.reduce("ReduceMean", &product, axes);
-    s.emit.mul(normal, &mean)
-}
-
 /// `y = scale * x / sqrt(mean(x^2) + eps)`
 fn root_mean_square(s: &mut Site) -> Result<(), Refusal> {
     s.constant_only(1, "scale")?;
@@ -142,7 +135,9 @@ fn root_mean_square(s: &mut Site) -> Result<(), Refusal> {
     let root = root(s, &x, &axes, s.node.float("epsilon", 1e-5));
     let inverse = s.emit.op("Reciprocal", &[&root]);
     let normal = s.emit.mul(&x, &inverse);
-    let along = along_normal(s, &g, &normal, &axes);
+    let product = s.emit.mul(&g, &normal);
+    let mean = s.emit.reduce("ReduceMean", &product, &axes);
+    let along = s.emit.mul(&normal, &mean);
     let inner = s.emit.sub(&g, &along);
     let dx = s.emit.mul(&inner, &inverse);
     s.give(0, dx);
