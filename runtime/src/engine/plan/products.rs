@@ -24,7 +24,8 @@ pub fn lower(planner: &mut Planner, node: &Node, _: usize) -> Result<Lowered> {
     let Some(mut plan) = lowered else { return Ok(Lowered::Not) };
     let (a, b, output) = (node.input(0).unwrap_or_default(), node.input(1).unwrap_or_default(), node.output(0));
     let output = output.unwrap_or_default();
-    let (a, b) = (plan.read(planner, a, true)?, plan.read(planner, b, false)?);
+    let halves = planner.packs.precision.multiplies_halves() && planner.constant(b).is_some();
+    let (a, b) = (plan.read(planner, a, true, halves)?, plan.read(planner, b, false, halves)?);
     let mut reads = vec![planner.planes(&a)?];
     let mut fixed = None;
     match planner.constant(&b) {
@@ -68,8 +69,8 @@ struct Lowering {
 }
 
 impl Lowering {
-    /// What is read for a side: in place of a view with lines of elements side by side, what it is a view of.
-    fn read(&mut self, planner: &Planner, name: &str, left: bool) -> Result<String> {
+    /// What is read for a side, of floats or halves: in place of a view with lines of elements side by side, what it is a view of.
+    fn read(&mut self, planner: &Planner, name: &str, left: bool, halves: bool) -> Result<String> {
         let (view, shape, product) =
             (planner.viewed_before_factor(name)?, &planner.fact(name)?.shape, &mut self.product);
         let own = if left { product.left } else { product.right };
@@ -77,9 +78,8 @@ impl Lowering {
         // Of a left side that becomes halves all is looked at as it is, from the first element of a matrix to its last.
         let line = if seen.transposed { product.rows } else { product.depth };
         let whole = seen.line == line && view.factor == 1.0;
-        let fits = whole || !left || !planner.packs.precision.multiplies_halves();
         // What is packed beforehand has no factor.
-        if !fits || planner.constant(&view.of).is_some() {
+        if (left && halves && !whole) || planner.constant(&view.of).is_some() {
             return Ok(name.to_string());
         }
         *if left { &mut product.left } else { &mut product.right } = seen;
